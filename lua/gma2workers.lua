@@ -1,0 +1,177 @@
+--- gma2workers: runs tasks of a plugin in parallel, in isolated Lua states on real threads.
+-- @module gma2workers
+
+local core, modules = ...
+local arguments, pump, drivers = modules.arguments, modules.pump, modules.drivers
+
+local gma2workers = {}
+
+--- What this is.
+-- @table info
+-- @field name
+-- @field version
+-- @field backend "native"
+-- @field threads how many threads the pool has by now: 0 before the first job
+gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, backend = "native" }, {
+  __index = function(_, key)
+    return key == "threads" and core.threads() or nil
+  end,
+})
+
+-- A job that nobody can wait for any more is dropped with its last reference: so it is when its plugin's
+-- coroutine was killed, and when the host's state closes.
+local Ticket = {}
+
+function Ticket:__gc()
+  core.release(self.id)
+end
+
+--- Checks the options, starts the workers and gives the job. Raises at the caller's caller.
+local function start(name, options)
+  if type(options) ~= "table" then
+    local shown = options == nil and "no value" or type(options)
+    error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got %s)"):format(name, name, shown), 3)
+  end
+  local onComplete = rawget(options, "onComplete")
+  if name == "RunAsync" and type(onComplete) ~= "function" then
+    local shown = onComplete == nil and "nothing" or "a " .. type(onComplete)
+    error(("option 'onComplete' must be a function, got %s: RunAsync requires an onComplete callback"):format(shown), 3)
+  end
+  local id, problem = core.start(options)
+  if not id then
+    error(problem, 3)
+  end
+  local job = {
+    id = id,
+    onComplete = onComplete,
+    onProgress = rawget(options, "onProgress"),
+    next_progress = 0,
+    told = -1,
+    ticket = setmetatable({ id = id }, Ticket),
+  }
+  return job
+end
+
+-- The job handle ------------------------------------------------------------------------------------------
+
+--- A handle to a running job. Dropping it changes nothing.
+-- @type job
+local Job = {}
+Job.__index = Job
+Job.__name = "gma2workers.job"
+
+-- The handle shows its id alone.
+local jobs = setmetatable({}, { __mode = "k" })
+
+local function job_of(handle, method)
+  local job = type(handle) == "table" and jobs[handle]
+  if not job then
+    error(("bad argument #1 to '%s' (job expected, got %s): write job:%s()"):format(method, type(handle), method), 3)
+  end
+  return job
+end
+
+--- Where the job stands.
+-- @treturn string "running" or "done"
+-- @treturn int how many tasks are done
+-- @treturn int how many tasks there are
+function Job:status()
+  local job = job_of(self, "status")
+  if job.response then
+    local total = #job.response.result
+    return "done", total, total
+  end
+  return "running", core.progress(job.id)
+end
+
+--- Waits for the job, and pumps it meanwhile.
+-- @tparam[opt] number seconds how long at most
+-- @treturn ?table the response; nil when the time is over
+function Job:wait(seconds)
+  local job = job_of(self, "wait")
+  arguments.check(seconds, "number or nil", 2, "wait", 2)
+  if not job.response then
+    pump.run(job, seconds and core.clock() + seconds)
+  end
+  return job.response
+end
+
+function Job:__tostring()
+  return "gma2workers.job " .. self.id
+end
+
+--- Running
+-- @section running
+
+--- Runs the tasks and blocks until all have ended.
+-- @tab options see the README's table of options
+-- @treturn table the response
+function gma2workers.RunSync(options)
+  local job = start("RunSync", options)
+  local onComplete = job.onComplete
+  job.onComplete, job.report = nil, function() end
+  pump.add(job)
+  local ok, message = pcall(pump.run, job)
+  if not ok then
+    pump.drop(job)
+    error(message, 0)
+  end
+  if onComplete then
+    onComplete(job.response)
+  end
+  if job.failure then
+    error(job.failure, 0)
+  end
+  return job.response
+end
+
+--- The name that RunSync once had.
+gma2workers.Dispatch = gma2workers.RunSync
+
+--- Shows an error that nobody can catch: a callback's of an asynchronous job.
+local function report(message)
+  local text = "gma2workers: error in a callback: " .. tostring(message)
+  local engine = rawget(_G, "gma")
+  if type(engine) == "table" and type(engine.echo) == "function" then
+    engine.echo(text)
+  else
+    io.stderr:write(text, "\n")
+  end
+end
+
+local function complete(job)
+  local ok, message = xpcall(job.onComplete, debug.traceback, job.response)
+  if job.failure then
+    report(job.failure)
+  end
+  if not ok then
+    report(message)
+  end
+end
+
+--- Starts the tasks and returns at once. `onComplete` is called with the response when all have ended.
+-- @tab options see the README's table of options
+-- @treturn job a handle
+function gma2workers.RunAsync(options)
+  local job = start("RunAsync", options)
+  job.complete = complete
+  pump.add(job)
+  local mode = rawget(options, "mode") or "timer"
+  local ok, message = pcall(drivers[mode], job)
+  if not ok then
+    pump.drop(job)
+    error(message, 2)
+  end
+  job.returned = true
+  local handle = setmetatable({ id = "Job_" .. job.id }, Job)
+  jobs[handle] = job
+  return handle
+end
+
+--- Pumps all running jobs once, without waiting: for hosts without an engine.
+-- @treturn int how many jobs still run
+function gma2workers.Poll()
+  return pump.poll()
+end
+
+return gma2workers

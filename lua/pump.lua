@@ -1,0 +1,195 @@
+--- The host's side of a running job: serves its host calls, tells its progress, merges its outcome.
+-- Everything here that calls into the engine or a user's callback may yield there, since `gma.sleep` is
+-- `coroutine.yield`: that is why the pump is Lua. Several pumps may turn for one job (a timer's and a
+-- `job:wait()`); each host call is served by whoever takes it, and the outcome is merged once.
+
+local core, modules = ...
+local hints = modules.hints
+
+local pump = {}
+
+-- Host seconds that one turn may take from the engine.
+local BUDGET = 0.005
+
+-- Waiting longer than this inside a turn gains nothing while tasks are busy.
+local LULL = 0.001
+
+-- What the pump sleeps between turns: about an engine's tick.
+local TICK = 0.01
+
+-- A short job is waited for outright; then the engine gets to breathe.
+local PATIENCE = 0.010
+
+-- A stock interpreter sees Ctrl-C only in Lua, so a wait in C is never longer than this.
+local SLICE = 0.02
+
+-- At most about twenty calls of onProgress a second.
+local PROGRESS_INTERVAL = 0.05
+
+local running = {}
+
+--- What a stock interpreter raises at Ctrl-C, wherever Lua code happens to run.
+local function is_interrupt(message)
+  return type(message) == "string" and message:sub(-12) == "interrupted!"
+end
+
+--- Carries the outcome of one host call to the task that waits for it.
+local function carry(job, ticket, name, ok, ...)
+  if not ok and is_interrupt((...)) then
+    error((...), 0)
+  end
+  if ticket and running[job.id] then
+    core.answer(job.id, ticket, name, ok, ...)
+  end
+  return true
+end
+
+local function serve(job, ticket, func, name, ...)
+  if ticket == nil then
+    return false
+  end
+  return carry(job, ticket, name, pcall(func, ...))
+end
+
+--- Serves all host calls that wait; false when the job was merged or dropped meanwhile.
+local function serve_all(job)
+  while running[job.id] do
+    if not serve(job, core.next_call(job.id)) then
+      return true
+    end
+  end
+  return false
+end
+
+local function tell_progress(job, now, done, total)
+  job.next_progress = now + PROGRESS_INTERVAL
+  if done <= job.told then
+    return
+  end
+  job.told = done
+  local ok, message = xpcall(job.onProgress, debug.traceback, done, total)
+  if not ok then
+    if is_interrupt(message) then
+      error(message, 0)
+    end
+    -- It is not called again; the job goes on, and who waits hears of it at the end.
+    job.onProgress, job.failure = nil, message
+  end
+end
+
+--- Merges the outcome of a finished job, once.
+local function merge(job)
+  running[job.id] = nil
+  local done, total = core.progress(job.id)
+  local response, failed = core.collect(job.id)
+  hints.add(response, failed)
+  if job.onProgress then
+    tell_progress(job, core.clock(), done, total)
+  end
+  job.response = response
+end
+
+--- Tells the driver and the user's callback that the job is over, once.
+local function settle(job)
+  if job.settled then
+    return
+  end
+  job.settled = true
+  if job.closed then
+    job.closed()
+  end
+  if job.onComplete then
+    job.complete(job)
+  elseif job.failure then
+    job.report(job.failure)
+  end
+end
+
+--- One turn: serves host calls for at most `budget` seconds, and waits for more at most `lull` at a time.
+-- @treturn boolean whether the job is over
+function pump.turn(job, budget, lull)
+  local stop = core.clock() + (budget or BUDGET)
+  repeat
+    if not serve_all(job) then
+      return job.response ~= nil
+    end
+    if core.finished(job.id) then
+      merge(job)
+      settle(job)
+      return true
+    end
+    local now = core.clock()
+    if job.onProgress and now >= job.next_progress then
+      tell_progress(job, now, core.progress(job.id))
+    end
+    local left = stop - core.clock()
+  until left <= 0 or running[job.id] and not core.wait(job.id, math.min(left, lull or LULL))
+  return job.response ~= nil
+end
+
+--- Whether the pump can give time back to the engine from here.
+local function can_breathe()
+  local engine = rawget(_G, "gma")
+  return type(engine) == "table" and type(engine.sleep) == "function" and coroutine.isyieldable()
+end
+
+--- Turns until the job is over or the deadline has passed.
+-- @tparam[opt] number deadline as core.clock() counts
+-- @treturn boolean whether the job is over
+function pump.run(job, deadline)
+  local patient = core.clock() + PATIENCE
+  while true do
+    local now = core.clock()
+    local left = deadline and math.max(deadline - now, 0) or math.huge
+    local breathes = can_breathe() and now >= patient
+    local budget = breathes and math.min(BUDGET, left) or math.min(SLICE, left)
+    if pump.turn(job, budget, breathes and LULL or budget) then
+      return true
+    elseif deadline and core.clock() >= deadline then
+      return false
+    elseif breathes then
+      _G.gma.sleep(TICK)
+    end
+  end
+end
+
+--- Turns in the background, as a coroutine of the engine's.
+function pump.run_in_background(job)
+  while not pump.turn(job) do
+    _G.gma.sleep(TICK)
+  end
+end
+
+--- Turns once for every running job, without waiting.
+-- @treturn int how many jobs still run
+function pump.poll()
+  local jobs = {}
+  for _, job in pairs(running) do
+    jobs[#jobs + 1] = job
+  end
+  table.sort(jobs, function(a, b) return a.id < b.id end)
+  for _, job in ipairs(jobs) do
+    pump.turn(job, 0)
+  end
+  local count = 0
+  for _ in pairs(running) do
+    count = count + 1
+  end
+  return count
+end
+
+--- Enters a started job.
+function pump.add(job)
+  running[job.id] = job
+end
+
+--- Drops a job: its waiting tasks never start, and nobody hears of it.
+function pump.drop(job)
+  running[job.id] = nil
+  core.release(job.id)
+  if job.closed then
+    job.closed()
+  end
+end
+
+return pump

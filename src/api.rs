@@ -1,0 +1,182 @@
+//! What Lua sees: the module table, made of the embedded Lua side over a few native calls.
+//!
+//! The native calls, in a table that only `lua/*.lua` gets, are plain functions that don't block for
+//! long and know a job by its number. `start` gives `nil, message` instead of raising, so that the Lua
+//! side raises at the caller's line.
+
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use mlua::{Lua, LuaString, Table, Value};
+
+use crate::dispatcher::{self, HostNames};
+use crate::error::{Error, Result};
+use crate::ffi::{self, Returns, Stack};
+use crate::names::{self, NameMap, Side};
+use crate::pool;
+use crate::registry::{self, Job};
+use crate::state;
+
+/// The host's standard library by identity, as it was when the module was loaded.
+struct Standard(Rc<NameMap>);
+
+/// The Lua side, in the order of its imports.
+const MODULES: [(&str, &str); 5] = [
+    ("arguments", include_str!("../lua/arguments.lua")),
+    ("hints", include_str!("../lua/hints.lua")),
+    ("pump", include_str!("../lua/pump.lua")),
+    ("drivers", include_str!("../lua/drivers.lua")),
+    ("gma2workers", include_str!("../lua/gma2workers.lua")),
+];
+
+/// Where the host's registry keeps the module table, which every name that loads it gets.
+const MODULE: &str = "gma2workers.module";
+
+/// `luaopen_gma2workers`.
+pub fn open(stack: &Stack) -> Returns {
+    if state::is_worker(stack) {
+        let text = "gma2workers is not available in a worker: start jobs on the host";
+        return Err(Error::BadCall(text.into()).into());
+    }
+    let lua = stack.mlua();
+    if let Err(cause) = build(lua) {
+        return Err(Error::Internal(cause.to_string()).into());
+    }
+    stack.push_registry();
+    stack.raw_get_text(-1, MODULE);
+    Ok(1)
+}
+
+/// Builds the module table, once for a host's state.
+fn build(lua: &Lua) -> mlua::Result<()> {
+    if lua.named_registry_value::<Value>(MODULE)?.is_table() {
+        return Ok(());
+    }
+    let mut standard = NameMap::default();
+    let _: Result<()> = ffi::with_stack(lua, (), |stack| {
+        names::read_standard(stack, Side::Host, &mut standard);
+        Ok(())
+    });
+    lua.set_app_data(Standard(Rc::new(standard)));
+
+    let core = lua.create_table()?;
+    core.raw_set("version", env!("CARGO_PKG_VERSION"))?;
+    core.raw_set("start", lua.create_function(start)?)?;
+    core.raw_set("wait", ffi::function(lua, wait)?)?;
+    core.raw_set("next_call", ffi::function(lua, next_call)?)?;
+    core.raw_set("answer", ffi::function(lua, answer)?)?;
+    core.raw_set("finished", ffi::function(lua, finished)?)?;
+    core.raw_set("progress", ffi::function(lua, progress)?)?;
+    core.raw_set("collect", ffi::function(lua, collect)?)?;
+    core.raw_set("release", ffi::function(lua, release)?)?;
+    core.raw_set("clock", ffi::function(lua, clock)?)?;
+    core.raw_set("threads", ffi::function(lua, threads)?)?;
+
+    // Each module's chunk gets the native calls and the modules before it, and returns its own table.
+    let modules = lua.create_table()?;
+    for (name, code) in MODULES {
+        let chunk = lua.load(code).set_name(format!("@gma2workers/{name}.lua"));
+        let module: Table = chunk.call((&core, &modules))?;
+        modules.raw_set(name, module)?;
+    }
+    let module: Table = modules.raw_get("gma2workers")?;
+    lua.set_named_registry_value(MODULE, module)
+}
+
+/// `start(options)`: the number of the started job, or nil and what is wrong.
+fn start(lua: &Lua, options: Table) -> mlua::Result<(Option<u64>, Option<LuaString>)> {
+    let standard = lua.app_data_ref::<Standard>().map(|standard| Rc::clone(&standard.0)).unwrap_or_default();
+    let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        dispatcher::start(lua, &standard, &options)
+    }));
+    match started.unwrap_or_else(|payload| Err(Error::panic(payload))) {
+        Ok(job) => Ok((Some(job.id), None)),
+        Err(error) => Ok((None, Some(lua.create_string(error.text())?))),
+    }
+}
+
+/// The job whose number is the first argument.
+fn job(stack: &Stack) -> Result<Arc<Job>> {
+    let id = stack.integer(1).and_then(|id| u64::try_from(id).ok());
+    id.and_then(registry::get).ok_or_else(|| Error::BadCall("this job is over".into()))
+}
+
+/// Runs `body` with the names of the host's things.
+fn with_names<R>(stack: &Stack, body: impl FnOnce(&HostNames) -> R) -> R {
+    let standard = stack.mlua().app_data_ref::<Standard>().map(|standard| Rc::clone(&standard.0));
+    body(&HostNames::new(&standard.unwrap_or_default()))
+}
+
+/// `wait(job, seconds)`: true as soon as there is something to do.
+fn wait(stack: &Stack) -> Returns {
+    let seconds = stack.number(2).unwrap_or(0.0);
+    let at_most = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let rang = job(stack)?.mailbox.wait(at_most);
+    stack.push_boolean(rang);
+    Ok(1)
+}
+
+/// `next_call(job)`: ticket, function, name, arguments of the next host call, or nothing.
+fn next_call(stack: &Stack) -> Returns {
+    let job = job(stack)?;
+    Ok(with_names(stack, |names| dispatcher::next_call(stack, &job, names))?)
+}
+
+/// `answer(job, ticket, name, returned, ...)`.
+fn answer(stack: &Stack) -> Returns {
+    let job = job(stack)?;
+    let ticket = stack.integer(2).unwrap_or(0).unsigned_abs();
+    let name = String::from_utf8_lossy(stack.bytes(3)).into_owned();
+    let returned = stack.boolean(4);
+    with_names(stack, |names| dispatcher::answer(stack, &job, names, ticket, &name, returned, 5));
+    Ok(0)
+}
+
+/// `finished(job)`: every task has its outcome, and every host call was taken.
+fn finished(stack: &Stack) -> Returns {
+    let finished = job(stack)?.mailbox.is_finished();
+    stack.push_boolean(finished);
+    Ok(1)
+}
+
+/// `progress(job)`: how many tasks are done, and how many there are.
+fn progress(stack: &Stack) -> Returns {
+    let (done, total) = {
+        let job = job(stack)?;
+        (job.done(), job.tasks.len())
+    };
+    stack.push_integer(done as i64);
+    stack.push_integer(total as i64);
+    Ok(2)
+}
+
+/// `collect(job)`: the response, and the indices of the failed tasks. The job is over then.
+fn collect(stack: &Stack) -> Returns {
+    let job = job(stack)?;
+    registry::remove(job.id);
+    with_names(stack, |names| dispatcher::collect(stack, &job, names))?;
+    Ok(2)
+}
+
+/// `release(job)`: nobody wants the job's outcome any more.
+fn release(stack: &Stack) -> Returns {
+    let id = stack.integer(1).and_then(|id| u64::try_from(id).ok());
+    if let Some(job) = id.and_then(registry::remove) {
+        job.close();
+    }
+    Ok(0)
+}
+
+/// `clock()`: wall seconds since some moment, never backwards.
+fn clock(stack: &Stack) -> Returns {
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    stack.push_number(ORIGIN.elapsed().as_secs_f64());
+    Ok(1)
+}
+
+/// `threads()`: how many the pool has.
+fn threads(stack: &Stack) -> Returns {
+    stack.push_integer(pool::threads() as i64);
+    Ok(1)
+}

@@ -1,0 +1,214 @@
+//! The options of a job: read, checked, and refused with a message a plugin's author can act on.
+//!
+//! Each option is deserialized by serde into the type that says what it may be; what it was expected to
+//! be, what was found instead and the nearest right spelling make up the message.
+
+use mlua::{Lua, LuaSerdeExt, Table, Value};
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::encode::Upvalues;
+use crate::error::{Error, Result};
+use crate::pool;
+
+/// The most workers that one job may ask for.
+pub const WORKER_LIMIT: u64 = 256;
+
+/// What becomes of a worker's state between two tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It is made pristine and used again.
+    #[default]
+    Timer,
+    /// It is closed, and the next task gets a new one.
+    Cmd,
+}
+
+/// A number of workers, as a whole number or as text that is one.
+struct Workers(usize);
+
+impl<'de> Deserialize<'de> for Workers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct WorkersVisitor;
+
+        impl Visitor<'_> for WorkersVisitor {
+            type Value = Workers;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a whole number of workers")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> std::result::Result<Workers, E> {
+                match value {
+                    1..=WORKER_LIMIT => Ok(Workers(value as usize)),
+                    _ => Err(E::custom("out of range")),
+                }
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> std::result::Result<Workers, E> {
+                self.visit_u64(u64::try_from(value).unwrap_or(0))
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, value: f64) -> std::result::Result<Workers, E> {
+                self.visit_u64(if value.fract() == 0.0 { value as u64 } else { 0 })
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Workers, E> {
+                self.visit_f64(text.trim().parse().unwrap_or(0.0))
+            }
+        }
+
+        deserializer.deserialize_any(WorkersVisitor)
+    }
+}
+
+/// A job's options, but for its callbacks, which stay in Lua.
+pub struct Config {
+    pub tasks: Table,
+    pub mode: Mode,
+    pub workers: usize,
+    pub upvalues: Upvalues,
+    pub globals: Vec<String>,
+}
+
+/// Every option there is, for messages.
+const OPTIONS: [&str; 7] = ["tasks", "onComplete", "mode", "workers", "upvalues", "globals", "onProgress"];
+
+/// Reads and checks all options. Nothing is started, and no metamethod of the table runs.
+pub fn read(lua: &Lua, config: &Table) -> Result<Config> {
+    check_names(config)?;
+    for name in ["onComplete", "onProgress"] {
+        match raw(config, name)? {
+            Value::Nil | Value::Function(_) => {}
+            value => return Err(unexpected(name, "a function", &value)),
+        }
+    }
+    let tasks = match raw(config, "tasks")? {
+        Value::Table(tasks) => tasks,
+        value => {
+            return Err(unexpected(
+                "tasks",
+                "a list of tasks: { { func = f, args = { ... } }, ... }",
+                &value,
+            ));
+        }
+    };
+    let workers: Option<Workers> =
+        option(lua, config, "workers", &format!("a whole number from 1 to {WORKER_LIMIT}"))?;
+    Ok(Config {
+        tasks,
+        mode: option(lua, config, "mode", "\"timer\" or \"cmd\"")?.unwrap_or_default(),
+        workers: workers.map_or_else(|| pool::usable_cores().min(WORKER_LIMIT as usize), |workers| workers.0),
+        upvalues: option(lua, config, "upvalues", "\"error\" or \"copy\"")?.unwrap_or_default(),
+        globals: option(lua, config, "globals", "a list of names of globals: { \"name\", ... }")?
+            .unwrap_or_default(),
+    })
+}
+
+fn raw(config: &Table, name: &str) -> Result<Value> {
+    config.raw_get(name).map_err(|cause| Error::Internal(cause.to_string()))
+}
+
+fn option<T: DeserializeOwned>(lua: &Lua, config: &Table, name: &str, expected: &str) -> Result<Option<T>> {
+    let value = raw(config, name)?;
+    if value.is_nil() {
+        return Ok(None);
+    }
+    lua.from_value(value.clone()).map(Some).map_err(|_| unexpected(name, expected, &value))
+}
+
+fn check_names(config: &Table) -> Result<()> {
+    for pair in config.pairs::<Value, Value>() {
+        let (key, _) = pair.map_err(|cause| Error::Internal(cause.to_string()))?;
+        let Value::String(name) = &key else {
+            return Err(Error::BadCall(format!(
+                "options have names, but there is one at [{}]: write {{ tasks = {{ ... }} }}",
+                key.to_string().unwrap_or_else(|_| key.type_name().to_owned())
+            )));
+        };
+        let name = name.to_string_lossy();
+        if !OPTIONS.contains(&name.as_str()) {
+            return Err(Error::option(&name, format!("is unknown: {}", advice(&name, &OPTIONS))));
+        }
+    }
+    Ok(())
+}
+
+/// What somebody who wrote `name` may have meant.
+pub fn advice(name: &str, known: &[&str]) -> String {
+    match nearest(name, known) {
+        Some(nearest) => format!("did you mean '{nearest}'?"),
+        None => format!("there are {}", known.join(", ")),
+    }
+}
+
+/// The known name that `name` looks like a slip of.
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
+    known
+        .iter()
+        .copied()
+        .map(|known| (distance(known), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 2)
+        .map(|(_, known)| known)
+}
+
+fn unexpected(name: &str, expected: &str, value: &Value) -> Error {
+    Error::option(name, format!("must be {expected}, got {}", describe(value)))
+}
+
+/// A value as a message shows it: what it is, and its text where that helps.
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Nil => "nothing".to_owned(),
+        Value::String(text) => format!("\"{}\"", text.to_string_lossy()),
+        Value::Integer(number) => number.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::Boolean(value) => value.to_string(),
+        Value::Table(_) => "a table".to_owned(),
+        other => format!("a {}", other.type_name()),
+    }
+}
+
+#[cfg(all(test, feature = "linked"))]
+mod tests {
+    use super::*;
+
+    fn refusal(lua: &Lua, code: &str) -> String {
+        let config: Table = lua.load(code).eval().expect("the test's own table");
+        read(lua, &config).err().map_or_else(String::new, |error| error.to_string())
+    }
+
+    #[test]
+    fn workers_may_be_a_number_or_its_text() {
+        let lua = Lua::new();
+        for code in ["4", "4.0", "'4'", "' 4 '"] {
+            let config: Table =
+                lua.load(format!("{{ tasks = {{}}, workers = {code} }}")).eval().expect("a table");
+            assert_eq!(read(&lua, &config).map(|config| config.workers), Ok(4), "{code}");
+        }
+    }
+
+    #[test]
+    fn wrong_options_say_what_to_write() {
+        let lua = Lua::new();
+        let workers = "option 'workers' must be a whole number from 1 to 256, got ";
+        for (code, message) in [
+            ("{ tasks = {}, workers = 0 }", format!("{workers}0")),
+            ("{ tasks = {}, workers = -1 }", format!("{workers}-1")),
+            ("{ tasks = {}, workers = 1.5 }", format!("{workers}1.5")),
+            ("{ tasks = {}, workers = 1e9 }", format!("{workers}1000000000")),
+            ("{ tasks = {}, workers = 'many' }", format!("{workers}\"many\"")),
+            ("{ tasks = {}, workers = {} }", format!("{workers}a table")),
+            (
+                "{ tasks = {}, mode = 'fast' }",
+                "option 'mode' must be \"timer\" or \"cmd\", got \"fast\"".into(),
+            ),
+            ("{ tasks = {}, worker = 4 }", "option 'worker' is unknown: did you mean 'workers'?".into()),
+        ] {
+            assert_eq!(refusal(&lua, code), message, "{code}");
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Values into a state: from a message onto its stack.
+//!
+//! Runs on the thread of the state it fills, with the collector stopped (it would only walk what is
+//! being built) and inside a protected call of its own, so a full memory is an error and leaves nothing
+//! behind. Like [`crate::encode`] it iterates, one or two slots of Lua's stack a level, and goes on in a
+//! coroutine's stack where one is full. A message that is not one of ours is an error, never more.
+
+use std::ffi::c_int;
+
+use crate::codec::{self, HAS_SHARED, Reader, SHARED};
+use crate::error::{Error, Result};
+use crate::ffi::Stack;
+
+/// Finds what a name stands for in a state.
+pub trait Resolve {
+    /// Pushes the thing that has this name here. *Raises.*
+    fn push_named(&self, stack: &Stack, name: &str) -> Result<()>;
+}
+
+/// Pushes a message's values and gives their count, in a protected call of its own.
+pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
+    let mut decoder = Decoder::new(names);
+    without_collector(stack, || stack.protected(0, |stack| decoder.message(stack, message)))
+}
+
+/// Runs `body` with the collector stopped.
+pub fn without_collector<R>(stack: &Stack, body: impl FnOnce() -> R) -> R {
+    let collects = stack.collector_runs();
+    if collects {
+        stack.run_collector(false);
+    }
+    let outcome = body();
+    if collects {
+        stack.run_collector(true);
+    }
+    outcome
+}
+
+/// What a value is for, once it is on the stack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It stays: a value of the message, or a key whose value follows.
+    Stay,
+    Item(u32),
+    Field,
+    Upvalue(c_int),
+}
+
+struct TableFrame {
+    slot: c_int,
+    array: u32,
+    array_size: u32,
+    record_left: u32,
+    has_key: bool,
+}
+
+struct FunctionFrame {
+    slot: c_int,
+    upvalue: c_int,
+    count: c_int,
+}
+
+enum Parent {
+    Table(TableFrame),
+    Function(FunctionFrame),
+}
+
+struct Frame {
+    parent: Parent,
+    /// Whether the table or function stays on the stack when it is complete.
+    stays: bool,
+}
+
+/// A coroutine whose stack the building went on in, and what it came from.
+struct Segment {
+    previous: Stack,
+    shared_slot: c_int,
+    frames: usize,
+}
+
+/// Reads one message after another.
+pub struct Decoder<'a> {
+    reader: Reader<'a>,
+    names: &'a dyn Resolve,
+    frames: Vec<Frame>,
+    segments: Vec<Segment>,
+    has_shared: bool,
+    /// Where, in the stack that is built in, the things stand that are referred to again.
+    shared_slot: c_int,
+    next_id: i64,
+}
+
+/// The slots that one level may need at most.
+const LEVEL: c_int = 10;
+
+impl<'a> Decoder<'a> {
+    pub fn new(names: &'a dyn Resolve) -> Decoder<'a> {
+        Decoder {
+            reader: Reader::new(&[]),
+            names,
+            frames: Vec::new(),
+            segments: Vec::new(),
+            has_shared: false,
+            shared_slot: 0,
+            next_id: 0,
+        }
+    }
+
+    /// Pushes a message's values and gives their count. *Raises.*
+    pub fn message(&mut self, stack: &Stack, message: &'a [u8]) -> Result<c_int> {
+        self.reader = Reader::new(message);
+        self.frames.clear();
+        self.segments.clear();
+        self.next_id = 0;
+        self.has_shared = self.reader.byte()? & HAS_SHARED != 0;
+        let count = self.reader.u32()?;
+        if !stack.check(LEVEL) {
+            return Err(Error::Memory);
+        }
+        if self.has_shared {
+            stack.create_table(0, 0);
+        } else {
+            stack.push_nil();
+        }
+        self.shared_slot = stack.top();
+        let base = self.shared_slot;
+        let mut here = *stack;
+        for _ in 0..count {
+            if !here.check(LEVEL) {
+                return Err(Error::Memory);
+            }
+            self.value(&mut here, Place::Stay)?;
+            self.build(&mut here)?;
+        }
+        stack.remove(base);
+        Ok(stack.top() + 1 - base)
+    }
+
+    /// Completes the tables and functions that are begun.
+    fn build(&mut self, here: &mut Stack) -> Result<()> {
+        while let Some(frame) = self.frames.last_mut() {
+            let place = match &mut frame.parent {
+                Parent::Table(table) if table.array < table.array_size => {
+                    table.array += 1;
+                    Some(Place::Item(table.array))
+                }
+                Parent::Table(table) if table.has_key => {
+                    table.has_key = false;
+                    table.record_left -= 1;
+                    Some(Place::Field)
+                }
+                Parent::Table(table) if table.record_left > 0 => {
+                    table.has_key = true;
+                    Some(Place::Stay)
+                }
+                Parent::Function(function) if function.upvalue < function.count => {
+                    function.upvalue += 1;
+                    Some(Place::Upvalue(function.upvalue))
+                }
+                _ => None,
+            };
+            match place {
+                Some(place) => self.value(here, place)?,
+                None => self.finish(here),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one value and puts it in its place; a table or function then gets a frame.
+    fn value(&mut self, here: &mut Stack, place: Place) -> Result<()> {
+        let tag = self.reader.byte()?;
+        match tag & !SHARED {
+            codec::NIL => here.push_nil(),
+            codec::FALSE => here.push_boolean(false),
+            codec::TRUE => here.push_boolean(true),
+            codec::INTEGER => here.push_integer(self.reader.u64()?.cast_signed()),
+            codec::FLOAT => here.push_number(f64::from_bits(self.reader.u64()?)),
+            codec::LIGHT => here.push_light(self.reader.u64()? as usize),
+            codec::STRING => here.push_bytes(self.reader.bytes()?),
+            codec::NAMED => {
+                let name = std::str::from_utf8(self.reader.bytes()?).map_err(|_| Error::Corrupt("a name"))?;
+                if let Err(error) = self.names.push_named(here, name) {
+                    return Err(self.absent(here, place, error));
+                }
+            }
+            codec::REFERENCE => {
+                let id = self.reader.length()?;
+                self.push_shared(here, id)?;
+            }
+            codec::TABLE => return self.open_table(here, place, tag),
+            codec::FUNCTION => return self.open_function(here, place, tag),
+            codec::GLOBALS => here.push_globals(),
+            codec::JOINED => {
+                let Place::Upvalue(n) = place else { return Err(Error::Corrupt("a stray upvalue")) };
+                let id = self.reader.length()?;
+                let index = c_int::from(self.reader.byte()?);
+                return self.join(here, n, id, index);
+            }
+            _ => return Err(Error::Corrupt("an unknown tag")),
+        }
+        self.settle(here, place)
+    }
+
+    /// Puts the value on top in its place.
+    fn settle(&self, here: &Stack, place: Place) -> Result<()> {
+        match (place, self.frames.last().map(|frame| &frame.parent)) {
+            (Place::Stay, _) => {}
+            (Place::Item(n), Some(Parent::Table(table))) => here.raw_set_i(table.slot, n.into()),
+            (Place::Field, Some(Parent::Table(table))) => here.raw_set(table.slot),
+            (Place::Upvalue(n), Some(Parent::Function(function))) => here.set_upvalue(function.slot, n),
+            _ => return Err(Error::Corrupt("a value without a place")),
+        }
+        Ok(())
+    }
+
+    /// Puts the table or function on top in its place at once, empty as it is, and keeps it on top for
+    /// what it holds: so a parent never waits for its children.
+    fn settle_and_keep(&mut self, here: &mut Stack, place: Place, tag: u8) -> Result<()> {
+        if tag & SHARED != 0 {
+            if !self.has_shared {
+                return Err(Error::Corrupt("shared without its flag"));
+            }
+            here.push_value(-1);
+            here.raw_set_i(self.shared_slot, self.next_id + 1);
+        }
+        self.next_id += 1;
+        if place != Place::Stay {
+            here.push_value(-1);
+            if place == Place::Field {
+                // table, key, child, child: the child goes below its key.
+                here.insert(-3);
+            }
+            self.settle(here, place)?;
+        }
+        self.make_room(here);
+        Ok(())
+    }
+
+    fn open_table(&mut self, here: &mut Stack, place: Place, tag: u8) -> Result<()> {
+        let array = self.reader.u32()?;
+        let record = self.reader.u32()?;
+        // A value takes a byte at least: what claims to be larger than the rest of the message is not ours.
+        if u64::from(array) + u64::from(record) > self.reader.left() as u64 {
+            return Err(Error::Corrupt("a table larger than its message"));
+        }
+        let size = |count: u32| c_int::try_from(count).map_err(|_| Error::Corrupt("a table too large"));
+        here.create_table(size(array)?, size(record)?);
+        self.settle_and_keep(here, place, tag)?;
+        let table =
+            TableFrame { slot: here.top(), array: 0, array_size: array, record_left: record, has_key: false };
+        self.frames.push(Frame { parent: Parent::Table(table), stays: place == Place::Stay });
+        Ok(())
+    }
+
+    fn open_function(&mut self, here: &mut Stack, place: Place, tag: u8) -> Result<()> {
+        let size = self.reader.u32()? as usize;
+        let bytecode = self.reader.slice(size)?;
+        let count = c_int::from(self.reader.byte()?);
+        here.load(bytecode, c"=task")?;
+        if here.upvalue_count(-1) != count {
+            return Err(Error::Corrupt("a function with other upvalues"));
+        }
+        self.settle_and_keep(here, place, tag)?;
+        let function = FunctionFrame { slot: here.top(), upvalue: 0, count };
+        self.frames.push(Frame { parent: Parent::Function(function), stays: place == Place::Stay });
+        Ok(())
+    }
+
+    /// The error of a name that means nothing here: it tells which upvalue asked for it.
+    fn absent(&self, here: &Stack, place: Place, error: Error) -> Error {
+        match (place, self.frames.last().map(|frame| &frame.parent), error) {
+            (Place::Upvalue(n), Some(Parent::Function(function)), Error::Absent { name }) => Error::Upvalue {
+                name: here.upvalue_name(function.slot, n),
+                holds: name.into(),
+                function: here.place_of(function.slot),
+                advice: "a worker does not have it",
+            },
+            (_, _, error) => error,
+        }
+    }
+
+    fn push_shared(&self, here: &Stack, id: usize) -> Result<()> {
+        if !self.has_shared {
+            return Err(Error::Corrupt("a reference without its flag"));
+        }
+        match here.raw_get_i(self.shared_slot, id as i64 + 1) {
+            crate::ffi::Type::Nil => Err(Error::Corrupt("a reference to nothing")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes upvalue `n` of the function being built the same variable as another function's.
+    fn join(&self, here: &Stack, n: c_int, id: usize, index: c_int) -> Result<()> {
+        let Some(Parent::Function(function)) = self.frames.last().map(|frame| &frame.parent) else {
+            return Err(Error::Corrupt("an upvalue without its function"));
+        };
+        self.push_shared(here, id)?;
+        let is_function = here.kind(-1) == crate::ffi::Type::Function && !here.is_native(-1);
+        if !is_function || !(1..=here.upvalue_count(-1)).contains(&index) {
+            return Err(Error::Corrupt("an upvalue of nothing"));
+        }
+        here.upvalue_join(function.slot, n, -1, index);
+        here.pop(1);
+        Ok(())
+    }
+
+    /// Makes room for one more level, in a new coroutine's stack where this one is full. *Raises.*
+    fn make_room(&mut self, here: &mut Stack) {
+        if here.check(LEVEL) {
+            return;
+        }
+        let next = here.new_thread();
+        here.push_value(self.shared_slot);
+        here.push_value(-3);
+        here.move_to(&next, 2);
+        self.segments.push(Segment {
+            previous: *here,
+            shared_slot: self.shared_slot,
+            frames: self.frames.len(),
+        });
+        *here = next;
+        self.shared_slot = 1;
+        // A new coroutine has LUA_MINSTACK slots free; the next level asks for more.
+    }
+
+    /// The table or function on top is complete.
+    fn finish(&mut self, here: &mut Stack) {
+        let Some(frame) = self.frames.pop() else { return };
+        let in_segment = self.segments.last().is_some_and(|segment| segment.frames == self.frames.len());
+        if in_segment {
+            if let Some(segment) = self.segments.pop() {
+                // Below the coroutine stands the same table or function.
+                *here = segment.previous;
+                self.shared_slot = segment.shared_slot;
+                here.pop(1);
+            }
+        }
+        if !frame.stays {
+            here.pop(1);
+        }
+    }
+}

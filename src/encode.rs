@@ -1,0 +1,469 @@
+//! Values out of a state: from its stack into a message.
+//!
+//! Runs on the thread of the state it reads, inside [`Stack::protected`], with the [`Encoder`] owned
+//! outside of it. It walks with a list of frames and Lua's own stack, two slots a level, and goes on in
+//! a fresh coroutine's stack where one is full: so depth is bounded by memory alone. Fields are read
+//! raw; no metamethod runs and, but for those coroutines, nothing is allocated in Lua.
+
+use std::ffi::c_int;
+
+use rustc_hash::FxHashMap;
+
+use crate::codec::{self, put_length};
+use crate::error::{Error, Result};
+use crate::ffi::{Stack, Type};
+
+/// What happens to data (numbers, texts, booleans, plain tables) that a function has captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Upvalues {
+    /// The function can't cross, and the error says what to do.
+    #[default]
+    Error,
+    /// It is copied like an argument.
+    Copy,
+}
+
+/// What becomes of functions in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Functions {
+    Carry(Upvalues),
+    /// Lua functions are refused, as arguments of host calls.
+    Refuse,
+    /// Whatever has no name and isn't data is left out.
+    Drop,
+}
+
+/// The names of things that both sides have.
+pub trait Names {
+    /// The name of a function, table or userdata, by its identity.
+    fn name_of(&self, pointer: usize) -> Option<&str>;
+}
+
+/// How values are read.
+pub struct Policy<'a> {
+    pub names: &'a dyn Names,
+    pub functions: Functions,
+    /// Names the `n`-th value (from 1) in an error's path, as `args[2]`.
+    pub root: &'a dyn Fn(usize) -> String,
+}
+
+struct TableFrame {
+    stack: Stack,
+    /// Where the table stands; its current key is in the slot above.
+    slot: c_int,
+    header: usize,
+    array: u32,
+    record: u32,
+    /// The walk is still in 1, 2, 3…, which `next` gives first.
+    in_array: bool,
+    /// The key is being written, and its value waits on the stack.
+    in_key: bool,
+}
+
+struct FunctionFrame {
+    stack: Stack,
+    slot: c_int,
+    id: u32,
+    /// The upvalue being written, from 1.
+    upvalue: c_int,
+    count: c_int,
+}
+
+enum Frame {
+    Table(TableFrame),
+    Function(FunctionFrame),
+}
+
+struct Seen {
+    id: u32,
+    /// Where its tag stands in the message.
+    tag: usize,
+}
+
+/// A coroutine whose stack the walk went on in, and what it came from.
+struct Segment {
+    previous: Stack,
+    frames: usize,
+}
+
+/// Writes one message after another into `out`.
+pub struct Encoder<'a> {
+    out: &'a mut Vec<u8>,
+    policy: &'a Policy<'a>,
+    frames: Vec<Frame>,
+    segments: Vec<Segment>,
+    seen: FxHashMap<usize, Seen>,
+    /// Variables that functions of this message have captured, and which of them did first.
+    variables: FxHashMap<usize, (usize, c_int)>,
+    start: usize,
+    position: usize,
+}
+
+/// The slots that one level of the walk may need at most.
+const LEVEL: c_int = 8;
+
+impl<'a> Encoder<'a> {
+    pub fn new(out: &'a mut Vec<u8>, policy: &'a Policy<'a>) -> Encoder<'a> {
+        Encoder {
+            out,
+            policy,
+            frames: Vec::new(),
+            segments: Vec::new(),
+            seen: FxHashMap::default(),
+            variables: FxHashMap::default(),
+            start: 0,
+            position: 0,
+        }
+    }
+
+    /// Appends a message of the `count` values from index `first` up. What was appended before an error
+    /// is taken back. *Raises.*
+    pub fn message(&mut self, stack: &Stack, first: c_int, count: c_int) -> Result<()> {
+        self.begin(count as usize);
+        for index in first..first + count {
+            if !stack.check(LEVEL) {
+                return self.give_up(Error::Memory);
+            }
+            stack.push_value(index);
+            self.next_value(stack)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a message whose `count` values are then given to [`Encoder::next_value`].
+    pub fn begin(&mut self, count: usize) {
+        self.seen.clear();
+        self.variables.clear();
+        self.frames.clear();
+        self.segments.clear();
+        self.start = self.out.len();
+        self.position = 0;
+        self.out.push(0);
+        self.out.extend_from_slice(&(count as u32).to_le_bytes());
+    }
+
+    /// Appends the value on top of the stack to the message, and pops it. *Raises.*
+    pub fn next_value(&mut self, stack: &Stack) -> Result<()> {
+        self.position += 1;
+        let mut here = *stack;
+        match self.value(&mut here).and_then(|()| self.walk(&mut here)) {
+            Ok(()) => Ok(()),
+            Err(error) => self.give_up(error),
+        }
+    }
+
+    /// Appends the value on top as one that an error's path does not count. *Raises.*
+    pub fn extra_value(&mut self, stack: &Stack) -> Result<()> {
+        let position = self.position;
+        let appended = self.next_value(stack);
+        self.position = position;
+        appended
+    }
+
+    /// How many bytes all messages have so far.
+    pub fn length(&self) -> usize {
+        self.out.len()
+    }
+
+    fn give_up(&mut self, error: Error) -> Result<()> {
+        self.out.truncate(self.start);
+        Err(error)
+    }
+
+    fn walk(&mut self, here: &mut Stack) -> Result<()> {
+        while let Some(frame) = self.frames.last_mut() {
+            match frame {
+                Frame::Table(table) if table.in_key => {
+                    // The key is written and gone: table, key, value.
+                    table.in_key = false;
+                    self.value(here)?;
+                }
+                Frame::Table(table) => {
+                    if !here.next(-2) {
+                        let (header, array, record) = (table.header, table.array, table.record);
+                        self.out[header + 1..header + 5].copy_from_slice(&array.to_le_bytes());
+                        self.out[header + 5..header + 9].copy_from_slice(&record.to_le_bytes());
+                        self.finish(here);
+                    } else if table.in_array
+                        && here.is_integer(-2)
+                        && here.integer(-2) == Some(i64::from(table.array) + 1)
+                    {
+                        table.array += 1;
+                        self.value(here)?;
+                    } else {
+                        table.in_array = false;
+                        table.record += 1;
+                        table.in_key = true;
+                        here.push_value(-2);
+                        self.value(here)?;
+                    }
+                }
+                Frame::Function(function) if function.upvalue == function.count => self.finish(here),
+                Frame::Function(function) => {
+                    function.upvalue += 1;
+                    self.upvalue(here)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the value on top. A scalar is popped at once; a table or function stays, with a frame of
+    /// its own, until it is finished.
+    fn value(&mut self, here: &mut Stack) -> Result<()> {
+        match here.kind(-1) {
+            Type::Nil | Type::None => self.out.push(codec::NIL),
+            Type::Boolean => self.out.push(if here.boolean(-1) { codec::TRUE } else { codec::FALSE }),
+            Type::Number => {
+                if here.is_integer(-1) {
+                    self.out.push(codec::INTEGER);
+                    self.out.extend_from_slice(&here.integer(-1).unwrap_or(0).to_le_bytes());
+                } else {
+                    self.out.push(codec::FLOAT);
+                    self.out.extend_from_slice(&here.number(-1).unwrap_or(0.0).to_bits().to_le_bytes());
+                }
+            }
+            Type::LightUserdata => {
+                self.out.push(codec::LIGHT);
+                self.out.extend_from_slice(&(here.light(-1) as u64).to_le_bytes());
+            }
+            Type::String => {
+                let bytes = here.bytes(-1);
+                self.out.push(codec::STRING);
+                put_length(self.out, bytes.len());
+                self.out.extend_from_slice(bytes);
+            }
+            Type::Table => {
+                if !self.reference(here.pointer(-1)) {
+                    return self.open_table(here);
+                }
+            }
+            Type::Function => {
+                let pointer = here.pointer(-1);
+                if !self.named(pointer) && !self.reference(pointer) {
+                    match self.policy.functions {
+                        Functions::Carry(_) if !here.is_native(-1) => return self.open_function(here),
+                        Functions::Carry(_) => return Err(self.unsendable("C function")),
+                        Functions::Refuse => return Err(self.unsendable("function to the host")),
+                        Functions::Drop => self.out.push(codec::NIL),
+                    }
+                }
+            }
+            kind @ (Type::Userdata | Type::Thread) => {
+                if !self.named(here.pointer(-1)) {
+                    match self.policy.functions {
+                        Functions::Drop => self.out.push(codec::NIL),
+                        _ => return Err(self.unsendable(kind.name())),
+                    }
+                }
+            }
+        }
+        here.pop(1);
+        Ok(())
+    }
+
+    /// Writes the name of a thing that has one.
+    fn named(&mut self, pointer: usize) -> bool {
+        let Some(name) = self.policy.names.name_of(pointer) else { return false };
+        self.out.push(codec::NAMED);
+        put_length(self.out, name.len());
+        self.out.extend_from_slice(name.as_bytes());
+        true
+    }
+
+    /// Writes a reference to what this message holds already, and marks that as shared.
+    fn reference(&mut self, pointer: usize) -> bool {
+        let Some(&Seen { id, tag }) = self.seen.get(&pointer) else { return false };
+        self.share(tag);
+        self.out.push(codec::REFERENCE);
+        put_length(self.out, id as usize);
+        true
+    }
+
+    fn share(&mut self, tag: usize) {
+        self.out[tag] |= codec::SHARED;
+        self.out[self.start] |= codec::HAS_SHARED;
+    }
+
+    /// Gives the table or function on top its id.
+    fn remember(&mut self, here: &Stack) -> u32 {
+        let id = self.seen.len() as u32;
+        self.seen.insert(here.pointer(-1), Seen { id, tag: self.out.len() });
+        id
+    }
+
+    fn open_table(&mut self, here: &mut Stack) -> Result<()> {
+        self.make_room(here);
+        self.remember(here);
+        let header = self.out.len();
+        self.out.push(codec::TABLE);
+        self.out.extend_from_slice(&[0; 8]);
+        self.frames.push(Frame::Table(TableFrame {
+            stack: *here,
+            slot: here.top(),
+            header,
+            array: 0,
+            record: 0,
+            in_array: true,
+            in_key: false,
+        }));
+        here.push_nil();
+        Ok(())
+    }
+
+    fn open_function(&mut self, here: &mut Stack) -> Result<()> {
+        self.make_room(here);
+        let id = self.remember(here);
+        self.out.push(codec::FUNCTION);
+        let length = self.out.len();
+        self.out.extend_from_slice(&[0; 4]);
+        here.dump(self.out);
+        let size = (self.out.len() - length - 4) as u32;
+        self.out[length..length + 4].copy_from_slice(&size.to_le_bytes());
+        let count = here.upvalue_count(-1);
+        self.out.push(count as u8);
+        self.frames.push(Frame::Function(FunctionFrame {
+            stack: *here,
+            slot: here.top(),
+            id,
+            upvalue: 0,
+            count,
+        }));
+        Ok(())
+    }
+
+    /// Writes the next upvalue of the function on top.
+    fn upvalue(&mut self, here: &mut Stack) -> Result<()> {
+        let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
+        let (slot, n, id) = (function.slot, function.upvalue, function.id);
+        here.push_upvalue_of(slot, n);
+        let kind = here.kind(-1);
+        if kind == Type::Table && self.is_globals(here) {
+            self.out.push(codec::GLOBALS);
+            here.pop(1);
+            return Ok(());
+        }
+        let owner = here.pointer(slot);
+        if let Some(&(first, index)) = self.variables.get(&here.upvalue_id(slot, n)) {
+            if let Some(&Seen { id, tag }) = self.seen.get(&first) {
+                self.share(tag);
+                self.out.push(codec::JOINED);
+                put_length(self.out, id as usize);
+                self.out.push(index as u8);
+            }
+            here.pop(1);
+            return Ok(());
+        }
+        self.variables.insert(here.upvalue_id(slot, n), (owner, n));
+        debug_assert!(self.seen.get(&owner).is_some_and(|seen| seen.id == id));
+        let is_named = matches!(kind, Type::Table | Type::Function | Type::Userdata)
+            && self.policy.names.name_of(here.pointer(-1)).is_some();
+        match kind {
+            _ if is_named => {
+                self.named(here.pointer(-1));
+                here.pop(1);
+                Ok(())
+            }
+            Type::Nil | Type::None => self.value(here),
+            Type::Function if !here.is_native(-1) => self.value(here),
+            Type::Function | Type::Userdata | Type::Thread => Err(self.captured(here, kind)),
+            _ if self.policy.functions == Functions::Carry(Upvalues::Copy) => self.value(here),
+            _ => Err(self.captured(here, kind)),
+        }
+    }
+
+    fn is_globals(&self, here: &Stack) -> bool {
+        here.push_globals();
+        let same = here.raw_equal(-1, -2);
+        here.pop(1);
+        same
+    }
+
+    /// The error of an upvalue that can't cross.
+    fn captured(&self, here: &Stack, kind: Type) -> Error {
+        let Some(Frame::Function(function)) = self.frames.last() else {
+            return Error::Internal("an upvalue without its function".into());
+        };
+        let (holds, advice) = match kind {
+            Type::Function => ("a C function", "call it on the host, or require its module in the task"),
+            Type::Userdata => ("a userdata", "make it in the task, or pass what it holds in args"),
+            Type::Thread => ("a coroutine", "make it in the task"),
+            Type::Number => ("a number", PASS_IT),
+            Type::String => ("a string", PASS_IT),
+            Type::Boolean => ("a boolean", PASS_IT),
+            Type::Table => ("a table", PASS_IT),
+            _ => ("a light userdata", PASS_IT),
+        };
+        let name = here.upvalue_name(function.slot, function.upvalue);
+        let function = here.place_of(function.slot);
+        Error::Upvalue { name, holds: holds.into(), function, advice }
+    }
+
+    /// The error of a value that can't cross, with the path to it.
+    fn unsendable(&self, what: &'static str) -> Error {
+        let mut path = (self.policy.root)(self.position);
+        for frame in &self.frames {
+            match frame {
+                Frame::Table(table) if table.in_key => path.push_str(", in a key"),
+                Frame::Table(table) => push_key(&mut path, &table.stack, table.slot + 1),
+                Frame::Function(function) => {
+                    let name = function.stack.upvalue_name(function.slot, function.upvalue);
+                    let place = function.stack.place_of(function.slot);
+                    path.push_str(&format!(", in upvalue '{name}' of the function at {place}"));
+                }
+            }
+        }
+        Error::Unsendable { what, path }
+    }
+
+    /// Makes room for one more level, in a new coroutine's stack where this one is full. *Raises.*
+    fn make_room(&mut self, here: &mut Stack) {
+        if here.check(LEVEL) {
+            return;
+        }
+        let next = here.new_thread();
+        here.push_value(-2);
+        here.move_to(&next, 1);
+        self.segments.push(Segment { previous: *here, frames: self.frames.len() });
+        *here = next;
+        // A new coroutine has LUA_MINSTACK slots free; the next level asks for more.
+    }
+
+    /// The table or function on top is written: pops it, and its coroutine if it had one.
+    fn finish(&mut self, here: &mut Stack) {
+        self.frames.pop();
+        here.pop(1);
+        if self.segments.last().is_some_and(|segment| segment.frames == self.frames.len()) {
+            if let Some(segment) = self.segments.pop() {
+                *here = segment.previous;
+                here.pop(2);
+            }
+        }
+    }
+}
+
+const PASS_IT: &str = "pass it in args, or set upvalues = \"copy\"";
+
+/// Appends `.key`, `[1]` or `["a key"]` to a path.
+fn push_key(path: &mut String, stack: &Stack, index: c_int) {
+    match stack.kind(index) {
+        Type::String => {
+            let key = String::from_utf8_lossy(stack.bytes(index)).into_owned();
+            let is_word = key.chars().next().is_some_and(|first| first == '_' || first.is_ascii_alphabetic())
+                && key.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+            if is_word {
+                path.push('.');
+                path.push_str(&key);
+            } else {
+                path.push_str(&format!("[{key:?}]"));
+            }
+        }
+        Type::Number => match stack.is_integer(index).then(|| stack.integer(index)).flatten() {
+            Some(key) => path.push_str(&format!("[{key}]")),
+            None => path.push_str(&format!("[{}]", stack.number(index).unwrap_or(f64::NAN))),
+        },
+        Type::Boolean => path.push_str(&format!("[{}]", stack.boolean(index))),
+        kind => path.push_str(&format!("[a {}]", kind.name())),
+    }
+}

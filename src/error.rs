@@ -1,0 +1,160 @@
+//! Everything that can go wrong, as one enum of plain values.
+//!
+//! An [`Error`] is made where the fault is seen, crosses threads as it is, and becomes Lua text in one
+//! place at the edge: lower case, no full stop, the thing and its place first, then what to do.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// What a failed task's response entry says in its `kind` field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The task raised an error, or something inside the library failed while it ran.
+    Runtime,
+    /// The function could not cross, because of something it has captured.
+    Upvalue,
+    /// An argument or a returned value could not cross.
+    Transfer,
+    /// Memory ran out in the task's state.
+    Memory,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Runtime => "runtime",
+            Kind::Upvalue => "upvalue",
+            Kind::Transfer => "transfer",
+            Kind::Memory => "memory",
+        }
+    }
+}
+
+/// A fault, with all that its message needs.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option, or a part of `tasks`, is not what the contract says. `place` is `option 'workers'`
+    /// or `tasks[3].func`; `problem` says what was expected, what was found and what to do.
+    BadConfig { place: String, problem: String },
+    /// The call itself is refused, with one of the texts that plugins may match.
+    BadCall(String),
+    /// A value that can't cross. `what` is the kind of value, `path` where it stands.
+    Unsendable { what: &'static str, path: String },
+    /// A function can't cross because of an upvalue. `function` is `plugin.lua:12`.
+    Upvalue { name: String, holds: Cow<'static, str>, function: String, advice: &'static str },
+    /// A thing of the host's standard library that a worker's state does not have.
+    Absent { name: String },
+    /// A host call that names nothing callable on the host.
+    NoHostFunction { name: String },
+    /// A host call that can't be made now: the task is over, or its job is closing.
+    HostGone { name: String },
+    /// The host function answered with something that can't cross.
+    HostAnswer { name: String, cause: Box<Error> },
+    /// A Lua error, as text.
+    Lua(Vec<u8>),
+    /// `lua_Alloc` had nothing to give.
+    Memory,
+    /// A message between two states that is not one of ours.
+    Corrupt(&'static str),
+    /// The operating system gave no threads.
+    NoWorkers(String),
+    /// A panic, caught before it could leave Rust.
+    Panic(String),
+    /// Something that can't be, said rather than hidden.
+    Internal(String),
+}
+
+impl Error {
+    /// The error of an option, by its name.
+    pub fn option(name: &str, problem: impl Into<String>) -> Error {
+        Error::BadConfig { place: format!("option '{name}'"), problem: problem.into() }
+    }
+
+    /// The text a panic was raised with.
+    pub fn panic(payload: Box<dyn std::any::Any + Send>) -> Error {
+        let text = match payload.downcast::<String>() {
+            Ok(text) => *text,
+            Err(payload) => match payload.downcast::<&'static str>() {
+                Ok(text) => (*text).to_owned(),
+                Err(_) => "panic without a message".to_owned(),
+            },
+        };
+        Error::Panic(text)
+    }
+
+    /// The `kind` of the response entry that this error ends in.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Upvalue { .. } | Error::Absent { .. } => Kind::Upvalue,
+            Error::Unsendable { .. } | Error::Corrupt(_) => Kind::Transfer,
+            Error::Memory => Kind::Memory,
+            _ => Kind::Runtime,
+        }
+    }
+
+    /// The message as Lua sees it. A Lua error's own text may hold any bytes, so this is not a `String`.
+    pub fn text(&self) -> Vec<u8> {
+        match self {
+            Error::Lua(text) => text.clone(),
+            other => other.to_string().into_bytes(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::BadConfig { place, problem } => write!(f, "{place} {problem}"),
+            Error::BadCall(text) => f.write_str(text),
+            Error::Unsendable { what, path } => write!(f, "cannot send a {what} (at {path})"),
+            Error::Upvalue { name, holds, function, advice } => {
+                write!(f, "upvalue '{name}' ({holds}) of the function at {function} cannot cross: {advice}")
+            }
+            Error::Absent { name } => write!(f, "{name} is not available in a worker"),
+            Error::NoHostFunction { name } => write!(f, "no such function on the host: {name}"),
+            Error::HostGone { name } => {
+                write!(f, "cannot call {name}: the task is over, or its job is closing")
+            }
+            Error::HostAnswer { name, cause } => write!(f, "the answer of {name} cannot cross: {cause}"),
+            Error::Lua(text) => f.write_str(&String::from_utf8_lossy(text)),
+            Error::Memory => f.write_str("not enough memory"),
+            Error::Corrupt(what) => write!(f, "internal error: corrupt message ({what})"),
+            Error::NoWorkers(cause) => write!(f, "cannot start workers: {cause}"),
+            Error::Panic(text) => write!(f, "internal error: {text}"),
+            Error::Internal(text) => write!(f, "internal error: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_the_thing_its_place_and_what_to_do() {
+        let error = Error::Upvalue {
+            name: "rate".into(),
+            holds: "a number".into(),
+            function: "plugin.lua:12".into(),
+            advice: "pass it in args",
+        };
+        assert_eq!(
+            error.to_string(),
+            "upvalue 'rate' (a number) of the function at plugin.lua:12 cannot cross: pass it in args"
+        );
+        assert_eq!(error.kind().name(), "upvalue");
+    }
+
+    #[test]
+    fn a_panic_keeps_its_text_whatever_it_was_raised_with() {
+        let text = |payload| Error::panic(payload).to_string();
+        assert_eq!(text(Box::new("boom")), "internal error: boom");
+        assert_eq!(text(Box::new(String::from("boom"))), "internal error: boom");
+        assert_eq!(text(Box::new(5)), "internal error: panic without a message");
+    }
+}

@@ -1,0 +1,166 @@
+//! Runs a job's tasks on one thread of the pool.
+//!
+//! Worker side: touches the worker's own state and the job's plain data, nothing of the host. A task runs
+//! in a coroutine of the state, with its own functions and arguments decoded for it; whatever happens in
+//! it, a panic included, becomes that task's outcome.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::config::Mode;
+use crate::decode::decode;
+use crate::encode::{Encoder, Functions, Policy, Upvalues};
+use crate::error::{Error, Kind};
+use crate::ffi::{Resumed, Stack, Type};
+use crate::registry::{Failure, Job, Task};
+use crate::state::State;
+use crate::{gma, hostcall, stdlib};
+
+thread_local! {
+    /// This thread's state, kept for its next job.
+    static KEPT: RefCell<Option<State>> = const { RefCell::new(None) };
+}
+
+/// Runs tasks of the job until there are none left, as its worker number `worker`.
+pub fn run(job: &Job, worker: usize) {
+    let mut state = KEPT.take();
+    let mut results = Vec::new();
+    while let Some(index) = job.next_task() {
+        results.clear();
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut state, &mut results)));
+        let outcome = outcome.unwrap_or_else(|payload| {
+            state = None;
+            Err(Error::panic(payload).into())
+        });
+        job.put(worker, index, outcome.map(|()| &mut results));
+    }
+    job.leave();
+    // From here on the host no longer waits for this thread.
+    KEPT.set(state.and_then(|mut state| state.tidy().then_some(state)));
+}
+
+fn run_task(job: &Job, index: usize, kept: &mut Option<State>, out: &mut Vec<u8>) -> Result<(), Failure> {
+    let (function, arguments, name) = match &job.tasks[index] {
+        Task::Ready { function, arguments, name } => (*function, arguments.clone(), name.as_deref()),
+        Task::Refused(error) => return Err(error.clone().into()),
+    };
+    if job.mode == Mode::Cmd {
+        *kept = None;
+    }
+    let state = prepared(job, kept)?;
+    let stack = state.stack();
+    let outcome = {
+        let _line = hostcall::connect(&job.mailbox);
+        run_function(&stack, &job.functions[function], &job.arguments[arguments], out)
+    };
+    stack.set_top(0);
+    if job.mode == Mode::Cmd {
+        *kept = None;
+    }
+    outcome.map_err(|mut failure| {
+        if let Some(name) = name {
+            let head = format!("in task {} '{name}'\n", index + 1);
+            failure.traceback.splice(0..0, head.into_bytes());
+        }
+        failure
+    })
+}
+
+/// The thread's state, ready for a task of this job: the kept one where it can be made so, or a new one.
+fn prepared<'a>(job: &Job, kept: &'a mut Option<State>) -> Result<&'a State, Error> {
+    let is_ready = match kept {
+        Some(state) => state.prepare(&job.environment)?,
+        None => false,
+    };
+    if !is_ready {
+        *kept = None;
+        let mut state = State::new(&job.environment)?;
+        state.prepare(&job.environment)?;
+        *kept = Some(state);
+    }
+    kept.as_ref().ok_or_else(|| Error::Internal("no state was kept".into()))
+}
+
+fn run_function(stack: &Stack, function: &[u8], arguments: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    stack.protected(0, |stack| {
+        stack.new_thread();
+        Ok(())
+    })?;
+    let coroutine = stack.thread(-1).ok_or_else(|| Error::Internal("no coroutine was made".into()))?;
+    stdlib::begin_task(stack.pointer(-1));
+    let names = gma::worker_names();
+    decode(&coroutine, function, &names)?;
+    let count = decode(&coroutine, arguments, &names)?;
+    match coroutine.resume(stack, count) {
+        Resumed::Returned => Ok(encode_results(&coroutine, out)?),
+        Resumed::Raised => Err(failure(stack, &coroutine)),
+        Resumed::OutOfMemory => Err(Error::Memory.into()),
+        Resumed::Yielded => Err(Error::Internal("a task yielded to its worker".into()).into()),
+    }
+}
+
+fn encode_results(coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
+    let count = coroutine.top();
+    let names = gma::worker_names();
+    let root = |n: usize| if count == 1 { "result".to_owned() } else { format!("returns[{n}]") };
+    let policy = Policy { names: &names, functions: Functions::Carry(Upvalues::Error), root: &root };
+    let mut encoder = Encoder::new(out, &policy);
+    coroutine.protected(count, |stack| {
+        encoder.message(stack, 1, count)?;
+        stack.set_top(0);
+        Ok(())
+    })
+}
+
+/// What is left of a task that raised: the error value stands on top of its coroutine.
+fn failure(stack: &Stack, coroutine: &Stack) -> Failure {
+    coroutine.move_to(stack, 1);
+    let value = (!matches!(stack.kind(-1), Type::String | Type::Nil)).then(|| encode_error(stack)).flatten();
+    let mut message = Vec::new();
+    let mut traceback = Vec::new();
+    let described = stack.protected(1, |stack| {
+        // The call stack first: `__tostring` may fail.
+        stack.push_traceback(coroutine);
+        traceback.extend_from_slice(stack.bytes(-1));
+        stack.push_text_of(1);
+        message.extend_from_slice(stack.bytes(-1));
+        stack.set_top(0);
+        Ok(())
+    });
+    if let Err(error) = described {
+        message = b"error in the error's own __tostring: ".to_vec();
+        message.extend_from_slice(&error.text());
+    }
+    if let Some(mut inner) = stdlib::inner_traceback(&message) {
+        inner.push(b'\n');
+        traceback.splice(0..0, inner);
+    }
+    Failure { kind: Kind::Runtime, message, traceback, value }
+}
+
+/// The error value on top, if it can cross.
+fn encode_error(stack: &Stack) -> Option<Vec<u8>> {
+    let mut message = Vec::new();
+    let names = gma::worker_names();
+    let policy =
+        Policy { names: &names, functions: Functions::Carry(Upvalues::Error), root: &|_| "error".to_owned() };
+    let mut encoder = Encoder::new(&mut message, &policy);
+    stack.push_value(-1);
+    let encoded = stack.protected(1, |stack| {
+        encoder.message(stack, 1, 1)?;
+        stack.set_top(0);
+        Ok(())
+    });
+    encoded.ok().map(|()| message)
+}
+
+/// Starts the job's workers on the pool.
+pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
+    let started = crate::pool::get()?.spawn(workers, |worker| {
+        let job = Arc::clone(job);
+        move || run(&job, worker)
+    })?;
+    job.give_back(workers - started);
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! `gma` as a task sees it: a table of the host's shape whose functions call the host.
+//!
+//! Worker side, on the worker's thread and state. The shape comes as a message in which every function
+//! is a name, so installing it is decoding it. `gma.echo` and `gma.feedback` don't wait for the host, and
+//! `gma.sleep` sleeps here.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::codec::{GMA, SEPARATOR};
+use crate::decode::{Resolve, decode};
+use crate::encode::{Encoder, Functions, Names, Policy};
+use crate::error::{Error, Result};
+use crate::ffi::{Raise, Returns, Stack, Type, native};
+use crate::hostcall::{self, Answer};
+use crate::names::{self, NameMap};
+
+thread_local! {
+    /// The names of the things in the state that runs on this thread.
+    static NAMES: RefCell<Rc<NameMap>> = RefCell::default();
+}
+
+/// Says whose state runs on this thread from now on.
+pub fn set_names(names: &Rc<NameMap>) {
+    NAMES.set(Rc::clone(names));
+}
+
+/// A worker's names, for messages that leave its state and for those that come in.
+pub struct WorkerNames(Rc<NameMap>);
+
+/// The names of the state that runs on this thread.
+pub fn worker_names() -> WorkerNames {
+    WorkerNames(NAMES.with_borrow(Rc::clone))
+}
+
+impl Names for WorkerNames {
+    fn name_of(&self, pointer: usize) -> Option<&str> {
+        self.0.name_of(pointer)
+    }
+}
+
+impl Resolve for WorkerNames {
+    fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
+        if !is_gma(name) {
+            return names::push_standard(stack, name);
+        }
+        stack.push_globals();
+        stack.raw_get_text(-1, GMA);
+        stack.remove(-2);
+        if names::follow(stack, name) == Type::Nil {
+            stack.pop(1);
+            return Err(Error::Absent { name: names::display(name) });
+        }
+        Ok(())
+    }
+}
+
+/// Makes the host's shape of `gma` out of its message: each name under `gma` becomes a host call.
+struct Shape;
+
+impl Resolve for Shape {
+    fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
+        if !is_gma(name) {
+            return names::push_standard(stack, name);
+        }
+        stack.push_bytes(name.as_bytes());
+        let function = match name {
+            "gma\0echo" | "gma\0feedback" => native(tell_host),
+            "gma\0sleep" => native(sleep),
+            _ => native(call_host),
+        };
+        stack.push_native(function, 1);
+        Ok(())
+    }
+}
+
+fn is_gma(name: &str) -> bool {
+    name.strip_prefix(GMA).is_some_and(|rest| rest.starts_with(SEPARATOR))
+}
+
+/// Sets the state's `gma` to the host's shape, or to nil where the host has none, and names what stands
+/// in it. Called outside of any protected call: it makes its own.
+pub fn install(stack: &Stack, shape: Option<&[u8]>, names: &mut NameMap) -> Result<()> {
+    match shape {
+        Some(message) => {
+            decode(stack, message, &Shape)?;
+        }
+        None => stack.push_nil(),
+    }
+    names.retain(|_, name| !is_gma(name));
+    stack.protected(1, |stack| {
+        if stack.kind(1) == Type::Table {
+            stack.push_value(1);
+            names::read_gma(stack, names);
+        }
+        stack.push_globals();
+        stack.insert(1);
+        stack.raw_set_text(1, GMA);
+        stack.set_top(0);
+        Ok(())
+    })
+}
+
+/// The name that the running stub was made with.
+fn stub_name(stack: &Stack) -> String {
+    stack.push_upvalue(1);
+    let name = String::from_utf8_lossy(stack.bytes(-1)).into_owned();
+    stack.pop(1);
+    name
+}
+
+/// Puts the running stub's arguments into a message.
+fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
+    let mut message = Vec::new();
+    let names = worker_names();
+    let root = |n: usize| format!("args[{n}] of {}", names::display(name));
+    let policy = Policy { names: &names, functions: Functions::Refuse, root: &root };
+    let mut encoder = Encoder::new(&mut message, &policy);
+    let count = stack.top();
+    stack.protected(count, |stack| {
+        encoder.message(stack, 1, count)?;
+        stack.set_top(0);
+        Ok(())
+    })?;
+    Ok(message)
+}
+
+fn call_host(stack: &Stack) -> Returns {
+    let name = stub_name(stack);
+    let arguments = encode_arguments(stack, &name)?;
+    match hostcall::call(&name, arguments) {
+        Answer::Returned(message) => Ok(decode(stack, &message, &worker_names())?),
+        Answer::Raised(message) => {
+            decode(stack, &message, &worker_names())?;
+            Err(Raise::Top)
+        }
+        Answer::Failed(error) => Err(error.into()),
+        Answer::Gone => Err(Error::HostGone { name: names::display(&name) }.into()),
+    }
+}
+
+/// For what is only shown, so anything can be sent: what can't cross goes as its text.
+fn tell_host(stack: &Stack) -> Returns {
+    for index in 1..=stack.top() {
+        if !matches!(stack.kind(index), Type::Nil | Type::Boolean | Type::Number | Type::String) {
+            stack.push_text_of(index);
+            stack.replace(index);
+        }
+    }
+    let name = stub_name(stack);
+    let arguments = encode_arguments(stack, &name)?;
+    if hostcall::tell(&name, arguments) {
+        Ok(0)
+    } else {
+        Err(Error::HostGone { name: names::display(&name) }.into())
+    }
+}
+
+fn sleep(stack: &Stack) -> Returns {
+    match stack.number(1) {
+        Some(seconds) if !seconds.is_nan() => {
+            hostcall::sleep(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
+            Ok(0)
+        }
+        _ => Err(Error::BadCall(format!(
+            "bad argument #1 to 'sleep' (number expected, got {})",
+            stack.kind(1).name()
+        ))
+        .into()),
+    }
+}

@@ -1,0 +1,301 @@
+//! Host calls as data: what a task asks of the host, and what the host answers.
+//!
+//! A [`Mailbox`] belongs to a job. Workers put requests in and wait for their answers; the host takes
+//! them out when it pumps. All of it is plain `Send` data: neither side sees the other's state. A
+//! thread that runs a task is connected to its job's mailbox by [`connect`].
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a host function gave.
+#[derive(Debug)]
+pub enum Answer {
+    /// A message with its results.
+    Returned(Vec<u8>),
+    /// A message with the one value it raised.
+    Raised(Vec<u8>),
+    /// It was not called, or its answer can't cross.
+    Failed(crate::error::Error),
+    /// The job is closing, or the task is over.
+    Gone,
+}
+
+/// Where one worker waits for the answer to its one open call.
+#[derive(Debug, Default)]
+pub struct Reply {
+    answer: Mutex<Option<Answer>>,
+    arrived: Condvar,
+}
+
+impl Reply {
+    /// Puts the answer in and wakes the worker. Of two answers the first counts.
+    pub fn send(&self, answer: Answer) {
+        lock(&self.answer).get_or_insert(answer);
+        self.arrived.notify_one();
+    }
+
+    fn wait(&self) -> Answer {
+        let mut answer = lock(&self.answer);
+        loop {
+            match answer.take() {
+                Some(answer) => return answer,
+                None => answer = self.arrived.wait(answer).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// One host call on its way.
+#[derive(Debug)]
+pub struct Request {
+    /// The function's name under `gma`, as [`crate::names`] writes it.
+    pub name: Box<str>,
+    /// A message with the arguments.
+    pub arguments: Vec<u8>,
+    /// Where the answer goes; none for what isn't waited for.
+    pub reply: Option<Arc<Reply>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    queue: VecDeque<Request>,
+    /// Calls that the host has taken out and not answered yet, by ticket.
+    open: Vec<(u64, Arc<Reply>)>,
+    next_ticket: u64,
+    /// No call is accepted any more.
+    closed: bool,
+    /// The job's last worker has left.
+    finished: bool,
+}
+
+/// A job's requests, and the host's bell.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    inner: Mutex<Inner>,
+    /// Something for the host: a request, or the end of the job.
+    bell: Condvar,
+    /// Room in the queue, or the end of a sleep that the job's closing cuts short.
+    room: Condvar,
+}
+
+/// How many requests that nobody waits for may stand in the queue before a task has to wait.
+const QUEUE_LIMIT: usize = 1024;
+
+impl Mailbox {
+    fn post(&self, request: Request) -> bool {
+        let mut inner = lock(&self.inner);
+        while inner.queue.len() >= QUEUE_LIMIT && !inner.closed {
+            inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        if inner.closed {
+            return false;
+        }
+        inner.queue.push_back(request);
+        drop(inner);
+        self.bell.notify_one();
+        true
+    }
+
+    /// The host takes the oldest request, and the ticket to answer it by.
+    pub fn take(&self) -> Option<(Request, Option<u64>)> {
+        let mut inner = lock(&self.inner);
+        let request = inner.queue.pop_front()?;
+        if inner.queue.len() + 1 == QUEUE_LIMIT {
+            self.room.notify_all();
+        }
+        let ticket = request.reply.as_ref().map(|reply| {
+            inner.next_ticket += 1;
+            let ticket = inner.next_ticket;
+            inner.open.push((ticket, Arc::clone(reply)));
+            ticket
+        });
+        Some((request, ticket))
+    }
+
+    /// The host answers. An answer to a ticket that is closed already goes nowhere.
+    pub fn answer(&self, ticket: u64, answer: Answer) {
+        let mut inner = lock(&self.inner);
+        if let Some(at) = inner.open.iter().position(|(open, _)| *open == ticket) {
+            let (_, reply) = inner.open.swap_remove(at);
+            drop(inner);
+            reply.send(answer);
+        }
+    }
+
+    /// The host waits, at most that long, for something to do: true when there is.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        let deadline = Instant::now() + at_most;
+        let mut inner = lock(&self.inner);
+        loop {
+            if !inner.queue.is_empty() || inner.finished {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            inner = self.bell.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The last worker has left: the host need not wait any longer.
+    pub fn finish(&self) {
+        lock(&self.inner).finished = true;
+        self.bell.notify_all();
+    }
+
+    /// True once the last worker has left and every request was taken.
+    pub fn is_finished(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.finished && inner.queue.is_empty()
+    }
+
+    /// Releases every task that waits, and refuses what comes.
+    pub fn close(&self) {
+        let (queue, open) = {
+            let mut inner = lock(&self.inner);
+            inner.closed = true;
+            (std::mem::take(&mut inner.queue), std::mem::take(&mut inner.open))
+        };
+        self.room.notify_all();
+        let replies = queue.into_iter().filter_map(|request| request.reply);
+        for reply in replies.chain(open.into_iter().map(|(_, reply)| reply)) {
+            reply.send(Answer::Gone);
+        }
+    }
+
+    /// Sleeps on a worker's thread; the job's closing cuts it short.
+    fn sleep(&self, duration: Duration) {
+        let Some(deadline) = Instant::now().checked_add(duration) else { return };
+        let mut inner = lock(&self.inner);
+        while !inner.closed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            inner = self.room.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// A panic elsewhere leaves these structures whole: each change is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Line {
+    mailbox: Arc<Mailbox>,
+    reply: Arc<Reply>,
+}
+
+thread_local! {
+    /// The mailbox of the job whose task runs on this thread; none between tasks.
+    static LINE: RefCell<Option<Line>> = const { RefCell::new(None) };
+}
+
+/// Connects this thread to a job's mailbox until the guard is dropped.
+pub fn connect(mailbox: &Arc<Mailbox>) -> Connection {
+    let line = Line { mailbox: Arc::clone(mailbox), reply: Arc::default() };
+    LINE.with_borrow_mut(|current| *current = Some(line));
+    Connection(())
+}
+
+/// While it lives, tasks on this thread can call the host.
+pub struct Connection(());
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        LINE.with_borrow_mut(|current| *current = None);
+    }
+}
+
+fn line<R>(body: impl FnOnce(&Arc<Mailbox>, &Arc<Reply>) -> R) -> Option<R> {
+    let line = LINE
+        .with_borrow(|line| line.as_ref().map(|line| (Arc::clone(&line.mailbox), Arc::clone(&line.reply))))?;
+    Some(body(&line.0, &line.1))
+}
+
+/// Calls the host from a task, and waits for its answer.
+pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
+    line(|mailbox, reply| {
+        let request = Request { name: name.into(), arguments, reply: Some(Arc::clone(reply)) };
+        if mailbox.post(request) { reply.wait() } else { Answer::Gone }
+    })
+    .unwrap_or(Answer::Gone)
+}
+
+/// Tells the host something from a task, and doesn't wait. False when nobody listens any more.
+pub fn tell(name: &str, arguments: Vec<u8>) -> bool {
+    line(|mailbox, _| mailbox.post(Request { name: name.into(), arguments, reply: None })).unwrap_or(false)
+}
+
+/// Sleeps in a task.
+pub fn sleep(duration: Duration) {
+    line(|mailbox, _| mailbox.sleep(duration));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn a_call_waits_for_its_own_answer() {
+        let mailbox = Arc::new(Mailbox::default());
+        let worker = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || {
+                let _line = connect(&mailbox);
+                call("gma\0cmd", vec![1])
+            })
+        };
+        assert!(mailbox.wait(Duration::from_secs(20)));
+        let (request, ticket) = mailbox.take().expect("the request that rang");
+        assert_eq!((&*request.name, request.arguments), ("gma\0cmd", vec![1]));
+        mailbox.answer(ticket.expect("a call has a ticket"), Answer::Returned(vec![2]));
+        assert!(matches!(worker.join(), Ok(Answer::Returned(bytes)) if bytes == [2]));
+    }
+
+    #[test]
+    fn closing_releases_who_waits_and_refuses_who_comes() {
+        let mailbox = Arc::new(Mailbox::default());
+        let worker = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || {
+                let _line = connect(&mailbox);
+                (call("gma\0cmd", vec![]), call("gma\0cmd", vec![]), tell("gma\0echo", vec![]))
+            })
+        };
+        assert!(mailbox.wait(Duration::from_secs(20)));
+        mailbox.close();
+        assert!(matches!(worker.join(), Ok((Answer::Gone, Answer::Gone, false))));
+    }
+
+    #[test]
+    fn without_a_job_nobody_listens() {
+        assert!(matches!(call("gma\0cmd", vec![]), Answer::Gone));
+    }
+
+    #[test]
+    fn a_full_queue_holds_the_teller_until_the_host_takes_one() {
+        let mailbox = Arc::new(Mailbox::default());
+        let worker = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || {
+                let _line = connect(&mailbox);
+                (0..=QUEUE_LIMIT).all(|_| tell("gma\0echo", vec![]))
+            })
+        };
+        let mut taken = 0;
+        while taken <= QUEUE_LIMIT {
+            assert!(mailbox.wait(Duration::from_secs(20)));
+            while let Some((_, ticket)) = mailbox.take() {
+                assert!(ticket.is_none());
+                taken += 1;
+            }
+        }
+        assert!(matches!(worker.join(), Ok(true)));
+    }
+}

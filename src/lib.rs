@@ -1,0 +1,59 @@
+//! gma2workers: real parallelism for grandMA2 plugins, and for any program in Lua 5.3.
+//!
+//! A native Lua module. A **host** (the Lua state and thread that called) starts a **job**; its **tasks**
+//! run in isolated states on the threads of a pool, by their **workers**; a **pump** on the host serves
+//! their **host calls** and merges their outcomes into one response.
+//!
+//! The files, from the entry down; imports run this way only:
+//!
+//! | file | job | thread |
+//! |---|---|---|
+//! | `lib` | the entry | host |
+//! | `api` | what Lua sees | host |
+//! | `dispatcher` | starts a job, carries its host calls, merges its outcomes | host |
+//! | `executor` | runs a job's tasks | worker |
+//! | `registry` | the jobs that run, and what a job is | both |
+//! | `config` | the options | host |
+//! | `state` | makes a worker's state and makes it pristine again | worker |
+//! | `gma` | `gma` as a task sees it | worker |
+//! | `stdlib` | where a worker's standard library is not Lua's | worker |
+//! | `pristine` | notes a state, and puts it back | worker |
+//! | `names` | the names of things that both sides have | both |
+//! | `encode`, `decode`, `codec` | values and functions across | both |
+//! | `hostcall` | requests and replies | both |
+//! | `pool` | threads; knows no Lua | both |
+//! | `ffi` | the unsafe fence: the Lua C API | both |
+//! | `error` | everything that can go wrong | both |
+
+mod api;
+mod codec;
+mod config;
+mod decode;
+mod dispatcher;
+mod encode;
+mod error;
+mod executor;
+#[allow(unsafe_code, reason = "the fence")]
+mod ffi;
+mod gma;
+mod hostcall;
+mod names;
+mod pool;
+mod pristine;
+mod registry;
+mod state;
+mod stdlib;
+
+#[cfg(panic = "abort")]
+compile_error!("a panic in a task must be that task's error: build with panic = \"unwind\"");
+
+/// What `require("gma2workers")` calls.
+///
+/// # Safety
+/// Lua calls it, with its live state.
+#[allow(unsafe_code, reason = "the name that Lua looks up")]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn luaopen_gma2workers(state: *mut mlua::lua_State) -> std::ffi::c_int {
+    // SAFETY: as promised by Lua.
+    unsafe { ffi::open(state, api::open) }
+}

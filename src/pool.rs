@@ -1,0 +1,174 @@
+//! The pool: threads that run closures. It knows no Lua.
+//!
+//! One pool serves the process. It is a list of rayon pools: the first has a thread for each usable
+//! core, and where a job asks for more threads than stand idle, a further one is built with the missing
+//! ones. No closure is handed to a rayon pool that has no idle thread for it, so what is spawned really
+//! runs at the same time, also past the number of cores. Threads are named `gma2worker-N`, block every
+//! signal (the host's handlers stay the host's) and have stacks that hold Lua's deepest C recursion.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use once_cell::sync::OnceCell;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::{Error, Result};
+use crate::ffi;
+
+/// Lua's own limits on C recursion need 1.7 MB, more in debug builds.
+const STACK_BYTES: usize = 8 << 20;
+
+/// No more threads than this in all: past it a job gets fewer than it asks for, but one at least.
+const THREAD_LIMIT: usize = 1024;
+
+struct Segment {
+    threads: ThreadPool,
+    size: usize,
+    busy: Arc<AtomicUsize>,
+}
+
+/// The process's threads.
+pub struct Pool {
+    segments: Mutex<Vec<Segment>>,
+}
+
+static POOL: OnceCell<Pool> = OnceCell::new();
+
+/// The pool, made at the first call. From here on the library stays mapped: threads run in it.
+pub fn get() -> Result<&'static Pool> {
+    POOL.get_or_try_init(|| {
+        ffi::pin()?;
+        Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0)?]) })
+    })
+}
+
+/// How many cores this process may use, minding affinity and quota.
+pub fn usable_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// How many threads there are by now.
+pub fn threads() -> usize {
+    POOL.get().map_or(0, |pool| pool.lock().iter().map(|segment| segment.size).sum())
+}
+
+impl Pool {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Segment>> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work(0)`, `work(1)`, … on that many threads at once, and gives how many were had. A panic
+    /// in `work` would abort the process: it must catch its own.
+    pub fn spawn<F>(&self, wanted: usize, make: impl Fn(usize) -> F) -> Result<usize>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let mut segments = self.lock();
+        let size: usize = segments.iter().map(|segment| segment.size).sum();
+        let idle: usize =
+            segments.iter().map(|segment| segment.size - segment.busy.load(Ordering::Acquire)).sum();
+        let missing = wanted.saturating_sub(idle);
+        let allowed = missing.min(THREAD_LIMIT.saturating_sub(size)).max(usize::from(idle == 0));
+        if allowed > 0 {
+            segments.push(build(allowed, size)?);
+        }
+        let mut started = 0;
+        for segment in segments.iter() {
+            while started < wanted && segment.busy.load(Ordering::Acquire) < segment.size {
+                segment.busy.fetch_add(1, Ordering::AcqRel);
+                let busy = Arc::clone(&segment.busy);
+                let work = make(started);
+                segment.threads.spawn(move || {
+                    work();
+                    busy.fetch_sub(1, Ordering::AcqRel);
+                });
+                started += 1;
+            }
+        }
+        Ok(started)
+    }
+}
+
+/// Builds `size` threads, numbered from `first` up.
+fn build(size: usize, first: usize) -> Result<Segment> {
+    let builder = ThreadPoolBuilder::new()
+        .num_threads(size)
+        .stack_size(STACK_BYTES)
+        .thread_name(move |index| format!("gma2worker-{}", first + index));
+    let threads = without_signals(|| builder.build()).map_err(|cause| Error::NoWorkers(cause.to_string()))?;
+    Ok(Segment { threads, size, busy: Arc::default() })
+}
+
+/// Runs `body` with all signals blocked: a thread inherits the mask of the one that makes it, so there is
+/// no moment in which a worker could take a signal.
+#[cfg(unix)]
+fn without_signals<R>(body: impl FnOnce() -> R) -> R {
+    use nix::sys::signal::{SigSet, SigmaskHow};
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+    let outcome = body();
+    if let Ok(before) = before {
+        // It was this thread's mask a moment ago, so it can be set.
+        let _ = before.thread_set_mask();
+    }
+    outcome
+}
+
+#[cfg(not(unix))]
+fn without_signals<R>(body: impl FnOnce() -> R) -> R {
+    body()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use std::sync::mpsc;
+
+    #[test]
+    fn what_is_spawned_runs_at_the_same_time_past_the_cores() {
+        let wanted = usable_cores() * 3 + 1;
+        let barrier = Arc::new(Barrier::new(wanted));
+        let (sender, receiver) = mpsc::channel();
+        let started = get()
+            .and_then(|pool| {
+                pool.spawn(wanted, |index| {
+                    let (barrier, sender) = (Arc::clone(&barrier), sender.clone());
+                    move || {
+                        barrier.wait();
+                        let _ = sender.send(index);
+                    }
+                })
+            })
+            .expect("threads can be made here");
+        assert_eq!(started, wanted);
+        let mut indices: Vec<usize> = receiver.iter().take(wanted).collect();
+        indices.sort_unstable();
+        assert_eq!(indices, (0..wanted).collect::<Vec<_>>());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn workers_are_named_and_block_signals() {
+        let (sender, receiver) = mpsc::channel();
+        get()
+            .and_then(|pool| {
+                pool.spawn(1, |_| {
+                    let sender = sender.clone();
+                    move || {
+                        let name = std::thread::current().name().map(str::to_owned);
+                        let mask = nix::sys::signal::SigSet::thread_get_mask();
+                        let blocks = mask.is_ok_and(|mask| mask.contains(nix::sys::signal::SIGINT));
+                        let _ = sender.send((name, blocks));
+                    }
+                })
+            })
+            .expect("threads can be made here");
+        let (name, blocks) = receiver.recv().expect("the closure ran");
+        assert!(name.is_some_and(|name| name.starts_with("gma2worker-")));
+        assert!(blocks);
+        assert!(
+            !nix::sys::signal::SigSet::thread_get_mask()
+                .is_ok_and(|mask| mask.contains(nix::sys::signal::SIGINT))
+        );
+    }
+}

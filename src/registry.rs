@@ -1,0 +1,221 @@
+//! The jobs that run now, and what a job is.
+//!
+//! A [`Job`] is plain `Send` data: functions and arguments as messages, a cursor that hands out tasks, a
+//! lane for each worker's outcomes, a mailbox for host calls. The host holds it by number, since a
+//! number can outlive the job without harm.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use rustc_hash::FxHashMap;
+
+use crate::config::Mode;
+use crate::error::{Error, Kind};
+use crate::hostcall::Mailbox;
+use crate::state::Environment;
+
+/// One task, as it crosses.
+#[derive(Debug)]
+pub enum Task {
+    Ready {
+        /// Which of the job's functions.
+        function: usize,
+        /// Where its arguments' message stands in the job's arguments.
+        arguments: Range<usize>,
+        name: Option<Box<str>>,
+    },
+    /// It could not cross: this is its outcome.
+    Refused(Error),
+}
+
+/// What a failed task's response entry is made of.
+#[derive(Debug)]
+pub struct Failure {
+    pub kind: Kind,
+    pub message: Vec<u8>,
+    pub traceback: Vec<u8>,
+    /// A message with the error value, if that was no string and can cross.
+    pub value: Option<Vec<u8>>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure { kind: error.kind(), message: error.text(), traceback: Vec::new(), value: None }
+    }
+}
+
+/// How a task ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Where the message with its results stands in the lane.
+    Success(Range<usize>),
+    /// A message too large to copy into the lane.
+    Large(Vec<u8>),
+    Failure(Box<Failure>),
+}
+
+/// Results up to this size share one buffer a lane, so that a small task costs no allocation.
+const SHARED_BELOW: usize = 64 << 10;
+
+/// One worker's outcomes, in the order in which it had them.
+#[derive(Debug, Default)]
+pub struct Lane {
+    messages: Vec<u8>,
+    outcomes: Vec<(usize, Outcome)>,
+}
+
+impl Lane {
+    /// Each outcome with its task's index: the message of its results, or its failure.
+    pub fn outcomes(&self) -> impl Iterator<Item = (usize, Result<&[u8], &Failure>)> {
+        self.outcomes.iter().map(|(index, outcome)| {
+            let outcome = match outcome {
+                Outcome::Success(range) => Ok(&self.messages[range.clone()]),
+                Outcome::Large(message) => Ok(message.as_slice()),
+                Outcome::Failure(failure) => Err(&**failure),
+            };
+            (*index, outcome)
+        })
+    }
+}
+
+/// One `RunSync` or `RunAsync` call.
+#[derive(Debug)]
+pub struct Job {
+    pub id: u64,
+    pub mode: Mode,
+    pub environment: Arc<Environment>,
+    /// One message a function.
+    pub functions: Vec<Vec<u8>>,
+    pub arguments: Vec<u8>,
+    pub tasks: Vec<Task>,
+    pub mailbox: Arc<Mailbox>,
+    pub started: Instant,
+    lanes: Vec<Mutex<Lane>>,
+    cursor: AtomicUsize,
+    done: AtomicUsize,
+    active: AtomicUsize,
+    workers: AtomicUsize,
+    closed: AtomicBool,
+}
+
+/// What a job is made from.
+pub struct Parts {
+    pub mode: Mode,
+    pub environment: Environment,
+    pub functions: Vec<Vec<u8>>,
+    pub arguments: Vec<u8>,
+    pub tasks: Vec<Task>,
+    pub started: Instant,
+}
+
+impl Job {
+    /// A job for at most so many workers, none of which has started.
+    pub fn new(parts: Parts, workers: usize) -> Job {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        Job {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            mode: parts.mode,
+            environment: Arc::new(parts.environment),
+            functions: parts.functions,
+            arguments: parts.arguments,
+            tasks: parts.tasks,
+            mailbox: Arc::default(),
+            started: parts.started,
+            lanes: (0..workers).map(|_| Mutex::default()).collect(),
+            cursor: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+            active: AtomicUsize::new(workers),
+            workers: AtomicUsize::new(workers),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The next task that nobody has taken, in the order of the list.
+    pub fn next_task(&self) -> Option<usize> {
+        if self.closed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let index = self.cursor.fetch_add(1, Ordering::Relaxed);
+        (index < self.tasks.len()).then_some(index)
+    }
+
+    fn lane(&self, worker: usize) -> MutexGuard<'_, Lane> {
+        self.lanes[worker].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a task's outcome, its results or its failure, into its worker's lane.
+    pub fn put(&self, worker: usize, index: usize, outcome: Result<&mut Vec<u8>, Failure>) {
+        let mut lane = self.lane(worker);
+        let outcome = match outcome {
+            Ok(message) if message.len() < SHARED_BELOW => {
+                let start = lane.messages.len();
+                lane.messages.extend_from_slice(message);
+                Outcome::Success(start..lane.messages.len())
+            }
+            Ok(message) => Outcome::Large(std::mem::take(message)),
+            Err(failure) => Outcome::Failure(Box::new(failure)),
+        };
+        lane.outcomes.push((index, outcome));
+        drop(lane);
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// How many workers the job has, or had.
+    pub fn workers(&self) -> usize {
+        self.workers.load(Ordering::Relaxed)
+    }
+
+    /// Fewer workers were had than asked for: the others leave before they came.
+    pub fn give_back(&self, workers: usize) {
+        self.workers.fetch_sub(workers, Ordering::Relaxed);
+        for _ in 0..workers {
+            self.leave();
+        }
+    }
+
+    /// A worker has no more to do. The last one ends the job and rings the host's bell.
+    pub fn leave(&self) {
+        if self.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.mailbox.finish();
+        }
+    }
+
+    /// Takes the outcomes of all lanes.
+    pub fn take_outcomes(&self) -> Vec<Lane> {
+        (0..self.lanes.len()).map(|worker| std::mem::take(&mut *self.lane(worker))).collect()
+    }
+
+    /// Nobody wants the outcomes any more: tasks that have not begun never do, and those that wait for
+    /// the host are released.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.mailbox.close();
+    }
+}
+
+static RUNNING: Mutex<Option<FxHashMap<u64, Arc<Job>>>> = Mutex::new(None);
+
+fn running<R>(body: impl FnOnce(&mut FxHashMap<u64, Arc<Job>>) -> R) -> R {
+    body(RUNNING.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+}
+
+/// Enters a job among those that run.
+pub fn insert(job: &Arc<Job>) {
+    running(|jobs| jobs.insert(job.id, Arc::clone(job)));
+}
+
+/// The running job with that number.
+pub fn get(id: u64) -> Option<Arc<Job>> {
+    running(|jobs| jobs.get(&id).cloned())
+}
+
+/// Takes a job off the list: its outcomes were collected, or nobody wants them.
+pub fn remove(id: u64) -> Option<Arc<Job>> {
+    running(|jobs| jobs.remove(&id))
+}
