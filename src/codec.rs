@@ -43,9 +43,6 @@ pub const SHARED: u8 = 0x80;
 /// Set in a message's flags when any of its tags has [`SHARED`].
 pub const HAS_SHARED: u8 = 1;
 
-/// The bytes of a message before its first value.
-pub const HEADER: usize = 5;
-
 /// The path that begins the name of everything under the host's `gma` table.
 pub const GMA: &str = "gma";
 

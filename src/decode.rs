@@ -328,13 +328,11 @@ impl<'a> Decoder<'a> {
     fn finish(&mut self, here: &mut Stack) {
         let Some(frame) = self.frames.pop() else { return };
         let in_segment = self.segments.last().is_some_and(|segment| segment.frames == self.frames.len());
-        if in_segment {
-            if let Some(segment) = self.segments.pop() {
-                // Below the coroutine stands the same table or function.
-                *here = segment.previous;
-                self.shared_slot = segment.shared_slot;
-                here.pop(1);
-            }
+        if in_segment && let Some(segment) = self.segments.pop() {
+            // Below the coroutine stands the same table or function.
+            *here = segment.previous;
+            self.shared_slot = segment.shared_slot;
+            here.pop(1);
         }
         if !frame.stays {
             here.pop(1);

@@ -434,11 +434,10 @@ impl<'a> Encoder<'a> {
     fn finish(&mut self, here: &mut Stack) {
         self.frames.pop();
         here.pop(1);
-        if self.segments.last().is_some_and(|segment| segment.frames == self.frames.len()) {
-            if let Some(segment) = self.segments.pop() {
-                *here = segment.previous;
-                here.pop(2);
-            }
+        let in_segment = self.segments.last().is_some_and(|segment| segment.frames == self.frames.len());
+        if in_segment && let Some(segment) = self.segments.pop() {
+            *here = segment.previous;
+            here.pop(2);
         }
     }
 }

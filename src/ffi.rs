@@ -488,10 +488,6 @@ impl Stack {
         api!(self, lua_pushthread) != 0
     }
 
-    pub fn is_same(&self, other: &Stack) -> bool {
-        self.l == other.l
-    }
-
     /// Whether the coroutine is suspended in a yield, has never started, or is dead.
     pub fn is_suspended(&self) -> bool {
         api!(self, lua_status) == lua::LUA_YIELD
@@ -641,8 +637,8 @@ unsafe extern "C-unwind" fn run_native<F>(l: *mut lua::lua_State) -> c_int
 where
     F: Fn(&Stack) -> Returns + Copy + 'static,
 {
-    // SAFETY: `native` took a value of this type, so it exists, and it has no bytes.
-    let function = unsafe { MaybeUninit::<F>::uninit().assume_init() };
+    // SAFETY: `native` took a value of this type, so it exists; it has no bytes to point at.
+    let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
     // SAFETY: Lua calls with the live state of this thread.
     let stack = unsafe { Stack::new(l) };
     let outcome = match catch_unwind(AssertUnwindSafe(|| function(&stack))) {

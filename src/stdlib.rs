@@ -21,7 +21,7 @@ thread_local! {
     static TASK: Cell<usize> = const { Cell::new(0) };
     /// Whether something was done to this thread's state that can't be undone.
     static SPOILED: Cell<bool> = const { Cell::new(false) };
-    static RANDOM: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::with_seed(0));
+    static RANDOM: RefCell<fastrand::Rng> = const { RefCell::new(fastrand::Rng::with_seed(0)) };
     /// The last error that left a `coroutine.wrap`, and the call stack it left behind.
     static FAILED: RefCell<Option<(Vec<u8>, Vec<u8>)>> = const { RefCell::new(None) };
 }
