@@ -13,6 +13,7 @@ use crate::decode::decode;
 use crate::encode::{Encoder, Functions, Policy, Upvalues};
 use crate::error::{Error, Kind};
 use crate::ffi::{Resumed, Stack, Type};
+use crate::pool::{self, Busy};
 use crate::registry::{Failure, Job, Task};
 use crate::state::State;
 use crate::{gma, hostcall, stdlib};
@@ -23,7 +24,7 @@ thread_local! {
 }
 
 /// Runs tasks of the job until there are none left, as its worker number `worker`.
-pub fn run(job: &Job, worker: usize) {
+pub fn run(job: &Job, worker: usize, busy: Busy) {
     let mut state = KEPT.take();
     let mut results = Vec::new();
     while let Some(index) = job.next_task() {
@@ -35,8 +36,9 @@ pub fn run(job: &Job, worker: usize) {
         });
         job.put(worker, index, outcome.map(|()| &mut results));
     }
+    // The host's next job may count on this thread as soon as this one is over.
+    drop(busy);
     job.leave();
-    // From here on the host no longer waits for this thread.
     KEPT.set(state.and_then(|mut state| state.tidy().then_some(state)));
 }
 
@@ -157,9 +159,9 @@ fn encode_error(stack: &Stack) -> Option<Vec<u8>> {
 
 /// Starts the job's workers on the pool.
 pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
-    let started = crate::pool::get()?.spawn(workers, |worker| {
+    let started = pool::get()?.spawn(workers, |worker| {
         let job = Arc::clone(job);
-        move || run(&job, worker)
+        move |busy| run(&job, worker, busy)
     })?;
     job.give_back(workers - started);
     Ok(())

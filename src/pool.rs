@@ -32,6 +32,22 @@ pub struct Pool {
     segments: Mutex<Vec<Segment>>,
 }
 
+/// Marks one thread as taken while it lives.
+pub struct Busy(Arc<AtomicUsize>);
+
+impl Busy {
+    fn new(count: &Arc<AtomicUsize>) -> Busy {
+        count.fetch_add(1, Ordering::AcqRel);
+        Busy(Arc::clone(count))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 static POOL: OnceCell<Pool> = OnceCell::new();
 
 /// The pool, made at the first call. From here on the library stays mapped: threads run in it.
@@ -57,11 +73,12 @@ impl Pool {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work(0)`, `work(1)`, … on that many threads at once, and gives how many were had. A panic
-    /// in `work` would abort the process: it must catch its own.
+    /// Runs `make(0)`, `make(1)`, … on that many threads at once, and gives how many were had. Each gets
+    /// its [`Busy`] mark, to drop when its thread may be counted on again. A panic in one would abort the
+    /// process: it must catch its own.
     pub fn spawn<F>(&self, wanted: usize, make: impl Fn(usize) -> F) -> Result<usize>
     where
-        F: FnOnce() + Send + 'static,
+        F: FnOnce(Busy) + Send + 'static,
     {
         let mut segments = self.lock();
         let size: usize = segments.iter().map(|segment| segment.size).sum();
@@ -75,13 +92,9 @@ impl Pool {
         let mut started = 0;
         for segment in segments.iter() {
             while started < wanted && segment.busy.load(Ordering::Acquire) < segment.size {
-                segment.busy.fetch_add(1, Ordering::AcqRel);
-                let busy = Arc::clone(&segment.busy);
+                let busy = Busy::new(&segment.busy);
                 let work = make(started);
-                segment.threads.spawn(move || {
-                    work();
-                    busy.fetch_sub(1, Ordering::AcqRel);
-                });
+                segment.threads.spawn(move || work(busy));
                 started += 1;
             }
         }
@@ -133,7 +146,7 @@ mod tests {
             .and_then(|pool| {
                 pool.spawn(wanted, |index| {
                     let (barrier, sender) = (Arc::clone(&barrier), sender.clone());
-                    move || {
+                    move |_busy| {
                         barrier.wait();
                         let _ = sender.send(index);
                     }
@@ -154,7 +167,7 @@ mod tests {
             .and_then(|pool| {
                 pool.spawn(1, |_| {
                     let sender = sender.clone();
-                    move || {
+                    move |_busy| {
                         let name = std::thread::current().name().map(str::to_owned);
                         let mask = nix::sys::signal::SigSet::thread_get_mask();
                         let blocks = mask.is_ok_and(|mask| mask.contains(nix::sys::signal::SIGINT));
