@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use mlua::{Lua, LuaString, Table, Value};
 
-use crate::dispatcher::{self, HostNames};
+use crate::dispatcher;
 use crate::error::{Error, Result};
 use crate::ffi::{self, Returns, Stack};
+use crate::host::{self, HostNames};
 use crate::names::{self, NameMap, Side};
 use crate::pool;
 use crate::registry::{self, Job};
+use crate::response;
 use crate::state;
 
 /// The host's standard library by identity, as it was when the module was loaded.
@@ -120,7 +122,7 @@ fn wait(stack: &Stack) -> Returns {
 /// `next_call(job)`: ticket, function, name, arguments of the next host call, or nothing.
 fn next_call(stack: &Stack) -> Returns {
     let job = job(stack)?;
-    Ok(with_names(stack, |names| dispatcher::next_call(stack, &job, names))?)
+    Ok(with_names(stack, |names| host::next_call(stack, &job, names))?)
 }
 
 /// `answer(job, ticket, name, returned, ...)`.
@@ -129,7 +131,7 @@ fn answer(stack: &Stack) -> Returns {
     let ticket = stack.integer(2).unwrap_or(0).unsigned_abs();
     let name = String::from_utf8_lossy(stack.bytes(3)).into_owned();
     let returned = stack.boolean(4);
-    with_names(stack, |names| dispatcher::answer(stack, &job, names, ticket, &name, returned, 5));
+    with_names(stack, |names| host::answer(stack, &job, names, ticket, &name, returned, 5));
     Ok(0)
 }
 
@@ -155,7 +157,7 @@ fn progress(stack: &Stack) -> Returns {
 fn collect(stack: &Stack) -> Returns {
     let job = job(stack)?;
     registry::remove(job.id);
-    with_names(stack, |names| dispatcher::collect(stack, &job, names))?;
+    with_names(stack, |names| response::collect(stack, &job, names))?;
     Ok(2)
 }
 

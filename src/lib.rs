@@ -10,7 +10,10 @@
 //! |---|---|---|
 //! | `lib` | the entry | host |
 //! | `api` | what Lua sees | host |
-//! | `dispatcher` | starts a job, carries its host calls, merges its outcomes | host |
+//! | `dispatcher` | starts a job | host |
+//! | `tasks` | reads the list of tasks into messages | host |
+//! | `response` | merges a job's outcomes | host |
+//! | `host` | the host's own things by name, and the host calls carried out on them | host |
 //! | `executor` | runs a job's tasks | worker |
 //! | `registry` | the jobs that run, and what a job is | both |
 //! | `config` | the options | host |
@@ -36,13 +39,16 @@ mod executor;
 #[allow(unsafe_code, reason = "the fence")]
 mod ffi;
 mod gma;
+mod host;
 mod hostcall;
 mod names;
 mod pool;
 mod pristine;
 mod registry;
+mod response;
 mod state;
 mod stdlib;
+mod tasks;
 
 #[cfg(panic = "abort")]
 compile_error!("a panic in a task must be that task's error: build with panic = \"unwind\"");

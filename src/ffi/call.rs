@@ -1,0 +1,181 @@
+//! Calls in both directions: Rust that Lua may leave by `longjmp`, and Rust that Lua calls.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
+use std::mem::needs_drop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use mlua::ffi as lua;
+
+use super::stack::{Stack, api};
+use crate::error::{Error, Result};
+
+/// How a native function leaves other than by returning results.
+pub enum Raise {
+    /// The value on top of the stack is the error.
+    Top,
+    /// The error's text, with the position of the Lua code that called.
+    Error(Error),
+    /// Yield that many values from the top of the stack.
+    Yield(c_int),
+}
+
+impl From<Error> for Raise {
+    fn from(error: Error) -> Raise {
+        Raise::Error(error)
+    }
+}
+
+/// What a native function gives: the count of results on top of the stack.
+pub type Returns = std::result::Result<c_int, Raise>;
+
+impl Stack {
+    /// Calls `body` so that what it raises, Lua error or panic, comes back as an [`Error`]. The top
+    /// `arguments` values are its stack; what it leaves there takes their place when it ends well, and
+    /// nothing does when it fails.
+    ///
+    /// A `longjmp` leaves `body` without running destructors: it must own nothing, only borrow.
+    pub fn protected<R, F>(&self, arguments: c_int, body: F) -> Result<R>
+    where
+        F: FnOnce(&Stack) -> Result<R>,
+    {
+        const { assert!(!needs_drop::<F>(), "what a protected body uses is borrowed from outside") };
+        struct Call<F, R> {
+            body: Option<F>,
+            outcome: Option<std::thread::Result<Result<R>>>,
+        }
+        unsafe extern "C-unwind" fn run<F, R>(l: *mut lua::lua_State) -> c_int
+        where
+            F: FnOnce(&Stack) -> Result<R>,
+        {
+            // SAFETY: Lua calls with the live state of this thread.
+            let stack = unsafe { Stack::new(l) };
+            let call = stack.light(-1) as *mut Call<F, R>;
+            stack.pop(1);
+            // SAFETY: the light userdata is the `Call` on the frame below `lua_pcall`, which outlives
+            // this function and is not touched while it runs.
+            let call = unsafe { &mut *call };
+            if let Some(body) = call.body.take() {
+                call.outcome = Some(catch_unwind(AssertUnwindSafe(|| body(&stack))));
+            }
+            if matches!(call.outcome, Some(Ok(Ok(_)))) { stack.top() } else { 0 }
+        }
+
+        if !self.check(3) {
+            return Err(Error::Memory);
+        }
+        let mut call = Call { body: Some(body), outcome: None };
+        self.push_native(run::<F, R>, 0);
+        self.insert(-arguments - 1);
+        self.push_light(ptr::from_mut(&mut call) as usize);
+        let status = api!(self, lua_pcall, arguments + 1, lua::LUA_MULTRET, 0);
+        if status != lua::LUA_OK {
+            return Err(self.pop_error(status));
+        }
+        match call.outcome {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(payload)) => Err(Error::panic(payload)),
+            None => Err(Error::Internal("a protected call came back without an outcome".into())),
+        }
+    }
+}
+
+thread_local! {
+    /// Text on its way into a Lua error. It rests here, not on a frame, while Lua may `longjmp`.
+    static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static MESSAGE_PARTS: Cell<(*const u8, usize)> = const { Cell::new((ptr::null(), 0)) };
+}
+
+/// The C function that runs a Rust function. It is the one place where an [`Error`], a panic or a yield
+/// of ours becomes Lua's, after everything owned is gone.
+pub fn native<F>(_: F) -> lua::lua_CFunction
+where
+    F: Fn(&Stack) -> Returns + Copy + 'static,
+{
+    const { assert!(size_of::<F>() == 0, "a native function captures nothing") };
+    run_native::<F>
+}
+
+unsafe extern "C-unwind" fn run_native<F>(l: *mut lua::lua_State) -> c_int
+where
+    F: Fn(&Stack) -> Returns + Copy + 'static,
+{
+    // SAFETY: `native` took a value of this type, so it exists; it has no bytes to point at.
+    let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
+    // SAFETY: Lua calls with the live state of this thread.
+    let stack = unsafe { Stack::new(l) };
+    let outcome = match catch_unwind(AssertUnwindSafe(|| function(&stack))) {
+        Ok(outcome) => outcome,
+        Err(payload) => Err(Raise::Error(Error::panic(payload))),
+    };
+    match outcome {
+        Ok(results) => return results,
+        Err(Raise::Yield(values)) => return api!(stack, lua_yieldk, values, 0, None),
+        Err(Raise::Top) => {}
+        Err(Raise::Error(error)) => {
+            MESSAGE.with_borrow_mut(|message| {
+                *message = error.text();
+                MESSAGE_PARTS.set((message.as_ptr(), message.len()));
+            });
+            drop(error);
+            push_message(&stack);
+        }
+    }
+    api!(stack, lua_error)
+}
+
+/// *Raises.* Pushes the text in `MESSAGE` behind the position of the Lua code that called.
+fn push_message(stack: &Stack) {
+    let (start, length) = MESSAGE_PARTS.get();
+    stack.push_where(1);
+    api!(stack, lua_pushlstring, start.cast(), length);
+    stack.concat(2);
+}
+
+/// The entry of the module: wraps the host's state for `open`.
+///
+/// # Safety
+/// `l` is the live state that Lua calls `luaopen_gma2workers` with.
+pub unsafe fn open<F>(l: *mut lua::lua_State, open: F) -> c_int
+where
+    F: Fn(&Stack) -> Returns + Copy + 'static,
+{
+    let function = native(open);
+    // SAFETY: as promised by the caller.
+    unsafe { function(l) }
+}
+
+/// Runs `body` on a stack that holds the given values, in a protected call.
+pub fn with_stack<R, F>(lua: &mlua::Lua, values: impl mlua::IntoLuaMulti, body: F) -> Result<R>
+where
+    F: FnOnce(&Stack) -> Result<R>,
+{
+    let mut outcome = None;
+    let slot = &mut outcome;
+    // SAFETY: the state that mlua gives is live; what `body` raises passes no frame but its own, and it
+    // keeps to the rule of owning nothing where Lua may raise.
+    let ran = unsafe {
+        lua.exec_raw::<()>(values, |l| {
+            let stack = Stack::new(l);
+            *slot = Some(catch_unwind(AssertUnwindSafe(|| body(&stack))));
+            stack.set_top(0);
+        })
+    };
+    match (ran, outcome) {
+        (_, Some(Ok(outcome))) => outcome,
+        (_, Some(Err(payload))) => Err(Error::panic(payload)),
+        (Err(mlua::Error::MemoryError(_)), None) => Err(Error::Memory),
+        (Err(cause), None) => Err(Error::Lua(cause.to_string().into_bytes())),
+        (Ok(()), None) => Err(Error::Internal("a protected call came back without an outcome".into())),
+    }
+}
+
+/// A function of mlua's out of a native one.
+pub fn function<F>(lua: &mlua::Lua, function: F) -> mlua::Result<mlua::Function>
+where
+    F: Fn(&Stack) -> Returns + Copy + 'static,
+{
+    // SAFETY: `native` gives a C function that keeps to Lua's protocol.
+    unsafe { lua.create_c_function(native(function)) }
+}

@@ -1,0 +1,98 @@
+//! Coroutines, and the collector of the state they belong to.
+
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use mlua::ffi as lua;
+
+use super::stack::{Stack, api};
+
+/// How a resumed coroutine came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    Returned,
+    Yielded,
+    Raised,
+    OutOfMemory,
+}
+
+impl Stack {
+    // Coroutines.
+
+    /// *Raises.* Pushes a new coroutine.
+    pub fn new_thread(&self) -> Stack {
+        let l = api!(self, lua_newthread);
+        // SAFETY: a coroutine just made in this state; it lives while it stands on this stack.
+        unsafe { Stack::new(l) }
+    }
+
+    /// The coroutine at an index.
+    pub fn thread(&self, index: c_int) -> Option<Stack> {
+        let l = api!(self, lua_tothread, index);
+        // SAFETY: a coroutine of this state, alive while it stands on this stack.
+        (!l.is_null()).then(|| unsafe { Stack::new(l) })
+    }
+
+    /// Pushes the coroutine that this stack is; true for the state's main one.
+    pub fn push_self(&self) -> bool {
+        api!(self, lua_pushthread) != 0
+    }
+
+    /// Whether the coroutine is suspended in a yield, has never started, or is dead.
+    pub fn is_suspended(&self) -> bool {
+        api!(self, lua_status) == lua::LUA_YIELD
+    }
+
+    pub fn has_failed(&self) -> bool {
+        api!(self, lua_status) > lua::LUA_YIELD
+    }
+
+    pub fn has_frames(&self) -> bool {
+        let mut info = MaybeUninit::<lua::lua_Debug>::zeroed();
+        api!(self, lua_getstack, 0, info.as_mut_ptr()) > 0
+    }
+
+    pub fn is_yieldable(&self) -> bool {
+        api!(self, lua_isyieldable) != 0
+    }
+
+    /// Runs the coroutine on, with that many arguments from the top of its stack.
+    pub fn resume(&self, from: &Stack, arguments: c_int) -> Resumed {
+        match api!(self, lua_resume_, from.l, arguments) {
+            lua::LUA_OK => Resumed::Returned,
+            lua::LUA_YIELD => Resumed::Yielded,
+            lua::LUA_ERRMEM => Resumed::OutOfMemory,
+            _ => Resumed::Raised,
+        }
+    }
+
+    /// *Raises.* Pushes the call stack of a coroutine of this state, as text.
+    pub fn push_traceback(&self, of: &Stack) {
+        api!(self, luaL_traceback, of.l, ptr::null(), 0)
+    }
+
+    // The collector.
+
+    pub fn collector_runs(&self) -> bool {
+        api!(self, lua_gc, lua::LUA_GCISRUNNING, 0) != 0
+    }
+
+    pub fn run_collector(&self, on: bool) {
+        api!(self, lua_gc, if on { lua::LUA_GCRESTART } else { lua::LUA_GCSTOP }, 0);
+    }
+
+    /// *Raises* what a finalizer raises.
+    pub fn collect(&self) {
+        api!(self, lua_gc, lua::LUA_GCCOLLECT, 0);
+    }
+
+    /// The collector as a fresh state has it: running, with Lua's own pause and step multiplier.
+    pub fn reset_collector(&self) {
+        const PAUSE: c_int = 200;
+        const STEP_MULTIPLIER: c_int = 200;
+        api!(self, lua_gc, lua::LUA_GCSETPAUSE, PAUSE);
+        api!(self, lua_gc, lua::LUA_GCSETSTEPMUL, STEP_MULTIPLIER);
+        self.run_collector(true);
+    }
+}

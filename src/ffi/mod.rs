@@ -1,0 +1,23 @@
+//! The unsafe fence: the Lua C API as this crate uses it, and nothing else.
+//!
+//! [`Stack`] wraps one `lua_State`. Whoever makes one promises, once, what every method rests on; the
+//! rest of the crate is then written in safe code with the manual's own words (`raw_get_i`, `next`,
+//! `rotate`). Two rules are the caller's to keep:
+//!
+//! - **Indices** name values that are there, and room was asked for (`check`) beyond the twenty slots
+//!   that Lua gives a C function. Debug builds assert the first.
+//! - **Raising.** A method marked *raises* may leave by `longjmp` (memory ran out, or a Lua error). It
+//!   is called only inside [`Stack::protected`] or a [`native`] function, and no Rust frame in between
+//!   may own anything. So whatever is owned lives outside `protected`, and is borrowed inside.
+
+mod call;
+mod coroutine;
+mod own_state;
+mod pin;
+mod stack;
+
+pub use call::{Raise, Returns, function, native, open, with_stack};
+pub use coroutine::Resumed;
+pub use own_state::{LIBRARIES, OwnState};
+pub use pin::pin;
+pub use stack::{Key, Stack, Type};

@@ -1,0 +1,44 @@
+//! Keeping the library mapped.
+
+use crate::error::{Error, Result};
+
+/// Keeps this library mapped until the process ends, whatever the host unloads: threads run in it.
+#[cfg(unix)]
+pub fn pin() -> Result<()> {
+    use std::ffi::{CStr, OsString, c_void};
+    use std::mem::MaybeUninit;
+    use std::os::unix::ffi::OsStringExt;
+
+    use libloading::os::unix::{Library, RTLD_LAZY};
+
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    let here = pin as fn() -> Result<()> as *const c_void;
+    // SAFETY: `dladdr` only reads the address and fills `info`, for which zeroes are valid.
+    let name = unsafe {
+        if libc::dladdr(here, info.as_mut_ptr()) == 0 {
+            return Err(Error::NoWorkers("the library can't find its own file".into()));
+        }
+        CStr::from_ptr(info.assume_init_ref().dli_fname)
+    };
+    let path = std::path::PathBuf::from(OsString::from_vec(name.to_bytes().to_vec()));
+    // SAFETY: RTLD_NOLOAD runs no initializer; it finds the library that runs this very code.
+    let library = unsafe { Library::open(Some(path), RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    match library {
+        // RTLD_NODELETE stays after the handle is closed again.
+        Ok(library) => {
+            library.close().map_err(|cause| Error::NoWorkers(format!("cannot pin the library: {cause}")))
+        }
+        // In the unit tests this code is in the program itself, which nothing unmaps.
+        Err(_) if cfg!(test) => Ok(()),
+        Err(cause) => Err(Error::NoWorkers(format!("cannot pin the library: {cause}"))),
+    }
+}
+
+/// Keeps this library mapped until the process ends, whatever the host unloads: threads run in it.
+#[cfg(windows)]
+pub fn pin() -> Result<()> {
+    use libloading::os::windows::Library;
+    Library::open_already_loaded("gma2workers.dll")
+        .and_then(Library::pin)
+        .map_err(|cause| Error::NoWorkers(format!("cannot pin the library: {cause}")))
+}

@@ -1,0 +1,127 @@
+//! The host's own things: what they are called in messages, and the host calls carried out on them.
+//!
+//! Host side. Nothing here calls a host function: those may yield, so the Lua side calls them.
+
+use std::ffi::c_int;
+
+use crate::codec::GMA;
+use crate::decode::{Decoder, Resolve, without_collector};
+use crate::encode::{Encoder, Functions, Names, Policy, Upvalues};
+use crate::error::{Error, Result};
+use crate::ffi::{Stack, Type};
+use crate::hostcall::Answer;
+use crate::names::{self, NameMap};
+use crate::registry::Job;
+
+/// The names of the things in the host's state.
+pub struct HostNames<'a> {
+    standard: &'a NameMap,
+    /// What stands under `gma`, for a job that is being started.
+    pub gma: NameMap,
+}
+
+impl<'a> HostNames<'a> {
+    /// The standard library as it was when the module was loaded.
+    pub fn new(standard: &'a NameMap) -> HostNames<'a> {
+        HostNames { standard, gma: NameMap::default() }
+    }
+}
+
+impl Names for HostNames<'_> {
+    fn name_of(&self, pointer: usize) -> Option<&str> {
+        self.standard.name_of(pointer).or_else(|| self.gma.name_of(pointer))
+    }
+}
+
+impl Resolve for HostNames<'_> {
+    fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
+        if !name.starts_with(GMA) {
+            return names::push_standard(stack, name);
+        }
+        if push_host_function(stack, name) == Type::Nil {
+            stack.pop(1);
+            return Err(Error::NoHostFunction { name: names::display(name) });
+        }
+        Ok(())
+    }
+}
+
+/// Pushes what stands under a name of `gma` on the host now. *Raises.*
+fn push_host_function(stack: &Stack, name: &str) -> Type {
+    stack.push_globals();
+    stack.raw_get_text(-1, GMA);
+    stack.remove(-2);
+    names::follow(stack, name)
+}
+
+/// Takes the next host call of a job and pushes what it takes to carry it out: its ticket (false where
+/// nobody waits for the answer), its function, its name for messages, and its arguments. Pushes nothing
+/// when there is none.
+pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<c_int> {
+    while let Some((request, ticket)) = job.mailbox.take() {
+        let display = names::display(&request.name);
+        let mut decoder = Decoder::new(names);
+        let pushed = without_collector(stack, || {
+            stack.protected(0, |stack| {
+                match ticket {
+                    Some(ticket) => stack.push_integer(ticket as i64),
+                    None => stack.push_boolean(false),
+                }
+                if push_host_function(stack, &request.name) != Type::Function {
+                    stack.set_top(0);
+                    return Ok(0);
+                }
+                stack.push_bytes(display.as_bytes());
+                decoder.message(stack, &request.arguments)?;
+                Ok(stack.top())
+            })
+        });
+        let error = match pushed {
+            Ok(0) => Error::NoHostFunction { name: display },
+            Ok(count) => return Ok(count),
+            Err(error) => error,
+        };
+        if let Some(ticket) = ticket {
+            job.mailbox.answer(ticket, Answer::Failed(error));
+        }
+    }
+    Ok(0)
+}
+
+/// Answers a host call with the values from index `first` up: its results, or what it raised.
+pub fn answer(
+    stack: &Stack,
+    job: &Job,
+    names: &HostNames,
+    ticket: u64,
+    name: &str,
+    returned: bool,
+    first: c_int,
+) {
+    let count = stack.top() - first + 1;
+    let root = |n: usize| format!("returns[{n}] of {name}");
+    let policy = Policy { names, functions: Functions::Carry(Upvalues::Error), root: &root };
+    let mut message = Vec::new();
+    let mut encoder = Encoder::new(&mut message, &policy);
+    let encoded = stack.protected(count, |stack| {
+        if !returned {
+            stack.set_top(1);
+        }
+        let sent = encoder.message(stack, 1, stack.top());
+        if sent.is_err() && !returned {
+            // What it raised can't cross; its text can.
+            stack.push_text_of(1);
+            encoder.message(stack, stack.top(), 1)?;
+        } else {
+            sent?;
+        }
+        stack.set_top(0);
+        Ok(())
+    });
+    let answer = match encoded {
+        Ok(()) if returned => Answer::Returned(message),
+        Ok(()) => Answer::Raised(message),
+        Err(cause) => Answer::Failed(Error::HostAnswer { name: name.to_owned(), cause: Box::new(cause) }),
+    };
+    job.mailbox.answer(ticket, answer);
+}

@@ -1,0 +1,130 @@
+//! The response: a finished job's outcomes, merged on the host in the order of the list.
+
+use std::ffi::c_int;
+
+use crate::decode::{Decoder, without_collector};
+use crate::error::Result;
+use crate::ffi::Stack;
+use crate::host::HostNames;
+use crate::registry::{Failure, Job};
+
+/// Where `collect` keeps what it fills, and the field names it needs for each entry.
+const RESPONSE: c_int = 1;
+const RESULT: c_int = 2;
+const FAILED: c_int = 3;
+const SUCCESS: c_int = 4;
+const DATA: c_int = 5;
+
+/// Pushes the response of a finished job, and the list of the failed tasks' indices.
+pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
+    let lanes = job.take_outcomes();
+    let mut decoder = Decoder::new(names);
+    let id = format!("Job_{}", job.id);
+    let mut unsendable = Vec::new();
+    without_collector(stack, || {
+        stack.protected(0, |stack| {
+            stack.create_table(0, 4);
+            stack.create_table(job.tasks.len().try_into().unwrap_or(0), 0);
+            stack.create_table(0, 0);
+            stack.push_bytes(b"success");
+            stack.push_bytes(b"data");
+            let mut failures = 0;
+            for lane in &lanes {
+                for (index, outcome) in lane.outcomes() {
+                    let failed = match outcome {
+                        Ok(message) => match push_success(stack, &mut decoder, message) {
+                            Ok(()) => None,
+                            Err(error) => {
+                                stack.set_top(DATA);
+                                unsendable.push(Failure::from(error));
+                                unsendable.last()
+                            }
+                        },
+                        Err(failure) => Some(failure),
+                    };
+                    if let Some(failure) = failed {
+                        push_failure(stack, failure);
+                    }
+                    if let Err(Failure { value: Some(value), .. }) = outcome {
+                        push_error_value(stack, &mut decoder, value);
+                    }
+                    let failed = failed.is_some();
+                    stack.raw_set_i(RESULT, index as i64 + 1);
+                    if failed {
+                        failures += 1;
+                        stack.push_integer(index as i64 + 1);
+                        stack.raw_set_i(FAILED, failures);
+                    }
+                }
+            }
+            stack.push_value(RESULT);
+            stack.raw_set_text(RESPONSE, "result");
+            stack.push_integer(job.workers() as i64);
+            stack.raw_set_text(RESPONSE, "workerCount");
+            stack.push_bytes(id.as_bytes());
+            stack.raw_set_text(RESPONSE, "jobId");
+            stack.push_number(job.started.elapsed().as_secs_f64());
+            stack.raw_set_text(RESPONSE, "duration");
+            stack.set_top(FAILED);
+            stack.remove(RESULT);
+            Ok(())
+        })
+    })
+}
+
+/// Pushes the entry of a task that ended well. *Raises.*
+fn push_success<'a>(stack: &Stack, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
+    stack.create_table(0, 2);
+    let entry = stack.top();
+    stack.push_value(SUCCESS);
+    stack.push_boolean(true);
+    stack.raw_set(entry);
+    let count = decoder.message(stack, message)?;
+    if count > 0 {
+        stack.push_value(DATA);
+        stack.push_value(entry + 1);
+        stack.raw_set(entry);
+    }
+    if count > 1 {
+        stack.create_table(count, 1);
+        for n in 1..=count {
+            stack.push_value(entry + n);
+            stack.raw_set_i(-2, n.into());
+        }
+        stack.push_integer(count.into());
+        stack.raw_set_text(-2, "n");
+        stack.raw_set_text(entry, "returns");
+    }
+    stack.set_top(entry);
+    Ok(())
+}
+
+/// Pushes the entry of a task that failed. *Raises.*
+fn push_failure(stack: &Stack, failure: &Failure) {
+    stack.create_table(0, 5);
+    let entry = stack.top();
+    stack.push_value(SUCCESS);
+    stack.push_boolean(false);
+    stack.raw_set(entry);
+    stack.push_value(DATA);
+    stack.push_bytes(b"Error: ");
+    stack.push_bytes(&failure.message);
+    stack.concat(2);
+    stack.raw_set(entry);
+    stack.push_bytes(failure.kind.name().as_bytes());
+    stack.raw_set_text(entry, "kind");
+    if !failure.traceback.is_empty() {
+        stack.push_bytes(&failure.traceback);
+        stack.raw_set_text(entry, "traceback");
+    }
+}
+
+/// Adds to the entry on top the value that the task raised. *Raises.*
+fn push_error_value<'a>(stack: &Stack, decoder: &mut Decoder<'a>, message: &'a [u8]) {
+    let entry = stack.top();
+    // What crossed out of the worker and means nothing here is left out: its text is in `data`.
+    if let Ok(1) = decoder.message(stack, message) {
+        stack.raw_set_text(entry, "error");
+    }
+    stack.set_top(entry);
+}
