@@ -1,0 +1,141 @@
+--- The command line: `gma.cmd`. Depends on the scheduler and the show.
+--
+-- `LUA "code"` is queued and runs beside the caller in the same globals. Its text ends at the next quote of the
+-- same kind: there are no escapes, a backslash is a character like any other.
+
+local commands = {}
+
+--- Splits at semicolons outside of quotes.
+local function split(text)
+  local parts, start, quote = {}, 1, nil
+  for at = 1, #text do
+    local char = text:sub(at, at)
+    if char == quote then
+      quote = nil
+    elseif not quote and (char == '"' or char == "'") then
+      quote = char
+    elseif not quote and char == ";" then
+      parts[#parts + 1] = text:sub(start, at - 1)
+      start = at + 1
+    end
+  end
+  parts[#parts + 1] = text:sub(start)
+  return parts
+end
+
+--- The quoted text that a command's words begin with, and what follows it.
+local function quoted(words)
+  local quote = words:match("^[\"']")
+  if not quote then
+    return nil
+  end
+  return words:match("^" .. quote .. "([^" .. quote .. "]*)" .. quote .. "%s*(.-)%s*$")
+end
+
+local verbs = {}
+
+function verbs.lua(engine, words)
+  local code = quoted(words)
+  if not code then
+    return "Error #2: LUA needs its code in quotes"
+  end
+  local chunk, problem = load(code, "=LUA command", "t")
+  if chunk then
+    engine.scheduler:start("LUA command", engine:owner(), chunk)
+  else
+    engine:say("error", problem)
+  end
+  return nil
+end
+
+function verbs.plugin(engine, words)
+  local name, argument = quoted(words)
+  local plugin = engine.plugins[name or words]
+  if not plugin then
+    return "Error #9: OBJECT DOES NOT EXIST"
+  end
+  plugin:run(argument ~= "" and quoted(argument) or nil)
+  return nil
+end
+
+function verbs.off(engine, words)
+  local name = words:match("^[Pp]lugin%s+(.+)$")
+  local plugin = name and engine.plugins[quoted(name) or name]
+  if not plugin then
+    return "Error #9: OBJECT DOES NOT EXIST"
+  end
+  engine:stop(plugin)
+  return nil
+end
+
+local function set_variable(set)
+  return function(_, words)
+    local name, value = words:match("^%$?(%w+)%s*=%s*(.-)%s*$")
+    if not name then
+      return "Error #3: SYNTAX ERROR"
+    end
+    set(name, quoted(value) or value)
+    return nil
+  end
+end
+
+function verbs.setvar(engine, words)
+  return set_variable(engine.gma.show.setvar)(engine, words)
+end
+
+function verbs.setuservar(engine, words)
+  return set_variable(engine.gma.user.setvar)(engine, words)
+end
+
+function verbs.label(engine, words)
+  local name, label = words:match("^(%a+%s+[%d%.]+)%s+(.+)$")
+  local object = name and engine.show:find(name)
+  if not object then
+    return "Error #9: OBJECT DOES NOT EXIST"
+  end
+  object.label = quoted(label) or label
+  return nil
+end
+
+function verbs.delete(engine, words)
+  local object = engine.show:find(words)
+  if not object then
+    return "Error #9: OBJECT DOES NOT EXIST"
+  end
+  engine.show:delete(object)
+  return nil
+end
+
+-- Here `$name` is the variable to set; elsewhere its value stands for it.
+local TAKES_NAMES = { setvar = true, setuservar = true }
+
+--- Makes the engine's `gma.cmd`: nil, or the text of the first error.
+function commands.new(engine)
+  return function(text)
+    if type(text) ~= "string" then
+      error("bad argument #1 to 'cmd' (string expected, got " .. type(text) .. ")", 2)
+    end
+    engine:say("cmd", text)
+    local function expand(name)
+      return engine.gma.user.getvar(name) or engine.gma.show.getvar(name)
+    end
+    local problem
+    for _, command in ipairs(split(text)) do
+      local verb, words = command:match("^%s*(%a+)%s*(.-)%s*$")
+      if verb then
+        local run = verbs[verb:lower()]
+        if not TAKES_NAMES[verb:lower()] then
+          words = words:gsub("%$(%w+)", expand)
+        end
+        local refusal = "Error #1: UNKNOWN COMMAND: " .. verb
+        if run then
+          refusal = run(engine, words)
+        end
+        problem = problem or refusal
+      end
+    end
+    return problem
+  end
+end
+
+return commands

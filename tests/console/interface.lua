@@ -1,0 +1,87 @@
+--- What the engine shows and asks: echo, feedback, text input, dialogs, progress bars.
+
+local interface = {}
+
+--- Several values as one line.
+local function line(...)
+  local parts = table.pack(...)
+  for i = 1, parts.n do
+    parts[i] = tostring(parts[i])
+  end
+  return table.concat(parts, " ", 1, parts.n)
+end
+
+--- Answers from a script: a list used up in order, or a function of the title and the default.
+local function answers(script, what)
+  local next_answer = 0
+  return function(title, default)
+    if type(script) == "function" then
+      return script(title, default)
+    end
+    next_answer = next_answer + 1
+    local answer = script and script[next_answer]
+    if answer == nil then
+      error(("the stand-in has no answer for the %s '%s': add one to its script"):format(what, tostring(title)), 2)
+    end
+    return answer or nil
+  end
+end
+
+--- Adds these functions to the engine's `gma`.
+function interface.add(engine, gma)
+  local options = engine.options
+
+  function gma.echo(...)
+    engine:say("echo", line(...))
+  end
+
+  -- The second argument is a colour.
+  function gma.feedback(value)
+    engine:say("feedback", tostring(value))
+  end
+
+  gma.textinput = answers(options.textinput, "text input")
+
+  local confirm = answers(options.confirm, "confirmation")
+  gma.gui = {
+    confirm = function(title, message)
+      return confirm(title, message) and true or nil
+    end,
+    msgbox = function(title, message)
+      engine:say("msgbox", line(title, message))
+    end,
+  }
+
+  local bars, last = engine.progress, 0
+  local function bar(handle)
+    return bars[handle] or error("no progress bar has the handle " .. tostring(handle), 3)
+  end
+  gma.gui.progress = {
+    start = function(name)
+      last = last + 1
+      bars[last] = { name = name, open = true, values = {}, texts = {} }
+      engine:say("progress", "start " .. tostring(name))
+      return last
+    end,
+    -- Plugins call it in their Cleanup with whatever they have, nil too.
+    stop = function(handle)
+      if bars[handle] then
+        bars[handle].open = false
+        engine:say("progress", "stop " .. tostring(bars[handle].name))
+      end
+    end,
+    settext = function(handle, text)
+      local texts = bar(handle).texts
+      texts[#texts + 1] = text
+    end,
+    setrange = function(handle, from, to)
+      bar(handle).range = { from, to }
+    end,
+    set = function(handle, value)
+      local values = bar(handle).values
+      values[#values + 1] = value
+    end,
+  }
+end
+
+return interface

@@ -1,0 +1,167 @@
+--- The show: a tree of objects, and what `gma.show.getobj` and `gma.show.property` say of it.
+--
+-- A show is a list of pools. A pool is `{ name = "Group", class = "CMD_GROUP", [number] = object, ... }`, an object
+-- `{ label = "Front", class = ..., properties = { { "Name", "Front" }, ... }, [number] = child, ... }`; a label alone
+-- stands for `{ label = label }`, and false for an object without a label. Children are given in the order of their
+-- numbers and counted from 0. Handles are plain numbers; the root's is 1.
+
+local Show = {}
+Show.__index = Show
+
+local ROOT = 1
+-- Handles of the engine are large integers.
+local STEP, BASE = 4096, 1 << 34
+
+local function sorted_numbers(list)
+  local numbers = {}
+  for key in pairs(list) do
+    if math.type(key) == "integer" then
+      numbers[#numbers + 1] = key
+    end
+  end
+  table.sort(numbers)
+  return numbers
+end
+
+local function add(self, description, parent, number, class)
+  if type(description) ~= "table" then
+    description = { label = description or nil }
+  end
+  local handle = parent and BASE + self.count * STEP or ROOT
+  self.count = self.count + 1
+  local object = { handle = handle, parent = parent, number = number, children = {}, label = description.label,
+    class = description.class or class, pool = description.name or parent and parent.pool,
+    properties = description.properties or {} }
+  self.objects[handle] = object
+  for _, child in ipairs(sorted_numbers(description)) do
+    local added = add(self, description[child], object, child, object.class)
+    added.index = #object.children
+    object.children[#object.children + 1] = added
+  end
+  return object
+end
+
+--- A show with a little of everything, unlabelled objects among it.
+function Show.default()
+  return {
+    { name = "Group", class = "CMD_GROUP", "All Spots", "All Washes", false, "Front", [10] = "Back" },
+    { name = "Macro", class = "CMD_MACRO", "Clear", { label = "Reset", "ClearAll", "Off Page 1" }, false, [7] = "Blackout" },
+    { name = "Preset", class = "CMD_PRESET_POOL", [0] = { label = "All", "Warm", "Cold" },
+      [4] = { label = "Color", "Red", "Green", false, "Blue" } },
+    { name = "Sequence", class = "CMD_SEQUENCE", { label = "Main", [0] = "cue zero", "Opening", "Song", "End" }, false },
+    { name = "Effect", class = "CMD_EFFECT", "Wave", "Chase" },
+  }
+end
+
+--- A pool of many labelled objects, for scans.
+function Show.pool(name, count)
+  local pool = { name = name, class = "CMD_" .. name:upper() }
+  for number = 1, count do
+    pool[number] = name .. " no. " .. number
+  end
+  return pool
+end
+
+--- Builds the tree.
+function Show.new(pools)
+  local self = setmetatable({ objects = {}, pools = {}, count = 1 }, Show)
+  local root = add(self, { label = "Root", class = "CMD_ROOT" }, nil, 1)
+  for index, pool in ipairs(pools or Show.default()) do
+    local added = add(self, pool, root, index, pool.class)
+    added.index, added.label = index - 1, pool.name
+    root.children[index] = added
+    self.pools[pool.name:lower()] = added
+  end
+  return self
+end
+
+local function child_by_number(object, number)
+  for _, child in ipairs(object and object.children or {}) do
+    if child.number == number then
+      return child
+    end
+  end
+  return nil
+end
+
+--- The object of a command-line name: "Group 1", "Macro 1.5", "Preset 4.1".
+function Show:find(name)
+  local pool, numbers = tostring(name):match("^%s*(%a+)%s+([%d%.]+)%s*$")
+  local object = pool and self.pools[pool:lower()]
+  for number in (numbers or ""):gmatch("%d+") do
+    object = object and child_by_number(object, math.tointeger(tonumber(number)))
+  end
+  return pool and object or nil
+end
+
+--- Takes an object out of the show.
+function Show:delete(object)
+  for at, child in ipairs(object.parent.children) do
+    if child == object then
+      table.remove(object.parent.children, at)
+    end
+  end
+  for index, child in ipairs(object.parent.children) do
+    child.index = index - 1
+  end
+  self.objects[object.handle] = nil
+end
+
+--- The functions under `gma.show.getobj`.
+function Show:getobj()
+  local function get(handle)
+    return self.objects[handle]
+  end
+  local function field(read)
+    return function(handle)
+      local object = get(handle)
+      return object and read(object)
+    end
+  end
+  return {
+    handle = function(name)
+      local object = get(name) or self:find(name)
+      return object and object.handle
+    end,
+    class = field(function(object) return object.class end),
+    index = field(function(object) return object.index or 0 end),
+    -- A number, but as text.
+    number = field(function(object) return tostring(object.number) end),
+    label = field(function(object) return object.label end),
+    name = field(function(object) return (object.label or object.pool or "Root") .. " " .. object.number end),
+    amount = field(function(object) return #object.children end),
+    child = function(handle, index)
+      local object = get(handle)
+      local child = object and object.children[index + 1]
+      return child and child.handle
+    end,
+    parent = field(function(object) return object.parent and object.parent.handle end),
+    verify = function(handle) return get(handle) ~= nil end,
+    compare = function(a, b) return get(a) ~= nil and get(a) == get(b) end,
+  }
+end
+
+--- The functions under `gma.show.property`.
+function Show:property()
+  local function properties(handle)
+    local object = self.objects[handle]
+    return object and object.properties or {}
+  end
+  return {
+    amount = function(handle) return #properties(handle) end,
+    name = function(handle, index)
+      local property = properties(handle)[index + 1]
+      return property and property[1]
+    end,
+    get = function(handle, key)
+      for index, property in ipairs(properties(handle)) do
+        if property[1] == key or index - 1 == key then
+          return tostring(property[2])
+        end
+      end
+      return nil
+    end,
+  }
+end
+
+return Show

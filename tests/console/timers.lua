@@ -1,0 +1,63 @@
+--- gma.timer. Depends on the scheduler; a timer is one coroutine of its owner.
+--
+-- Known of the engine's: the first call comes at once, `dt` lies between calls, and nothing cancels a timer
+-- but its plugin's end. Whether the first call comes inside `gma.timer` or at the next tick is not known, so
+-- both can be had. A callback that sleeps holds up its own timer's next call: calls never overlap.
+
+local native = require "consolenative"
+
+local timers = {}
+
+--- Makes the engine's `gma.timer`.
+function timers.new(engine)
+  local live = {}
+
+  local function run(timer)
+    local count = 0
+    while timer.max_count == 0 or count < timer.max_count do
+      count = count + 1
+      timer.func(native.clock(), count)
+      if count ~= timer.max_count then
+        coroutine.yield(timer.dt)
+      end
+    end
+  end
+
+  local function ended(record)
+    local timer = record.timer
+    live[timer] = nil
+    if timer.cleanup then
+      engine.scheduler:start("timer cleanup", record.owner, timer.cleanup)
+    end
+  end
+
+  local function start(func, dt, max_count, cleanup)
+    if type(func) ~= "function" then
+      error("bad argument #1 to 'timer' (function expected, got " .. type(func) .. ")", 2)
+    elseif type(dt) ~= "number" then
+      error("bad argument #2 to 'timer' (number expected, got " .. type(dt) .. ")", 2)
+    elseif math.type(max_count) ~= "integer" and max_count ~= nil then
+      error("bad argument #3 to 'timer' (integer expected, got " .. type(max_count) .. ")", 2)
+    end
+    local timer = { func = func, dt = dt, max_count = max_count or 0, cleanup = cleanup }
+    live[timer] = true
+    local record = engine.scheduler:start("timer", engine:owner(), run, timer)
+    record.timer, record.ended = timer, ended
+    if engine.options.firstTimerCall == "inside" then
+      engine.scheduler:resume(record)
+    end
+  end
+
+  --- How many timers have calls to come.
+  local function count()
+    local n = 0
+    for _ in pairs(live) do
+      n = n + 1
+    end
+    return n
+  end
+
+  return start, count, ended
+end
+
+return timers
