@@ -1,0 +1,141 @@
+-- What grandMA2 exports say, as Lua tables. Pure Lua: works with and without gma2workers.
+--
+--   parse(text, file) → content, kind
+--
+--   "preset"  { [fixture] = { [attribute name] = value } }, all presets of the file together, without fades and delays
+--   "patch"   { [fixture] = { name, type, layer, subfixtures = { [sub] = { address, universe, channel, channels } } } }
+--   "layout"  { { kind, x, y, w, h, … }, … }: x and y are the centre; besides,
+--             "fixture" has fixture and sub, "object" has name and object ("13.1.5"), "rectangle" and "text" have text
+--
+-- Fixtures go by what one types for them: 101, and "Channel 5" for one that has a channel number alone. In presets, the
+-- further subfixtures go by "101.2". Subfixtures count from 1 everywhere, as on the command line.
+-- `address` counts through all universes (513 is 2.1) and is nil, with universe and channel, where nothing is patched;
+-- `channels` is how many the console controls, virtual dimmers included.
+
+-- The function, not the module: a task takes functions along, but no data.
+local events = require("ma2_xml").events
+
+local function number(text, what, fail)
+  return tonumber(text) or fail(("%s is no number: %s"):format(what, text))
+end
+
+local function whole(text, what, fail)
+  return math.tointeger(tonumber(text)) or fail(("%s is no whole number: %s"):format(what, text))
+end
+
+local function fixture_key(fixture_id, channel_id, fail)
+  if fixture_id and fixture_id ~= "" then
+    return whole(fixture_id, "fixture number", fail)
+  elseif channel_id and channel_id ~= "" then
+    return ("Channel %d"):format(whole(channel_id, "channel number", fail))
+  end
+end
+
+local function parse_preset(text, file, first_line)
+  local next_event, fail = events(text, file, first_line)
+  local preset, in_values, value = {}, false, nil
+  for event, name, content in next_event do
+    if event ~= "text" and name == "Values" then
+      in_values = event == "open"
+    elseif event == "open" and in_values then
+      if name == "PresetValue" then
+        value = number(content.Value, "Value", fail)
+      elseif name == "Channel" then
+        local key = fixture_key(content.fixture_id, content.channel_id, fail) or fail("a value without a fixture")
+        -- Written from the second subfixture on: the first one is the fixture.
+        if content.subfixture_id then
+          key = ("%s.%d"):format(key, whole(content.subfixture_id, "subfixture_id", fail))
+        end
+        local values = preset[key]
+        if not values then
+          values = {}
+          preset[key] = values
+        end
+        values[content.attribute_name or fail("a value without an attribute")] = value
+      end
+    end
+  end
+  return preset
+end
+
+local function parse_patch(text, file, first_line)
+  local next_event, fail = events(text, file, first_line)
+  local patch, layer, fixture, sub = {}, nil, nil, nil
+  for event, name, content in next_event do
+    if event == "open" then
+      if name == "Layer" then
+        layer = content.name
+      elseif name == "Fixture" then
+        fixture = { name = content.name, layer = layer, subfixtures = {} }
+        -- A fixture may have no number at all: its place is then the only thing that tells it from others.
+        local place = ("%s/%s"):format(layer, content.index)
+        patch[fixture_key(content.fixture_id, content.channel_id, fail) or place] = fixture
+      elseif fixture and name == "FixtureType" then
+        fixture.type = content.name
+      elseif fixture and name == "SubFixture" then
+        sub = { channels = 0 }
+        -- From 0 in this file alone; layouts and the command line count from 1.
+        fixture.subfixtures[whole(content.index, "index", fail) + 1] = sub
+      elseif sub and name == "Channel" then
+        sub.channels = sub.channels + 1
+      end
+    elseif event == "text" and sub and name == "Address" then
+      local address = whole(content, "Address", fail)
+      if address > 0 and not sub.address then
+        sub.address, sub.universe, sub.channel = address, (address - 1) // 512 + 1, (address - 1) % 512 + 1
+      end
+    elseif event == "close" and name == "SubFixture" then
+      sub = nil
+    end
+  end
+  return patch
+end
+
+local function parse_layout(text, file, first_line)
+  local kinds = { SubFixtures = "fixture", CObjects = "object", Rectangles = "rectangle", Texts = "text" }
+  local next_event, fail = events(text, file, first_line)
+  local layout, kind, item, object = {}, nil, nil, nil
+  for event, name, content in next_event do
+    if event == "open" then
+      if kinds[name] then
+        kind = kinds[name]
+      elseif content.center_x then
+        item = {
+          kind = kind,
+          x = number(content.center_x, "center_x", fail),
+          y = number(content.center_y, "center_y", fail),
+          w = number(content.size_w, "size_w", fail),
+          h = number(content.size_h, "size_h", fail),
+          text = content.text,
+        }
+        layout[#layout + 1] = item
+      elseif item and name == "Subfixture" then
+        item.fixture = fixture_key(content.fix_id, content.cha_id, fail)
+        item.sub = content.sub_index and whole(content.sub_index, "sub_index", fail) or 1
+      elseif item and name == "CObject" then
+        item.name, object = content.name, {}
+      end
+    elseif event == "text" and object and name == "No" then
+      object[#object + 1] = whole(content, "No", fail)
+    elseif event == "close" and name == "CObject" and object then
+      item.object, object = table.concat(object, "."), nil
+    end
+  end
+  return layout
+end
+
+local function parse(text, file, first_line)
+  local next_event, fail = events(text, file, first_line)
+  for event, name in next_event do
+    if event == "open" and name == "Preset" then
+      return parse_preset(text, file, first_line), "preset"
+    elseif event == "open" and name == "Layer" then
+      return parse_patch(text, file, first_line), "patch"
+    elseif event == "open" and name == "Group" then
+      return parse_layout(text, file, first_line), "layout"
+    end
+  end
+  fail("neither a preset, a patch nor a layout")
+end
+
+return { parse = parse }
