@@ -1,0 +1,295 @@
+-- The stand-in behaves as the engine's facts say, so that what passes in it can be trusted.
+
+local console = require "console"
+
+local function run(options, func)
+  local engine = console.new(options)
+  engine:install()
+  engine:run(func)
+  engine:uninstall()
+  return engine
+end
+
+describe("coroutines of the engine", function()
+  it("sleep beside each other, and gma.sleep is coroutine.yield", function()
+    local order = {}
+    local engine = console.new()
+    engine:install()
+    for name, seconds in pairs { slow = 0.06, quick = 0.02 } do
+      engine:start(function()
+        assert.is_true(coroutine.isyieldable())
+        coroutine.yield(seconds)
+        order[#order + 1] = name
+      end)
+    end
+    engine:run()
+    engine:uninstall()
+    assert.same({ "quick", "slow" }, order)
+  end)
+
+  it("show an error with its traceback and leave the others alone", function()
+    local ended = false
+    local engine = console.new()
+    engine:start(function() error("boom") end)
+    engine:start(function() ended = true end)
+    engine:run()
+    assert.is_true(ended)
+    assert.equal(1, #engine:texts("error"))
+    assert.truthy(engine:texts("error")[1]:find("boom\nstack traceback", 1, true))
+  end)
+
+  it("give their results to run, and raise there what they raise", function()
+    local engine = console.new()
+    assert.same({ 1, nil, 3 }, { engine:run(function(...) return ... end, 1, nil, 3) })
+    assert.has_error(function() engine:run(function() error("boom", 0) end) end)
+  end)
+
+  it("run in slices of so many instructions where that is turned on", function()
+    local function turns(slice)
+      local engine, count, done = console.new { slice = slice, tick = 0.001 }, 0, false
+      engine:start(function()
+        for _ = 1, 20000 do end
+        done = true
+      end)
+      while not engine:idle() do
+        engine:tick()
+        count = count + 1
+      end
+      assert.is_true(done)
+      return count
+    end
+    assert.equal(1, turns(nil))
+    local coarse, fine = turns(4000), turns(2000)
+    assert.is_true(coarse > 1)
+    assert.is_true(fine > coarse)
+  end)
+
+  it("finish a C call that a slice would cut", function()
+    local engine = console.new { slice = 500, tick = 0.001 }
+    local sorted
+    engine:start(function()
+      local list = {}
+      for i = 1, 500 do list[i] = (i * 7919) % 503 end
+      table.sort(list, function(a, b) return a < b end)
+      sorted = list[1] <= list[2] and list[499] <= list[500]
+    end)
+    engine:run()
+    assert.same({}, engine:texts("error"))
+    assert.is_true(sorted)
+  end)
+end)
+
+describe("gma.timer", function()
+  for _, first in ipairs { "tick", "inside" } do
+    it("calls at once, so many times, and cleans up after the last (first call: " .. first .. ")", function()
+      local calls, cleaned, at_return = {}, nil, nil
+      local engine = run({ firstTimerCall = first }, function()
+        gma.timer(function(t, n)
+          assert.equal("number", type(t))
+          calls[#calls + 1] = n
+        end, 0.02, 3, function() cleaned = #calls end)
+        at_return = #calls
+      end)
+      assert.same({ 1, 2, 3 }, calls)
+      assert.equal(3, cleaned)
+      assert.equal(first == "inside" and 1 or 0, at_return)
+      assert.equal(0, engine.count_timers())
+      assert.same({}, engine:texts("error"))
+    end)
+  end
+
+  it("waits dt between calls, not before the first", function()
+    local ticks, engine = 0, console.new { tick = 0.001 }
+    engine:install()
+    local seen = {}
+    engine:start(function()
+      gma.timer(function(_, n) seen[n] = ticks end, 0.05, 2)
+    end)
+    while not engine:idle() do
+      ticks = ticks + 1
+      engine:tick()
+      engine.scheduler:rest()
+    end
+    engine:uninstall()
+    assert.is_true(seen[1] <= 2)
+    assert.is_true(seen[2] > seen[1] + 5)
+  end)
+
+  it("runs its callback as a coroutine, which may sleep and is never called twice at a time", function()
+    local inside, most = 0, 0
+    run(nil, function()
+      gma.timer(function()
+        inside = inside + 1
+        most = math.max(most, inside)
+        gma.sleep(0.03)
+        inside = inside - 1
+      end, 0.001, 3)
+    end)
+    assert.equal(1, most)
+  end)
+
+  it("goes on for ever with a count of 0, until its plugin is switched off", function()
+    local engine = console.new { tick = 0.001 }
+    engine:install()
+    local path = os.tmpname()
+    local file = io.open(path, "w")
+    file:write("return function() gma.timer(function() CALLS = CALLS + 1 end, 0, 0) end, function() CLEANED = true end")
+    file:close()
+    rawset(_G, "CALLS", 0)
+    local plugin = engine:plugin(path)
+    for _ = 1, 20 do engine:tick() end
+    local calls = rawget(_G, "CALLS")
+    engine:stop(plugin)
+    engine:run()
+    engine:uninstall()
+    os.remove(path)
+    assert.is_true(calls > 5)
+    assert.equal(calls, rawget(_G, "CALLS"))
+    assert.is_true(rawget(_G, "CLEANED"))
+    rawset(_G, "CALLS", nil)
+    rawset(_G, "CLEANED", nil)
+  end)
+end)
+
+describe("gma.cmd", function()
+  it("queues LUA beside the caller, in the same globals", function()
+    local order = {}
+    local function note(text) order[#order + 1] = text end
+    rawset(_G, "note", note)
+    run(nil, function()
+      assert.is_nil(gma.cmd([[LUA "note('command')"]]))
+      note("caller")
+      gma.sleep(0.02)
+      note("caller again")
+    end)
+    rawset(_G, "note", nil)
+    assert.same({ "caller", "command", "caller again" }, order)
+  end)
+
+  it("knows no escapes: the next quote of the same kind ends the code", function()
+    local engine = run(nil, function() gma.cmd([[LUA "x = \"a\""]]) end)
+    assert.equal(1, #engine:texts("error"))
+  end)
+
+  it("splits at semicolons outside of quotes, and gives the first error's text", function()
+    run(nil, function()
+      assert.is_nil(gma.cmd([[SetVar $a = 1; LUA "RAN = 'a;b'"]]))
+      assert.equal("1", gma.show.getvar("A"))
+      assert.truthy(gma.cmd("Flurb 1"):find("UNKNOWN COMMAND", 1, true))
+    end)
+    assert.equal("a;b", rawget(_G, "RAN"))
+    rawset(_G, "RAN", nil)
+  end)
+
+  it("puts variables in the place of their names", function()
+    run(nil, function()
+      gma.user.setvar("number", 2)
+      assert.is_nil(gma.cmd('Label Group $number "Renamed"'))
+      assert.equal("Renamed", gma.show.getobj.label(gma.show.getobj.handle("Group 2")))
+    end)
+  end)
+end)
+
+describe("the show", function()
+  local getobj, property
+
+  before_each(function()
+    local engine = console.new()
+    getobj, property = engine.gma.show.getobj, engine.gma.show.property
+  end)
+
+  it("has numbers for handles, and nil for what isn't there", function()
+    assert.equal("integer", math.type(getobj.handle("Group 1")))
+    assert.is_nil(getobj.handle("Group 99"))
+    assert.is_nil(getobj.handle("Nothing 1"))
+    assert.is_true(getobj.verify(getobj.handle("Macro 1")))
+    assert.is_false(getobj.verify(12345))
+    assert.is_true(getobj.compare(getobj.handle("Macro 1"), getobj.handle("macro 1")))
+  end)
+
+  it("counts children from 0, cue zero among them", function()
+    local sequence = getobj.handle("Sequence 1")
+    assert.equal(4, getobj.amount(sequence))
+    assert.equal("cue zero", getobj.label(getobj.child(sequence, 0)))
+    assert.equal("Opening", getobj.label(getobj.child(sequence, 1)))
+    assert.is_nil(getobj.child(sequence, 4))
+    assert.equal(sequence, getobj.parent(getobj.child(sequence, 2)))
+    assert.equal(0, getobj.index(sequence))
+  end)
+
+  it("gives numbers as text, and labels only where there are some", function()
+    assert.equal("10", getobj.number(getobj.handle("Group 10")))
+    assert.is_nil(getobj.label(getobj.handle("Group 3")))
+    assert.equal("Back 10", getobj.name(getobj.handle("Group 10")))
+    assert.equal("Red", getobj.label(getobj.handle("Preset 4.1")))
+    assert.equal("CMD_SEQUENCE", getobj.class(getobj.handle("Sequence 1")))
+  end)
+
+  it("ends at a root without a parent", function()
+    local handle, steps = getobj.handle("Macro 2.1"), 0
+    while handle do
+      handle, steps = getobj.parent(handle), steps + 1
+    end
+    assert.equal(4, steps)
+    assert.is_nil(getobj.parent(1))
+  end)
+
+  it("has properties as texts, counted from 0", function()
+    local engine = console.new { show = { { name = "Image", { label = "Logo", properties = { { "Width", 12.5 } } } } } }
+    local image = engine.gma.show.getobj.handle("Image 1")
+    property = engine.gma.show.property
+    assert.equal(1, property.amount(image))
+    assert.equal("Width", property.name(image, 0))
+    assert.equal("12.5", property.get(image, 0))
+    assert.equal("12.5", property.get(image, "Width"))
+    assert.is_nil(property.get(image, "Height"))
+  end)
+end)
+
+describe("what the engine shows and asks", function()
+  it("joins the values of an echo, and keeps everything in order", function()
+    local engine = run(nil, function()
+      gma.echo("a", 1, nil, true)
+      gma.feedback("b")
+    end)
+    assert.equal("a 1 nil true", engine.transcript[1].text)
+    assert.equal("feedback", engine.transcript[2].kind)
+  end)
+
+  it("answers text input from the script, and names the question it has no answer for", function()
+    local engine = console.new { textinput = { "4", false } }
+    assert.equal("4", engine.gma.textinput("Workers", "2"))
+    assert.is_nil(engine.gma.textinput("Load", "1"))
+    engine:start(engine.gma.textinput, "Mode", "timer")
+    engine:run()
+    assert.truthy(engine:texts("error")[1]:find("no answer for the text input 'Mode'", 1, true))
+  end)
+
+  it("keeps progress bars, and takes stop(nil) as plugins give it", function()
+    local engine = run(nil, function()
+      local bar = gma.gui.progress.start("Work")
+      gma.gui.progress.setrange(bar, 0, 10)
+      gma.gui.progress.set(bar, 5)
+      gma.gui.progress.stop(bar)
+      gma.gui.progress.stop(nil)
+    end)
+    assert.same({ name = "Work", open = false, range = { 0, 10 }, values = { 5 }, texts = {} }, engine.progress[1])
+  end)
+
+  it("says what it lacks", function()
+    local ok, message = pcall(console.new().gma.export, "x.xml", {})
+    assert.is_false(ok)
+    assert.truthy(message:find("gma.export is not part of the stand-in", 1, true))
+  end)
+end)
+
+describe("installing", function()
+  it("puts back the gma that was there", function()
+    local before = rawget(_G, "gma")
+    local engine = console.new()
+    engine:install()
+    assert.equal(engine.gma, gma)
+    engine:uninstall()
+    assert.equal(before, rawget(_G, "gma"))
+  end)
+end)
