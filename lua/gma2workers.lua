@@ -108,19 +108,17 @@ end
 -- @treturn table the response
 function gma2workers.RunSync(options)
   local job = start("RunSync", options)
-  local onComplete = job.onComplete
-  job.onComplete, job.report = nil, function() end
   pump.add(job)
   local ok, message = pcall(pump.run, job)
   if not ok then
     pump.drop(job)
     error(message, 0)
   end
-  if onComplete then
-    onComplete(job.response)
+  if job.onComplete then
+    job.onComplete(job.response)
   end
   if job.failure then
-    error(job.failure, 0)
+    error(job.failure.value, 0)
   end
   return job.response
 end
@@ -129,8 +127,8 @@ end
 gma2workers.Dispatch = gma2workers.RunSync
 
 --- Shows an error that nobody can catch: a callback's of an asynchronous job.
-local function report(message)
-  local text = "gma2workers: error in a callback: " .. tostring(message)
+local function report(failure)
+  local text = "gma2workers: error in a callback: " .. failure.traceback
   local engine = rawget(_G, "gma")
   if type(engine) == "table" and type(engine.echo) == "function" then
     engine.echo(text)
@@ -140,12 +138,12 @@ local function report(message)
 end
 
 local function complete(job)
-  local ok, message = xpcall(job.onComplete, debug.traceback, job.response)
+  local ok, failure = xpcall(job.onComplete, pump.trace, job.response)
   if job.failure then
     report(job.failure)
   end
   if not ok then
-    report(message)
+    report(failure)
   end
 end
 

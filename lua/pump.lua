@@ -33,6 +33,11 @@ local function is_interrupt(message)
   return type(message) == "string" and message:sub(-12) == "interrupted!"
 end
 
+--- Keeps what a callback raised, and where.
+function pump.trace(value)
+  return { value = value, traceback = debug.traceback(tostring(value), 2) }
+end
+
 --- Carries the outcome of one host call to the task that waits for it.
 local function carry(job, ticket, name, ok, ...)
   if not ok and is_interrupt((...)) then
@@ -67,13 +72,13 @@ local function tell_progress(job, now, done, total)
     return
   end
   job.told = done
-  local ok, message = xpcall(job.onProgress, debug.traceback, done, total)
+  local ok, failure = xpcall(job.onProgress, pump.trace, done, total)
   if not ok then
-    if is_interrupt(message) then
-      error(message, 0)
+    if is_interrupt(failure.value) then
+      error(failure.value, 0)
     end
     -- It is not called again; the job goes on, and who waits hears of it at the end.
-    job.onProgress, job.failure = nil, message
+    job.onProgress, job.failure = nil, failure
   end
 end
 
@@ -83,25 +88,19 @@ local function merge(job)
   local done, total = core.progress(job.id)
   local response, failed = core.collect(job.id)
   hints.add(response, failed)
+  job.response = response
   if job.onProgress then
     tell_progress(job, core.clock(), done, total)
   end
-  job.response = response
 end
 
---- Tells the driver and the user's callback that the job is over, once.
+--- Tells the driver and the user's callback that the job is over.
 local function settle(job)
-  if job.settled then
-    return
-  end
-  job.settled = true
   if job.closed then
     job.closed()
   end
-  if job.onComplete then
+  if job.complete then
     job.complete(job)
-  elseif job.failure then
-    job.report(job.failure)
   end
 end
 
@@ -111,7 +110,7 @@ function pump.turn(job, budget, lull)
   local stop = core.clock() + (budget or BUDGET)
   repeat
     if not serve_all(job) then
-      return job.response ~= nil
+      return true
     end
     if core.finished(job.id) then
       merge(job)
@@ -124,7 +123,7 @@ function pump.turn(job, budget, lull)
     end
     local left = stop - core.clock()
   until left <= 0 or running[job.id] and not core.wait(job.id, math.min(left, lull or LULL))
-  return job.response ~= nil
+  return not running[job.id]
 end
 
 --- Whether the pump can give time back to the engine from here.

@@ -36,7 +36,7 @@ pub enum Functions {
 
 /// The names of things that both sides have.
 pub trait Names {
-    /// The name of a function, table or userdata, by its identity.
+    /// The name of a function or table, by its identity.
     fn name_of(&self, pointer: usize) -> Option<&str>;
 }
 
@@ -250,14 +250,10 @@ impl<'a> Encoder<'a> {
                     }
                 }
             }
-            kind @ (Type::Userdata | Type::Thread) => {
-                if !self.named(here.pointer(-1)) {
-                    match self.policy.functions {
-                        Functions::Drop => self.out.push(codec::NIL),
-                        _ => return Err(self.unsendable(kind.name())),
-                    }
-                }
-            }
+            kind @ (Type::Userdata | Type::Thread) => match self.policy.functions {
+                Functions::Drop => self.out.push(codec::NIL),
+                _ => return Err(self.unsendable(kind.name())),
+            },
         }
         here.pop(1);
         Ok(())
@@ -357,7 +353,7 @@ impl<'a> Encoder<'a> {
         }
         self.variables.insert(here.upvalue_id(slot, n), (owner, n));
         debug_assert!(self.seen.get(&owner).is_some_and(|seen| seen.id == id));
-        let is_named = matches!(kind, Type::Table | Type::Function | Type::Userdata)
+        let is_named = matches!(kind, Type::Table | Type::Function)
             && self.policy.names.name_of(here.pointer(-1)).is_some();
         match kind {
             _ if is_named => {

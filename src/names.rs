@@ -109,7 +109,7 @@ fn read_library(stack: &Stack, side: Side, by_name: c_int, library: &str, names:
 fn remember(stack: &Stack, side: Side, by_name: c_int, name: &str, names: &mut NameMap) {
     let takes = match stack.kind(-1) {
         Type::Function => side == Side::Worker || stack.is_native(-1),
-        Type::Table | Type::Userdata => true,
+        Type::Table => true,
         _ => false,
     };
     if takes {
