@@ -64,7 +64,7 @@ struct TableFrame {
 struct FunctionFrame {
     stack: Stack,
     slot: c_int,
-    id: u32,
+    seen: Seen,
     /// The upvalue being written, from 1.
     upvalue: c_int,
     count: c_int,
@@ -75,6 +75,8 @@ enum Frame {
     Function(FunctionFrame),
 }
 
+/// A table or function of the message.
+#[derive(Clone, Copy)]
 struct Seen {
     id: u32,
     /// Where its tag stands in the message.
@@ -94,8 +96,8 @@ pub struct Encoder<'a> {
     frames: Vec<Frame>,
     segments: Vec<Segment>,
     seen: FxHashMap<usize, Seen>,
-    /// Variables that functions of this message have captured, and which of them did first.
-    variables: FxHashMap<usize, (usize, c_int)>,
+    /// Variables that functions of this message have captured: as which upvalue of which one first.
+    variables: FxHashMap<usize, (Seen, c_int)>,
     start: usize,
     position: usize,
 }
@@ -283,10 +285,10 @@ impl<'a> Encoder<'a> {
     }
 
     /// Gives the table or function on top its id.
-    fn remember(&mut self, here: &Stack) -> u32 {
-        let id = self.seen.len() as u32;
-        self.seen.insert(here.pointer(-1), Seen { id, tag: self.out.len() });
-        id
+    fn remember(&mut self, here: &Stack) -> Seen {
+        let seen = Seen { id: self.seen.len() as u32, tag: self.out.len() };
+        self.seen.insert(here.pointer(-1), seen);
+        seen
     }
 
     fn open_table(&mut self, here: &mut Stack) -> Result<()> {
@@ -310,7 +312,7 @@ impl<'a> Encoder<'a> {
 
     fn open_function(&mut self, here: &mut Stack) -> Result<()> {
         self.make_room(here);
-        let id = self.remember(here);
+        let seen = self.remember(here);
         self.out.push(codec::FUNCTION);
         let length = self.out.len();
         self.out.extend_from_slice(&[0; 4]);
@@ -322,7 +324,7 @@ impl<'a> Encoder<'a> {
         self.frames.push(Frame::Function(FunctionFrame {
             stack: *here,
             slot: here.top(),
-            id,
+            seen,
             upvalue: 0,
             count,
         }));
@@ -332,7 +334,7 @@ impl<'a> Encoder<'a> {
     /// Writes the next upvalue of the function on top.
     fn upvalue(&mut self, here: &mut Stack) -> Result<()> {
         let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
-        let (slot, n, id) = (function.slot, function.upvalue, function.id);
+        let (slot, n, owner) = (function.slot, function.upvalue, function.seen);
         here.push_upvalue_of(slot, n);
         let kind = here.kind(-1);
         if kind == Type::Table && self.is_globals(here) {
@@ -340,19 +342,15 @@ impl<'a> Encoder<'a> {
             here.pop(1);
             return Ok(());
         }
-        let owner = here.pointer(slot);
         if let Some(&(first, index)) = self.variables.get(&here.upvalue_id(slot, n)) {
-            if let Some(&Seen { id, tag }) = self.seen.get(&first) {
-                self.share(tag);
-                self.out.push(codec::JOINED);
-                put_length(self.out, id as usize);
-                self.out.push(index as u8);
-            }
+            self.share(first.tag);
+            self.out.push(codec::JOINED);
+            put_length(self.out, first.id as usize);
+            self.out.push(index as u8);
             here.pop(1);
             return Ok(());
         }
         self.variables.insert(here.upvalue_id(slot, n), (owner, n));
-        debug_assert!(self.seen.get(&owner).is_some_and(|seen| seen.id == id));
         let is_named = matches!(kind, Type::Table | Type::Function)
             && self.policy.names.name_of(here.pointer(-1)).is_some();
         match kind {
