@@ -20,20 +20,7 @@ pub trait Resolve {
 /// Pushes a message's values and gives their count, in a protected call of its own.
 pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
     let mut decoder = Decoder::new(names);
-    without_collector(stack, || stack.protected(0, |stack| decoder.message(stack, message)))
-}
-
-/// Runs `body` with the collector stopped.
-pub fn without_collector<R>(stack: &Stack, body: impl FnOnce() -> R) -> R {
-    let collects = stack.collector_runs();
-    if collects {
-        stack.run_collector(false);
-    }
-    let outcome = body();
-    if collects {
-        stack.run_collector(true);
-    }
-    outcome
+    stack.without_collector(|| stack.protected(0, |stack| decoder.message(stack, message)))
 }
 
 /// What a value is for, once it is on the stack.

@@ -9,7 +9,7 @@ use mlua::{Lua, Table, Value};
 
 use crate::codec::GMA;
 use crate::config::{self, Config};
-use crate::encode::{Encoder, Functions, Policy};
+use crate::encode::{Functions, Policy, encode};
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::ffi;
@@ -61,8 +61,7 @@ fn read_environment(lua: &Lua, names: &mut HostNames, config: &Config) -> Result
             names::read_gma(stack, &mut names.gma);
             let root = |_| GMA.to_owned();
             let policy = Policy { names: &*names, functions: Functions::Drop, root: &root };
-            let encoder = &mut Encoder::new(&mut shape, &policy);
-            stack.protected(1, |stack| encoder.message(stack, 1, 1))
+            encode(stack, 1, &mut shape, &policy)
         })?;
         environment.gma = Some(shape);
     }
@@ -90,8 +89,7 @@ fn read_globals(lua: &Lua, names: &HostNames, config: &Config) -> Result<Vec<u8>
     let mut message = Vec::new();
     let root = |_| "globals".to_owned();
     let policy = Policy { names, functions: Functions::Carry(config.upvalues), root: &root };
-    let encoder = &mut Encoder::new(&mut message, &policy);
-    ffi::with_stack(lua, copies, |stack| stack.protected(1, |stack| encoder.message(stack, 1, 1)))
+    ffi::with_stack(lua, copies, |stack| encode(stack, 1, &mut message, &policy))
         .map_err(|cause| Error::option("globals", format!("holds what cannot cross: {cause}")))?;
     Ok(message)
 }

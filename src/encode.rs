@@ -1,7 +1,7 @@
 //! Values out of a state: from its stack into a message.
 //!
-//! Runs on the thread of the state it reads, inside [`Stack::protected`], with the [`Encoder`] owned
-//! outside of it. It walks with a list of frames and Lua's own stack, two slots a level, and goes on in
+//! Runs on the thread of the state it reads, with the collector stopped and inside [`Stack::protected`],
+//! the [`Encoder`] owned outside of it. It walks with a list of frames and Lua's own stack, two slots a level, and goes on in
 //! a fresh coroutine's stack where one is full: so depth is bounded by memory alone. Fields are read
 //! raw; no metamethod runs and, but for those coroutines, nothing is allocated in Lua.
 
@@ -87,6 +87,18 @@ struct Seen {
 struct Segment {
     previous: Stack,
     frames: usize,
+}
+
+/// Appends a message of the top `count` values to `out`, and pops them, in a protected call of its own.
+pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
+    let encoder = &mut Encoder::new(out, policy);
+    stack.without_collector(|| {
+        stack.protected(count, |stack| {
+            encoder.message(stack, 1, count)?;
+            stack.set_top(0);
+            Ok(())
+        })
+    })
 }
 
 /// Writes one message after another into `out`.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::config::Mode;
 use crate::decode::decode;
-use crate::encode::{Encoder, Functions, Policy, Upvalues};
+use crate::encode::{Functions, Policy, Upvalues, encode};
 use crate::error::{Error, Kind};
 use crate::ffi::{Resumed, Stack, Type};
 use crate::pool::{self, Busy};
@@ -107,12 +107,7 @@ fn encode_results(coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
     let names = gma::worker_names();
     let root = |n: usize| if count == 1 { "result".to_owned() } else { format!("returns[{n}]") };
     let policy = Policy { names: &names, functions: Functions::Carry(Upvalues::Error), root: &root };
-    let mut encoder = Encoder::new(out, &policy);
-    coroutine.protected(count, |stack| {
-        encoder.message(stack, 1, count)?;
-        stack.set_top(0);
-        Ok(())
-    })
+    encode(coroutine, count, out, &policy)
 }
 
 /// What is left of a task that raised: the error value stands on top of its coroutine.
@@ -147,14 +142,8 @@ fn encode_error(stack: &Stack) -> Option<Vec<u8>> {
     let names = gma::worker_names();
     let policy =
         Policy { names: &names, functions: Functions::Carry(Upvalues::Error), root: &|_| "error".to_owned() };
-    let mut encoder = Encoder::new(&mut message, &policy);
     stack.push_value(-1);
-    let encoded = stack.protected(1, |stack| {
-        encoder.message(stack, 1, 1)?;
-        stack.set_top(0);
-        Ok(())
-    });
-    encoded.ok().map(|()| message)
+    encode(stack, 1, &mut message, &policy).ok().map(|()| message)
 }
 
 /// Starts the job's workers on the pool.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::codec::{GMA, SEPARATOR};
 use crate::decode::{Resolve, decode};
-use crate::encode::{Encoder, Functions, Names, Policy};
+use crate::encode::{Functions, Names, Policy, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{Raise, Returns, Stack, Type, native};
 use crate::hostcall::{self, Answer};
@@ -116,13 +116,7 @@ fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     let names = worker_names();
     let root = |n: usize| format!("args[{n}] of {}", names::display(name));
     let policy = Policy { names: &names, functions: Functions::Refuse, root: &root };
-    let mut encoder = Encoder::new(&mut message, &policy);
-    let count = stack.top();
-    stack.protected(count, |stack| {
-        encoder.message(stack, 1, count)?;
-        stack.set_top(0);
-        Ok(())
-    })?;
+    encode(stack, stack.top(), &mut message, &policy)?;
     Ok(message)
 }
 

@@ -5,8 +5,8 @@
 use std::ffi::c_int;
 
 use crate::codec::GMA;
-use crate::decode::{Decoder, Resolve, without_collector};
-use crate::encode::{Encoder, Functions, Names, Policy, Upvalues};
+use crate::decode::{Decoder, Resolve};
+use crate::encode::{Functions, Names, Policy, Upvalues, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{Stack, Type};
 use crate::hostcall::Answer;
@@ -61,7 +61,7 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<c_int> {
     while let Some((request, ticket)) = job.mailbox.take() {
         let display = names::display(&request.name);
         let mut decoder = Decoder::new(names);
-        let pushed = without_collector(stack, || {
+        let pushed = stack.without_collector(|| {
             stack.protected(0, |stack| {
                 match ticket {
                     Some(ticket) => stack.push_integer(ticket as i64),
@@ -98,26 +98,24 @@ pub fn answer(
     returned: bool,
     first: c_int,
 ) {
-    let count = stack.top() - first + 1;
     let root = |n: usize| format!("returns[{n}] of {name}");
     let policy = Policy { names, functions: Functions::Carry(Upvalues::Error), root: &root };
     let mut message = Vec::new();
-    let mut encoder = Encoder::new(&mut message, &policy);
-    let encoded = stack.protected(count, |stack| {
-        if !returned {
-            stack.set_top(1);
-        }
-        let sent = encoder.message(stack, 1, stack.top());
-        if sent.is_err() && !returned {
+    let encoded = if returned {
+        encode(stack, stack.top() - first + 1, &mut message, &policy)
+    } else {
+        stack.set_top(first);
+        stack.push_value(first);
+        encode(stack, 1, &mut message, &policy).or_else(|_| {
             // What it raised can't cross; its text can.
-            stack.push_text_of(1);
-            encoder.message(stack, stack.top(), 1)?;
-        } else {
-            sent?;
-        }
-        stack.set_top(0);
-        Ok(())
-    });
+            stack.protected(1, |stack| {
+                stack.push_text_of(1);
+                stack.remove(1);
+                Ok(())
+            })?;
+            encode(stack, 1, &mut message, &policy)
+        })
+    };
     let answer = match encoded {
         Ok(()) if returned => Answer::Returned(message),
         Ok(()) => Answer::Raised(message),

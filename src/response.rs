@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use crate::decode::{Decoder, without_collector};
+use crate::decode::Decoder;
 use crate::error::Result;
 use crate::ffi::Stack;
 use crate::host::HostNames;
@@ -21,7 +21,7 @@ pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     let mut decoder = Decoder::new(names);
     let id = format!("Job_{}", job.id);
     let mut unsendable = Vec::new();
-    without_collector(stack, || {
+    stack.without_collector(|| {
         stack.protected(0, |stack| {
             stack.create_table(0, 4);
             stack.create_table(job.tasks.len().try_into().unwrap_or(0), 0);

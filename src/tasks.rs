@@ -8,7 +8,7 @@ use std::ffi::c_int;
 use rustc_hash::FxHashMap;
 
 use crate::config;
-use crate::encode::{Encoder, Functions, Policy, Upvalues};
+use crate::encode::{Encoder, Functions, Policy, Upvalues, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{Stack, Type};
 use crate::host::HostNames;
@@ -56,7 +56,7 @@ impl<'a> TaskReader<'a> {
         let functions = Functions::Carry(self.upvalues);
         let policy = Policy { names, functions, root: &root };
         let encoder = &mut Encoder::new(&mut arguments, &policy);
-        stack.protected(1, |stack| {
+        let read = |stack: &Stack| {
             for field in ["func", "args", "name"] {
                 stack.push_bytes(field.as_bytes());
             }
@@ -74,7 +74,8 @@ impl<'a> TaskReader<'a> {
             }
             stack.set_top(0);
             Ok(())
-        })?;
+        };
+        stack.without_collector(|| stack.protected(1, read))?;
         self.arguments = arguments;
         Ok(())
     }
@@ -135,13 +136,8 @@ impl<'a> TaskReader<'a> {
         let mut message = Vec::new();
         let root = |_| "func".to_owned();
         let policy = Policy { names: self.names, functions: Functions::Carry(self.upvalues), root: &root };
-        let encoder = &mut Encoder::new(&mut message, &policy);
         stack.push_value(-1);
-        let encoded = stack.protected(1, |stack| {
-            encoder.message(stack, 1, 1)?;
-            stack.set_top(0);
-            Ok(())
-        });
+        let encoded = encode(stack, 1, &mut message, &policy);
         let function = encoded.map(|()| {
             self.functions.push(message);
             self.functions.len() - 1

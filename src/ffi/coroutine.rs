@@ -74,12 +74,22 @@ impl Stack {
 
     // The collector.
 
-    pub fn collector_runs(&self) -> bool {
-        api!(self, lua_gc, lua::LUA_GCISRUNNING, 0) != 0
-    }
-
     pub fn run_collector(&self, on: bool) {
         api!(self, lua_gc, if on { lua::LUA_GCRESTART } else { lua::LUA_GCSTOP }, 0);
+    }
+
+    /// Runs `body` with the collector stopped: it would only walk what is being built, and a finalizer has
+    /// no room to run while a deep value fills the stack.
+    pub fn without_collector<R>(&self, body: impl FnOnce() -> R) -> R {
+        let collects = api!(self, lua_gc, lua::LUA_GCISRUNNING, 0) != 0;
+        if collects {
+            self.run_collector(false);
+        }
+        let outcome = body();
+        if collects {
+            self.run_collector(true);
+        }
+        outcome
     }
 
     /// *Raises* what a finalizer raises.
