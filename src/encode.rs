@@ -28,7 +28,7 @@ pub enum Upvalues {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Functions {
     Carry(Upvalues),
-    /// Lua functions are refused, as arguments of host calls.
+    /// They are refused, as arguments of host calls.
     Refuse,
     /// Whatever has no name and isn't data is left out.
     Drop,
@@ -253,14 +253,16 @@ impl<'a> Encoder<'a> {
                     return self.open_table(here);
                 }
             }
+            Type::Function if self.policy.functions == Functions::Refuse => {
+                return Err(self.unsendable("function to the host"));
+            }
             Type::Function => {
                 let pointer = here.pointer(-1);
                 if !self.named(pointer) && !self.reference(pointer) {
                     match self.policy.functions {
-                        Functions::Carry(_) if !here.is_native(-1) => return self.open_function(here),
-                        Functions::Carry(_) => return Err(self.unsendable("C function")),
-                        Functions::Refuse => return Err(self.unsendable("function to the host")),
                         Functions::Drop => self.out.push(codec::NIL),
+                        _ if here.is_native(-1) => return Err(self.unsendable("C function")),
+                        _ => return self.open_function(here),
                     }
                 }
             }
