@@ -6,8 +6,5 @@ exclude_files = { "target" }
 -- What the engine gives every plugin.
 read_globals = { "gma" }
 
--- A worker's standard library is made there.
-files["lua/worker.lua"] = { globals = { "load", "loadfile", "dofile", "print", "io", "os", "debug", "package" } }
-
 files["tests/spec"] = { std = "+busted", globals = { "gma" } }
 files["tests/console"] = { globals = { "gma" } }

@@ -14,7 +14,7 @@ use crate::dispatcher;
 use crate::error::{Error, Result};
 use crate::ffi::{self, Returns, Stack};
 use crate::host::{self, HostNames};
-use crate::names::{self, NameMap, Side};
+use crate::names::{self, NameMap};
 use crate::pool;
 use crate::registry::{self, Job};
 use crate::response;
@@ -38,8 +38,7 @@ const MODULE: &str = "gma2workers.module";
 /// `luaopen_gma2workers`.
 pub fn open(stack: &Stack) -> Returns {
     if state::is_worker(stack) {
-        let text = "gma2workers is not available in a worker: start jobs on the host";
-        return Err(Error::BadCall(text.into()).into());
+        return Err(Error::InWorker.into());
     }
     let lua = stack.mlua();
     if let Err(cause) = build(lua) {
@@ -57,7 +56,7 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     }
     let mut standard = NameMap::default();
     let _: Result<()> = ffi::with_stack(lua, (), |stack| {
-        names::read_standard(stack, Side::Host, &mut standard);
+        names::read_standard(stack, &mut standard);
         Ok(())
     });
     lua.set_app_data(Standard(Rc::new(standard)));

@@ -39,6 +39,8 @@ pub enum Error {
     BadConfig { place: String, problem: String },
     /// The call itself is refused, with one of the texts that plugins may match.
     BadCall(String),
+    /// A task asked for gma2workers itself.
+    InWorker,
     /// A value that can't cross. `what` is the kind of value, `path` where it stands.
     Unsendable { what: &'static str, path: String },
     /// A function can't cross because of an upvalue. `function` is `plugin.lua:12`.
@@ -107,6 +109,9 @@ impl fmt::Display for Error {
         match self {
             Error::BadConfig { place, problem } => write!(f, "{place} {problem}"),
             Error::BadCall(text) => f.write_str(text),
+            Error::InWorker => {
+                f.write_str("gma2workers is not available in a worker: start jobs on the host")
+            }
             Error::Unsendable { what, path } => write!(f, "cannot send a {what} (at {path})"),
             Error::Upvalue { name, holds, function, advice } => {
                 write!(f, "upvalue '{name}' ({holds}) of the function at {function} cannot cross: {advice}")

@@ -16,7 +16,7 @@ use crate::ffi::{Resumed, Stack, Type};
 use crate::pool::{self, Busy};
 use crate::registry::{Failure, Job, Task};
 use crate::state::State;
-use crate::{gma, hostcall, stdlib};
+use crate::{coroutine, gma, hostcall, stdlib};
 
 thread_local! {
     /// This thread's state, kept for its next job.
@@ -90,7 +90,8 @@ fn run_function(stack: &Stack, function: &[u8], arguments: &[u8], out: &mut Vec<
         Ok(())
     })?;
     let coroutine = stack.thread(-1).ok_or_else(|| Error::Internal("no coroutine was made".into()))?;
-    stdlib::begin_task(stack.pointer(-1));
+    stdlib::begin_task();
+    coroutine::begin_task(stack.pointer(-1));
     let names = gma::worker_names();
     decode(&coroutine, function, &names)?;
     let count = decode(&coroutine, arguments, &names)?;
@@ -129,7 +130,7 @@ fn failure(stack: &Stack, coroutine: &Stack) -> Failure {
         message = b"error in the error's own __tostring: ".to_vec();
         message.extend_from_slice(&error.text());
     }
-    if let Some(mut inner) = stdlib::inner_traceback(&message) {
+    if let Some(mut inner) = coroutine::inner_traceback(&message) {
         inner.push(b'\n');
         traceback.splice(0..0, inner);
     }

@@ -12,9 +12,10 @@ use crate::codec::{GMA, SEPARATOR};
 use crate::decode::{Resolve, decode};
 use crate::encode::{Functions, Names, Policy, encode};
 use crate::error::{Error, Result};
-use crate::ffi::{Raise, Returns, Stack, Type, native};
+use crate::ffi::{Leave, Returns, Stack, Type, native};
 use crate::hostcall::{self, Answer};
 use crate::names::{self, NameMap};
+use crate::stdlib;
 
 thread_local! {
     /// The names of the things in the state that runs on this thread.
@@ -127,7 +128,7 @@ fn call_host(stack: &Stack) -> Returns {
         Answer::Returned(message) => Ok(decode(stack, &message, &worker_names())?),
         Answer::Raised(message) => {
             decode(stack, &message, &worker_names())?;
-            Err(Raise::Top)
+            Err(Leave::Top)
         }
         Answer::Failed(error) => Err(error.into()),
         Answer::Gone => Err(Error::HostGone { name: names::display(&name) }.into()),
@@ -157,10 +158,6 @@ fn sleep(stack: &Stack) -> Returns {
             hostcall::sleep(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
             Ok(0)
         }
-        _ => Err(Error::BadCall(format!(
-            "bad argument #1 to 'sleep' (number expected, got {})",
-            stack.kind(1).name()
-        ))
-        .into()),
+        _ => Err(stdlib::bad_type(stack, 1, "number")),
     }
 }

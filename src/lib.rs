@@ -19,7 +19,7 @@
 //! | `config` | the options | host |
 //! | `state` | makes a worker's state and makes it pristine again | worker |
 //! | `gma` | `gma` as a task sees it | worker |
-//! | `stdlib` | where a worker's standard library is not Lua's | worker |
+//! | `stdlib`, `coroutine` | where a worker's standard library is not Lua's | worker |
 //! | `pristine` | notes a state, and puts it back | worker |
 //! | `names` | the names of things that both sides have | both |
 //! | `encode`, `decode`, `codec` | values and functions across | both |
@@ -31,6 +31,7 @@
 mod api;
 mod codec;
 mod config;
+mod coroutine;
 mod decode;
 mod dispatcher;
 mod encode;

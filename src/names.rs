@@ -43,30 +43,23 @@ const BASE: [&str; 23] = [
     "xpcall",
 ];
 
-const LIBRARIES: [&str; 9] = ["coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8"];
+/// `bit32` where Lua was built with it.
+const LIBRARIES: [&str; 10] =
+    ["bit32", "coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8"];
 
 /// The registry's table of the standard library by name, as it was when it was read.
 static BY_NAME: Key = Key::new();
 
-/// Whose standard library is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The host's: a function written in Lua is somebody's replacement, and crosses as code.
-    Host,
-    /// A worker's: some of ours are written in Lua.
-    Worker,
-}
-
 /// Reads the standard library of a state: its things by identity go into `names`, and by name into the
-/// state's registry. *Raises.*
-pub fn read_standard(stack: &Stack, side: Side, names: &mut NameMap) {
+/// state's registry. A function written in Lua is somebody's replacement, and crosses as code. *Raises.*
+pub fn read_standard(stack: &Stack, names: &mut NameMap) {
     stack.create_table(0, 192);
     let by_name = stack.top();
     stack.push_globals();
     let globals = stack.top();
     for name in BASE {
         stack.raw_get_text(globals, name);
-        remember(stack, side, by_name, name, names);
+        remember(stack, by_name, name, names);
     }
     stack.raw_get_text(globals, "package");
     if stack.kind(-1) == Type::Table {
@@ -74,7 +67,7 @@ pub fn read_standard(stack: &Stack, side: Side, names: &mut NameMap) {
         let loaded = stack.top();
         for library in LIBRARIES {
             if stack.raw_get_text(loaded, library) == Type::Table {
-                read_library(stack, side, by_name, library, names);
+                read_library(stack, by_name, library, names);
             }
             stack.pop(1);
         }
@@ -83,7 +76,7 @@ pub fn read_standard(stack: &Stack, side: Side, names: &mut NameMap) {
     stack.registry_set(&BY_NAME);
 }
 
-fn read_library(stack: &Stack, side: Side, by_name: c_int, library: &str, names: &mut NameMap) {
+fn read_library(stack: &Stack, by_name: c_int, library: &str, names: &mut NameMap) {
     let table = stack.top();
     stack.push_nil();
     while stack.next(table) {
@@ -95,20 +88,20 @@ fn read_library(stack: &Stack, side: Side, by_name: c_int, library: &str, names:
             stack.concat(3);
             stack.insert(-2);
             let named = std::str::from_utf8(stack.bytes(-2)).unwrap_or_default();
-            remember(stack, side, by_name, named, names);
+            remember(stack, by_name, named, names);
             stack.pop(1);
         } else {
             stack.pop(4);
         }
     }
     stack.push_value(table);
-    remember(stack, side, by_name, library, names);
+    remember(stack, by_name, library, names);
 }
 
 /// Names the value on top, if it is one to name, and pops it.
-fn remember(stack: &Stack, side: Side, by_name: c_int, name: &str, names: &mut NameMap) {
+fn remember(stack: &Stack, by_name: c_int, name: &str, names: &mut NameMap) {
     let takes = match stack.kind(-1) {
-        Type::Function => side == Side::Worker || stack.is_native(-1),
+        Type::Function => stack.is_native(-1),
         Type::Table => true,
         _ => false,
     };

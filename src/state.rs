@@ -1,17 +1,17 @@
 //! A worker's Lua state: made, fitted to a job, made pristine again.
 //!
-//! A [`State`] lives on one thread. It has Lua's standard library, changed where `src/stdlib.rs` and
-//! `lua/worker.lua` say, an allocator with an account of its own, and `gma` in the host's shape.
+//! A [`State`] lives on one thread. It has Lua's standard library, changed where [`crate::stdlib`] and
+//! [`crate::coroutine`] say, an allocator with an account of its own, and `gma` in the host's shape.
 
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::decode::decode;
 use crate::error::{Error, Result};
-use crate::ffi::{self, Key, OwnState, Stack, Type};
-use crate::names::{self, NameMap, Side};
+use crate::ffi::{Key, OwnState, Stack, Type};
+use crate::names::{self, NameMap};
 use crate::pristine::{self, Snapshot};
-use crate::{gma, stdlib};
+use crate::{coroutine, gma, stdlib};
 
 /// In the registry of every state of ours.
 static WORKER: Key = Key::new();
@@ -58,13 +58,10 @@ impl State {
             stack.run_collector(false);
             stack.push_boolean(true);
             stack.registry_set(&WORKER);
-            for library in ffi::LIBRARIES {
-                stack.open_library(library);
-            }
-            stack.load(prelude(stack)?, c"@gma2workers/worker.lua")?;
-            stack.call(0, 0);
+            stack.open_libraries();
             stdlib::install(stack);
-            names::read_standard(stack, Side::Worker, &mut names);
+            coroutine::install(stack);
+            names::read_standard(stack, &mut names);
             stack.run_collector(true);
             Ok(())
         })?;
@@ -156,17 +153,4 @@ impl State {
     pub fn stack(&self) -> Stack {
         self.own.stack()
     }
-}
-
-/// `lua/worker.lua`, compiled once in the process. *Raises.*
-fn prelude(stack: &Stack) -> Result<&'static [u8]> {
-    static BYTECODE: OnceLock<Vec<u8>> = OnceLock::new();
-    if let Some(bytecode) = BYTECODE.get() {
-        return Ok(bytecode);
-    }
-    stack.load(include_bytes!("../lua/worker.lua"), c"@gma2workers/worker.lua")?;
-    let mut bytecode = Vec::new();
-    stack.dump(&mut bytecode);
-    stack.pop(1);
-    Ok(BYTECODE.get_or_init(|| bytecode))
 }

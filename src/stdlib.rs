@@ -1,38 +1,35 @@
-//! Where a worker's standard library is not Lua's: the parts that have to be native.
+//! Where a worker's standard library is not Lua's.
 //!
-//! - A task runs in a coroutine of its state, and must not notice: `coroutine.yield`, `running` and
-//!   `isyieldable` speak as they would in a main program, and `wrap` keeps the call stack of what failed
-//!   inside it.
+//! - `load`, `loadfile` and `dofile` take text only: Lua does not verify bytecode.
+//! - `print` and `io.write` give whole lines: one write to the C stream a call, which locks it.
+//! - `os.exit` and a change by `os.setlocale` would reach past the task.
+//! - `debug` has `traceback` and `getinfo` alone.
 //! - `math.random` has a generator a state; the C library's is one for the process, behind a lock.
 //! - `setmetatable` notes finalizers: a state that has some is not reused, since they would run in a
 //!   later task's time.
 //!
-//! The rest is written in Lua: `lua/worker.lua`.
+//! Most look at their arguments and then go on in Lua's own function ([`Leave::Original`]), so that what
+//! is not meant to differ doesn't. The coroutine library is in [`crate::coroutine`].
 
 use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
-use crate::ffi::{Raise, Resumed, Returns, Stack, Type, native};
+use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 
 thread_local! {
-    /// The coroutine of the task that runs on this thread, by identity.
-    static TASK: Cell<usize> = const { Cell::new(0) };
     /// Whether something was done to this thread's state that can't be undone.
     static SPOILED: Cell<bool> = const { Cell::new(false) };
     static RANDOM: RefCell<fastrand::Rng> = const { RefCell::new(fastrand::Rng::with_seed(0)) };
-    /// The last error that left a `coroutine.wrap`, and the call stack it left behind.
-    static FAILED: RefCell<Option<(Vec<u8>, Vec<u8>)>> = const { RefCell::new(None) };
 }
 
 /// Makes each task's random numbers its own.
 static SEED: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(fastrand::u64(..)));
 
-/// What the standard library knows of the thread's next task, whose coroutine has this identity.
-pub fn begin_task(task: usize) {
-    TASK.set(task);
-    FAILED.set(None);
+/// What the standard library has to know of the thread's next task.
+pub fn begin_task() {
     // The golden ratio's bits spread neighbouring counts over the seeds.
     let seed = SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     RANDOM.set(fastrand::Rng::with_seed(seed));
@@ -43,169 +40,244 @@ pub fn take_spoiled() -> bool {
     SPOILED.replace(false)
 }
 
-/// The call stack inside the coroutine that the error `message` came out of.
-pub fn inner_traceback(message: &[u8]) -> Option<Vec<u8>> {
-    FAILED.with_borrow(|failed| {
-        failed.as_ref().filter(|(failed, _)| failed == message).map(|(_, traceback)| traceback.clone())
-    })
-}
-
-/// Puts the native functions into the libraries. *Raises.*
+/// Puts the functions into the libraries. *Raises.*
 pub fn install(stack: &Stack) {
     stack.push_globals();
     let globals = stack.top();
-    stack.push_native(native(set_metatable), 0);
-    stack.raw_set_text(globals, "setmetatable");
-
-    stack.raw_get_text(globals, "coroutine");
-    stack.push_native(native(wrap), 0);
-    stack.raw_set_text(-2, "wrap");
-    stack.push_native(native(yield_values), 0);
-    stack.raw_set_text(-2, "yield");
-    stack.push_native(native(running), 0);
-    stack.raw_set_text(-2, "running");
-    stack.push_native(native(is_yieldable), 0);
-    stack.raw_set_text(-2, "isyieldable");
+    wrap(stack, "setmetatable", native(set_metatable));
+    wrap(stack, "load", native(load));
+    wrap(stack, "loadfile", native(load_file));
+    replace(stack, "dofile", native(do_file));
+    install_output(stack, globals);
 
     stack.raw_get_text(globals, "math");
-    stack.push_native(native(random), 0);
-    stack.raw_set_text(-2, "random");
-    stack.push_native(native(random_seed), 0);
-    stack.raw_set_text(-2, "randomseed");
+    replace(stack, "random", native(random));
+    replace(stack, "randomseed", native(random_seed));
+    stack.raw_get_text(globals, "os");
+    replace(stack, "exit", native(exit));
+    wrap(stack, "setlocale", native(set_locale));
+
+    stack.raw_get_text(globals, "debug");
+    let debug = stack.top();
+    stack.push_nil();
+    while stack.next(debug) {
+        stack.pop(1);
+        if !matches!(stack.bytes(-1), b"traceback" | b"getinfo") {
+            // Clearing a field is what `next` allows during a walk.
+            stack.push_value(-1);
+            stack.push_nil();
+            stack.raw_set(debug);
+        }
+    }
+    stack.raw_get_text(globals, "package");
+    stack.raw_get_text(-1, "preload");
+    replace(stack, "gma2workers", native(refuse));
+    replace(stack, "gma2-workers", native(refuse));
     stack.set_top(globals - 1);
 }
 
-fn bad_argument(stack: &Stack, n: i32, function: &str, expected: &str) -> Raise {
+/// Puts `print`, `io.write` and `file:write` in. *Raises.*
+fn install_output(stack: &Stack, globals: c_int) {
+    stack.raw_get_text(globals, "string");
+    stack.raw_get_text(-1, "format");
+    let format = stack.top();
+    stack.raw_get_text(globals, "io");
+    let io = stack.top();
+    stack.raw_get_text(io, "stdout");
+    let stdout = stack.top();
+    stack.metatable(stdout);
+    stack.raw_get_text(-1, "__index");
+    let file = stack.top();
+
+    stack.raw_get_text(file, "write");
+    stack.push_value(stdout);
+    stack.raw_get_text(file, "flush");
+    stack.push_native(native(print), 3);
+    stack.raw_set_text(globals, "print");
+    for (table, function) in [(io, native(io_write)), (file, native(file_write))] {
+        stack.raw_get_text(table, "write");
+        stack.push_value(format);
+        stack.push_native(function, 2);
+        stack.raw_set_text(table, "write");
+    }
+    stack.set_top(globals);
+}
+
+/// Replaces a function of the table on top. *Raises.*
+pub fn replace(stack: &Stack, name: &str, function: NativeFunction) {
+    stack.push_native(function, 0);
+    stack.raw_set_text(-2, name);
+}
+
+/// Replaces a function of the table on top by one that goes on in the original. *Raises.*
+fn wrap(stack: &Stack, name: &str, function: NativeFunction) {
+    stack.raw_get_text(-1, name);
+    stack.push_native(function, 1);
+    stack.raw_set_text(-2, name);
+}
+
+/// The error of an argument of another type than expected, in Lua's words.
+pub fn bad_type(stack: &Stack, n: c_int, expected: &str) -> Leave {
+    let named = stack.metatable(n) && stack.raw_get_text(-1, "__name") == Type::String;
     let got = match stack.kind(n) {
-        Type::None => "no value",
-        kind => kind.name(),
+        _ if named => String::from_utf8_lossy(stack.bytes(-1)).into_owned(),
+        Type::None => "no value".to_owned(),
+        Type::Thread => "thread".to_owned(),
+        kind => kind.name().to_owned(),
     };
-    Error::BadCall(format!("bad argument #{n} to '{function}' ({expected} expected, got {got})")).into()
+    Leave::Argument(n, format!("{expected} expected, got {got}"))
 }
 
 fn set_metatable(stack: &Stack) -> Returns {
-    if stack.kind(1) != Type::Table {
-        return Err(bad_argument(stack, 1, "setmetatable", "table"));
-    }
-    let kind = stack.kind(2);
-    if !matches!(kind, Type::Nil | Type::Table) {
-        return Err(bad_argument(stack, 2, "setmetatable", "nil or table"));
-    }
-    stack.set_top(2);
-    if stack.metatable(1) {
-        if stack.raw_get_text(-1, "__metatable") != Type::Nil {
-            return Err(Error::BadCall("cannot change a protected metatable".into()).into());
-        }
-        stack.set_top(2);
-    }
-    if kind == Type::Table {
-        if stack.raw_get_text(2, "__gc") != Type::Nil {
+    if stack.kind(2) == Type::Table {
+        let arguments = stack.top();
+        stack.push_bytes(b"__gc");
+        if stack.raw_get(2) != Type::Nil {
             SPOILED.set(true);
         }
-        stack.set_top(2);
+        stack.set_top(arguments);
     }
-    stack.set_metatable(1);
-    Ok(1)
+    Err(Leave::Original)
 }
 
-fn wrap(stack: &Stack) -> Returns {
-    if stack.kind(1) != Type::Function {
-        return Err(bad_argument(stack, 1, "wrap", "function"));
+/// The first byte of every chunk of bytecode.
+const BYTECODE_MARK: u8 = 0x1b;
+
+fn load(stack: &Stack) -> Returns {
+    match stack.kind(1) {
+        Type::String if stack.bytes(1).first() == Some(&BYTECODE_MARK) => set_mode(stack, 3, b"t"),
+        Type::Function => refuse_bytecode(stack, 3),
+        _ => {}
     }
-    let coroutine = stack.new_thread();
-    stack.push_value(1);
-    stack.move_to(&coroutine, 1);
-    stack.push_native(native(resume_wrapped), 1);
-    Ok(1)
+    Err(Leave::Original)
 }
 
-fn resume_wrapped(stack: &Stack) -> Returns {
+fn load_file(stack: &Stack) -> Returns {
+    refuse_bytecode(stack, 2);
+    Err(Leave::Original)
+}
+
+/// Makes the mode at an index one that lets text in, if it did, and bytecode never.
+fn refuse_bytecode(stack: &Stack, index: c_int) {
+    match stack.kind(index) {
+        Type::None | Type::Nil => set_mode(stack, index, b"t"),
+        Type::String => {
+            let mode = stack.bytes(index);
+            if mode.contains(&b't') {
+                set_mode(stack, index, b"t");
+            } else if mode.contains(&b'b') {
+                set_mode(stack, index, b"");
+            }
+        }
+        // The original says what is wrong with it.
+        _ => {}
+    }
+}
+
+fn set_mode(stack: &Stack, index: c_int, mode: &'static [u8]) {
+    if stack.top() < index {
+        stack.set_top(index);
+    }
+    stack.push_bytes(mode);
+    stack.replace(index);
+}
+
+fn do_file(stack: &Stack) -> Returns {
+    if !matches!(stack.kind(1), Type::None | Type::Nil | Type::String | Type::Number) {
+        return Err(bad_type(stack, 1, "string"));
+    }
+    stack.set_top(1);
+    Err(if stack.load_text_file(1) { Leave::Call(0) } else { Leave::Top })
+}
+
+/// Its upvalues: the original `file:write`, the standard output, `file:flush`.
+fn print(stack: &Stack) -> Returns {
+    let count = stack.top();
+    if !stack.check(2 * count + 4) {
+        return Err(Error::BadCall("stack overflow: too many values to print".into()).into());
+    }
+    stack.push_globals();
+    stack.raw_get_text(-1, "tostring");
+    let to_string = stack.top();
+    for n in 1..=count {
+        stack.push_value(to_string);
+        stack.push_value(n);
+        stack.call(1, 1);
+        if !matches!(stack.kind(-1), Type::String | Type::Number) {
+            return Err(Error::BadCall("'tostring' must return a string to 'print'".into()).into());
+        }
+        stack.replace(n);
+    }
     stack.push_upvalue(1);
-    let coroutine = stack.thread(-1).ok_or_else(|| Error::Internal("wrap without a coroutine".into()))?;
-    stack.pop(1);
-    let arguments = stack.top();
-    if !coroutine.check(arguments) {
-        return Err(Error::BadCall("too many arguments to resume".into()).into());
+    stack.push_upvalue(2);
+    for n in 1..=count {
+        stack.push_value(n);
+        stack.push_bytes(if n < count { b"\t" } else { b"\n" });
     }
-    let is_dead = coroutine.has_failed()
-        || !coroutine.is_suspended() && coroutine.top() == 0 && !coroutine.has_frames();
-    if is_dead {
-        return Err(Error::BadCall("cannot resume dead coroutine".into()).into());
+    if count == 0 {
+        stack.push_bytes(b"\n");
+    } else {
+        stack.concat(2 * count);
     }
-    stack.move_to(&coroutine, arguments);
-    match coroutine.resume(stack, arguments) {
-        Resumed::Returned | Resumed::Yielded => {
-            let results = coroutine.top();
-            if !stack.check(results + 1) {
-                coroutine.pop(results);
-                return Err(Error::BadCall("too many results to resume".into()).into());
-            }
-            coroutine.move_to(stack, results);
-            Ok(results)
+    stack.call(2, 0);
+    stack.push_upvalue(3);
+    stack.push_upvalue(2);
+    stack.call(1, 0);
+    Ok(0)
+}
+
+fn io_write(stack: &Stack) -> Returns {
+    join(stack, 1);
+    Err(Leave::Original)
+}
+
+fn file_write(stack: &Stack) -> Returns {
+    join(stack, 2);
+    Err(Leave::Original)
+}
+
+/// Makes one text of the arguments from `first` up, where all of them can be written. The second upvalue
+/// is `string.format`: it writes floats as `write` does, in fewer digits than `tostring` or in none.
+fn join(stack: &Stack, first: c_int) {
+    let last = stack.top();
+    let is_writable = |n| matches!(stack.kind(n), Type::String | Type::Number);
+    if last <= first || !(first..=last).all(is_writable) || !stack.check(3) {
+        return;
+    }
+    for n in first..=last {
+        if stack.kind(n) == Type::Number && !stack.is_integer(n) {
+            stack.push_upvalue(2);
+            stack.push_bytes(b"%.14g");
+            stack.push_value(n);
+            stack.call(2, 1);
+            stack.replace(n);
         }
-        Resumed::Raised | Resumed::OutOfMemory => {
-            coroutine.move_to(stack, 1);
-            if stack.kind(-1) == Type::String {
-                note_failure(stack, &coroutine);
-            }
-            Err(Raise::Top)
-        }
     }
+    stack.concat(last - first + 1);
 }
 
-/// Puts the caller's position before the message on top, as Lua's `wrap` does, and keeps the call stack
-/// of the coroutine that it came from.
-fn note_failure(stack: &Stack, coroutine: &Stack) {
-    stack.push_traceback(coroutine);
-    stack.push_where(1);
-    stack.push_value(-3);
-    stack.concat(2);
-    let (message, traceback, original) = (stack.bytes(-1), stack.bytes(-2), stack.bytes(-3));
-    let mut whole = inner_traceback(original).unwrap_or_default();
-    if !whole.is_empty() {
-        whole.push(b'\n');
+fn exit(_: &Stack) -> Returns {
+    Err(Error::BadCall("os.exit is not available in a task: return from its function instead".into()).into())
+}
+
+/// Asking is harmless; changing it would change the host's. Nil is how Lua says that it was refused.
+fn set_locale(stack: &Stack) -> Returns {
+    if !matches!(stack.kind(1), Type::String | Type::Number) {
+        return Err(Leave::Original);
     }
-    whole.extend_from_slice(traceback);
-    FAILED.set(Some((message.to_vec(), whole)));
-    stack.replace(-3);
-    stack.pop(1);
-}
-
-fn is_task(stack: &Stack) -> bool {
-    stack.push_self();
-    let is_task = stack.pointer(-1) == TASK.get();
-    stack.pop(1);
-    is_task
-}
-
-fn yield_values(stack: &Stack) -> Returns {
-    if is_task(stack) {
-        return Err(Error::BadCall("attempt to yield from outside a coroutine".into()).into());
-    }
-    Err(Raise::Yield(stack.top()))
-}
-
-fn running(stack: &Stack) -> Returns {
-    let is_task = is_task(stack);
-    let is_main = stack.push_self();
-    stack.push_boolean(is_main || is_task);
-    Ok(2)
-}
-
-fn is_yieldable(stack: &Stack) -> Returns {
-    stack.push_boolean(stack.is_yieldable() && !is_task(stack));
+    stack.push_nil();
     Ok(1)
 }
 
-fn integer_argument(stack: &Stack, n: i32) -> Result<i64, Raise> {
-    match stack.integer(n) {
-        Some(value) => Ok(value),
-        None if stack.kind(n) == Type::Number => Err(Error::BadCall(format!(
-            "bad argument #{n} to 'random' (number has no integer representation)"
-        ))
-        .into()),
-        None => Err(bad_argument(stack, n, "random", "number")),
-    }
+fn refuse(_: &Stack) -> Returns {
+    Err(Leave::Bare(Error::InWorker))
+}
+
+fn integer_argument(stack: &Stack, n: c_int) -> Result<i64, Leave> {
+    stack.integer(n).ok_or_else(|| match stack.number(n) {
+        Some(_) => Leave::Argument(n, "number has no integer representation".into()),
+        None => bad_type(stack, n, "number"),
+    })
 }
 
 fn random(stack: &Stack) -> Returns {
@@ -219,15 +291,17 @@ fn random(stack: &Stack) -> Returns {
         _ => return Err(Error::BadCall("wrong number of arguments".into()).into()),
     };
     if low > high {
-        let n = stack.top();
-        return Err(Error::BadCall(format!("bad argument #{n} to 'random' (interval is empty)")).into());
+        return Err(Leave::Argument(1, "interval is empty".into()));
+    }
+    if high.checked_sub(low).is_none() {
+        return Err(Leave::Argument(1, "interval too large".into()));
     }
     stack.push_integer(RANDOM.with_borrow_mut(|random| random.i64(low..=high)));
     Ok(1)
 }
 
 fn random_seed(stack: &Stack) -> Returns {
-    let seed = stack.number(1).ok_or_else(|| bad_argument(stack, 1, "randomseed", "number"))?;
+    let seed = stack.number(1).ok_or_else(|| bad_type(stack, 1, "number"))?;
     RANDOM.set(fastrand::Rng::with_seed(seed.to_bits()));
     Ok(0)
 }

@@ -12,23 +12,32 @@ use super::stack::{Stack, api};
 use crate::error::{Error, Result};
 
 /// How a native function leaves other than by returning results.
-pub enum Raise {
-    /// The value on top of the stack is the error.
+pub enum Leave {
+    /// The value on top of the stack is raised.
     Top,
-    /// The error's text, with the position of the Lua code that called.
+    /// The error's text is raised, with the position of the Lua code that called.
     Error(Error),
-    /// Yield that many values from the top of the stack.
+    /// The error's text is raised, without a position.
+    Bare(Error),
+    /// `bad argument #n to '<the name it was called by>' (<text>)` is raised.
+    Argument(c_int, String),
+    /// Yields that many values from the top of the stack.
     Yield(c_int),
+    /// Calls the function below the top so many arguments, and returns what it returns. It may yield.
+    Call(c_int),
+    /// Goes on in the C function that is the first upvalue, on this very frame: so its checks, and the
+    /// names and positions in its messages, are as if it had been called itself.
+    Original,
 }
 
-impl From<Error> for Raise {
-    fn from(error: Error) -> Raise {
-        Raise::Error(error)
+impl From<Error> for Leave {
+    fn from(error: Error) -> Leave {
+        Leave::Error(error)
     }
 }
 
 /// What a native function gives: the count of results on top of the stack.
-pub type Returns = std::result::Result<c_int, Raise>;
+pub type Returns = std::result::Result<c_int, Leave>;
 
 impl Stack {
     /// Calls `body` so that what it raises, Lua error or panic, comes back as an [`Error`]. The top
@@ -87,9 +96,12 @@ thread_local! {
     static MESSAGE_PARTS: Cell<(*const u8, usize)> = const { Cell::new((ptr::null(), 0)) };
 }
 
+/// A function as Lua calls it.
+pub type NativeFunction = lua::lua_CFunction;
+
 /// The C function that runs a Rust function. It is the one place where an [`Error`], a panic or a yield
 /// of ours becomes Lua's, after everything owned is gone.
-pub fn native<F>(_: F) -> lua::lua_CFunction
+pub fn native<F>(_: F) -> NativeFunction
 where
     F: Fn(&Stack) -> Returns + Copy + 'static,
 {
@@ -107,30 +119,65 @@ where
     let stack = unsafe { Stack::new(l) };
     let outcome = match catch_unwind(AssertUnwindSafe(|| function(&stack))) {
         Ok(outcome) => outcome,
-        Err(payload) => Err(Raise::Error(Error::panic(payload))),
+        Err(payload) => Err(Leave::Error(Error::panic(payload))),
     };
     match outcome {
         Ok(results) => return results,
-        Err(Raise::Yield(values)) => return api!(stack, lua_yieldk, values, 0, None),
-        Err(Raise::Top) => {}
-        Err(Raise::Error(error)) => {
-            MESSAGE.with_borrow_mut(|message| {
-                *message = error.text();
-                MESSAGE_PARTS.set((message.as_ptr(), message.len()));
-            });
+        Err(Leave::Yield(values)) => return api!(stack, lua_yieldk, values, 0, None),
+        Err(Leave::Call(arguments)) => {
+            let below = stack.top() - arguments - 1;
+            api!(stack, lua_callk, arguments, lua::LUA_MULTRET, below as lua::lua_KContext, Some(returned));
+            return stack.top() - below;
+        }
+        Err(Leave::Original) => {
+            let original = api!(stack, lua_tocfunction, lua::lua_upvalueindex(1));
+            return match original {
+                // SAFETY: a C function of the Lua that runs us, called with its live state as Lua would.
+                Some(original) => unsafe { original(l) },
+                None => 0,
+            };
+        }
+        Err(Leave::Top) => {}
+        Err(Leave::Error(error)) => {
+            leave_message(error.text());
+            drop(error);
+            stack.push_where(1);
+            push_message(&stack);
+            stack.concat(2);
+        }
+        Err(Leave::Bare(error)) => {
+            leave_message(error.text());
             drop(error);
             push_message(&stack);
+        }
+        Err(Leave::Argument(n, text)) => {
+            leave_message(text.into_bytes());
+            push_message(&stack);
+            let text = api!(stack, lua_tolstring, -1, ptr::null_mut());
+            return api!(stack, luaL_argerror, n, text);
         }
     }
     api!(stack, lua_error)
 }
 
-/// *Raises.* Pushes the text in `MESSAGE` behind the position of the Lua code that called.
+/// What a called function returned, after a yield in it.
+unsafe extern "C-unwind" fn returned(l: *mut lua::lua_State, _: c_int, below: lua::lua_KContext) -> c_int {
+    // SAFETY: Lua calls with the live state of this thread.
+    unsafe { lua::lua_gettop(l) - below as c_int }
+}
+
+/// Lays down a text from where it can be raised once nothing is owned any more.
+fn leave_message(text: Vec<u8>) {
+    MESSAGE.with_borrow_mut(|message| {
+        *message = text;
+        MESSAGE_PARTS.set((message.as_ptr(), message.len()));
+    });
+}
+
+/// *Raises.* Pushes the text that was laid down.
 fn push_message(stack: &Stack) {
     let (start, length) = MESSAGE_PARTS.get();
-    stack.push_where(1);
     api!(stack, lua_pushlstring, start.cast(), length);
-    stack.concat(2);
 }
 
 /// The entry of the module: wraps the host's state for `open`.

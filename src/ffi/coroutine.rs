@@ -1,7 +1,6 @@
 //! Coroutines, and the collector of the state they belong to.
 
 use std::ffi::c_int;
-use std::mem::MaybeUninit;
 use std::ptr;
 
 use mlua::ffi as lua;
@@ -39,18 +38,9 @@ impl Stack {
         api!(self, lua_pushthread) != 0
     }
 
-    /// Whether the coroutine is suspended in a yield, has never started, or is dead.
-    pub fn is_suspended(&self) -> bool {
-        api!(self, lua_status) == lua::LUA_YIELD
-    }
-
-    pub fn has_failed(&self) -> bool {
-        api!(self, lua_status) > lua::LUA_YIELD
-    }
-
-    pub fn has_frames(&self) -> bool {
-        let mut info = MaybeUninit::<lua::lua_Debug>::zeroed();
-        api!(self, lua_getstack, 0, info.as_mut_ptr()) > 0
+    /// Whether the coroutine has returned: it can't be resumed, and holds nothing.
+    pub fn is_over(&self) -> bool {
+        api!(self, lua_status) == lua::LUA_OK && self.top() == 0
     }
 
     pub fn is_yieldable(&self) -> bool {

@@ -16,8 +16,8 @@ mod own_state;
 mod pin;
 mod stack;
 
-pub use call::{Raise, Returns, function, native, open, with_stack};
+pub use call::{Leave, NativeFunction, Returns, function, native, open, with_stack};
 pub use coroutine::Resumed;
-pub use own_state::{LIBRARIES, OwnState};
+pub use own_state::OwnState;
 pub use pin::pin;
 pub use stack::{Key, Stack, Type};

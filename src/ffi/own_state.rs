@@ -2,7 +2,7 @@
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::cell::Cell;
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr;
 
@@ -10,28 +10,10 @@ use mlua::ffi as lua;
 
 use super::stack::{Stack, api};
 
-/// A library's `luaopen` function.
-pub type Opener = lua::lua_CFunction;
-
-/// The standard library, by the names that `require` knows, base first.
-pub const LIBRARIES: [(&CStr, Opener); 10] = [
-    (c"_G", lua::luaopen_base),
-    (c"package", lua::luaopen_package),
-    (c"coroutine", lua::luaopen_coroutine),
-    (c"table", lua::luaopen_table),
-    (c"io", lua::luaopen_io),
-    (c"os", lua::luaopen_os),
-    (c"string", lua::luaopen_string),
-    (c"math", lua::luaopen_math),
-    (c"utf8", lua::luaopen_utf8),
-    (c"debug", lua::luaopen_debug),
-];
-
 impl Stack {
-    /// *Raises.* Opens a library, as a global too, and leaves nothing on the stack.
-    pub fn open_library(&self, (name, opener): (&CStr, Opener)) {
-        api!(self, luaL_requiref, name.as_ptr(), opener, 1);
-        self.pop(1);
+    /// *Raises.* Opens the standard library, as much of it as this Lua was built with.
+    pub fn open_libraries(&self) {
+        api!(self, luaL_openlibs)
     }
 }
 

@@ -356,6 +356,14 @@ impl Stack {
         if status == lua::LUA_OK { Ok(()) } else { Err(self.pop_error(status)) }
     }
 
+    /// Loads a file as text (bytecode is refused), by the name at an index, or standard input where there is
+    /// none. Pushes the chunk, or what is wrong and gives false. *Raises* when memory runs out.
+    pub fn load_text_file(&self, name: c_int) -> bool {
+        let is_name = matches!(self.kind(name), Type::String | Type::Number);
+        let name = if is_name { api!(self, lua_tolstring, name, ptr::null_mut()) } else { ptr::null() };
+        api!(self, luaL_loadfilex, name, c"t".as_ptr()) == lua::LUA_OK
+    }
+
     /// Pushes upvalue `n`, which the function has.
     pub fn push_upvalue_of(&self, function: c_int, n: c_int) {
         api!(self, lua_getupvalue, function, n);

@@ -1,0 +1,130 @@
+//! The coroutine library of a worker's state.
+//!
+//! A task runs in a coroutine, and must not notice: `yield`, `running` and `isyieldable` speak as they
+//! would in a main program. And `wrap` keeps the call stack of what failed inside it, for the traceback
+//! of the task's failure.
+
+use std::cell::{Cell, RefCell};
+
+use crate::error::Error;
+use crate::ffi::{Leave, Resumed, Returns, Stack, Type, native};
+use crate::stdlib::{bad_type, replace};
+
+thread_local! {
+    /// The coroutine of the task that runs on this thread, by identity.
+    static TASK: Cell<usize> = const { Cell::new(0) };
+    /// The last error that left a `coroutine.wrap`, and the call stack it left behind.
+    static FAILED: RefCell<Option<(Vec<u8>, Vec<u8>)>> = const { RefCell::new(None) };
+}
+
+/// Says which coroutine, by identity, is the thread's next task.
+pub fn begin_task(task: usize) {
+    TASK.set(task);
+    FAILED.set(None);
+}
+
+/// The call stack inside the coroutine that the error `message` came out of.
+pub fn inner_traceback(message: &[u8]) -> Option<Vec<u8>> {
+    FAILED.with_borrow(|failed| {
+        failed.as_ref().filter(|(failed, _)| failed == message).map(|(_, traceback)| traceback.clone())
+    })
+}
+
+/// Puts the functions into the library. *Raises.*
+pub fn install(stack: &Stack) {
+    stack.push_globals();
+    stack.raw_get_text(-1, "coroutine");
+    replace(stack, "wrap", native(wrap));
+    replace(stack, "yield", native(yield_values));
+    replace(stack, "running", native(running));
+    replace(stack, "isyieldable", native(is_yieldable));
+    stack.pop(2);
+}
+
+fn wrap(stack: &Stack) -> Returns {
+    if stack.kind(1) != Type::Function {
+        return Err(bad_type(stack, 1, "function"));
+    }
+    let coroutine = stack.new_thread();
+    stack.push_value(1);
+    stack.move_to(&coroutine, 1);
+    stack.push_native(native(resume_wrapped), 1);
+    Ok(1)
+}
+
+fn resume_wrapped(stack: &Stack) -> Returns {
+    let fault = |text: &str| Err(Error::BadCall(text.into()).into());
+    let arguments = stack.top();
+    stack.push_upvalue(1);
+    let coroutine = stack.thread(-1).ok_or_else(|| Error::Internal("wrap without a coroutine".into()))?;
+    stack.pop(1);
+    if !coroutine.check(arguments) {
+        return fault("too many arguments to resume");
+    }
+    if coroutine.is_over() {
+        return fault("cannot resume dead coroutine");
+    }
+    stack.move_to(&coroutine, arguments);
+    match coroutine.resume(stack, arguments) {
+        Resumed::Returned | Resumed::Yielded => {
+            let results = coroutine.top();
+            if !stack.check(results + 1) {
+                coroutine.pop(results);
+                return fault("too many results to resume");
+            }
+            coroutine.move_to(stack, results);
+            Ok(results)
+        }
+        Resumed::Raised | Resumed::OutOfMemory => {
+            coroutine.move_to(stack, 1);
+            if stack.kind(-1) == Type::String {
+                note_failure(stack, &coroutine);
+            }
+            Err(Leave::Top)
+        }
+    }
+}
+
+/// Puts the caller's position before the message on top, as Lua's `wrap` does, and keeps the call stack
+/// of the coroutine that it came from.
+fn note_failure(stack: &Stack, coroutine: &Stack) {
+    stack.push_traceback(coroutine);
+    stack.push_where(1);
+    stack.push_value(-3);
+    stack.concat(2);
+    let (message, traceback, original) = (stack.bytes(-1), stack.bytes(-2), stack.bytes(-3));
+    let mut whole = inner_traceback(original).unwrap_or_default();
+    if !whole.is_empty() {
+        whole.push(b'\n');
+    }
+    whole.extend_from_slice(traceback);
+    FAILED.set(Some((message.to_vec(), whole)));
+    stack.replace(-3);
+    stack.pop(1);
+}
+
+fn is_task(stack: &Stack) -> bool {
+    stack.push_self();
+    let is_task = stack.pointer(-1) == TASK.get();
+    stack.pop(1);
+    is_task
+}
+
+fn yield_values(stack: &Stack) -> Returns {
+    if is_task(stack) {
+        return Err(Leave::Bare(Error::BadCall("attempt to yield from outside a coroutine".into())));
+    }
+    Err(Leave::Yield(stack.top()))
+}
+
+fn running(stack: &Stack) -> Returns {
+    let is_task = is_task(stack);
+    let is_main = stack.push_self();
+    stack.push_boolean(is_main || is_task);
+    Ok(2)
+}
+
+fn is_yieldable(stack: &Stack) -> Returns {
+    stack.push_boolean(stack.is_yieldable() && !is_task(stack));
+    Ok(1)
+}
