@@ -1,0 +1,197 @@
+-- A worker's state where the contract has it otherwise than Lua, and what many of them do at once.
+
+local gma2workers = require "gma2workers"
+local crossing = require "spec.fixtures.crossing"
+local stock = require "spec.fixtures.stock"
+
+local call, run = crossing.call, crossing.run
+
+describe("the standard library", function()
+  -- Names of all there is: globals and one level below.
+  local function names()
+    local list = {}
+    for name, value in pairs(_G) do
+      if name ~= "arg" and name ~= "gma" then
+        list[#list + 1] = name
+        if type(value) == "table" and value ~= _G and name ~= "debug" then
+          for field in pairs(value) do
+            list[#list + 1] = name .. "." .. tostring(field)
+          end
+        end
+      end
+    end
+    table.sort(list)
+    return table.concat(list, "\n")
+  end
+
+  it("is all there", function()
+    local script = "local names = load(%q) io.write(names())"
+    local expected = stock.run(script:format(string.dump(names)))
+    assert.equal(expected, call(names))
+  end)
+
+  it("has traceback and getinfo alone in debug (I3)", function()
+    assert.same({ getinfo = "function", traceback = "function" }, call(function()
+      local types = {}
+      for name, value in pairs(debug) do
+        types[name] = type(value)
+      end
+      return types
+    end))
+  end)
+
+  it("has functions of C's, as seen with debug.getinfo", function()
+    assert.equal("", call(function()
+      local wrong = {}
+      for _, library in pairs { _G, string, table, math, io, os, coroutine, utf8, package } do
+        for name, value in pairs(library) do
+          if type(value) == "function" and (debug.getinfo(value, "S").what ~= "C" or pcall(string.dump, value)) then
+            wrong[#wrong + 1] = name
+          end
+        end
+      end
+      table.sort(wrong)
+      return table.concat(wrong, " ")
+    end))
+  end)
+end)
+
+describe("binary chunks", function()
+  it("are refused by load and its kin whatever the mode (I5, F9)", function()
+    local path = os.tmpname()
+    local file = io.open(path, "wb")
+    file:write(string.dump(function() return 5 end))
+    file:close()
+    local tried = call(function(bytes, name)
+      local messages = {}
+      for _, mode in ipairs { "none", "b", "bt", "t", "tb", "" } do
+        if mode == "none" then
+          mode = nil
+        end
+        messages[#messages + 1] = select(2, load(bytes, "chunk", mode))
+        messages[#messages + 1] = select(2, load(function() local b = bytes bytes = nil return b end, "chunk", mode))
+        bytes = bytes or string.dump(function() end)
+        messages[#messages + 1] = select(2, loadfile(name, mode))
+      end
+      messages[#messages + 1] = select(2, pcall(dofile, name))
+      messages[#messages + 1] = select(2, load("\27Lua"))
+      return messages
+    end, string.dump(function() return 5 end), path)
+    os.remove(path)
+    assert.equal(20, #tried)
+    for i = 1, 20 do
+      assert.is_truthy(tried[i]:find("attempt to load a binary chunk", 1, true), tried[i])
+    end
+  end)
+
+  it("can be dumped in a task, and are still refused (I5)", function()
+    assert.same({ nil, "attempt to load a binary chunk (mode is 't')" }, { call(function()
+      return load(string.dump(function() return 5 end), "chunk", "b")
+    end) })
+  end)
+end)
+
+describe("os", function()
+  it("refuses to exit, in whatever way it is asked (I2)", function()
+    local ways = {
+      function() os.exit() end,
+      function() os.exit(true, true) end,
+      function() os.exit(3) end,
+      function() os.exit(false) end,
+      function() coroutine.wrap(os.exit)(0) end,
+      function() error(select(2, coroutine.resume(coroutine.create(function() os.exit(0, true) end)))) end,
+      function() setmetatable({}, { __gc = function() os.exit(0) end }) collectgarbage() end,
+      function() table.sort({ 1, 2, 3 }, os.exit) end,
+      function() load("os.exit(1)")() end,
+      function() xpcall(error, function() os.exit(1) end) os.exit() end,
+    }
+    local tasks = {}
+    for i, way in ipairs(ways) do
+      tasks[i] = { func = way }
+    end
+    for i, entry in ipairs(gma2workers.RunSync({ tasks = tasks }).result) do
+      assert.is_truthy(not entry.success and entry.data:find("os.exit is not available in a task", 1, true),
+        ("way %d: %s"):format(i, tostring(entry.data)))
+    end
+  end)
+
+  it("does not exit when a state is closed (I2)", function()
+    for _, mode in ipairs { "timer", "cmd" } do
+      assert.equal(1, crossing.results(run(function()
+        kept = setmetatable({}, { __gc = function() os.exit(7, true) end }) -- luacheck: ignore
+        return 1
+      end, {}, { mode = mode })))
+    end
+  end)
+
+  it("tells the locale and refuses to change it (P7)", function()
+    local before = os.setlocale()
+    local told, all, refused = call(function()
+      return os.setlocale(), os.setlocale(nil, "numeric"), os.setlocale("C.UTF-8") or os.setlocale("C", "all")
+    end)
+    assert.equal(before, told)
+    assert.equal(os.setlocale(nil, "numeric"), all)
+    assert.is_falsy(refused)
+    assert.equal(before, os.setlocale())
+  end)
+end)
+
+describe("many workers at once", function()
+  it("get right answers from os.date, os.time and io.open (P9)", function()
+    local function ask(worker)
+      for i = 1, 10000 do
+        local moment = worker * 86400 * 365 + i * 3607
+        local text = os.date("!%Y-%m-%d %H:%M:%S", moment)
+        local parts = os.date("!*t", moment)
+        if text ~= ("%04d-%02d-%02d %02d:%02d:%02d"):format(parts.year, parts.month, parts.day, parts.hour, parts.min,
+          parts.sec) then
+          return "date: " .. text
+        end
+        local here = os.date("*t", moment)
+        if os.time(here) ~= moment then
+          return "time: " .. os.time(here) .. " is not " .. moment
+        end
+        local name = ("/nonexistent/%d/%d"):format(worker, i)
+        local file, message, code = io.open(name)
+        if file or message ~= name .. ": No such file or directory" or code ~= 2 then
+          return "open: " .. tostring(message)
+        end
+      end
+      return "right"
+    end
+    local tasks = {}
+    for i = 1, 8 do
+      tasks[i] = { func = ask, args = { i } }
+    end
+    for _, entry in ipairs(gma2workers.RunSync({ tasks = tasks, workers = 8 }).result) do
+      assert.equal("right", entry.data)
+    end
+  end)
+
+  it("have random numbers of their own, each task other ones (P6)", function()
+    local tasks = {}
+    for i = 1, 64 do
+      tasks[i] = { func = function() return math.random(math.maxinteger) end }
+    end
+    local seen = {}
+    for _, entry in ipairs(gma2workers.RunSync({ tasks = tasks, workers = 8 }).result) do
+      assert.is_nil(seen[entry.data])
+      seen[entry.data] = true
+    end
+  end)
+
+  it("leave the host's random numbers alone (P6)", function()
+    local function sequence(between)
+      math.randomseed(42)
+      local numbers = {}
+      for i = 1, 20 do
+        numbers[i] = math.random(1 << 30)
+        between()
+      end
+      return numbers
+    end
+    assert.same(sequence(function() end), sequence(function()
+      call(function() math.randomseed(1) return math.random() end)
+    end))
+  end)
+end)
