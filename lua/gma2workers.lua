@@ -12,9 +12,10 @@ local gma2workers = {}
 -- @field version
 -- @field backend "native"
 -- @field threads how many threads the pool has by now: 0 before the first job
+-- @field lost how many of them are held by a task that could not be stopped
 gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, backend = "native" }, {
   __index = function(_, key)
-    return key == "threads" and core.threads() or nil
+    return (key == "threads" or key == "lost") and core[key]() or nil
   end,
 })
 
@@ -72,16 +73,28 @@ local function job_of(handle, method)
 end
 
 --- Where the job stands.
--- @treturn string "running" or "done"
+-- @treturn string "running", "done" or "cancelled"
 -- @treturn int how many tasks are done
 -- @treturn int how many tasks there are
 function Job:status()
   local job = job_of(self, "status")
   if job.response then
     local total = #job.response.result
-    return "done", total, total
+    return job.cancelled and "cancelled" or "done", total, total
   end
-  return "running", core.progress(job.id)
+  return job.cancelled and "cancelled" or "running", core.progress(job.id)
+end
+
+--- Stops the job: tasks that run are stopped, those that wait never begin. `onComplete` still gets the response.
+-- @treturn boolean false where the job was over already
+function Job:cancel()
+  local job = job_of(self, "cancel")
+  if job.response then
+    return false
+  end
+  job.cancelled = true
+  core.cancel(job.id)
+  return true
 end
 
 --- Waits for the job, and pumps it meanwhile.

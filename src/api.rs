@@ -70,9 +70,11 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     core.raw_set("finished", ffi::function(lua, finished)?)?;
     core.raw_set("progress", ffi::function(lua, progress)?)?;
     core.raw_set("collect", ffi::function(lua, collect)?)?;
+    core.raw_set("cancel", ffi::function(lua, cancel)?)?;
     core.raw_set("release", ffi::function(lua, release)?)?;
     core.raw_set("clock", ffi::function(lua, clock)?)?;
     core.raw_set("threads", ffi::function(lua, threads)?)?;
+    core.raw_set("lost", ffi::function(lua, lost)?)?;
 
     // Each module's chunk gets the native calls and the modules before it, and returns its own table.
     let modules = lua.create_table()?;
@@ -99,6 +101,9 @@ fn start(lua: &Lua, options: Table) -> mlua::Result<(Option<u64>, Option<LuaStri
 
 /// The job whose number is the first argument.
 fn job(stack: &Stack) -> Result<Arc<Job>> {
+    if pool::is_forked() {
+        return Err(Error::Forked);
+    }
     let id = stack.integer(1).and_then(|id| u64::try_from(id).ok());
     id.and_then(registry::get).ok_or_else(|| Error::BadCall("this job is over".into()))
 }
@@ -160,11 +165,19 @@ fn collect(stack: &Stack) -> Returns {
     Ok(2)
 }
 
+/// `cancel(job)`: its tasks are stopped, or never begin; it still ends with an outcome.
+fn cancel(stack: &Stack) -> Returns {
+    dispatcher::cancel(&job(stack)?)?;
+    Ok(0)
+}
+
 /// `release(job)`: nobody wants the job's outcome any more.
 fn release(stack: &Stack) -> Returns {
     let id = stack.integer(1).and_then(|id| u64::try_from(id).ok());
-    if let Some(job) = id.and_then(registry::remove) {
-        job.close();
+    if !pool::is_forked()
+        && let Some(job) = id.and_then(registry::remove)
+    {
+        job.cancel();
     }
     Ok(0)
 }
@@ -179,5 +192,11 @@ fn clock(stack: &Stack) -> Returns {
 /// `threads()`: how many the pool has.
 fn threads(stack: &Stack) -> Returns {
     stack.push_integer(pool::threads() as i64);
+    Ok(1)
+}
+
+/// `lost()`: how many of them are held by a task that was given up.
+fn lost(stack: &Stack) -> Returns {
+    stack.push_integer(pool::lost() as i64);
     Ok(1)
 }

@@ -3,6 +3,9 @@
 //! Each option is deserialized by serde into the type that says what it may be; what it was expected to
 //! be, what was found instead and the nearest right spelling make up the message.
 
+use std::num::NonZero;
+use std::time::Duration;
+
 use mlua::{Lua, LuaSerdeExt, Table, Value};
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -63,6 +66,23 @@ impl<'de> Deserialize<'de> for Workers {
     }
 }
 
+/// A time in seconds, above 0.
+struct Seconds(Duration);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        let duration = if seconds > 0.0 { Duration::try_from_secs_f64(seconds) } else { Ok(Duration::ZERO) };
+        match duration {
+            Ok(duration) if !duration.is_zero() => Ok(Seconds(duration)),
+            _ => Err(serde::de::Error::custom("out of range")),
+        }
+    }
+}
+
+/// How many bytes a worker's state may take if nothing else was said: far above normal use.
+const MEMORY_LIMIT: usize = if usize::BITS > 32 { 2 << 30 } else { 512 << 20 };
+
 /// A job's options, but for its callbacks, which stay in Lua.
 pub struct Config {
     pub tasks: Table,
@@ -70,10 +90,24 @@ pub struct Config {
     pub workers: usize,
     pub upvalues: Upvalues,
     pub globals: Vec<String>,
+    pub timeout: Option<Duration>,
+    pub memory_limit: usize,
+    pub sandbox: bool,
 }
 
 /// Every option there is, for messages.
-const OPTIONS: [&str; 7] = ["tasks", "onComplete", "mode", "workers", "upvalues", "globals", "onProgress"];
+const OPTIONS: [&str; 10] = [
+    "tasks",
+    "onComplete",
+    "mode",
+    "workers",
+    "upvalues",
+    "globals",
+    "timeout",
+    "memoryLimit",
+    "sandbox",
+    "onProgress",
+];
 
 /// Reads and checks all options. Nothing is started, and no metamethod of the table runs.
 pub fn read(lua: &Lua, config: &Table) -> Result<Config> {
@@ -96,6 +130,9 @@ pub fn read(lua: &Lua, config: &Table) -> Result<Config> {
     };
     let workers: Option<Workers> =
         option(lua, config, "workers", &format!("a whole number from 1 to {WORKER_LIMIT}"))?;
+    let timeout: Option<Seconds> = option(lua, config, "timeout", "a number of seconds above 0")?;
+    let memory_limit: Option<NonZero<usize>> =
+        option(lua, config, "memoryLimit", "a whole number of bytes above 0")?;
     Ok(Config {
         tasks,
         mode: option(lua, config, "mode", "\"timer\" or \"cmd\"")?.unwrap_or_default(),
@@ -103,6 +140,9 @@ pub fn read(lua: &Lua, config: &Table) -> Result<Config> {
         upvalues: option(lua, config, "upvalues", "\"error\" or \"copy\"")?.unwrap_or_default(),
         globals: option(lua, config, "globals", "a list of names of globals: { \"name\", ... }")?
             .unwrap_or_default(),
+        timeout: timeout.map(|Seconds(timeout)| timeout),
+        memory_limit: memory_limit.map_or(MEMORY_LIMIT, NonZero::get),
+        sandbox: option(lua, config, "sandbox", "true or false")?.unwrap_or_default(),
     })
 }
 

@@ -1,13 +1,15 @@
 //! The coroutine library of a worker's state.
 //!
 //! A task runs in a coroutine, and must not notice: `yield`, `running` and `isyieldable` speak as they
-//! would in a main program. And `wrap` keeps the call stack of what failed inside it, for the traceback
-//! of the task's failure.
+//! would in a main program. `resume` and `wrap` say which coroutine runs, so that it can be stopped, and
+//! `wrap` keeps the call stack of what failed inside it, for the traceback of the task's failure.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
 
 use crate::error::Error;
 use crate::ffi::{Leave, Resumed, Returns, Stack, Type, native};
+use crate::seat;
 use crate::stdlib::{bad_type, replace};
 
 thread_local! {
@@ -34,6 +36,7 @@ pub fn inner_traceback(message: &[u8]) -> Option<Vec<u8>> {
 pub fn install(stack: &Stack) {
     stack.push_globals();
     stack.raw_get_text(-1, "coroutine");
+    replace(stack, "resume", native(resume));
     replace(stack, "wrap", native(wrap));
     replace(stack, "yield", native(yield_values));
     replace(stack, "running", native(running));
@@ -53,36 +56,79 @@ fn wrap(stack: &Stack) -> Returns {
 }
 
 fn resume_wrapped(stack: &Stack) -> Returns {
-    let fault = |text: &str| Err(Error::BadCall(text.into()).into());
     let arguments = stack.top();
     stack.push_upvalue(1);
     let coroutine = stack.thread(-1).ok_or_else(|| Error::Internal("wrap without a coroutine".into()))?;
     stack.pop(1);
-    if !coroutine.check(arguments) {
-        return fault("too many arguments to resume");
-    }
-    if coroutine.is_over() {
-        return fault("cannot resume dead coroutine");
-    }
-    stack.move_to(&coroutine, arguments);
-    match coroutine.resume(stack, arguments) {
-        Resumed::Returned | Resumed::Yielded => {
-            let results = coroutine.top();
-            if !stack.check(results + 1) {
-                coroutine.pop(results);
-                return fault("too many results to resume");
-            }
-            coroutine.move_to(stack, results);
-            Ok(results)
-        }
-        Resumed::Raised | Resumed::OutOfMemory => {
-            coroutine.move_to(stack, 1);
+    match resume_with(stack, &coroutine, arguments)? {
+        Ok(results) => Ok(results),
+        Err(Fault::Text(text)) => Err(Error::BadCall(text.into()).into()),
+        Err(Fault::Raised) => {
             if stack.kind(-1) == Type::String {
                 note_failure(stack, &coroutine);
             }
             Err(Leave::Top)
         }
     }
+}
+
+fn resume(stack: &Stack) -> Returns {
+    let coroutine = stack.thread(1).ok_or_else(|| Leave::Argument(1, "thread expected".into()))?;
+    match resume_with(stack, &coroutine, stack.top() - 1)? {
+        Ok(results) => {
+            stack.push_boolean(true);
+            stack.insert(-results - 1);
+            Ok(results + 1)
+        }
+        Err(fault) => {
+            if let Fault::Text(text) = fault {
+                stack.push_bytes(text.as_bytes());
+            }
+            stack.push_boolean(false);
+            stack.insert(-2);
+            Ok(2)
+        }
+    }
+}
+
+/// Why a coroutine gave no results.
+enum Fault {
+    /// It could not be resumed.
+    Text(&'static str),
+    /// What it raised is on top of the resumer's stack.
+    Raised,
+}
+
+/// Resumes a coroutine with the top `arguments` values, and gives how many it left on top in their place.
+/// A task that has to stop stops here, whatever came back.
+fn resume_with(stack: &Stack, coroutine: &Stack, arguments: c_int) -> Result<Result<c_int, Fault>, Leave> {
+    if !coroutine.check(arguments) {
+        return Ok(Err(Fault::Text("too many arguments to resume")));
+    }
+    if coroutine.is_over() {
+        return Ok(Err(Fault::Text("cannot resume dead coroutine")));
+    }
+    stack.move_to(coroutine, arguments);
+    let resumed = seat::stoppable(coroutine, || coroutine.resume(stack, arguments));
+    if seat::is_stopping() {
+        return Err(Leave::Stop);
+    }
+    Ok(match resumed {
+        Resumed::Returned | Resumed::Yielded => {
+            let results = coroutine.top();
+            if stack.check(results + 1) {
+                coroutine.move_to(stack, results);
+                Ok(results)
+            } else {
+                coroutine.pop(results);
+                Err(Fault::Text("too many results to resume"))
+            }
+        }
+        Resumed::Raised | Resumed::OutOfMemory => {
+            coroutine.move_to(stack, 1);
+            Err(Fault::Raised)
+        }
+    })
 }
 
 /// Puts the caller's position before the message on top, as Lua's `wrap` does, and keeps the call stack

@@ -15,12 +15,17 @@ use crate::executor;
 use crate::ffi;
 use crate::host::HostNames;
 use crate::names::{self, NameMap};
+use crate::pool;
 use crate::registry::{self, Job, Parts};
 use crate::state::Environment;
 use crate::tasks::TaskReader;
+use crate::watchdog;
 
 /// Reads and checks everything, then starts the job's workers.
 pub fn start(lua: &Lua, standard: &NameMap, options: &Table) -> Result<Arc<Job>> {
+    if pool::is_forked() {
+        return Err(Error::Forked);
+    }
     let started = Instant::now();
     let config = config::read(lua, options)?;
     let mut names = HostNames::new(standard);
@@ -31,20 +36,31 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table) -> Result<Arc<Job>>
 
     let TaskReader { functions, arguments, tasks, .. } = reader;
     let workers = config.workers.min(tasks.len());
-    let parts = Parts { mode: config.mode, environment, functions, arguments, tasks, started };
+    let (mode, timeout) = (config.mode, config.timeout);
+    let parts = Parts { mode, environment, functions, arguments, tasks, started, timeout };
     let job = Arc::new(Job::new(parts, workers));
     if workers == 0 {
         job.mailbox.finish();
     } else {
+        if timeout.is_some() {
+            watchdog::watch(&job)?;
+        }
         executor::start(&job, workers)?;
     }
     registry::insert(&job);
     Ok(job)
 }
 
+/// Stops a job's tasks: those that run, and those that have not begun.
+pub fn cancel(job: &Arc<Job>) -> Result<()> {
+    job.cancel();
+    watchdog::watch(job)
+}
+
 /// What the job's states have in common: the module paths, `gma`, and the globals asked for.
 fn read_environment(lua: &Lua, names: &mut HostNames, config: &Config) -> Result<Environment> {
-    let mut environment = Environment::default();
+    let mut environment =
+        Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
     let internal = |cause: mlua::Error| Error::Internal(cause.to_string());
     if let Value::Table(package) = lua.globals().raw_get("package").map_err(internal)? {
         let text = |key| match package.raw_get(key) {

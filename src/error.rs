@@ -17,6 +17,12 @@ pub enum Kind {
     Transfer,
     /// Memory ran out in the task's state.
     Memory,
+    /// It took longer than it may.
+    Timeout,
+    /// Its job was cancelled.
+    Cancelled,
+    /// It could not be stopped, or no worker was left to run it.
+    Lost,
 }
 
 impl Kind {
@@ -26,6 +32,9 @@ impl Kind {
             Kind::Upvalue => "upvalue",
             Kind::Transfer => "transfer",
             Kind::Memory => "memory",
+            Kind::Timeout => "timeout",
+            Kind::Cancelled => "cancelled",
+            Kind::Lost => "lost",
         }
     }
 }
@@ -57,6 +66,16 @@ pub enum Error {
     Lua(Vec<u8>),
     /// `lua_Alloc` had nothing to give.
     Memory,
+    /// A task took longer than it may, in seconds of wall time.
+    TimedOut(f64),
+    /// A task was stopped, or never begun, because its job was cancelled.
+    Cancelled,
+    /// A task did not end when it was stopped: its thread was given up.
+    Stuck(Box<Error>),
+    /// No worker was left to begin a task.
+    NeverBegun,
+    /// This process was forked off the one that has the workers.
+    Forked,
     /// A message between two states that is not one of ours.
     Corrupt(&'static str),
     /// The operating system gave no threads.
@@ -91,6 +110,9 @@ impl Error {
             Error::Upvalue { .. } | Error::Absent { .. } => Kind::Upvalue,
             Error::Unsendable { .. } | Error::Corrupt(_) => Kind::Transfer,
             Error::Memory => Kind::Memory,
+            Error::TimedOut(_) => Kind::Timeout,
+            Error::Cancelled => Kind::Cancelled,
+            Error::Stuck(_) | Error::NeverBegun => Kind::Lost,
             _ => Kind::Runtime,
         }
     }
@@ -124,6 +146,13 @@ impl fmt::Display for Error {
             Error::HostAnswer { name, cause } => write!(f, "the answer of {name} cannot cross: {cause}"),
             Error::Lua(text) => f.write_str(&String::from_utf8_lossy(text)),
             Error::Memory => f.write_str("not enough memory"),
+            Error::TimedOut(seconds) => write!(f, "timed out after {seconds} s"),
+            Error::Cancelled => f.write_str("cancelled"),
+            Error::Stuck(why) => write!(f, "{why}, and could not be stopped: its thread was given up"),
+            Error::NeverBegun => f.write_str("no worker was left to run it"),
+            Error::Forked => {
+                f.write_str("gma2workers is not usable after fork: the workers are the parent's")
+            }
             Error::Corrupt(what) => write!(f, "internal error: corrupt message ({what})"),
             Error::NoWorkers(cause) => write!(f, "cannot start workers: {cause}"),
             Error::Panic(text) => write!(f, "internal error: {text}"),

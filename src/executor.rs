@@ -2,7 +2,8 @@
 //!
 //! Worker side: touches the worker's own state and the job's plain data, nothing of the host. A task runs
 //! in a coroutine of the state, with its own functions and arguments decoded for it; whatever happens in
-//! it, a panic included, becomes that task's outcome.
+//! it, a panic included, becomes that task's outcome. A worker that was given up learns so when its task
+//! ends after all, and goes without a trace.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +15,8 @@ use crate::encode::{Functions, Policy, Upvalues, encode};
 use crate::error::{Error, Kind};
 use crate::ffi::{Resumed, Stack, Type};
 use crate::pool::{self, Busy};
-use crate::registry::{Failure, Job, Task};
+use crate::registry::{Failure, Job, Task, Worker};
+use crate::seat::{self, End, Reason};
 use crate::state::State;
 use crate::{coroutine, gma, hostcall, stdlib};
 
@@ -23,23 +25,52 @@ thread_local! {
     static KEPT: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
-/// Runs tasks of the job until there are none left, as its worker number `worker`.
-pub fn run(job: &Job, worker: usize, busy: Busy) {
-    let mut state = KEPT.take();
+/// Runs tasks of the job until there are none left.
+pub fn run(job: &Job, worker: &Worker, busy: Busy) {
+    let mut state = if job.mode == Mode::Cmd { None } else { KEPT.take() };
     let mut results = Vec::new();
     while let Some(index) = job.next_task() {
         results.clear();
+        worker.seat.begin(index, job.timeout);
+        if job.is_cancelled() {
+            // The cancel may have looked at this seat before the task was there.
+            worker.seat.stop(Reason::Cancelled);
+        }
+        seat::take(Some(Arc::clone(&worker.seat)));
         let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut state, &mut results)));
         let outcome = outcome.unwrap_or_else(|payload| {
             state = None;
             Err(Error::panic(payload).into())
         });
-        job.put(worker, index, outcome.map(|()| &mut results));
+        if job.mode == Mode::Cmd || stdlib::is_spoiled() {
+            // Closing it may run finalizers of the task's: that is part of its time.
+            state = None;
+        }
+        seat::take(None);
+        let end = worker.seat.end();
+        if end != End::Undisturbed || state.as_ref().is_some_and(|state| !state.is_fit()) {
+            state = None;
+        }
+        match (end, outcome) {
+            (End::GivenUp, _) => {
+                pool::find();
+                return;
+            }
+            (End::Stopped(reason), Err(failure)) => {
+                let failure = Failure { traceback: failure.traceback, ..job.stopped(reason).into() };
+                job.put(worker, index, Err(failure));
+            }
+            (_, outcome) => job.put(worker, index, outcome.map(|()| &mut results)),
+        }
     }
     // The host's next job may count on this thread as soon as this one is over.
     drop(busy);
     job.leave();
-    KEPT.set(state.and_then(|mut state| state.tidy().then_some(state)));
+    if let Some(mut state) = state
+        && state.tidy()
+    {
+        KEPT.set(Some(state));
+    }
 }
 
 fn run_task(job: &Job, index: usize, kept: &mut Option<State>, out: &mut Vec<u8>) -> Result<(), Failure> {
@@ -47,9 +78,6 @@ fn run_task(job: &Job, index: usize, kept: &mut Option<State>, out: &mut Vec<u8>
         Task::Ready { function, arguments, name } => (*function, arguments.clone(), name.as_deref()),
         Task::Refused(error) => return Err(error.clone().into()),
     };
-    if job.mode == Mode::Cmd {
-        *kept = None;
-    }
     let state = prepared(job, kept)?;
     let stack = state.stack();
     let outcome = {
@@ -57,9 +85,6 @@ fn run_task(job: &Job, index: usize, kept: &mut Option<State>, out: &mut Vec<u8>
         run_function(&stack, &job.functions[function], &job.arguments[arguments], out)
     };
     stack.set_top(0);
-    if job.mode == Mode::Cmd {
-        *kept = None;
-    }
     outcome.map_err(|mut failure| {
         if let Some(name) = name {
             let head = format!("in task {} '{name}'\n", index + 1);
@@ -95,12 +120,26 @@ fn run_function(stack: &Stack, function: &[u8], arguments: &[u8], out: &mut Vec<
     let names = gma::worker_names();
     decode(&coroutine, function, &names)?;
     let count = decode(&coroutine, arguments, &names)?;
-    match coroutine.resume(stack, count) {
+    match seat::stoppable(&coroutine, || coroutine.resume(stack, count)) {
         Resumed::Returned => Ok(encode_results(&coroutine, out)?),
-        Resumed::Raised => Err(failure(stack, &coroutine)),
+        // What it raised may be a stop's doing, and its `__tostring` would only be stopped again.
+        _ if seat::is_stopping() => Err(stopped(stack, &coroutine)),
+        Resumed::Raised => Err(seat::stoppable(stack, || failure(stack, &coroutine))),
         Resumed::OutOfMemory => Err(Error::Memory.into()),
         Resumed::Yielded => Err(Error::Internal("a task yielded to its worker".into()).into()),
     }
+}
+
+/// What is left of a task that was stopped: where it was.
+fn stopped(stack: &Stack, coroutine: &Stack) -> Failure {
+    let mut traceback = Vec::new();
+    let _ = stack.protected(0, |stack| {
+        stack.push_traceback(coroutine);
+        traceback.extend_from_slice(stack.bytes(-1));
+        stack.set_top(0);
+        Ok(())
+    });
+    Failure { traceback, ..Error::Cancelled.into() }
 }
 
 fn encode_results(coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
@@ -147,11 +186,11 @@ fn encode_error(stack: &Stack) -> Option<Vec<u8>> {
     encode(stack, 1, &mut message, &policy).ok().map(|()| message)
 }
 
-/// Starts the job's workers on the pool.
+/// Starts that many workers of the job on the pool. The job counts on them already.
 pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
-    let started = pool::get()?.spawn(workers, |worker| {
-        let job = Arc::clone(job);
-        move |busy| run(&job, worker, busy)
+    let started = pool::get()?.spawn(workers, || {
+        let (job, worker) = (Arc::clone(job), job.seat());
+        move |busy| run(&job, &worker, busy)
     })?;
     job.give_back(workers - started);
     Ok(())

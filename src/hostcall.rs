@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::seat;
+
 /// What a host function gave.
 #[derive(Debug)]
 pub enum Answer {
@@ -86,8 +88,13 @@ const QUEUE_LIMIT: usize = 1024;
 impl Mailbox {
     fn post(&self, request: Request) -> bool {
         let mut inner = lock(&self.inner);
-        while inner.queue.len() >= QUEUE_LIMIT && !inner.closed {
-            inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        if inner.queue.len() >= QUEUE_LIMIT {
+            inner = seat::waiting(|| {
+                while inner.queue.len() >= QUEUE_LIMIT && !inner.closed {
+                    inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                }
+                inner
+            });
         }
         if inner.closed {
             return false;
@@ -152,25 +159,35 @@ impl Mailbox {
         inner.finished && inner.queue.is_empty()
     }
 
-    /// Releases every task that waits, and refuses what comes.
+    /// Releases every task that waits, and refuses what comes. What was told before is still there to take.
     pub fn close(&self) {
-        let (queue, open) = {
+        let (calls, open) = {
             let mut inner = lock(&self.inner);
             inner.closed = true;
-            (std::mem::take(&mut inner.queue), std::mem::take(&mut inner.open))
+            let (calls, told) = inner.queue.drain(..).partition(|request| request.reply.is_some());
+            inner.queue = told;
+            (calls, std::mem::take(&mut inner.open))
         };
         self.room.notify_all();
-        let replies = queue.into_iter().filter_map(|request| request.reply);
+        let calls: VecDeque<Request> = calls;
+        let replies = calls.into_iter().filter_map(|request| request.reply);
         for reply in replies.chain(open.into_iter().map(|(_, reply)| reply)) {
             reply.send(Answer::Gone);
         }
     }
 
-    /// Sleeps on a worker's thread; the job's closing cuts it short.
+    /// Has every task that sleeps see whether it has to stop.
+    pub fn wake_sleepers(&self) {
+        // Taken once, so that who has looked already and is about to sleep does sleep when the bell rings.
+        drop(lock(&self.inner));
+        self.room.notify_all();
+    }
+
+    /// Sleeps on a worker's thread; the job's closing or the task's stop cuts it short.
     fn sleep(&self, duration: Duration) {
         let Some(deadline) = Instant::now().checked_add(duration) else { return };
         let mut inner = lock(&self.inner);
-        while !inner.closed {
+        while !inner.closed && !seat::is_stopping() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -221,7 +238,7 @@ fn line<R>(body: impl FnOnce(&Arc<Mailbox>, &Arc<Reply>) -> R) -> Option<R> {
 pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
     line(|mailbox, reply| {
         let request = Request { name: name.into(), arguments, reply: Some(Arc::clone(reply)) };
-        if mailbox.post(request) { reply.wait() } else { Answer::Gone }
+        if mailbox.post(request) { seat::waiting(|| reply.wait()) } else { Answer::Gone }
     })
     .unwrap_or(Answer::Gone)
 }

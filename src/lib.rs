@@ -10,12 +10,14 @@
 //! |---|---|---|
 //! | `lib` | the entry | host |
 //! | `api` | what Lua sees | host |
-//! | `dispatcher` | starts a job | host |
+//! | `dispatcher` | starts a job, and cancels one | host |
 //! | `tasks` | reads the list of tasks into messages | host |
 //! | `response` | merges a job's outcomes | host |
 //! | `host` | the host's own things by name, and the host calls carried out on them | host |
+//! | `watchdog` | stops tasks whose time is over, gives up those that don't stop | its own |
 //! | `executor` | runs a job's tasks | worker |
 //! | `registry` | the jobs that run, and what a job is | both |
+//! | `seat` | a worker's seat in a job: its task, until when, how it is stopped | both |
 //! | `config` | the options | host |
 //! | `state` | makes a worker's state and makes it pristine again | worker |
 //! | `gma` | `gma` as a task sees it | worker |
@@ -47,9 +49,11 @@ mod pool;
 mod pristine;
 mod registry;
 mod response;
+mod seat;
 mod state;
 mod stdlib;
 mod tasks;
+mod watchdog;
 
 #[cfg(panic = "abort")]
 compile_error!("a panic in a task must be that task's error: build with panic = \"unwind\"");

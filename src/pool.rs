@@ -6,7 +6,7 @@
 //! runs at the same time, also past the number of cores. Threads are named `gma2worker-N`, block every
 //! signal (the host's handlers stay the host's) and have stacks that hold Lua's deepest C recursion.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use once_cell::sync::OnceCell;
@@ -50,10 +50,33 @@ impl Drop for Busy {
 
 static POOL: OnceCell<Pool> = OnceCell::new();
 
+/// Set in a process that was forked off the one with the threads.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process was forked off the one that has the threads: it has none, and locks that they held
+/// stay locked.
+pub fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+#[cfg(unix)]
+fn watch_for_forks() -> Result<()> {
+    extern "C" fn forked() {
+        FORKED.store(true, Ordering::Relaxed);
+    }
+    ffi::at_fork(forked)
+}
+
+#[cfg(not(unix))]
+fn watch_for_forks() -> Result<()> {
+    Ok(())
+}
+
 /// The pool, made at the first call. From here on the library stays mapped: threads run in it.
 pub fn get() -> Result<&'static Pool> {
     POOL.get_or_try_init(|| {
         ffi::pin()?;
+        watch_for_forks()?;
         Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0)?]) })
     })
 }
@@ -68,15 +91,32 @@ pub fn threads() -> usize {
     POOL.get().map_or(0, |pool| pool.lock().iter().map(|segment| segment.size).sum())
 }
 
+static LOST: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts a thread whose work was given up: it stays busy until that comes to an end, if ever.
+pub fn lose() {
+    LOST.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A lost thread is back.
+pub fn find() {
+    LOST.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// How many threads are lost now.
+pub fn lost() -> usize {
+    LOST.load(Ordering::Relaxed)
+}
+
 impl Pool {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Segment>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `make(0)`, `make(1)`, … on that many threads at once, and gives how many were had. Each gets
-    /// its [`Busy`] mark, to drop when its thread may be counted on again. A panic in one would abort the
+    /// Runs what `make` makes on that many threads at once, and gives how many were had. Each gets its
+    /// [`Busy`] mark, to drop when its thread may be counted on again. A panic in one would abort the
     /// process: it must catch its own.
-    pub fn spawn<F>(&self, wanted: usize, make: impl Fn(usize) -> F) -> Result<usize>
+    pub fn spawn<F>(&self, wanted: usize, make: impl Fn() -> F) -> Result<usize>
     where
         F: FnOnce(Busy) + Send + 'static,
     {
@@ -87,13 +127,18 @@ impl Pool {
         let missing = wanted.saturating_sub(idle);
         let allowed = missing.min(THREAD_LIMIT.saturating_sub(size)).max(usize::from(idle == 0));
         if allowed > 0 {
-            segments.push(build(allowed, size)?);
+            match build(allowed, size) {
+                Ok(segment) => segments.push(segment),
+                Err(error) if idle == 0 => return Err(error),
+                // Fewer workers than asked for are better than none.
+                Err(_) => {}
+            }
         }
         let mut started = 0;
         for segment in segments.iter() {
             while started < wanted && segment.busy.load(Ordering::Acquire) < segment.size {
                 let busy = Busy::new(&segment.busy);
-                let work = make(started);
+                let work = make();
                 segment.threads.spawn(move || work(busy));
                 started += 1;
             }
@@ -110,6 +155,12 @@ fn build(size: usize, first: usize) -> Result<Segment> {
         .thread_name(move |index| format!("gma2worker-{}", first + index));
     let threads = without_signals(|| builder.build()).map_err(|cause| Error::NoWorkers(cause.to_string()))?;
     Ok(Segment { threads, size, busy: Arc::default() })
+}
+
+/// Starts a thread of its own, outside of the pool.
+pub fn spawn_thread(name: &str, body: fn()) -> Result<()> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    without_signals(|| builder.spawn(body)).map(drop).map_err(|cause| Error::NoWorkers(cause.to_string()))
 }
 
 /// Runs `body` with all signals blocked: a thread inherits the mask of the one that makes it, so there is
@@ -144,19 +195,17 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         let started = get()
             .and_then(|pool| {
-                pool.spawn(wanted, |index| {
+                pool.spawn(wanted, || {
                     let (barrier, sender) = (Arc::clone(&barrier), sender.clone());
                     move |_busy| {
                         barrier.wait();
-                        let _ = sender.send(index);
+                        let _ = sender.send(());
                     }
                 })
             })
             .expect("threads can be made here");
         assert_eq!(started, wanted);
-        let mut indices: Vec<usize> = receiver.iter().take(wanted).collect();
-        indices.sort_unstable();
-        assert_eq!(indices, (0..wanted).collect::<Vec<_>>());
+        assert_eq!(receiver.iter().take(wanted).count(), wanted);
     }
 
     #[cfg(unix)]
@@ -165,7 +214,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         get()
             .and_then(|pool| {
-                pool.spawn(1, |_| {
+                pool.spawn(1, || {
                     let sender = sender.clone();
                     move |_busy| {
                         let name = std::thread::current().name().map(str::to_owned);

@@ -6,14 +6,15 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
 use crate::config::Mode;
 use crate::error::{Error, Kind};
 use crate::hostcall::Mailbox;
+use crate::seat::{Reason, Seat};
 use crate::state::Environment;
 
 /// One task, as it crosses.
@@ -80,6 +81,13 @@ impl Lane {
     }
 }
 
+/// One worker of a job: its seat, and its lane.
+#[derive(Debug, Default)]
+pub struct Worker {
+    pub seat: Arc<Seat>,
+    lane: Mutex<Lane>,
+}
+
 /// One `RunSync` or `RunAsync` call.
 #[derive(Debug)]
 pub struct Job {
@@ -92,12 +100,17 @@ pub struct Job {
     pub tasks: Vec<Task>,
     pub mailbox: Arc<Mailbox>,
     pub started: Instant,
-    lanes: Vec<Mutex<Lane>>,
+    /// How long a task may take.
+    pub timeout: Option<Duration>,
+    /// All that there ever were: one that was given up has a successor.
+    workers: Mutex<Vec<Arc<Worker>>>,
     cursor: AtomicUsize,
     done: AtomicUsize,
+    /// How many workers have not left.
     active: AtomicUsize,
-    workers: AtomicUsize,
-    closed: AtomicBool,
+    seats: AtomicUsize,
+    /// No task begins any more.
+    cancelled: AtomicBool,
 }
 
 /// What a job is made from.
@@ -108,6 +121,7 @@ pub struct Parts {
     pub arguments: Vec<u8>,
     pub tasks: Vec<Task>,
     pub started: Instant,
+    pub timeout: Option<Duration>,
 }
 
 impl Job {
@@ -123,31 +137,44 @@ impl Job {
             tasks: parts.tasks,
             mailbox: Arc::default(),
             started: parts.started,
-            lanes: (0..workers).map(|_| Mutex::default()).collect(),
+            timeout: parts.timeout,
+            workers: Mutex::default(),
             cursor: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
             active: AtomicUsize::new(workers),
-            workers: AtomicUsize::new(workers),
-            closed: AtomicBool::new(false),
+            seats: AtomicUsize::new(workers),
+            cancelled: AtomicBool::new(false),
         }
+    }
+
+    /// A further worker.
+    pub fn seat(&self) -> Arc<Worker> {
+        let worker = Arc::new(Worker::default());
+        self.lock_workers().push(Arc::clone(&worker));
+        worker
+    }
+
+    fn lock_workers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Worker>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All workers that there are by now.
+    pub fn workers(&self) -> Vec<Arc<Worker>> {
+        self.lock_workers().clone()
     }
 
     /// The next task that nobody has taken, in the order of the list.
     pub fn next_task(&self) -> Option<usize> {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_cancelled() {
             return None;
         }
         let index = self.cursor.fetch_add(1, Ordering::Relaxed);
         (index < self.tasks.len()).then_some(index)
     }
 
-    fn lane(&self, worker: usize) -> MutexGuard<'_, Lane> {
-        self.lanes[worker].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Puts a task's outcome, its results or its failure, into its worker's lane.
-    pub fn put(&self, worker: usize, index: usize, outcome: Result<&mut Vec<u8>, Failure>) {
-        let mut lane = self.lane(worker);
+    pub fn put(&self, worker: &Worker, index: usize, outcome: Result<&mut Vec<u8>, Failure>) {
+        let mut lane = worker.lane.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = match outcome {
             Ok(message) if message.len() < SHARED_BELOW => {
                 let start = lane.messages.len();
@@ -166,14 +193,19 @@ impl Job {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// How many workers the job has, or had.
-    pub fn workers(&self) -> usize {
-        self.workers.load(Ordering::Relaxed)
+    /// How many tasks the job runs, or ran, at the same time.
+    pub fn worker_count(&self) -> usize {
+        self.seats.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last worker has left.
+    pub fn is_over(&self) -> bool {
+        self.active.load(Ordering::Acquire) == 0
     }
 
     /// Fewer workers were had than asked for: the others leave before they came.
     pub fn give_back(&self, workers: usize) {
-        self.workers.fetch_sub(workers, Ordering::Relaxed);
+        self.seats.fetch_sub(workers, Ordering::Relaxed);
         for _ in 0..workers {
             self.leave();
         }
@@ -182,20 +214,50 @@ impl Job {
     /// A worker has no more to do. The last one ends the job and rings the host's bell.
     pub fn leave(&self) {
         if self.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.fail_the_rest();
             self.mailbox.finish();
+        }
+    }
+
+    /// Gives an outcome to the tasks that nobody will begin.
+    fn fail_the_rest(&self) {
+        let rest = self.cursor.swap(self.tasks.len(), Ordering::Relaxed)..self.tasks.len();
+        if !rest.is_empty() {
+            let error = || if self.is_cancelled() { Error::Cancelled } else { Error::NeverBegun };
+            let nobody = self.seat();
+            rest.for_each(|index| self.put(&nobody, index, Err(error().into())));
         }
     }
 
     /// Takes the outcomes of all lanes.
     pub fn take_outcomes(&self) -> Vec<Lane> {
-        (0..self.lanes.len()).map(|worker| std::mem::take(&mut *self.lane(worker))).collect()
+        let take = |worker: &Arc<Worker>| {
+            std::mem::take(&mut *worker.lane.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        self.lock_workers().iter().map(take).collect()
     }
 
-    /// Nobody wants the outcomes any more: tasks that have not begun never do, and those that wait for
-    /// the host are released.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+    /// The error of a task that was stopped.
+    pub fn stopped(&self, reason: Reason) -> Error {
+        match reason {
+            Reason::TimedOut => Error::TimedOut(self.timeout.unwrap_or_default().as_secs_f64()),
+            Reason::Cancelled => Error::Cancelled,
+        }
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Tasks that have not begun never do, those that wait for the host are released, and those that run
+    /// are stopped.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
         self.mailbox.close();
+        for worker in self.workers() {
+            worker.seat.stop(Reason::Cancelled);
+        }
+        self.mailbox.wake_sleepers();
     }
 }
 

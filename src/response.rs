@@ -59,12 +59,16 @@ pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
             }
             stack.push_value(RESULT);
             stack.raw_set_text(RESPONSE, "result");
-            stack.push_integer(job.workers() as i64);
+            stack.push_integer(job.worker_count() as i64);
             stack.raw_set_text(RESPONSE, "workerCount");
             stack.push_bytes(id.as_bytes());
             stack.raw_set_text(RESPONSE, "jobId");
             stack.push_number(job.started.elapsed().as_secs_f64());
             stack.raw_set_text(RESPONSE, "duration");
+            if job.is_cancelled() {
+                stack.push_boolean(true);
+                stack.raw_set_text(RESPONSE, "cancelled");
+            }
             stack.set_top(FAILED);
             stack.remove(RESULT);
             Ok(())

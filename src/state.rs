@@ -33,6 +33,9 @@ pub struct Environment {
     pub gma: Option<Vec<u8>>,
     /// A message with a table of the job's globals by name.
     pub globals: Option<Vec<u8>>,
+    pub sandbox: bool,
+    /// How many bytes a state may take.
+    pub memory_limit: usize,
 }
 
 /// A state that tasks run in, one after another.
@@ -50,7 +53,7 @@ const KEEP_BELOW: usize = 32 << 20;
 impl State {
     /// A new state, fitted to a job.
     pub fn new(environment: &Arc<Environment>) -> Result<State> {
-        let own = OwnState::new().ok_or(Error::Memory)?;
+        let own = OwnState::new(environment.memory_limit).ok_or(Error::Memory)?;
         let mut names = NameMap::default();
         let stack = own.stack();
         stack.protected(0, |stack| {
@@ -61,6 +64,9 @@ impl State {
             stack.open_libraries();
             stdlib::install(stack);
             coroutine::install(stack);
+            if environment.sandbox {
+                stdlib::restrict(stack);
+            }
             names::read_standard(stack, &mut names);
             stack.run_collector(true);
             Ok(())
@@ -84,11 +90,12 @@ impl State {
         let snapshot = &mut self.snapshot;
         stack.protected(0, |stack| {
             stack.push_globals();
-            stack.raw_get_text(1, "package");
-            stack.push_bytes(&environment.path);
-            stack.raw_set_text(-2, "path");
-            stack.push_bytes(&environment.cpath);
-            stack.raw_set_text(-2, "cpath");
+            if stack.raw_get_text(1, "package") == Type::Table {
+                stack.push_bytes(&environment.path);
+                stack.raw_set_text(-2, "path");
+                stack.push_bytes(&environment.cpath);
+                stack.raw_set_text(-2, "cpath");
+            }
             *snapshot = pristine::take(stack)?;
             stack.set_top(0);
             Ok(())
@@ -102,11 +109,11 @@ impl State {
     /// needed.
     pub fn prepare(&mut self, environment: &Arc<Environment>) -> Result<bool> {
         let stack = self.own.stack();
+        if self.environment.sandbox != environment.sandbox {
+            return Ok(false);
+        }
         if !self.fresh {
             let snapshot = self.snapshot;
-            if stdlib::take_spoiled() || self.own.memory() > KEEP_BELOW {
-                return Ok(false);
-            }
             stack.reset_collector();
             if !stack.protected(0, |stack| Ok(pristine::restore(stack, snapshot)))? {
                 return Ok(false);
@@ -114,6 +121,7 @@ impl State {
         }
         let fits = Arc::ptr_eq(&self.environment, environment) || *self.environment == **environment;
         if !fits {
+            self.own.set_limit(environment.memory_limit);
             self.fit(environment)?;
         }
         self.fresh = false;
@@ -135,19 +143,24 @@ impl State {
         Ok(true)
     }
 
+    /// Whether the state may be used again. It must not be where a task left finalizers
+    /// ([`stdlib::is_spoiled`]), either.
+    pub fn is_fit(&self) -> bool {
+        !self.own.is_exhausted() && self.own.memory() <= KEEP_BELOW
+    }
+
     /// Frees what the last task left, so that an idle worker holds little.
     pub fn tidy(&mut self) -> bool {
         let stack = self.own.stack();
         let snapshot = self.snapshot;
         stack.reset_collector();
-        !stdlib::take_spoiled()
-            && stack
-                .protected(0, |stack| {
-                    let restored = pristine::restore(stack, snapshot);
-                    stack.collect();
-                    Ok(restored)
-                })
-                .unwrap_or(false)
+        stack
+            .protected(0, |stack| {
+                let restored = pristine::restore(stack, snapshot);
+                stack.collect();
+                Ok(restored)
+            })
+            .unwrap_or(false)
     }
 
     pub fn stack(&self) -> Stack {

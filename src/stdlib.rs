@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 
 thread_local! {
-    /// Whether something was done to this thread's state that can't be undone.
+    /// Whether a task gave this thread's state something to finalize.
     static SPOILED: Cell<bool> = const { Cell::new(false) };
     static RANDOM: RefCell<fastrand::Rng> = const { RefCell::new(fastrand::Rng::with_seed(0)) };
 }
@@ -35,13 +35,14 @@ pub fn begin_task() {
     RANDOM.set(fastrand::Rng::with_seed(seed));
 }
 
-/// Whether the state of this thread was spoiled since the last time that was asked.
-pub fn take_spoiled() -> bool {
-    SPOILED.replace(false)
+/// Whether this thread's state has finalizers to run.
+pub fn is_spoiled() -> bool {
+    SPOILED.get()
 }
 
 /// Puts the functions into the libraries. *Raises.*
 pub fn install(stack: &Stack) {
+    SPOILED.set(false);
     stack.push_globals();
     let globals = stack.top();
     wrap(stack, "setmetatable", native(set_metatable));
@@ -58,22 +59,41 @@ pub fn install(stack: &Stack) {
     wrap(stack, "setlocale", native(set_locale));
 
     stack.raw_get_text(globals, "debug");
-    let debug = stack.top();
-    stack.push_nil();
-    while stack.next(debug) {
-        stack.pop(1);
-        if !matches!(stack.bytes(-1), b"traceback" | b"getinfo") {
-            // Clearing a field is what `next` allows during a walk.
-            stack.push_value(-1);
-            stack.push_nil();
-            stack.raw_set(debug);
-        }
-    }
+    keep_only(stack, &["traceback", "getinfo"]);
     stack.raw_get_text(globals, "package");
     stack.raw_get_text(-1, "preload");
     replace(stack, "gma2workers", native(refuse));
     replace(stack, "gma2-workers", native(refuse));
     stack.set_top(globals - 1);
+}
+
+/// Takes out what a sandbox has not: files, modules, the system, and the rest of `debug`. *Raises.*
+pub fn restrict(stack: &Stack) {
+    const ABSENT: [&str; 6] = ["io", "package", "debug", "require", "loadfile", "dofile"];
+    stack.push_globals();
+    let globals = stack.top();
+    for name in ABSENT {
+        stack.push_nil();
+        stack.raw_set_text(globals, name);
+    }
+    stack.raw_get_text(globals, "os");
+    keep_only(stack, &["clock", "date", "difftime", "time"]);
+    stack.set_top(globals - 1);
+}
+
+/// Clears all other fields of the table on top. *Raises.*
+fn keep_only(stack: &Stack, names: &[&str]) {
+    let table = stack.top();
+    stack.push_nil();
+    while stack.next(table) {
+        stack.pop(1);
+        if !names.iter().any(|name| name.as_bytes() == stack.bytes(-1)) {
+            // Clearing a field is what `next` allows during a walk.
+            stack.push_value(-1);
+            stack.push_nil();
+            stack.raw_set(table);
+        }
+    }
 }
 
 /// Puts `print`, `io.write` and `file:write` in. *Raises.*

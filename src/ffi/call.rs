@@ -8,6 +8,7 @@ use std::ptr;
 
 use mlua::ffi as lua;
 
+use super::interrupt::stop;
 use super::stack::{Stack, api};
 use crate::error::{Error, Result};
 
@@ -23,6 +24,8 @@ pub enum Leave {
     Argument(c_int, String),
     /// Yields that many values from the top of the stack.
     Yield(c_int),
+    /// Stops the code that called, in a way that it can't catch.
+    Stop,
     /// Calls the function below the top so many arguments, and returns what it returns. It may yield.
     Call(c_int),
     /// Goes on in the C function that is the first upvalue, on this very frame: so its checks, and the
@@ -124,6 +127,7 @@ where
     match outcome {
         Ok(results) => return results,
         Err(Leave::Yield(values)) => return api!(stack, lua_yieldk, values, 0, None),
+        Err(Leave::Stop) => return stop(&stack),
         Err(Leave::Call(arguments)) => {
             let below = stack.top() - arguments - 1;
             api!(stack, lua_callk, arguments, lua::LUA_MULTRET, below as lua::lua_KContext, Some(returned));

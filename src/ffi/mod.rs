@@ -12,12 +12,16 @@
 
 mod call;
 mod coroutine;
+mod interrupt;
 mod own_state;
 mod pin;
 mod stack;
 
 pub use call::{Leave, NativeFunction, Returns, function, native, open, with_stack};
 pub use coroutine::Resumed;
+pub use interrupt::Running;
 pub use own_state::OwnState;
+#[cfg(unix)]
+pub use pin::at_fork;
 pub use pin::pin;
 pub use stack::{Key, Stack, Type};

@@ -17,9 +17,52 @@ impl Stack {
     }
 }
 
-/// What a state of our own has taken from the allocator, in bytes.
+/// What a state of our own has taken from the allocator, in bytes, and what it may take.
 pub struct Account {
     used: Cell<usize>,
+    limit: Cell<usize>,
+    /// So many of the next allocations fail, whatever there is.
+    refusals: Cell<u8>,
+    /// Whether an allocation has failed because there was none, or because of the limit.
+    exhausted: Cell<bool>,
+    /// Given back when memory runs out, so that there is some to report it with.
+    reserve: Cell<Vec<u8>>,
+}
+
+const RESERVE_BYTES: usize = 64 << 10;
+
+impl Account {
+    /// The account of a state of ours.
+    pub(super) fn of(stack: &Stack) -> &Account {
+        let mut account = ptr::null_mut();
+        api!(stack, lua_getallocf, &mut account);
+        // SAFETY: only states of ours are asked, and `OwnState::new` gave the account's address.
+        unsafe { &*account.cast::<Account>() }
+    }
+
+    /// Makes the next allocation fail, and the one that Lua tries after a full collection.
+    pub(super) fn refuse_next(&self) {
+        self.refusals.set(2);
+    }
+
+    /// Whether a block may grow by so many bytes.
+    fn allows(&self, growth: usize) -> bool {
+        if self.refusals.get() > 0 {
+            self.refusals.set(self.refusals.get() - 1);
+            return false;
+        }
+        let fits = self.used.get().checked_add(growth).is_some_and(|used| used <= self.limit.get());
+        if !fits {
+            self.exhausted.set(true);
+        }
+        fits
+    }
+
+    /// The system had nothing to give.
+    fn run_out(&self) {
+        self.exhausted.set(true);
+        self.reserve.take();
+    }
 }
 
 /// A Lua state of our own, with an allocator that keeps its account. Closed when dropped.
@@ -33,9 +76,17 @@ pub struct OwnState {
 }
 
 impl OwnState {
-    /// An empty state, or none where memory ran out.
-    pub fn new() -> Option<OwnState> {
-        let account = Box::new(Account { used: Cell::new(0) });
+    /// An empty state that may take so many bytes, or none where that is not enough.
+    pub fn new(limit: usize) -> Option<OwnState> {
+        let mut reserve = Vec::new();
+        reserve.try_reserve_exact(RESERVE_BYTES).ok()?;
+        let account = Box::new(Account {
+            used: Cell::new(0),
+            limit: Cell::new(limit),
+            refusals: Cell::new(0),
+            exhausted: Cell::new(false),
+            reserve: Cell::new(reserve),
+        });
         // SAFETY: `allocate` keeps to `lua_Alloc`'s contract, and its account outlives the state.
         let l = unsafe { lua::lua_newstate(allocate, ptr::from_ref(&*account).cast_mut().cast()) };
         (!l.is_null()).then(|| OwnState { l, account, _not_send: PhantomData })
@@ -49,6 +100,16 @@ impl OwnState {
     /// Bytes in use, from the allocator's own account.
     pub fn memory(&self) -> usize {
         self.account.used.get()
+    }
+
+    /// Sets how many bytes the state may take.
+    pub fn set_limit(&self, limit: usize) {
+        self.account.limit.set(limit);
+    }
+
+    /// Whether memory has ever run out in this state.
+    pub fn is_exhausted(&self) -> bool {
+        self.account.exhausted.get()
     }
 }
 
@@ -76,6 +137,9 @@ unsafe extern "C" fn allocate(
     let (Ok(old_layout), Ok(new_layout)) = (layout(old), layout(new)) else {
         return ptr::null_mut();
     };
+    if new > old && !account.allows(new - old) {
+        return ptr::null_mut();
+    }
     let result = if new == 0 {
         if old > 0 {
             // SAFETY: Lua gives back a block of ours with the size it asked for.
@@ -91,6 +155,8 @@ unsafe extern "C" fn allocate(
     };
     if new == 0 || !result.is_null() {
         account.used.set(account.used.get() + new - old);
+    } else {
+        account.run_out();
     }
     result.cast()
 }

@@ -1,4 +1,4 @@
-//! Keeping the library mapped.
+//! The library in its process: keeping it mapped, and hearing of forks.
 
 use crate::error::{Error, Result};
 
@@ -41,4 +41,14 @@ pub fn pin() -> Result<()> {
     Library::open_already_loaded("gma2workers.dll")
         .and_then(Library::pin)
         .map_err(|cause| Error::NoWorkers(format!("cannot pin the library: {cause}")))
+}
+
+/// Has `child` called in every process that is forked off this one. The library has to be pinned before.
+#[cfg(unix)]
+pub fn at_fork(child: extern "C" fn()) -> Result<()> {
+    // SAFETY: the function stays mapped, and only stores to an atomic: that is safe after a fork.
+    match unsafe { libc::pthread_atfork(None, None, Some(child)) } {
+        0 => Ok(()),
+        code => Err(Error::NoWorkers(std::io::Error::from_raw_os_error(code).to_string())),
+    }
 }

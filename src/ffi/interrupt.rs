@@ -1,0 +1,94 @@
+//! Stopping Lua code, from any thread and with nothing paid before.
+//!
+//! `lua_sethook` may be called on a state that another thread runs; its hook is called there at the next
+//! instruction. The hook stops the code in the two ways that Lua code can't catch: where it may yield, the
+//! coroutine yields and is never resumed; elsewhere (in a sort comparator, a metamethod, a message
+//! handler) an allocation is made to fail. That error passes by every message handler, and where a `pcall`
+//! catches it the hook is called again at the next instruction.
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mlua::ffi as lua;
+
+use super::own_state::Account;
+use super::stack::{Stack, api};
+
+/// Which coroutine runs on a worker's thread, so that another thread can interrupt it.
+#[derive(Debug, Default)]
+pub struct Running {
+    /// The address of its `lua_State`, 0 for none; [`HELD`] is added while somebody interrupts it.
+    coroutine: AtomicUsize,
+}
+
+/// States are aligned, so the lowest bit of their address is free.
+const HELD: usize = 1;
+
+impl Running {
+    /// Says, on the worker's thread, which coroutine runs from now on, and gives the one before. An
+    /// interruption that is on its way is over when this returns, so what ran before may be freed then.
+    pub fn switch(&self, to: Option<&Stack>) -> Option<Stack> {
+        let to = to.map_or(0, |stack| stack.l as usize);
+        let mut from = self.coroutine.load(Ordering::Relaxed) & !HELD;
+        while let Err(now) =
+            self.coroutine.compare_exchange_weak(from, to, Ordering::SeqCst, Ordering::Relaxed)
+        {
+            from = now & !HELD;
+            if now & HELD != 0 {
+                std::thread::yield_now();
+            }
+        }
+        // SAFETY: it was put here by this thread, which runs in it or came out of it just now.
+        (from != 0).then(|| unsafe { Stack::new(from as *mut lua::lua_State) })
+    }
+
+    /// Stops what runs, on any thread, if `still_wanted` says so once nothing can change any more: the
+    /// coroutine stays the one that runs until this returns.
+    pub fn interrupt(&self, still_wanted: impl FnOnce() -> bool) {
+        let mut running = self.coroutine.load(Ordering::SeqCst);
+        loop {
+            if running == 0 {
+                return;
+            }
+            let free = running & !HELD;
+            match self.coroutine.compare_exchange_weak(free, free | HELD, Ordering::SeqCst, Ordering::SeqCst)
+            {
+                Ok(_) => break,
+                Err(now) => running = now,
+            }
+            if running & HELD != 0 {
+                std::thread::yield_now();
+            }
+        }
+        let free = running & !HELD;
+        if still_wanted() {
+            // SAFETY: the worker can't leave this coroutine while it is held, so it is alive; and
+            // `lua_sethook` is made to be called while the state runs.
+            unsafe { lua::lua_sethook(free as *mut lua::lua_State, Some(stop_hook), lua::LUA_MASKCOUNT, 1) };
+        }
+        self.coroutine.store(free, Ordering::Release);
+    }
+}
+
+impl Stack {
+    /// Has the code that runs here stop at its next instruction.
+    pub fn interrupt(&self) {
+        api!(self, lua_sethook, Some(stop_hook), lua::LUA_MASKCOUNT, 1);
+    }
+}
+
+unsafe extern "C-unwind" fn stop_hook(l: *mut lua::lua_State, _: *mut lua::lua_Debug) {
+    // SAFETY: Lua calls with the live state of this thread.
+    let stack = unsafe { Stack::new(l) };
+    stop(&stack);
+}
+
+/// *Raises*, or yields: leaves the running function, in a way that it can't catch.
+pub(super) fn stop(stack: &Stack) -> c_int {
+    if stack.is_yieldable() {
+        return api!(stack, lua_yieldk, 0, 0, None);
+    }
+    Account::of(stack).refuse_next();
+    api!(stack, lua_newuserdata, 0);
+    0
+}

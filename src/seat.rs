@@ -1,0 +1,231 @@
+//! A worker's seat in a job: which task it runs, until when, and how it is stopped.
+//!
+//! The worker begins and ends tasks on its own thread; the watchdog and the host stop one, and give one up
+//! that can't be stopped. One atomic word says which task it is and what was decided on it, so that each
+//! task has exactly one end: its worker's, or that of whoever gave it up.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::ffi::{Running, Stack};
+
+/// Why a task is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    TimedOut,
+    Cancelled,
+}
+
+/// How a task's end was, for its worker.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    Undisturbed,
+    /// It was asked to stop. It may have come to its own end first.
+    Stopped(Reason),
+    /// Somebody gave it up: its outcome is known already, and its worker has no seat any more.
+    GivenUp,
+}
+
+/// What the watchdog finds at a seat.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Nothing has to happen before then; `None` where nothing is to be watched.
+    Quiet(Option<Instant>),
+    /// The task `index` has not ended within its grace.
+    Stuck { index: usize, reason: Reason },
+}
+
+#[derive(Debug, Default)]
+pub struct Seat {
+    running: Running,
+    /// 0 between tasks, [`GIVEN_UP`] for good, else the task's index + 1 over two bits of a [`Reason`].
+    task: AtomicU64,
+    /// Nanoseconds after [`origin`] at which the task has to end or, once it was stopped, is given up. 0
+    /// for never.
+    deadline: AtomicU64,
+    /// The worker waits for the host, which does not count against the deadline.
+    waits: AtomicBool,
+}
+
+/// The bits of the word below the task.
+const STOP: u64 = 0b01;
+const CANCELLED: u64 = 0b10;
+const REASON_BITS: u32 = 2;
+
+/// It says stop, too.
+const GIVEN_UP: u64 = u64::MAX;
+
+fn word(index: usize) -> u64 {
+    (index as u64 + 1) << REASON_BITS
+}
+
+fn reason_in(word: u64) -> Reason {
+    if word & CANCELLED == 0 { Reason::TimedOut } else { Reason::Cancelled }
+}
+
+/// How long a task that was stopped may take to end. Lua code stops at its next instruction.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// A stop is tried again so often, should one get lost.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// What deadlines are counted from.
+fn origin() -> Instant {
+    static ORIGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    *ORIGIN
+}
+
+fn nanoseconds(moment: Instant) -> u64 {
+    // One more, since 0 says never.
+    moment.saturating_duration_since(origin()).as_nanos() as u64 + 1
+}
+
+impl Seat {
+    /// The worker begins a task, which has to end in time where there is a limit.
+    pub fn begin(&self, index: usize, limit: Option<Duration>) {
+        self.waits.store(false, Ordering::Relaxed);
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        self.deadline.store(deadline.map_or(0, nanoseconds), Ordering::Relaxed);
+        self.task.store(word(index), Ordering::SeqCst);
+    }
+
+    /// The worker has ended the task.
+    pub fn end(&self) -> End {
+        self.running.switch(None);
+        match self.task.swap(0, Ordering::SeqCst) {
+            GIVEN_UP => End::GivenUp,
+            task if task & STOP != 0 => End::Stopped(reason_in(task)),
+            _ => End::Undisturbed,
+        }
+    }
+
+    /// Whether the task that runs has to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.task.load(Ordering::SeqCst) & STOP != 0
+    }
+
+    /// Has the task that runs stop, whatever it is.
+    pub fn stop(&self, reason: Reason) {
+        let task = self.task.load(Ordering::SeqCst);
+        if task != 0 && task & STOP == 0 {
+            self.stop_task(task, reason);
+        }
+    }
+
+    fn stop_task(&self, task: u64, reason: Reason) {
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        let stopped = match reason {
+            Reason::TimedOut => task | STOP,
+            Reason::Cancelled => task | STOP | CANCELLED,
+        };
+        if self.task.compare_exchange(task, stopped, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            // It may have ended by now; the next task's deadline is another one.
+            let grace = nanoseconds(Instant::now() + GRACE);
+            let _ = self.deadline.compare_exchange(deadline, grace, Ordering::Relaxed, Ordering::Relaxed);
+            self.interrupt(stopped);
+        }
+    }
+
+    fn interrupt(&self, task: u64) {
+        self.running.interrupt(|| self.task.load(Ordering::SeqCst) == task);
+    }
+
+    /// Looks at the seat, stops its task if its time is over, and says when to look again.
+    pub fn watch(&self) -> Sight {
+        let task = self.task.load(Ordering::SeqCst);
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        if task == GIVEN_UP || task == 0 || deadline == 0 {
+            return Sight::Quiet(None);
+        }
+        let now = Instant::now();
+        let end = origin() + Duration::from_nanos(deadline);
+        let is_over = now >= end && !self.waits.load(Ordering::Relaxed);
+        match (task & STOP != 0, is_over) {
+            (false, false) if now < end => return Sight::Quiet(Some(end)),
+            (false, false) => {}
+            (false, true) => self.stop_task(task, Reason::TimedOut),
+            (true, false) => self.interrupt(task),
+            (true, true) => {
+                let index = (task >> REASON_BITS) as usize - 1;
+                return Sight::Stuck { index, reason: reason_in(task) };
+            }
+        }
+        Sight::Quiet(Some(now + RETRY))
+    }
+
+    /// Gives up the stopped task `index`; false where its worker was quicker.
+    pub fn give_up(&self, index: usize) -> bool {
+        let task = self.task.load(Ordering::SeqCst);
+        task & STOP != 0
+            && task >> REASON_BITS == word(index) >> REASON_BITS
+            && self.task.compare_exchange(task, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Runs `body` without counting its time.
+    fn waiting<R>(&self, body: impl FnOnce() -> R) -> R {
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        if deadline == 0 {
+            return body();
+        }
+        let began = Instant::now();
+        self.waits.store(true, Ordering::Relaxed);
+        let outcome = body();
+        let waited = began.elapsed().as_nanos() as u64;
+        // Where a stop has come meanwhile, the deadline is that of its grace.
+        let _ = self.deadline.compare_exchange(
+            deadline,
+            deadline.saturating_add(waited),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        self.waits.store(false, Ordering::Relaxed);
+        outcome
+    }
+}
+
+thread_local! {
+    /// The seat of the worker that runs on this thread; none between tasks.
+    static SEAT: RefCell<Option<Arc<Seat>>> = const { RefCell::new(None) };
+}
+
+/// Puts the worker of this thread on a seat, or off it.
+pub fn take(seat: Option<Arc<Seat>>) {
+    SEAT.set(seat);
+}
+
+fn with_seat<R>(body: impl FnOnce(&Seat) -> R) -> Option<R> {
+    let seat = SEAT.with_borrow(Option::clone);
+    seat.map(|seat| body(&seat))
+}
+
+/// Whether the task of this thread has to stop.
+pub fn is_stopping() -> bool {
+    SEAT.with_borrow(|seat| seat.as_ref().is_some_and(|seat| seat.is_stopping()))
+}
+
+/// Runs `body`, which waits for the host, without counting its time against the task's.
+pub fn waiting<R>(body: impl FnOnce() -> R) -> R {
+    match SEAT.with_borrow(Option::clone) {
+        Some(seat) => seat.waiting(body),
+        None => body(),
+    }
+}
+
+/// Runs `body` as the code of a coroutine that can be stopped while it runs.
+pub fn stoppable<R>(coroutine: &Stack, body: impl FnOnce() -> R) -> R {
+    let before = with_seat(|seat| {
+        let before = seat.running.switch(Some(coroutine));
+        // A stop that came before this coroutine was the one that runs has not reached it.
+        if seat.is_stopping() {
+            coroutine.interrupt();
+        }
+        before
+    });
+    let outcome = body();
+    if let Some(before) = before {
+        with_seat(|seat| seat.running.switch(before.as_ref()));
+    }
+    outcome
+}

@@ -1,0 +1,97 @@
+//! The watchdog: a thread that stops tasks whose time is over, and gives up those that don't stop.
+//!
+//! It is started by the first job that needs one (a time limit, or a cancel) and sleeps until the next
+//! moment at which something may have to happen. A worker that is given up keeps its thread for as long as
+//! its task holds it; its job gets another one in its place.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::registry::{Job, Worker};
+use crate::seat::Sight;
+use crate::{executor, pool};
+
+#[derive(Default)]
+struct Watchdog {
+    jobs: Mutex<Vec<Arc<Job>>>,
+    bell: Condvar,
+}
+
+static WATCHDOG: Watchdog = Watchdog { jobs: Mutex::new(Vec::new()), bell: Condvar::new() };
+
+fn lock() -> MutexGuard<'static, Vec<Arc<Job>>> {
+    WATCHDOG.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// When to look again at a job that is about to be over.
+const SOON: Duration = Duration::from_millis(20);
+
+/// Watches over a job until it is over.
+pub fn watch(job: &Arc<Job>) -> Result<(), Error> {
+    start()?;
+    let mut jobs = lock();
+    if !jobs.iter().any(|watched| watched.id == job.id) {
+        jobs.push(Arc::clone(job));
+    }
+    drop(jobs);
+    WATCHDOG.bell.notify_one();
+    Ok(())
+}
+
+fn start() -> Result<(), Error> {
+    static STARTED: Mutex<bool> = Mutex::new(false);
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*started {
+        pool::spawn_thread("gma2worker-watch", run)?;
+        *started = true;
+    }
+    Ok(())
+}
+
+fn run() {
+    let mut jobs = lock();
+    loop {
+        jobs.retain(|job| !job.is_over());
+        jobs = match jobs.iter().filter_map(look_after).min() {
+            None => WATCHDOG.bell.wait(jobs).unwrap_or_else(PoisonError::into_inner),
+            Some(next) => {
+                let left = next.saturating_duration_since(Instant::now());
+                WATCHDOG.bell.wait_timeout(jobs, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+    }
+}
+
+/// Looks after a job's workers, and says when to look again.
+fn look_after(job: &Arc<Job>) -> Option<Instant> {
+    let now = Instant::now();
+    let mut next = None;
+    for worker in job.workers() {
+        let quiet_until = match worker.seat.watch() {
+            Sight::Quiet(until) => until,
+            Sight::Stuck { index, reason } => {
+                give_up(job, &worker, index, job.stopped(reason));
+                None
+            }
+        };
+        next = next.into_iter().chain(quiet_until).min();
+    }
+    job.mailbox.wake_sleepers();
+    // A task that begins after this look has the whole limit before it. A cancelled job is over soon.
+    let begins = job.timeout.and_then(|timeout| now.checked_add(timeout));
+    let ends = job.is_cancelled().then(|| now + SOON);
+    next.into_iter().chain(begins).chain(ends).min()
+}
+
+/// The task has to end without its worker, which gets a successor.
+fn give_up(job: &Arc<Job>, worker: &Worker, index: usize, why: Error) {
+    if !worker.seat.give_up(index) {
+        return;
+    }
+    pool::lose();
+    job.put(worker, index, Err(Error::Stuck(Box::new(why)).into()));
+    if executor::start(job, 1).is_err() {
+        job.leave();
+    }
+}
