@@ -234,6 +234,7 @@ impl<'a> Decoder<'a> {
         let size = |count: u32| c_int::try_from(count).map_err(|_| Error::Corrupt("a table too large"));
         here.create_table(size(array)?, size(record)?);
         self.settle_and_keep(here, place, tag)?;
+        self.frames.try_reserve(1)?;
         let table =
             TableFrame { slot: here.top(), array: 0, array_size: array, record_left: record, has_key: false };
         self.frames.push(Frame { parent: Parent::Table(table), stays: place == Place::Stay });
@@ -249,6 +250,7 @@ impl<'a> Decoder<'a> {
             return Err(Error::Corrupt("a function with other upvalues"));
         }
         self.settle_and_keep(here, place, tag)?;
+        self.frames.try_reserve(1)?;
         let function = FunctionFrame { slot: here.top(), upvalue: 0, count };
         self.frames.push(Frame { parent: Parent::Function(function), stays: place == Place::Stay });
         Ok(())

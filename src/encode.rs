@@ -117,6 +117,9 @@ pub struct Encoder<'a> {
 /// The slots that one level of the walk may need at most.
 const LEVEL: c_int = 8;
 
+/// More bytes than a scalar, a header or an upvalue's record takes.
+const SCALAR: usize = 32;
+
 impl<'a> Encoder<'a> {
     pub fn new(out: &'a mut Vec<u8>, policy: &'a Policy<'a>) -> Encoder<'a> {
         Encoder {
@@ -180,6 +183,12 @@ impl<'a> Encoder<'a> {
         self.out.len()
     }
 
+    /// Makes sure of room for so many bytes, and a scalar or a header, so that what follows can't abort for
+    /// want of memory.
+    fn room(&mut self, bytes: usize) -> Result<()> {
+        Ok(self.out.try_reserve(bytes.saturating_add(SCALAR))?)
+    }
+
     fn give_up(&mut self, error: Error) -> Result<()> {
         self.out.truncate(self.start);
         Err(error)
@@ -226,6 +235,7 @@ impl<'a> Encoder<'a> {
     /// Writes the value on top. A scalar is popped at once; a table or function stays, with a frame of
     /// its own, until it is finished.
     fn value(&mut self, here: &mut Stack) -> Result<()> {
+        self.room(0)?;
         match here.kind(-1) {
             Type::Nil | Type::None => self.out.push(codec::NIL),
             Type::Boolean => self.out.push(if here.boolean(-1) { codec::TRUE } else { codec::FALSE }),
@@ -244,6 +254,7 @@ impl<'a> Encoder<'a> {
             }
             Type::String => {
                 let bytes = here.bytes(-1);
+                self.room(bytes.len())?;
                 self.out.push(codec::STRING);
                 put_length(self.out, bytes.len());
                 self.out.extend_from_slice(bytes);
@@ -258,7 +269,7 @@ impl<'a> Encoder<'a> {
             }
             Type::Function => {
                 let pointer = here.pointer(-1);
-                if !self.named(pointer) && !self.reference(pointer) {
+                if !self.named(pointer)? && !self.reference(pointer) {
                     match self.policy.functions {
                         Functions::Drop => self.out.push(codec::NIL),
                         _ if here.is_native(-1) => return Err(self.unsendable("C function")),
@@ -276,12 +287,13 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes the name of a thing that has one.
-    fn named(&mut self, pointer: usize) -> bool {
-        let Some(name) = self.policy.names.name_of(pointer) else { return false };
+    fn named(&mut self, pointer: usize) -> Result<bool> {
+        let Some(name) = self.policy.names.name_of(pointer) else { return Ok(false) };
+        self.room(name.len())?;
         self.out.push(codec::NAMED);
         put_length(self.out, name.len());
         self.out.extend_from_slice(name.as_bytes());
-        true
+        Ok(true)
     }
 
     /// Writes a reference to what this message holds already, and marks that as shared.
@@ -298,16 +310,18 @@ impl<'a> Encoder<'a> {
         self.out[self.start] |= codec::HAS_SHARED;
     }
 
-    /// Gives the table or function on top its id.
-    fn remember(&mut self, here: &Stack) -> Seen {
+    /// Gives the table or function on top its id, and makes sure of room for its frame.
+    fn remember(&mut self, here: &Stack) -> Result<Seen> {
+        self.frames.try_reserve(1)?;
+        self.seen.try_reserve(1)?;
         let seen = Seen { id: self.seen.len() as u32, tag: self.out.len() };
         self.seen.insert(here.pointer(-1), seen);
-        seen
+        Ok(seen)
     }
 
     fn open_table(&mut self, here: &mut Stack) -> Result<()> {
         self.make_room(here);
-        self.remember(here);
+        self.remember(here)?;
         let header = self.out.len();
         self.out.push(codec::TABLE);
         self.out.extend_from_slice(&[0; 8]);
@@ -326,11 +340,12 @@ impl<'a> Encoder<'a> {
 
     fn open_function(&mut self, here: &mut Stack) -> Result<()> {
         self.make_room(here);
-        let seen = self.remember(here);
+        let seen = self.remember(here)?;
         self.out.push(codec::FUNCTION);
         let length = self.out.len();
         self.out.extend_from_slice(&[0; 4]);
-        here.dump(self.out);
+        here.dump(self.out)?;
+        self.room(0)?;
         let size = (self.out.len() - length - 4) as u32;
         self.out[length..length + 4].copy_from_slice(&size.to_le_bytes());
         let count = here.upvalue_count(-1);
@@ -349,6 +364,8 @@ impl<'a> Encoder<'a> {
     fn upvalue(&mut self, here: &mut Stack) -> Result<()> {
         let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
         let (slot, n, owner) = (function.slot, function.upvalue, function.seen);
+        self.room(0)?;
+        self.variables.try_reserve(1)?;
         here.push_upvalue_of(slot, n);
         let kind = here.kind(-1);
         if kind == Type::Table && self.is_globals(here) {
@@ -369,7 +386,7 @@ impl<'a> Encoder<'a> {
             && self.policy.names.name_of(here.pointer(-1)).is_some();
         match kind {
             _ if is_named => {
-                self.named(here.pointer(-1));
+                self.named(here.pointer(-1))?;
                 here.pop(1);
                 Ok(())
             }

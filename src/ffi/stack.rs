@@ -333,7 +333,7 @@ impl Stack {
     // Functions.
 
     /// Appends the bytecode of the Lua function on top, debug information included.
-    pub fn dump(&self, out: &mut Vec<u8>) {
+    pub fn dump(&self, out: &mut Vec<u8>) -> Result<()> {
         unsafe extern "C-unwind" fn write(
             _: *mut lua::lua_State,
             piece: *const c_void,
@@ -341,12 +341,18 @@ impl Stack {
             out: *mut c_void,
         ) -> c_int {
             // SAFETY: `lua_dump` hands on the vector given below, and a piece of `size` readable bytes.
-            unsafe {
-                (*out.cast::<Vec<u8>>()).extend_from_slice(std::slice::from_raw_parts(piece.cast(), size))
-            };
-            0
+            let (out, piece) =
+                unsafe { (&mut *out.cast::<Vec<u8>>(), std::slice::from_raw_parts(piece.cast(), size)) };
+            let has_room = out.try_reserve(size).is_ok();
+            if has_room {
+                out.extend_from_slice(piece);
+            }
+            (!has_room).into()
         }
-        api!(self, lua_dump, write, ptr::from_mut(out).cast(), 0);
+        match api!(self, lua_dump, write, ptr::from_mut(out).cast(), 0) {
+            0 => Ok(()),
+            _ => Err(Error::Memory),
+        }
     }
 
     /// *Raises* when memory runs out. Loads a chunk of ours, as text or as bytecode, and pushes it.
