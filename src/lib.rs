@@ -47,6 +47,8 @@ mod pool;
 mod pristine;
 mod registry;
 mod response;
+#[cfg(all(test, feature = "linked"))]
+mod roundtrip;
 mod state;
 mod stdlib;
 mod tasks;
