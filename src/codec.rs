@@ -69,11 +69,6 @@ impl<'a> Reader<'a> {
         Reader { bytes, at: 0 }
     }
 
-    /// How many bytes are left: no count in a message can honestly be larger.
-    pub fn left(&self) -> usize {
-        self.bytes.len() - self.at
-    }
-
     pub fn byte(&mut self) -> Result<u8> {
         let byte = *self.bytes.get(self.at).ok_or(Error::Corrupt("it ends early"))?;
         self.at += 1;

@@ -75,6 +75,8 @@ pub struct Decoder<'a> {
     /// Where, in the stack that is built in, the things stand that are referred to again.
     shared_slot: c_int,
     next_id: i64,
+    /// How many more values the tables of the message may announce: each is a byte of it at least.
+    unannounced: u64,
 }
 
 /// The slots that one level may need at most.
@@ -90,6 +92,7 @@ impl<'a> Decoder<'a> {
             has_shared: false,
             shared_slot: 0,
             next_id: 0,
+            unannounced: 0,
         }
     }
 
@@ -99,6 +102,7 @@ impl<'a> Decoder<'a> {
         self.frames.clear();
         self.segments.clear();
         self.next_id = 0;
+        self.unannounced = message.len() as u64;
         self.has_shared = self.reader.byte()? & HAS_SHARED != 0;
         let count = self.reader.u32()?;
         if !stack.check(LEVEL) {
@@ -227,10 +231,11 @@ impl<'a> Decoder<'a> {
     fn open_table(&mut self, here: &mut Stack, place: Place, tag: u8) -> Result<()> {
         let array = self.reader.u32()?;
         let record = self.reader.u32()?;
-        // A value takes a byte at least: what claims to be larger than the rest of the message is not ours.
-        if u64::from(array) + u64::from(record) > self.reader.left() as u64 {
-            return Err(Error::Corrupt("a table larger than its message"));
-        }
+        let announced = u64::from(array) + 2 * u64::from(record);
+        self.unannounced = self
+            .unannounced
+            .checked_sub(announced)
+            .ok_or(Error::Corrupt("tables larger than their message"))?;
         let size = |count: u32| c_int::try_from(count).map_err(|_| Error::Corrupt("a table too large"));
         here.create_table(size(array)?, size(record)?);
         self.settle_and_keep(here, place, tag)?;
@@ -273,7 +278,8 @@ impl<'a> Decoder<'a> {
         if !self.has_shared {
             return Err(Error::Corrupt("a reference without its flag"));
         }
-        match here.raw_get_i(self.shared_slot, id as i64 + 1) {
+        // No table or function has an id so large that this wraps: it finds nothing, as it should.
+        match here.raw_get_i(self.shared_slot, (id as i64).wrapping_add(1)) {
             crate::ffi::Type::Nil => Err(Error::Corrupt("a reference to nothing")),
             _ => Ok(()),
         }

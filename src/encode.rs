@@ -368,11 +368,6 @@ impl<'a> Encoder<'a> {
         self.variables.try_reserve(1)?;
         here.push_upvalue_of(slot, n);
         let kind = here.kind(-1);
-        if kind == Type::Table && self.is_globals(here) {
-            self.out.push(codec::GLOBALS);
-            here.pop(1);
-            return Ok(());
-        }
         if let Some(&(first, index)) = self.variables.get(&here.upvalue_id(slot, n)) {
             self.share(first.tag);
             self.out.push(codec::JOINED);
@@ -382,6 +377,11 @@ impl<'a> Encoder<'a> {
             return Ok(());
         }
         self.variables.insert(here.upvalue_id(slot, n), (owner, n));
+        if kind == Type::Table && self.is_globals(here) {
+            self.out.push(codec::GLOBALS);
+            here.pop(1);
+            return Ok(());
+        }
         let is_named = matches!(kind, Type::Table | Type::Function)
             && self.policy.names.name_of(here.pointer(-1)).is_some();
         match kind {

@@ -49,6 +49,8 @@ mod pool;
 mod pristine;
 mod registry;
 mod response;
+#[cfg(all(test, feature = "linked"))]
+mod roundtrip;
 mod seat;
 mod state;
 mod stdlib;

@@ -1,0 +1,375 @@
+//! What encoding and decoding promise together, for values and messages that nobody thought of.
+//!
+//! - Any graph of values arrives equal: scalars bit for bit with their subtype, tables with the same
+//!   entries, and the same identities (two ways to one table stay two ways to one table). Metatables stay
+//!   behind. That holds for each value of a message and for each message of a buffer.
+//! - Lua functions that share variables arrive sharing them.
+//! - Bytes that are no message are an error: no crash, no panic, no memory beyond a multiple of their own.
+//! - Depth is bounded by memory alone, also on a thread with a small stack.
+//!
+//! Only a full memory could raise where these tests own something, and then they end anyway.
+
+mod graph;
+
+use std::collections::BTreeSet;
+use std::ffi::c_int;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use crate::codec::{self, put_length};
+use crate::decode::{Decoder, Resolve, decode};
+use crate::encode::{Encoder, Functions, Policy, Upvalues, encode};
+use crate::error::{Error, Result};
+use crate::ffi::{OwnState, Stack, Type};
+use crate::names::NameMap;
+use graph::{Graph, Tables, Value, assert_same, graphs, push, push_tables, read};
+
+/// Nothing has a name here.
+struct Nameless;
+
+impl Resolve for Nameless {
+    fn push_named(&self, _: &Stack, name: &str) -> Result<()> {
+        Err(Error::Absent { name: name.to_owned() })
+    }
+}
+
+fn state() -> OwnState {
+    OwnState::new(usize::MAX).expect("a state")
+}
+
+/// Encodes the top `count` values, and pops them.
+fn encoded(stack: &Stack, count: c_int) -> Vec<u8> {
+    let names = NameMap::default();
+    let functions = Functions::Carry(Upvalues::Copy);
+    let policy = Policy { names: &names, functions, root: &|n| n.to_string() };
+    let mut message = Vec::new();
+    encode(stack, count, &mut message, &policy).expect("it can cross");
+    message
+}
+
+/// Encodes a graph's messages into one buffer. Says where each ends.
+fn encoded_graph(stack: &Stack, graph: &Graph) -> (Vec<u8>, Vec<usize>) {
+    push_tables(stack, graph);
+    let names = NameMap::default();
+    let policy = Policy { names: &names, functions: Functions::Refuse, root: &|n| n.to_string() };
+    let (mut buffer, mut ends) = (Vec::new(), Vec::new());
+    let mut encoder = Encoder::new(&mut buffer, &policy);
+    for values in &graph.messages {
+        values.iter().for_each(|value| push(stack, value));
+        let (encoder, count) = (&mut encoder, values.len() as c_int);
+        stack.protected(count, |stack| encoder.message(stack, 1, count)).expect("it can cross");
+        ends.push(encoder.length());
+        stack.set_top(1);
+    }
+    (buffer, ends)
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+// Values.
+
+proptest! {
+    #![proptest_config(config(700))]
+
+    #[test]
+    fn any_graph_of_values_comes_back_equal(graph in graphs(7)) {
+        let (from, to) = (state(), state());
+        let (buffer, ends) = encoded_graph(&from.stack(), &graph);
+        drop(from);
+        let stack = to.stack();
+        let mut decoder = Decoder::new(&Nameless);
+        let (mut start, mut seen) = (0, BTreeSet::new());
+        for (sent, end) in graph.messages.iter().zip(ends) {
+            let first = stack.top() + 1;
+            let (decoder, message) = (&mut decoder, &buffer[start..end]);
+            let count = stack.protected(0, |stack| decoder.message(stack, message)).expect("a message");
+            assert_eq!(stack.top(), first + count - 1, "something was left on the stack");
+            let mut tables = Tables::new();
+            let got: Vec<Value> = (first..first + count).map(|at| read(&stack, at, &mut tables)).collect();
+            assert_same(sent, &graph.tables(), &got, &tables);
+            assert!(tables.into_keys().all(|address| seen.insert(address)), "two messages share a table");
+            start = end;
+        }
+        stack.collect();
+    }
+
+    // Items stand in order; fields in the order of a hash that is another one in each state.
+    #[test]
+    fn what_came_back_is_encoded_the_same_again(mut graph in graphs(0)) {
+        for (_, item) in graph.writes.iter_mut().flatten().filter(|(_, item)| *item == Value::Nil) {
+            *item = Value::Boolean(false);
+        }
+        let (from, to) = (state(), state());
+        push_tables(&from.stack(), &graph);
+        let values = graph.messages.concat();
+        values.iter().for_each(|value| push(&from.stack(), value));
+        let message = encoded(&from.stack(), values.len() as c_int);
+        let count = decode(&to.stack(), &message, &Nameless).expect("a message");
+        assert_eq!(encoded(&to.stack(), count), message);
+    }
+}
+
+/// Each level is an item, a field or a key of the one above, and the last one holds the first.
+#[test]
+fn a_million_levels_cross_on_a_small_stack() {
+    const LEVELS: i64 = 1_000_000;
+    let test = || {
+        let (from, to) = (state(), state());
+        let stack = from.stack();
+        stack.create_table(0, 0);
+        stack.push_value(1);
+        for level in 0..LEVELS {
+            stack.create_table(0, 0);
+            stack.push_value(-1);
+            match level % 3 {
+                0 => stack.raw_set_i(2, 1),
+                1 => stack.raw_set_text(2, "field"),
+                _ => {
+                    stack.push_boolean(true);
+                    stack.raw_set(2);
+                }
+            }
+            stack.remove(2);
+        }
+        stack.push_value(1);
+        stack.raw_set_text(2, "first");
+        stack.pop(1);
+        let message = encoded(&stack, 1);
+        drop(from);
+
+        let stack = to.stack();
+        let damaged = &message[..message.len() / 2];
+        assert!(matches!(decode(&stack, damaged, &Nameless), Err(Error::Corrupt(_))));
+        stack.collect();
+        assert_eq!(decode(&stack, &message, &Nameless), Ok(1));
+        stack.collect();
+        stack.push_value(1);
+        for level in 0..LEVELS {
+            let kind = match level % 3 {
+                0 => stack.raw_get_i(2, 1),
+                1 => stack.raw_get_text(2, "field"),
+                _ => {
+                    stack.push_nil();
+                    assert!(stack.next(2));
+                    stack.pop(1);
+                    stack.kind(-1)
+                }
+            };
+            assert_eq!(kind, Type::Table, "at level {level}");
+            stack.remove(2);
+        }
+        stack.raw_get_text(2, "first");
+        assert!(stack.raw_equal(1, -1));
+    };
+    std::thread::Builder::new().stack_size(2 << 20).spawn(test).unwrap().join().unwrap();
+}
+
+// Functions.
+
+/// Which variables each function adds to, and whether it reads a global too.
+type Captures = Vec<(BTreeSet<usize>, bool)>;
+
+/// How many variables there are for functions to capture.
+const VARIABLES: usize = 5;
+
+/// A chunk that returns such functions. Called with `(amount, times)`, a function adds the amount to its
+/// variables and then calls the next function for one time less; the last call returns what it sees.
+fn source(captures: &Captures) -> String {
+    let mut source = String::from("local v0, v1, v2, v3, v4 = 0, 1, 2, 3, 4\n");
+    let functions = (0..captures.len()).map(|n| format!("f{n}")).collect::<Vec<_>>().join(", ");
+    source += &format!("local all, {functions}\n");
+    for (n, (variables, reads_global)) in captures.iter().enumerate() {
+        let adds: String = variables.iter().map(|v| format!("v{v} = v{v} + amount ")).collect();
+        let sum: String = variables.iter().map(|v| format!(" + v{v} * {}", v + 1)).collect();
+        let global = if *reads_global { "base" } else { "0" };
+        // Every second one finds the next in a table that holds them all.
+        let next = (n + 1) % captures.len();
+        let next = if n % 2 == 0 { format!("f{next}") } else { format!("all[{}]", next + 1) };
+        source += &format!(
+            "f{n} = function(amount, times) {adds} \
+             if times > 0 then return {next}(amount, times - 1) end return {global}{sum} end\n"
+        );
+    }
+    source + &format!("all = {{ {functions} }} return {functions}")
+}
+
+/// Calls functions that stand from index 1 up, and does on `variables` what they should do on theirs.
+fn call_and_compare(
+    stack: &Stack,
+    base: i64,
+    captures: &Captures,
+    variables: &mut [i64; VARIABLES],
+    calls: &[(Index, i64, i64)],
+) {
+    stack.push_globals();
+    stack.push_integer(base);
+    stack.raw_set_text(-2, "base");
+    stack.pop(1);
+    for (function, amount, times) in calls {
+        let function = function.index(captures.len());
+        stack.push_value(function as c_int + 1);
+        stack.push_integer(*amount);
+        stack.push_integer(*times);
+        let called = stack.protected(3, |stack| {
+            stack.call(2, 1);
+            Ok(())
+        });
+        assert_eq!(called, Ok(()));
+        for n in 0..=*times as usize {
+            let (captured, _) = &captures[(function + n) % captures.len()];
+            captured.iter().for_each(|&v| variables[v] += amount);
+        }
+        let (captured, reads_global) = &captures[(function + *times as usize) % captures.len()];
+        let sum: i64 = captured.iter().map(|&v| variables[v] * (v as i64 + 1)).sum();
+        assert_eq!(stack.integer(-1), Some(sum + if *reads_global { base } else { 0 }));
+        stack.pop(1);
+    }
+}
+
+fn calls() -> impl Strategy<Value = Vec<(Index, i64, i64)>> {
+    vec((any::<Index>(), 1..1000_i64, 0..4_i64), 0..8)
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    // The variables go on here from what they were there; the global is the other state's own.
+    #[test]
+    fn functions_arrive_sharing_what_they_shared(
+        captures in vec((prop::collection::btree_set(0..VARIABLES, 0..=VARIABLES), any::<bool>()), 1..7),
+        before in calls(),
+        after in calls(),
+    ) {
+        let (from, to) = (state(), state());
+        let mut variables = [0, 1, 2, 3, 4];
+        let count = captures.len() as c_int;
+        from.stack().load(source(&captures).as_bytes(), c"=test").expect("it is Lua");
+        from.stack().call(0, count);
+        call_and_compare(&from.stack(), 1_000_000, &captures, &mut variables, &before);
+        let message = encoded(&from.stack(), count);
+        drop(from);
+        assert_eq!(decode(&to.stack(), &message, &Nameless), Ok(count));
+        call_and_compare(&to.stack(), 2_000_000, &captures, &mut variables, &after);
+    }
+}
+
+// What is no message.
+
+/// Decodes what may be anything: that gives values or an error, and leaves a sound state.
+///
+/// Lua does not check the bytecode it loads, so bytecode of anybody else's making may do anything at all,
+/// and the decoder can't be asked to stand it. Bytecode begins with ESC; without one, what a function's
+/// record holds is loaded as text, which is safe.
+fn survives(mut message: Vec<u8>) {
+    message.iter_mut().filter(|byte| **byte == 0x1b).for_each(|byte| *byte = 0);
+    let state = state();
+    let stack = state.stack();
+    let before = state.memory();
+    let outcome = decode(&stack, &message, &Nameless);
+    // Nothing was collected yet. A byte may be a field, which is up to two nodes of 32 bytes.
+    assert!(state.memory() - before <= 8192 + 100 * message.len(), "too much memory for {message:x?}");
+    match outcome {
+        Ok(count) => assert_eq!(stack.top(), count),
+        Err(error @ (Error::Panic(_) | Error::Internal(_) | Error::Memory)) => {
+            panic!("{error} for {message:x?}")
+        }
+        Err(_) => assert_eq!(stack.top(), 0),
+    }
+    stack.collect();
+}
+
+/// Changes one place in a message: other bits, a byte more or less, or nothing behind it.
+fn damage(message: &mut Vec<u8>, place: Index, kind: u8, byte: u8) {
+    let place = place.index(message.len() + 1);
+    match kind {
+        0 => message.insert(place, byte),
+        _ if place == message.len() => {}
+        1 => drop(message.remove(place)),
+        2 => message.truncate(place),
+        3 => message[place] = byte,
+        _ => message[place] ^= 1 << (byte % 8),
+    }
+}
+
+/// The parts that messages are made of, in any order.
+fn parts() -> impl Strategy<Value = Vec<u8>> {
+    let tag = prop_oneof![30 => codec::NIL..=codec::FUNCTION, 5 => Just(codec::REFERENCE), 1 => any::<u8>()];
+    let extreme = select(vec![127, 128, isize::MAX as usize, usize::MAX]);
+    let number = prop_oneof![30 => 0..4_usize, 1 => any::<usize>(), 1 => extreme];
+    let part = (tag, any::<bool>(), number, 0..4_u32).prop_map(|(tag, shared, number, size)| {
+        let mut part = vec![if shared { tag | codec::SHARED } else { tag }];
+        match tag {
+            codec::INTEGER | codec::FLOAT | codec::LIGHT => part.extend((number as u64).to_le_bytes()),
+            codec::STRING | codec::NAMED => part.extend([2, b'h', b'i']),
+            codec::TABLE => part.extend([size, number as u32].map(u32::to_le_bytes).concat()),
+            codec::REFERENCE => put_length(&mut part, number),
+            codec::FUNCTION => {
+                // The empty text is a function, and has one upvalue, which this may be or the next part.
+                part.extend([0, 0, 0, 0, 1]);
+                match size {
+                    0 => {}
+                    1 => part.push(codec::GLOBALS),
+                    size => {
+                        part.push(codec::JOINED);
+                        put_length(&mut part, number);
+                        part.push(size as u8 - 1);
+                    }
+                }
+            }
+            _ => {}
+        }
+        part
+    });
+    (0..2_u8, 0..5_u8, vec(part, 0..24))
+        .prop_map(|(flags, count, parts)| [vec![flags, count, 0, 0, 0], parts.concat()].concat())
+}
+
+/// Each table claims to hold the rest of the message: together that would be the square of its size.
+#[test]
+fn tables_in_tables_claim_no_more_than_their_message() {
+    for fields in [false, true] {
+        let mut message = vec![0, 1, 0, 0, 0];
+        for left in (0..1000_u32).rev() {
+            let counts = if fields { [0, left * 5] } else { [left * 9, 0] };
+            message.push(codec::TABLE);
+            message.extend(counts.map(u32::to_le_bytes).concat());
+            message.extend(fields.then_some(codec::TRUE));
+        }
+        survives(message);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(3000))]
+
+    #[test]
+    fn any_bytes_are_values_or_an_error(bytes in vec(any::<u8>(), 0..64), parts in parts()) {
+        survives(bytes);
+        survives(parts);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn a_damaged_message_is_values_or_an_error(
+        graph in graphs(5),
+        damages in vec(vec((any::<Index>(), 0..6_u8, any::<u8>()), 1..4), 8),
+    ) {
+        let from = state();
+        push_tables(&from.stack(), &graph);
+        let values = graph.messages.concat();
+        values.iter().for_each(|value| push(&from.stack(), value));
+        let message = encoded(&from.stack(), values.len() as c_int);
+        for places in damages {
+            let mut message = message.clone();
+            places.into_iter().for_each(|(place, kind, byte)| damage(&mut message, place, kind, byte));
+            survives(message);
+        }
+    }
+}
