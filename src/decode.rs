@@ -9,6 +9,7 @@ use std::ffi::c_int;
 
 use crate::codec::{self, HAS_SHARED, Reader, SHARED};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::ffi::Stack;
 
 /// Finds what a name stands for in a state.
@@ -98,6 +99,7 @@ impl<'a> Decoder<'a> {
 
     /// Pushes a message's values and gives their count. *Raises.*
     pub fn message(&mut self, stack: &Stack, message: &'a [u8]) -> Result<c_int> {
+        fault::point("decode")?;
         self.reader = Reader::new(message);
         self.frames.clear();
         self.segments.clear();

@@ -12,6 +12,7 @@ use crate::config::{self, Config};
 use crate::encode::{Functions, Policy, encode};
 use crate::error::{Error, Result};
 use crate::executor;
+use crate::fault;
 use crate::ffi;
 use crate::host::HostNames;
 use crate::names::{self, NameMap};
@@ -26,6 +27,7 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table) -> Result<Arc<Job>>
     if pool::is_forked() {
         return Err(Error::Forked);
     }
+    fault::point("start")?;
     let started = Instant::now();
     let config = config::read(lua, options)?;
     let mut names = HostNames::new(standard);

@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 
 use crate::codec::{self, put_length};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::ffi::{Stack, Type};
 
 /// What happens to data (numbers, texts, booleans, plain tables) that a function has captured.
@@ -164,7 +165,8 @@ impl<'a> Encoder<'a> {
     pub fn next_value(&mut self, stack: &Stack) -> Result<()> {
         self.position += 1;
         let mut here = *stack;
-        match self.value(&mut here).and_then(|()| self.walk(&mut here)) {
+        let written = fault::point("encode").and_then(|()| self.value(&mut here));
+        match written.and_then(|()| self.walk(&mut here)) {
             Ok(()) => Ok(()),
             Err(error) => self.give_up(error),
         }

@@ -18,7 +18,7 @@ use crate::pool::{self, Busy};
 use crate::registry::{Failure, Job, Task, Worker};
 use crate::seat::{self, End, Reason};
 use crate::state::State;
-use crate::{coroutine, gma, hostcall, stdlib};
+use crate::{coroutine, fault, gma, hostcall, stdlib};
 
 thread_local! {
     /// This thread's state, kept for its next job.
@@ -78,6 +78,7 @@ fn run_task(job: &Job, index: usize, kept: &mut Option<State>, out: &mut Vec<u8>
         Task::Ready { function, arguments, name } => (*function, arguments.clone(), name.as_deref()),
         Task::Refused(error) => return Err(error.clone().into()),
     };
+    fault::point("task")?;
     let state = prepared(job, kept)?;
     let stack = state.stack();
     let outcome = {

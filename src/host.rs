@@ -8,6 +8,7 @@ use crate::codec::GMA;
 use crate::decode::{Decoder, Resolve};
 use crate::encode::{Functions, Names, Policy, Upvalues, encode};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::ffi::{Stack, Type};
 use crate::hostcall::Answer;
 use crate::names::{self, NameMap};
@@ -59,6 +60,9 @@ fn push_host_function(stack: &Stack, name: &str) -> Type {
 /// when there is none.
 pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<c_int> {
     while let Some((request, ticket)) = job.mailbox.take() {
+        if fault::point("call").is_err() {
+            job.mailbox.close();
+        }
         let display = names::display(&request.name);
         let mut decoder = Decoder::new(names);
         let pushed = stack.without_collector(|| {

@@ -28,6 +28,7 @@
 //! | `hostcall` | requests and replies | both |
 //! | `pool` | threads; knows no Lua | both |
 //! | `ffi` | the unsafe fence: the Lua C API | both |
+//! | `fault` | faults on purpose, in tests | both |
 //! | `error` | everything that can go wrong | both |
 
 mod api;
@@ -39,6 +40,7 @@ mod dispatcher;
 mod encode;
 mod error;
 mod executor;
+mod fault;
 #[allow(unsafe_code, reason = "the fence")]
 mod ffi;
 mod gma;

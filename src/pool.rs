@@ -13,7 +13,7 @@ use once_cell::sync::OnceCell;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
-use crate::ffi;
+use crate::{fault, ffi};
 
 /// Lua's own limits on C recursion need 1.7 MB, more in debug builds.
 const STACK_BYTES: usize = 8 << 20;
@@ -153,6 +153,7 @@ fn build(size: usize, first: usize) -> Result<Segment> {
         .num_threads(size)
         .stack_size(STACK_BYTES)
         .thread_name(move |index| format!("gma2worker-{}", first + index));
+    fault::point("threads").map_err(|cause| Error::NoWorkers(cause.to_string()))?;
     let threads = without_signals(|| builder.build()).map_err(|cause| Error::NoWorkers(cause.to_string()))?;
     Ok(Segment { threads, size, busy: Arc::default() })
 }

@@ -4,6 +4,7 @@ use std::ffi::c_int;
 
 use crate::decode::Decoder;
 use crate::error::Result;
+use crate::fault;
 use crate::ffi::Stack;
 use crate::host::HostNames;
 use crate::registry::{Failure, Job};
@@ -17,6 +18,7 @@ const DATA: c_int = 5;
 
 /// Pushes the response of a finished job, and the list of the failed tasks' indices.
 pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
+    fault::point("collect")?;
     let lanes = job.take_outcomes();
     let mut decoder = Decoder::new(names);
     let id = format!("Job_{}", job.id);

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
 use crate::names::{self, NameMap};
 use crate::pristine::{self, Snapshot};
-use crate::{coroutine, gma, stdlib};
+use crate::{coroutine, fault, gma, stdlib};
 
 /// In the registry of every state of ours.
 static WORKER: Key = Key::new();
@@ -53,6 +53,7 @@ const KEEP_BELOW: usize = 32 << 20;
 impl State {
     /// A new state, fitted to a job.
     pub fn new(environment: &Arc<Environment>) -> Result<State> {
+        fault::point("state")?;
         let own = OwnState::new(environment.memory_limit).ok_or(Error::Memory)?;
         let mut names = NameMap::default();
         let stack = own.stack();
