@@ -116,6 +116,12 @@ end
 --- Running
 -- @section running
 
+--- Raises what came out of the pump. A place inside of it (an interrupt's, say) tells the caller nothing: theirs does.
+local function raise(message)
+  local is_ours = type(message) == "string" and message:match("^gma2workers/%a+%.lua:%d+: (.*)$")
+  error(is_ours or message, is_ours and 3 or 0)
+end
+
 --- Runs the tasks and blocks until all have ended.
 -- @tab options see the README's table of options
 -- @treturn table the response
@@ -125,7 +131,7 @@ function gma2workers.RunSync(options)
   local ok, message = pcall(pump.run, job)
   if not ok then
     pump.drop(job)
-    error(message, 0)
+    raise(message)
   end
   if job.onComplete then
     job.onComplete(job.response)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mlua::{Lua, LuaString, Table, Value};
 
 use crate::dispatcher;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::ffi::{self, Returns, Stack};
 use crate::host::{self, HostNames};
 use crate::names::{self, NameMap};
@@ -40,6 +40,7 @@ pub fn open(stack: &Stack) -> Returns {
     if state::is_worker(stack) {
         return Err(Error::InWorker.into());
     }
+    error::note_panics();
     let lua = stack.mlua();
     if let Err(cause) = build(lua) {
         return Err(Error::Internal(cause.to_string()).into());

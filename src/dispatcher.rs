@@ -15,7 +15,7 @@ use crate::executor;
 use crate::fault;
 use crate::ffi;
 use crate::host::HostNames;
-use crate::names::{self, NameMap};
+use crate::names::NameMap;
 use crate::pool;
 use crate::registry::{self, Job, Parts};
 use crate::state::Environment;
@@ -30,16 +30,16 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table) -> Result<Arc<Job>>
     fault::point("start")?;
     let started = Instant::now();
     let config = config::read(lua, options)?;
-    let mut names = HostNames::new(standard);
-    let environment = read_environment(lua, &mut names, &config)?;
+    let names = HostNames::new(standard);
+    let environment = read_environment(lua, &names, &config)?;
 
     let mut reader = TaskReader::new(&names, config.upvalues);
     ffi::with_stack(lua, &config.tasks, |stack| reader.read(stack))?;
 
     let TaskReader { functions, arguments, tasks, .. } = reader;
     let workers = config.workers.min(tasks.len());
-    let (mode, timeout) = (config.mode, config.timeout);
-    let parts = Parts { mode, environment, functions, arguments, tasks, started, timeout };
+    let Config { mode, upvalues, timeout, .. } = config;
+    let parts = Parts { mode, upvalues, environment, functions, arguments, tasks, started, timeout };
     let job = Arc::new(Job::new(parts, workers));
     if workers == 0 {
         job.mailbox.finish();
@@ -60,7 +60,7 @@ pub fn cancel(job: &Arc<Job>) -> Result<()> {
 }
 
 /// What the job's states have in common: the module paths, `gma`, and the globals asked for.
-fn read_environment(lua: &Lua, names: &mut HostNames, config: &Config) -> Result<Environment> {
+fn read_environment(lua: &Lua, names: &HostNames, config: &Config) -> Result<Environment> {
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
     let internal = |cause: mlua::Error| Error::Internal(cause.to_string());
@@ -74,13 +74,9 @@ fn read_environment(lua: &Lua, names: &mut HostNames, config: &Config) -> Result
     }
     if let gma @ Value::Table(_) = lua.globals().raw_get(GMA).map_err(internal)? {
         let mut shape = Vec::new();
-        ffi::with_stack(lua, gma, |stack| {
-            stack.push_value(1);
-            names::read_gma(stack, &mut names.gma);
-            let root = |_| GMA.to_owned();
-            let policy = Policy { names: &*names, functions: Functions::Drop, root: &root };
-            encode(stack, 1, &mut shape, &policy)
-        })?;
+        let place = |_, path: &str| format!("{GMA}{path}");
+        let policy = Policy { names, functions: Functions::Shape, place: &place };
+        ffi::with_stack(lua, gma, |stack| encode(stack, 1, &mut shape, &policy))?;
         environment.gma = Some(shape);
     }
     if !config.globals.is_empty() {
@@ -105,8 +101,8 @@ fn read_globals(lua: &Lua, names: &HostNames, config: &Config) -> Result<Vec<u8>
         copies.raw_set(name.as_str(), value).map_err(internal)?;
     }
     let mut message = Vec::new();
-    let root = |_| "globals".to_owned();
-    let policy = Policy { names, functions: Functions::Carry(config.upvalues), root: &root };
+    let place = |_, path: &str| format!("globals{path}");
+    let policy = Policy { names, functions: Functions::Carry(config.upvalues), place: &place };
     ffi::with_stack(lua, copies, |stack| encode(stack, 1, &mut message, &policy))
         .map_err(|cause| Error::option("globals", format!("holds what cannot cross: {cause}")))?;
     Ok(message)

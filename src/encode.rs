@@ -9,7 +9,7 @@ use std::ffi::c_int;
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{self, put_length};
+use crate::codec::{self, SEPARATOR, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
@@ -31,22 +31,23 @@ pub enum Functions {
     Carry(Upvalues),
     /// They are refused, as arguments of host calls.
     Refuse,
-    /// Whatever has no name and isn't data is left out.
-    Drop,
+    /// For a table of functions, of which only the shape crosses: each is named by its keys, behind
+    /// [`codec::GMA`]. What is neither function nor data is left out.
+    Shape,
 }
 
 /// The names of things that both sides have.
 pub trait Names {
-    /// The name of a function or table, by its identity.
-    fn name_of(&self, pointer: usize) -> Option<&str>;
+    /// The name of a function or table of this state, by its identity.
+    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<&str>;
 }
 
 /// How values are read.
 pub struct Policy<'a> {
     pub names: &'a dyn Names,
     pub functions: Functions,
-    /// Names the `n`-th value (from 1) in an error's path, as `args[2]`.
-    pub root: &'a dyn Fn(usize) -> String,
+    /// Where something stands, for an error: under which keys (`.deep.h`) of the `n`-th value, from 1.
+    pub place: &'a dyn Fn(usize, &str) -> String,
 }
 
 struct TableFrame {
@@ -216,6 +217,8 @@ impl<'a> Encoder<'a> {
                     {
                         table.array += 1;
                         self.value(here)?;
+                    } else if self.policy.functions == Functions::Shape && !is_scalar(here.kind(-2)) {
+                        here.pop(1);
                     } else {
                         table.in_array = false;
                         table.record += 1;
@@ -269,33 +272,55 @@ impl<'a> Encoder<'a> {
             Type::Function if self.policy.functions == Functions::Refuse => {
                 return Err(self.unsendable("function to the host"));
             }
+            Type::Function if self.policy.functions == Functions::Shape => match self.path_name() {
+                Some(name) => self.put_name(&name)?,
+                None => self.out.push(codec::NIL),
+            },
             Type::Function => {
                 let pointer = here.pointer(-1);
-                if !self.named(pointer)? && !self.reference(pointer) {
-                    match self.policy.functions {
-                        Functions::Drop => self.out.push(codec::NIL),
-                        _ if here.is_native(-1) => return Err(self.unsendable("C function")),
-                        _ => return self.open_function(here),
+                if !self.named(here, pointer)? && !self.reference(pointer) {
+                    if here.is_native(-1) {
+                        return Err(self.unsendable("C function"));
                     }
+                    return self.open_function(here);
                 }
             }
-            kind @ (Type::Userdata | Type::Thread) => match self.policy.functions {
-                Functions::Drop => self.out.push(codec::NIL),
-                _ => return Err(self.unsendable(kind.name())),
-            },
+            Type::Userdata | Type::Thread if self.policy.functions == Functions::Shape => {
+                self.out.push(codec::NIL);
+            }
+            kind @ (Type::Userdata | Type::Thread) => return Err(self.unsendable(kind.name())),
         }
         here.pop(1);
         Ok(())
     }
 
     /// Writes the name of a thing that has one.
-    fn named(&mut self, pointer: usize) -> Result<bool> {
-        let Some(name) = self.policy.names.name_of(pointer) else { return Ok(false) };
+    fn named(&mut self, here: &Stack, pointer: usize) -> Result<bool> {
+        match self.policy.names.name_of(here, pointer) {
+            Some(name) => self.put_name(name).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn put_name(&mut self, name: &str) -> Result<()> {
         self.room(name.len())?;
         self.out.push(codec::NAMED);
         put_length(self.out, name.len());
         self.out.extend_from_slice(name.as_bytes());
-        Ok(true)
+        Ok(())
+    }
+
+    /// The name, by its keys, of the function on top. A key that can't be part of one leaves it without.
+    fn path_name(&self) -> Option<String> {
+        let mut name = codec::GMA.to_owned();
+        for frame in &self.frames {
+            let Frame::Table(table) = frame else { return None };
+            let key = table.stack.bytes(table.slot + 1);
+            let key = std::str::from_utf8(key).ok().filter(|key| !key.is_empty() && !key.contains(SEPARATOR));
+            name.push(SEPARATOR);
+            name.push_str(key?);
+        }
+        Some(name)
     }
 
     /// Writes a reference to what this message holds already, and marks that as shared.
@@ -384,14 +409,11 @@ impl<'a> Encoder<'a> {
             here.pop(1);
             return Ok(());
         }
-        let is_named = matches!(kind, Type::Table | Type::Function)
-            && self.policy.names.name_of(here.pointer(-1)).is_some();
+        if matches!(kind, Type::Table | Type::Function) && self.named(here, here.pointer(-1))? {
+            here.pop(1);
+            return Ok(());
+        }
         match kind {
-            _ if is_named => {
-                self.named(here.pointer(-1))?;
-                here.pop(1);
-                Ok(())
-            }
             Type::Nil | Type::None => self.value(here),
             Type::Function if !here.is_native(-1) => self.value(here),
             Type::Function | Type::Userdata | Type::Thread => Err(self.captured(here, kind)),
@@ -429,7 +451,7 @@ impl<'a> Encoder<'a> {
 
     /// The error of a value that can't cross, with the path to it.
     fn unsendable(&self, what: &'static str) -> Error {
-        let mut path = (self.policy.root)(self.position);
+        let mut path = String::new();
         for frame in &self.frames {
             match frame {
                 Frame::Table(table) if table.in_key => path.push_str(", in a key"),
@@ -441,7 +463,7 @@ impl<'a> Encoder<'a> {
                 }
             }
         }
-        Error::Unsendable { what, path }
+        Error::Unsendable { what, path: (self.policy.place)(self.position, &path) }
     }
 
     /// Makes room for one more level, in a new coroutine's stack where this one is full. *Raises.*
@@ -467,6 +489,10 @@ impl<'a> Encoder<'a> {
             here.pop(2);
         }
     }
+}
+
+fn is_scalar(kind: Type) -> bool {
+    matches!(kind, Type::Boolean | Type::Number | Type::String)
 }
 
 const PASS_IT: &str = "pass it in args, or set upvalues = \"copy\"";

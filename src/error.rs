@@ -4,6 +4,7 @@
 //! place at the edge: lower case, no full stop, the thing and its place first, then what to do.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt;
 
 /// What a failed task's response entry says in its `kind` field.
@@ -37,6 +38,22 @@ impl Kind {
             Kind::Lost => "lost",
         }
     }
+}
+
+thread_local! {
+    static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Has this library's panics say nothing on standard error, which is the host's, and remember their place
+/// for their [`Error`].
+pub fn note_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|place| {
+            let file = place.file().rsplit(['/', '\\']).next().unwrap_or_default();
+            format!(" (at {file}:{})", place.line())
+        });
+        PANIC_PLACE.set(place.unwrap_or_default());
+    }));
 }
 
 /// A fault, with all that its message needs.
@@ -92,7 +109,7 @@ impl Error {
         Error::BadConfig { place: format!("option '{name}'"), problem: problem.into() }
     }
 
-    /// The text a panic was raised with.
+    /// The text a panic was raised with and, where [`note_panics`] was called, its place.
     pub fn panic(payload: Box<dyn std::any::Any + Send>) -> Error {
         let text = match payload.downcast::<String>() {
             Ok(text) => *text,
@@ -101,7 +118,7 @@ impl Error {
                 Err(_) => "panic without a message".to_owned(),
             },
         };
-        Error::Panic(text)
+        Error::Panic(text + &PANIC_PLACE.take())
     }
 
     /// The `kind` of the response entry that this error ends in.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::config::Mode;
 use crate::decode::decode;
-use crate::encode::{Functions, Policy, Upvalues, encode};
+use crate::encode::{Functions, Policy, encode};
 use crate::error::{Error, Kind};
 use crate::ffi::{Resumed, Stack, Type};
 use crate::pool::{self, Busy};
@@ -83,7 +83,7 @@ fn run_task(job: &Job, index: usize, kept: &mut Option<State>, out: &mut Vec<u8>
     let stack = state.stack();
     let outcome = {
         let _line = hostcall::connect(&job.mailbox);
-        run_function(&stack, &job.functions[function], &job.arguments[arguments], out)
+        run_function(job, &stack, &job.functions[function], &job.arguments[arguments], out)
     };
     stack.set_top(0);
     outcome.map_err(|mut failure| {
@@ -110,7 +110,13 @@ fn prepared<'a>(job: &Job, kept: &'a mut Option<State>) -> Result<&'a State, Err
     kept.as_ref().ok_or_else(|| Error::Internal("no state was kept".into()))
 }
 
-fn run_function(stack: &Stack, function: &[u8], arguments: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+fn run_function(
+    job: &Job,
+    stack: &Stack,
+    function: &[u8],
+    arguments: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
     stack.protected(0, |stack| {
         stack.new_thread();
         Ok(())
@@ -122,10 +128,10 @@ fn run_function(stack: &Stack, function: &[u8], arguments: &[u8], out: &mut Vec<
     decode(&coroutine, function, &names)?;
     let count = decode(&coroutine, arguments, &names)?;
     match seat::stoppable(&coroutine, || coroutine.resume(stack, count)) {
-        Resumed::Returned => Ok(encode_results(&coroutine, out)?),
+        Resumed::Returned => Ok(encode_results(job, &coroutine, out)?),
         // What it raised may be a stop's doing, and its `__tostring` would only be stopped again.
         _ if seat::is_stopping() => Err(stopped(stack, &coroutine)),
-        Resumed::Raised => Err(seat::stoppable(stack, || failure(stack, &coroutine))),
+        Resumed::Raised => Err(seat::stoppable(stack, || failure(job, stack, &coroutine))),
         Resumed::OutOfMemory => Err(Error::Memory.into()),
         Resumed::Yielded => Err(Error::Internal("a task yielded to its worker".into()).into()),
     }
@@ -143,18 +149,22 @@ fn stopped(stack: &Stack, coroutine: &Stack) -> Failure {
     Failure { traceback, ..Error::Cancelled.into() }
 }
 
-fn encode_results(coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
+fn encode_results(job: &Job, coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
     let count = coroutine.top();
     let names = gma::worker_names();
-    let root = |n: usize| if count == 1 { "result".to_owned() } else { format!("returns[{n}]") };
-    let policy = Policy { names: &names, functions: Functions::Carry(Upvalues::Error), root: &root };
+    let place = |n: usize, path: &str| match count {
+        1 => format!("result{path}"),
+        _ => format!("returns[{n}]{path}"),
+    };
+    let policy = Policy { names: &names, functions: Functions::Carry(job.upvalues), place: &place };
     encode(coroutine, count, out, &policy)
 }
 
 /// What is left of a task that raised: the error value stands on top of its coroutine.
-fn failure(stack: &Stack, coroutine: &Stack) -> Failure {
+fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
     coroutine.move_to(stack, 1);
-    let value = (!matches!(stack.kind(-1), Type::String | Type::Nil)).then(|| encode_error(stack)).flatten();
+    let value =
+        (!matches!(stack.kind(-1), Type::String | Type::Nil)).then(|| encode_error(job, stack)).flatten();
     let mut message = Vec::new();
     let mut traceback = Vec::new();
     let described = stack.protected(1, |stack| {
@@ -178,11 +188,11 @@ fn failure(stack: &Stack, coroutine: &Stack) -> Failure {
 }
 
 /// The error value on top, if it can cross.
-fn encode_error(stack: &Stack) -> Option<Vec<u8>> {
+fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     let names = gma::worker_names();
-    let policy =
-        Policy { names: &names, functions: Functions::Carry(Upvalues::Error), root: &|_| "error".to_owned() };
+    let place = |_, path: &str| format!("error{path}");
+    let policy = Policy { names: &names, functions: Functions::Carry(job.upvalues), place: &place };
     stack.push_value(-1);
     encode(stack, 1, &mut message, &policy).ok().map(|()| message)
 }

@@ -36,8 +36,8 @@ pub fn worker_names() -> WorkerNames {
 }
 
 impl Names for WorkerNames {
-    fn name_of(&self, pointer: usize) -> Option<&str> {
-        self.0.name_of(pointer)
+    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<&str> {
+        self.0.name_of(stack, pointer)
     }
 }
 
@@ -115,8 +115,8 @@ fn stub_name(stack: &Stack) -> String {
 fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     let mut message = Vec::new();
     let names = worker_names();
-    let root = |n: usize| format!("args[{n}] of {}", names::display(name));
-    let policy = Policy { names: &names, functions: Functions::Refuse, root: &root };
+    let place = |n: usize, path: &str| format!("args[{n}]{path} of {}", names::display(name));
+    let policy = Policy { names: &names, functions: Functions::Refuse, place: &place };
     encode(stack, stack.top(), &mut message, &policy)?;
     Ok(message)
 }

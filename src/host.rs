@@ -2,11 +2,12 @@
 //!
 //! Host side. Nothing here calls a host function: those may yield, so the Lua side calls them.
 
+use std::cell::OnceCell;
 use std::ffi::c_int;
 
 use crate::codec::GMA;
 use crate::decode::{Decoder, Resolve};
-use crate::encode::{Functions, Names, Policy, Upvalues, encode};
+use crate::encode::{Functions, Names, Policy, encode};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
@@ -17,20 +18,21 @@ use crate::registry::Job;
 /// The names of the things in the host's state.
 pub struct HostNames<'a> {
     standard: &'a NameMap,
-    /// What stands under `gma`, for a job that is being started.
-    pub gma: NameMap,
+    /// What stands under `gma` now, read when something is met that may be there.
+    gma: OnceCell<NameMap>,
 }
 
 impl<'a> HostNames<'a> {
     /// The standard library as it was when the module was loaded.
     pub fn new(standard: &'a NameMap) -> HostNames<'a> {
-        HostNames { standard, gma: NameMap::default() }
+        HostNames { standard, gma: OnceCell::new() }
     }
 }
 
 impl Names for HostNames<'_> {
-    fn name_of(&self, pointer: usize) -> Option<&str> {
-        self.standard.name_of(pointer).or_else(|| self.gma.name_of(pointer))
+    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<&str> {
+        let gma = || self.gma.get_or_init(|| read_gma(stack)).name_of(stack, pointer);
+        self.standard.name_of(stack, pointer).or_else(gma)
     }
 }
 
@@ -45,6 +47,20 @@ impl Resolve for HostNames<'_> {
         }
         Ok(())
     }
+}
+
+/// The names of all that stands under `gma`; none on a host without it. *Raises.*
+fn read_gma(stack: &Stack) -> NameMap {
+    stack.push_globals();
+    let is_there = stack.raw_get_text(-1, GMA) == Type::Table;
+    stack.remove(-2);
+    let mut names = NameMap::default();
+    if is_there {
+        names::read_gma(stack, &mut names);
+    } else {
+        stack.pop(1);
+    }
+    names
 }
 
 /// Pushes what stands under a name of `gma` on the host now. *Raises.*
@@ -102,8 +118,8 @@ pub fn answer(
     returned: bool,
     first: c_int,
 ) {
-    let root = |n: usize| format!("returns[{n}] of {name}");
-    let policy = Policy { names, functions: Functions::Carry(Upvalues::Error), root: &root };
+    let place = |n: usize, path: &str| format!("returns[{n}]{path} of {name}");
+    let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
     let mut message = Vec::new();
     let encoded = if returned {
         encode(stack, stack.top() - first + 1, &mut message, &policy)

@@ -186,7 +186,7 @@ pub fn display(name: &str) -> String {
 }
 
 impl Names for NameMap {
-    fn name_of(&self, pointer: usize) -> Option<&str> {
+    fn name_of(&self, _: &Stack, pointer: usize) -> Option<&str> {
         self.get(&pointer).map(|name| &**name)
     }
 }

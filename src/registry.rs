@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 
 use crate::config::Mode;
+use crate::encode::Upvalues;
 use crate::error::{Error, Kind};
 use crate::hostcall::Mailbox;
 use crate::seat::{Reason, Seat};
@@ -93,6 +94,8 @@ pub struct Worker {
 pub struct Job {
     pub id: u64,
     pub mode: Mode,
+    /// What becomes of data that functions have captured, on the way there and back.
+    pub upvalues: Upvalues,
     pub environment: Arc<Environment>,
     /// One message a function.
     pub functions: Vec<Vec<u8>>,
@@ -116,6 +119,7 @@ pub struct Job {
 /// What a job is made from.
 pub struct Parts {
     pub mode: Mode,
+    pub upvalues: Upvalues,
     pub environment: Environment,
     pub functions: Vec<Vec<u8>>,
     pub arguments: Vec<u8>,
@@ -131,6 +135,7 @@ impl Job {
         Job {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             mode: parts.mode,
+            upvalues: parts.upvalues,
             environment: Arc::new(parts.environment),
             functions: parts.functions,
             arguments: parts.arguments,

@@ -1,9 +1,10 @@
 //! The response: a finished job's outcomes, merged on the host in the order of the list.
 
 use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::decode::Decoder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::Stack;
 use crate::host::HostNames;
@@ -34,7 +35,7 @@ pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
             for lane in &lanes {
                 for (index, outcome) in lane.outcomes() {
                     let failed = match outcome {
-                        Ok(message) => match push_success(stack, &mut decoder, message) {
+                        Ok(message) => match push_guarded(stack, &mut decoder, message) {
                             Ok(()) => None,
                             Err(error) => {
                                 stack.set_top(DATA);
@@ -76,6 +77,12 @@ pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
             Ok(())
         })
     })
+}
+
+/// As [`push_success`]; a panic is that one entry's error.
+fn push_guarded<'a>(stack: &Stack, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(|| push_success(stack, decoder, message)))
+        .unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
 
 /// Pushes the entry of a task that ended well. *Raises.*

@@ -52,9 +52,9 @@ impl<'a> TaskReader<'a> {
         let mut name = None;
         let mut arguments = std::mem::take(&mut self.arguments);
         let names = self.names;
-        let root = |n: usize| format!("args[{n}]");
+        let place = |n: usize, path: &str| format!("args[{n}]{path}");
         let functions = Functions::Carry(self.upvalues);
-        let policy = Policy { names, functions, root: &root };
+        let policy = Policy { names, functions, place: &place };
         let encoder = &mut Encoder::new(&mut arguments, &policy);
         let read = |stack: &Stack| {
             for field in ["func", "args", "name"] {
@@ -134,8 +134,8 @@ impl<'a> TaskReader<'a> {
         }
         let pointer = stack.pointer(-1);
         let mut message = Vec::new();
-        let root = |_| "func".to_owned();
-        let policy = Policy { names: self.names, functions: Functions::Carry(self.upvalues), root: &root };
+        let place = |_, path: &str| format!("func{path}");
+        let policy = Policy { names: self.names, functions: Functions::Carry(self.upvalues), place: &place };
         stack.push_value(-1);
         let encoded = encode(stack, 1, &mut message, &policy);
         let function = encoded.map(|()| {

@@ -43,7 +43,7 @@ fn state() -> OwnState {
 fn encoded(stack: &Stack, count: c_int) -> Vec<u8> {
     let names = NameMap::default();
     let functions = Functions::Carry(Upvalues::Copy);
-    let policy = Policy { names: &names, functions, root: &|n| n.to_string() };
+    let policy = Policy { names: &names, functions, place: &|n, path| format!("{n}{path}") };
     let mut message = Vec::new();
     encode(stack, count, &mut message, &policy).expect("it can cross");
     message
@@ -53,7 +53,8 @@ fn encoded(stack: &Stack, count: c_int) -> Vec<u8> {
 fn encoded_graph(stack: &Stack, graph: &Graph) -> (Vec<u8>, Vec<usize>) {
     push_tables(stack, graph);
     let names = NameMap::default();
-    let policy = Policy { names: &names, functions: Functions::Refuse, root: &|n| n.to_string() };
+    let policy =
+        Policy { names: &names, functions: Functions::Refuse, place: &|n, path| format!("{n}{path}") };
     let (mut buffer, mut ends) = (Vec::new(), Vec::new());
     let mut encoder = Encoder::new(&mut buffer, &policy);
     for values in &graph.messages {
