@@ -10,8 +10,8 @@ use mlua::{Lua, LuaSerdeExt, Table, Value};
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::encode::Upvalues;
 use crate::error::{Error, Result};
+use crate::policy::Upvalues;
 use crate::pool;
 
 /// The most workers that one job may ask for.

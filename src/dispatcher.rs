@@ -9,13 +9,14 @@ use mlua::{Lua, Table, Value};
 
 use crate::codec::GMA;
 use crate::config::{self, Config};
-use crate::encode::{Functions, Policy, encode};
+use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::fault;
 use crate::ffi;
 use crate::host::HostNames;
 use crate::names::NameMap;
+use crate::policy::{Functions, Policy};
 use crate::pool;
 use crate::registry::{self, Job, Parts};
 use crate::state::Environment;

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use crate::config::Mode;
 use crate::decode::decode;
-use crate::encode::{Functions, Policy, encode};
+use crate::encode::encode;
 use crate::error::{Error, Kind};
 use crate::ffi::{Resumed, Stack, Type};
+use crate::policy::{Functions, Policy};
 use crate::pool::{self, Busy};
 use crate::registry::{Failure, Job, Task, Worker};
 use crate::seat::{self, End, Reason};

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use crate::codec::{GMA, SEPARATOR};
 use crate::decode::{Resolve, decode};
-use crate::encode::{Functions, Names, Policy, encode};
+use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::ffi::{Leave, Returns, Stack, Type, native};
 use crate::hostcall::{self, Answer};
 use crate::names::{self, NameMap};
+use crate::policy::{Functions, Names, Policy};
 use crate::stdlib;
 
 thread_local! {

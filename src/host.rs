@@ -7,12 +7,13 @@ use std::ffi::c_int;
 
 use crate::codec::GMA;
 use crate::decode::{Decoder, Resolve};
-use crate::encode::{Functions, Names, Policy, encode};
+use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
 use crate::hostcall::Answer;
 use crate::names::{self, NameMap};
+use crate::policy::{Functions, Names, Policy};
 use crate::registry::Job;
 
 /// The names of the things in the host's state.

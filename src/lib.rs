@@ -25,6 +25,7 @@
 //! | `pristine` | notes a state, and puts it back | worker |
 //! | `names` | the names of things that both sides have | both |
 //! | `encode`, `decode`, `codec` | values and functions across | both |
+//! | `policy` | what may cross, and under which names | both |
 //! | `hostcall` | requests and replies | both |
 //! | `pool` | threads; knows no Lua | both |
 //! | `ffi` | the unsafe fence: the Lua C API | both |
@@ -47,6 +48,7 @@ mod gma;
 mod host;
 mod hostcall;
 mod names;
+mod policy;
 mod pool;
 mod pristine;
 mod registry;

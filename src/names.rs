@@ -9,9 +9,9 @@ use std::ffi::c_int;
 use rustc_hash::FxHashMap;
 
 use crate::codec::{GMA, SEPARATOR};
-use crate::encode::Names;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, Stack, Type};
+use crate::policy::Names;
 
 /// Things by identity.
 pub type NameMap = FxHashMap<usize, Box<str>>;

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 
 use crate::config::Mode;
-use crate::encode::Upvalues;
 use crate::error::{Error, Kind};
 use crate::hostcall::Mailbox;
+use crate::policy::Upvalues;
 use crate::seat::{Reason, Seat};
 use crate::state::Environment;
 

@@ -8,10 +8,11 @@ use std::ffi::c_int;
 use rustc_hash::FxHashMap;
 
 use crate::config;
-use crate::encode::{Encoder, Functions, Policy, Upvalues, encode};
+use crate::encode::{Encoder, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{Stack, Type};
 use crate::host::HostNames;
+use crate::policy::{Functions, Policy, Upvalues};
 use crate::registry::Task;
 
 /// The most arguments that a task may have.

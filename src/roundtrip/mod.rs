@@ -20,10 +20,11 @@ use proptest::sample::{Index, select};
 
 use crate::codec::{self, put_length};
 use crate::decode::{Decoder, Resolve, decode};
-use crate::encode::{Encoder, Functions, Policy, Upvalues, encode};
+use crate::encode::{Encoder, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack, Type};
 use crate::names::NameMap;
+use crate::policy::{Functions, Policy, Upvalues};
 use graph::{Graph, Tables, Value, assert_same, graphs, push, push_tables, read};
 
 /// Nothing has a name here.
