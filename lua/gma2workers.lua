@@ -185,6 +185,11 @@ function gma2workers.RunAsync(options)
   return handle
 end
 
+--- Wall seconds since some moment. A task may use it too: it crosses as what it is, `local clock = gma2workers.clock`.
+-- @function clock
+-- @treturn number
+gma2workers.clock = core.clock
+
 --- Pumps all running jobs once, without waiting: for hosts without an engine.
 -- @treturn int how many jobs still run
 function gma2workers.Poll()

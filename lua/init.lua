@@ -2,6 +2,8 @@
 -- The binary lies beside this file, or, installed as a rock, on `package.cpath`. Nothing here knows the
 -- folder's name, so it may be renamed.
 
+local VERSION = "0.1.0"
+
 -- A program that has the module already, under whichever name, gets the same one; and in a worker, where
 -- there is none, the clear error that stands there.
 if package.loaded["gma2workers"] then
@@ -29,5 +31,9 @@ elseif not open then
 end
 
 local gma2workers = open("gma2workers", binary)
+if gma2workers.info.version ~= VERSION then
+  error(("gma2workers: %s is of version %s, and the binary beside it of version %s: copy both from one release")
+    :format(source, VERSION, gma2workers.info.version), 0)
+end
 package.loaded["gma2workers"] = gma2workers
 return gma2workers

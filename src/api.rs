@@ -5,8 +5,8 @@
 //! side raises at the caller's line.
 
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use mlua::{Lua, LuaString, Table, Value};
 
@@ -19,6 +19,7 @@ use crate::pool;
 use crate::registry::{self, Job};
 use crate::response;
 use crate::state;
+use crate::stdlib;
 
 /// The host's standard library by identity, as it was when the module was loaded.
 struct Standard(Rc<NameMap>);
@@ -57,7 +58,7 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     }
     let mut standard = NameMap::default();
     let _: Result<()> = ffi::with_stack(lua, (), |stack| {
-        names::read_standard(stack, &mut standard);
+        names::read_standard(stack, ffi::native(stdlib::clock), &mut standard);
         Ok(())
     });
     lua.set_app_data(Standard(Rc::new(standard)));
@@ -73,7 +74,7 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     core.raw_set("collect", ffi::function(lua, collect)?)?;
     core.raw_set("cancel", ffi::function(lua, cancel)?)?;
     core.raw_set("release", ffi::function(lua, release)?)?;
-    core.raw_set("clock", ffi::function(lua, clock)?)?;
+    core.raw_set("clock", ffi::function(lua, stdlib::clock)?)?;
     core.raw_set("threads", ffi::function(lua, threads)?)?;
     core.raw_set("lost", ffi::function(lua, lost)?)?;
 
@@ -181,13 +182,6 @@ fn release(stack: &Stack) -> Returns {
         job.cancel();
     }
     Ok(0)
-}
-
-/// `clock()`: wall seconds since some moment, never backwards.
-fn clock(stack: &Stack) -> Returns {
-    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    stack.push_number(ORIGIN.elapsed().as_secs_f64());
-    Ok(1)
 }
 
 /// `threads()`: how many the pool has.

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::codec::{GMA, SEPARATOR};
 use crate::error::{Error, Result};
-use crate::ffi::{Key, Stack, Type};
+use crate::ffi::{Key, NativeFunction, Stack, Type};
 use crate::policy::Names;
 
 /// Things by identity.
@@ -51,8 +51,8 @@ const LIBRARIES: [&str; 10] =
 static BY_NAME: Key = Key::new();
 
 /// Reads the standard library of a state: its things by identity go into `names`, and by name into the
-/// state's registry. A function written in Lua is somebody's replacement, and crosses as code. *Raises.*
-pub fn read_standard(stack: &Stack, names: &mut NameMap) {
+/// state's registry, and with them our `clock`, which is in all states. A function written in Lua is somebody's replacement, and crosses as code. *Raises.*
+pub fn read_standard(stack: &Stack, clock: NativeFunction, names: &mut NameMap) {
     stack.create_table(0, 192);
     let by_name = stack.top();
     stack.push_globals();
@@ -73,6 +73,8 @@ pub fn read_standard(stack: &Stack, names: &mut NameMap) {
         }
     }
     stack.set_top(by_name);
+    stack.push_native(clock, 0);
+    remember(stack, by_name, "gma2workers.clock", names);
     stack.registry_set(&BY_NAME);
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::decode::decode;
 use crate::error::{Error, Result};
-use crate::ffi::{Key, OwnState, Stack, Type};
+use crate::ffi::{Key, OwnState, Stack, Type, native};
 use crate::names::{self, NameMap};
 use crate::pristine::{self, Snapshot};
 use crate::{coroutine, fault, gma, stdlib};
@@ -68,7 +68,7 @@ impl State {
             if environment.sandbox {
                 stdlib::restrict(stack);
             }
-            names::read_standard(stack, &mut names);
+            names::read_standard(stack, native(stdlib::clock), &mut names);
             stack.run_collector(true);
             Ok(())
         })?;

@@ -2,6 +2,7 @@
 //!
 //! - `load`, `loadfile` and `dofile` take text only: Lua does not verify bytecode.
 //! - `print` and `io.write` give whole lines: one write to the C stream a call, which locks it.
+//! - Standard input is closed: it belongs to the host.
 //! - `os.exit` and a change by `os.setlocale` would reach past the task.
 //! - `debug` has `traceback` and `getinfo` alone.
 //! - `math.random` has a generator a state; the C library's is one for the process, behind a lock.
@@ -15,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use crate::error::Error;
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
@@ -35,6 +37,14 @@ pub fn begin_task() {
     RANDOM.set(fastrand::Rng::with_seed(seed));
 }
 
+/// `clock()`: wall seconds since some moment, never backwards, the same in all states of the process.
+/// Lua's own `os.clock` counts the processor time of the whole process, all threads together.
+pub fn clock(stack: &Stack) -> Returns {
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    stack.push_number(ORIGIN.elapsed().as_secs_f64());
+    Ok(1)
+}
+
 /// Whether this thread's state has finalizers to run.
 pub fn is_spoiled() -> bool {
     SPOILED.get()
@@ -49,7 +59,7 @@ pub fn install(stack: &Stack) {
     wrap(stack, "load", native(load));
     wrap(stack, "loadfile", native(load_file));
     replace(stack, "dofile", native(do_file));
-    install_output(stack, globals);
+    install_files(stack, globals);
 
     stack.raw_get_text(globals, "math");
     replace(stack, "random", native(random));
@@ -96,8 +106,8 @@ fn keep_only(stack: &Stack, names: &[&str]) {
     }
 }
 
-/// Puts `print`, `io.write` and `file:write` in. *Raises.*
-fn install_output(stack: &Stack, globals: c_int) {
+/// Puts `print`, `io.write` and `file:write` in, and closes standard input. *Raises.*
+fn install_files(stack: &Stack, globals: c_int) {
     stack.raw_get_text(globals, "string");
     stack.raw_get_text(-1, "format");
     let format = stack.top();
@@ -106,6 +116,13 @@ fn install_output(stack: &Stack, globals: c_int) {
     stack.raw_get_text(io, "stdout");
     let stdout = stack.top();
     stack.metatable(stdout);
+    stack.push_closed_file();
+    stack.push_registry();
+    stack.push_value(-2);
+    // The default input, under the name that Lua's io library has for it.
+    stack.raw_set_text(-2, "_IO_input");
+    stack.pop(1);
+    stack.raw_set_text(io, "stdin");
     stack.raw_get_text(-1, "__index");
     let file = stack.top();
 
@@ -173,8 +190,17 @@ fn load(stack: &Stack) -> Returns {
 }
 
 fn load_file(stack: &Stack) -> Returns {
+    refuse_stdin(stack)?;
     refuse_bytecode(stack, 2);
     Err(Leave::Original)
+}
+
+/// Without a name, `loadfile` and `dofile` would read the host's standard input.
+fn refuse_stdin(stack: &Stack) -> Result<(), Leave> {
+    match stack.kind(1) {
+        Type::None | Type::Nil => Err(Error::BadCall("standard input belongs to the host".into()).into()),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the mode at an index one that lets text in, if it did, and bytecode never.
@@ -203,7 +229,8 @@ fn set_mode(stack: &Stack, index: c_int, mode: &'static [u8]) {
 }
 
 fn do_file(stack: &Stack) -> Returns {
-    if !matches!(stack.kind(1), Type::None | Type::Nil | Type::String | Type::Number) {
+    refuse_stdin(stack)?;
+    if !matches!(stack.kind(1), Type::String | Type::Number) {
         return Err(bad_type(stack, 1, "string"));
     }
     stack.set_top(1);

@@ -237,6 +237,16 @@ impl Stack {
         api!(self, lua_pushcclosure, function, upvalues)
     }
 
+    /// *Raises.* Pushes a file handle that is closed, with the metatable of handles that is on top.
+    pub fn push_closed_file(&self) {
+        // As `luaL_Stream`: the C stream, and the function that closes it, null for a closed one.
+        let stream = api!(self, lua_newuserdata, size_of::<[*mut c_void; 2]>());
+        // SAFETY: a block of that size, aligned for every object, that nobody has seen yet.
+        unsafe { stream.cast::<[*mut c_void; 2]>().write([ptr::null_mut(); 2]) };
+        self.push_value(-2);
+        self.set_metatable(-2);
+    }
+
     /// The running native function's own value number `n`, from 1.
     pub fn push_upvalue(&self, n: c_int) {
         api!(self, lua_pushvalue, lua::lua_upvalueindex(n))
@@ -362,11 +372,9 @@ impl Stack {
         if status == lua::LUA_OK { Ok(()) } else { Err(self.pop_error(status)) }
     }
 
-    /// Loads a file as text (bytecode is refused), by the name at an index, or standard input where there is
-    /// none. Pushes the chunk, or what is wrong and gives false. *Raises* when memory runs out.
+    /// Loads a file as text (bytecode is refused), by the name at an index. Pushes the chunk, or what is wrong and gives false. *Raises* when memory runs out.
     pub fn load_text_file(&self, name: c_int) -> bool {
-        let is_name = matches!(self.kind(name), Type::String | Type::Number);
-        let name = if is_name { api!(self, lua_tolstring, name, ptr::null_mut()) } else { ptr::null() };
+        let name = api!(self, lua_tolstring, name, ptr::null_mut());
         api!(self, luaL_loadfilex, name, c"t".as_ptr()) == lua::LUA_OK
     }
 
