@@ -4,7 +4,7 @@
 //! moment at which something may have to happen. A worker that is given up keeps its thread for as long as
 //! its task holds it; its job gets another one in its place.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -12,16 +12,14 @@ use crate::registry::{Job, Worker};
 use crate::seat::Sight;
 use crate::{executor, pool};
 
-#[derive(Default)]
-struct Watchdog {
-    jobs: Mutex<Vec<Arc<Job>>>,
-    bell: Condvar,
-}
+/// The jobs that are watched. Weak, so that a job's end is not put off until the next look.
+static JOBS: Mutex<Vec<Weak<Job>>> = Mutex::new(Vec::new());
 
-static WATCHDOG: Watchdog = Watchdog { jobs: Mutex::new(Vec::new()), bell: Condvar::new() };
+/// Rings when a job comes.
+static BELL: Condvar = Condvar::new();
 
-fn lock() -> MutexGuard<'static, Vec<Arc<Job>>> {
-    WATCHDOG.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, Vec<Weak<Job>>> {
+    JOBS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// When to look again at a job that is about to be over.
@@ -31,11 +29,11 @@ const SOON: Duration = Duration::from_millis(20);
 pub fn watch(job: &Arc<Job>) -> Result<(), Error> {
     start()?;
     let mut jobs = lock();
-    if !jobs.iter().any(|watched| watched.id == job.id) {
-        jobs.push(Arc::clone(job));
+    if !jobs.iter().any(|watched| watched.as_ptr() == Arc::as_ptr(job)) {
+        jobs.push(Arc::downgrade(job));
     }
     drop(jobs);
-    WATCHDOG.bell.notify_one();
+    BELL.notify_one();
     Ok(())
 }
 
@@ -52,12 +50,13 @@ fn start() -> Result<(), Error> {
 fn run() {
     let mut jobs = lock();
     loop {
-        jobs.retain(|job| !job.is_over());
-        jobs = match jobs.iter().filter_map(look_after).min() {
-            None => WATCHDOG.bell.wait(jobs).unwrap_or_else(PoisonError::into_inner),
+        jobs.retain(|job| job.upgrade().is_some_and(|job| !job.is_over()));
+        let next = jobs.iter().filter_map(|job| look_after(&job.upgrade()?)).min();
+        jobs = match next {
+            None => BELL.wait(jobs).unwrap_or_else(PoisonError::into_inner),
             Some(next) => {
                 let left = next.saturating_duration_since(Instant::now());
-                WATCHDOG.bell.wait_timeout(jobs, left).unwrap_or_else(PoisonError::into_inner).0
+                BELL.wait_timeout(jobs, left).unwrap_or_else(PoisonError::into_inner).0
             }
         };
     }
