@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
 use crate::hostcall::Answer;
+use crate::job::Job;
 use crate::names::{self, NameMap};
 use crate::policy::{Functions, Names, Policy};
-use crate::registry::Job;
 
 /// The names of the things in the host's state.
 pub struct HostNames<'a> {

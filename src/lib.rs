@@ -16,7 +16,8 @@
 //! | `host` | the host's own things by name, and the host calls carried out on them | host |
 //! | `watchdog` | stops tasks whose time is over, gives up those that don't stop | its own |
 //! | `executor` | runs a job's tasks | worker |
-//! | `registry` | the jobs that run, and what a job is | both |
+//! | `registry` | the jobs that run | host |
+//! | `job` | what a job is | both |
 //! | `seat` | a worker's seat in a job: its task, until when, how it is stopped | both |
 //! | `config` | the options | host |
 //! | `state` | makes a worker's state and makes it pristine again | worker |
@@ -47,6 +48,7 @@ mod ffi;
 mod gma;
 mod host;
 mod hostcall;
+mod job;
 mod names;
 mod policy;
 mod pool;

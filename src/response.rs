@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::Stack;
 use crate::host::HostNames;
-use crate::registry::{Failure, Job};
+use crate::job::{Failure, Job};
 
 /// Where `collect` keeps what it fills, and the field names it needs for each entry.
 const RESPONSE: c_int = 1;

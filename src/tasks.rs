@@ -12,8 +12,8 @@ use crate::encode::{Encoder, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{Stack, Type};
 use crate::host::HostNames;
+use crate::job::Task;
 use crate::policy::{Functions, Policy, Upvalues};
-use crate::registry::Task;
 
 /// The most arguments that a task may have.
 const ARGUMENT_LIMIT: i64 = 100_000;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::registry::{Job, Worker};
+use crate::job::{Job, Worker};
 use crate::seat::Sight;
 use crate::{executor, pool};
 
