@@ -24,6 +24,8 @@ function drivers.timer(job)
   local engine = rawget(_G, "gma")
   if type(engine) == "table" and type(engine.timer) == "function" then
     engine.timer(function() turn_from_engine(job) end, SOON, ONCE)
+  else
+    pump.keep(job)
   end
 end
 
@@ -31,6 +33,7 @@ end
 function drivers.cmd(job)
   local engine = rawget(_G, "gma")
   if type(engine) ~= "table" or type(engine.cmd) ~= "function" then
+    pump.keep(job)
     return
   end
   local alias = "gma2workers_job_" .. job.id

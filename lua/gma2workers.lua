@@ -33,18 +33,15 @@ local function start(name, options)
     local shown = options == nil and "no value" or type(options)
     error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got %s)"):format(name, name, shown), 3)
   end
-  local onComplete = rawget(options, "onComplete")
-  if name == "RunAsync" and type(onComplete) ~= "function" then
-    local shown = onComplete == nil and "nothing" or "a " .. type(onComplete)
-    error(("option 'onComplete' must be a function, got %s: RunAsync requires an onComplete callback"):format(shown), 3)
-  end
-  local id, problem = core.start(options)
+  local id, problem = core.start(options, name == "RunAsync")
   if not id then
     error(problem, 3)
   end
+  local _, total = core.progress(id)
   local job = {
     id = id,
-    onComplete = onComplete,
+    total = total,
+    onComplete = rawget(options, "onComplete"),
     onProgress = rawget(options, "onProgress"),
     next_progress = 0,
     told = -1,
@@ -82,7 +79,9 @@ function Job:status()
     local total = #job.response.result
     return job.cancelled and "cancelled" or "done", total, total
   end
-  return job.cancelled and "cancelled" or "running", core.progress(job.id)
+  local done, total = core.progress(job.id)
+  -- None where another pump is about to merge it.
+  return job.cancelled and "cancelled" or "running", done or job.total, total or job.total
 end
 
 --- Stops the job: tasks that run are stopped, those that wait never begin. `onComplete` still gets the response.
@@ -102,7 +101,7 @@ end
 -- @treturn ?table the response; nil when the time is over
 function Job:wait(seconds)
   local job = job_of(self, "wait")
-  arguments.check(seconds, "number or nil", 2, "wait", 2)
+  arguments.check(seconds, "number or nil", 1, "wait", 2)
   if not job.response then
     pump.run(job, seconds and core.clock() + seconds)
   end

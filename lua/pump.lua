@@ -1,7 +1,8 @@
 --- The host's side of a running job: serves its host calls, tells its progress, merges its outcome.
 -- Everything here that calls into the engine or a user's callback may yield there, since `gma.sleep` is
 -- `coroutine.yield`: that is why the pump is Lua. Several pumps may turn for one job (a timer's and a
--- `job:wait()`); each host call is served by whoever takes it, and the outcome is merged once.
+-- `job:wait()`), and the engine may switch between them at any instruction: each host call is served by whoever
+-- takes it, and the outcome is merged by whoever collects it. The native calls say nothing of a job that is over.
 
 local core, modules = ...
 local hints = modules.hints
@@ -26,7 +27,12 @@ local SLICE = 0.02
 -- At most about twenty calls of onProgress a second.
 local PROGRESS_INTERVAL = 0.05
 
-local running = {}
+-- The jobs that run, by their numbers. Whoever waits for a job holds it: where that was a coroutine which the engine has
+-- killed, nobody does any more.
+local running = setmetatable({}, { __mode = "v" })
+
+-- Jobs that nothing turns but Poll and job:wait: kept here from the collector.
+local unattended = {} -- luacheck: ignore 241
 
 --- What a stock interpreter raises at Ctrl-C, wherever Lua code happens to run.
 local function is_interrupt(message)
@@ -43,7 +49,7 @@ local function carry(job, ticket, name, ok, ...)
   if not ok and is_interrupt((...)) then
     error((...), 0)
   end
-  if ticket and running[job.id] then
+  if ticket then
     core.answer(job.id, ticket, name, ok, ...)
   end
   return true
@@ -56,22 +62,11 @@ local function serve(job, ticket, func, name, ...)
   return carry(job, ticket, name, pcall(func, ...))
 end
 
---- Serves all host calls that wait; false when the job was merged or dropped meanwhile.
-local function serve_all(job)
-  while running[job.id] do
-    if not serve(job, core.next_call(job.id)) then
-      return true
-    end
-  end
-  return false
-end
-
 local function tell_progress(job, now, done, total)
-  job.next_progress = now + PROGRESS_INTERVAL
-  if done <= job.told then
+  if not done or done <= job.told then
     return
   end
-  job.told = done
+  job.next_progress, job.told = now + PROGRESS_INTERVAL, done
   local ok, failure = xpcall(job.onProgress, pump.trace, done, total)
   if not ok then
     if is_interrupt(failure.value) then
@@ -82,20 +77,22 @@ local function tell_progress(job, now, done, total)
   end
 end
 
---- Merges the outcome of a finished job, once.
-local function merge(job)
-  running[job.id] = nil
-  local done, total = core.progress(job.id)
-  local response, failed = core.collect(job.id)
-  hints.add(response, failed)
-  job.response = response
-  if job.onProgress then
-    tell_progress(job, core.clock(), done, total)
-  end
+local function forget(job)
+  running[job.id], unattended[job.id] = nil, nil
 end
 
---- Tells the driver and the user's callback that the job is over.
-local function settle(job)
+--- Merges the outcome of a finished job, unless another pump does.
+local function merge(job)
+  local response, failed = core.collect(job.id)
+  if not response then
+    return
+  end
+  forget(job)
+  hints.add(response, failed)
+  if job.onProgress then
+    tell_progress(job, core.clock(), #response.result, #response.result)
+  end
+  job.response = response
   if job.closed then
     job.closed()
   end
@@ -109,21 +106,19 @@ end
 function pump.turn(job, budget, lull)
   local stop = core.clock() + (budget or BUDGET)
   repeat
-    if not serve_all(job) then
-      return true
-    end
+    while serve(job, core.next_call(job.id)) do end -- luacheck: ignore 542
     if core.finished(job.id) then
       merge(job)
-      settle(job)
-      return true
     end
     local now = core.clock()
-    if job.onProgress and now >= job.next_progress then
+    if job.response or job.dropped then
+      return true
+    elseif job.onProgress and now >= job.next_progress then
       tell_progress(job, now, core.progress(job.id))
     end
     local left = stop - core.clock()
-  until left <= 0 or running[job.id] and not core.wait(job.id, math.min(left, lull or LULL))
-  return not running[job.id]
+  until left <= 0 or not core.wait(job.id, math.min(left, lull or LULL))
+  return false
 end
 
 --- Whether the pump can give time back to the engine from here.
@@ -182,9 +177,15 @@ function pump.add(job)
   running[job.id] = job
 end
 
+--- Keeps a job that nothing turns by itself until it is over.
+function pump.keep(job)
+  unattended[job.id] = job
+end
+
 --- Drops a job: its waiting tasks never start, and nobody hears of it.
 function pump.drop(job)
-  running[job.id] = nil
+  forget(job)
+  job.dropped = true
   core.release(job.id)
   if job.closed then
     job.closed()

@@ -90,11 +90,11 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     lua.set_named_registry_value(MODULE, module)
 }
 
-/// `start(options)`: the number of the started job, or nil and what is wrong.
-fn start(lua: &Lua, options: Table) -> mlua::Result<(Option<u64>, Option<LuaString>)> {
+/// `start(options, is_async)`: the number of the started job, or nil and what is wrong.
+fn start(lua: &Lua, (options, is_async): (Table, bool)) -> mlua::Result<(Option<u64>, Option<LuaString>)> {
     let standard = lua.app_data_ref::<Standard>().map(|standard| Rc::clone(&standard.0)).unwrap_or_default();
     let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        dispatcher::start(lua, &standard, &options)
+        dispatcher::start(lua, &standard, &options, is_async)
     }));
     match started.unwrap_or_else(|payload| Err(Error::panic(payload))) {
         Ok(job) => Ok((Some(job.id), None)),
@@ -102,13 +102,13 @@ fn start(lua: &Lua, options: Table) -> mlua::Result<(Option<u64>, Option<LuaStri
     }
 }
 
-/// The job whose number is the first argument.
-fn job(stack: &Stack) -> Result<Arc<Job>> {
+/// The job whose number is the first argument; none where it is over, which another pump may have seen to.
+fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
     if pool::is_forked() {
         return Err(Error::Forked);
     }
     let id = stack.integer(1).and_then(|id| u64::try_from(id).ok());
-    id.and_then(registry::get).ok_or_else(|| Error::BadCall("this job is over".into()))
+    Ok(id.and_then(registry::get))
 }
 
 /// Runs `body` with the names of the host's things.
@@ -121,20 +121,20 @@ fn with_names<R>(stack: &Stack, body: impl FnOnce(&HostNames) -> R) -> R {
 fn wait(stack: &Stack) -> Returns {
     let seconds = stack.number(2).unwrap_or(0.0);
     let at_most = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let rang = job(stack)?.mailbox.wait(at_most);
+    let rang = job(stack)?.is_some_and(|job| job.mailbox.wait(at_most));
     stack.push_boolean(rang);
     Ok(1)
 }
 
 /// `next_call(job)`: ticket, function, name, arguments of the next host call, or nothing.
 fn next_call(stack: &Stack) -> Returns {
-    let job = job(stack)?;
+    let Some(job) = job(stack)? else { return Ok(0) };
     Ok(with_names(stack, |names| host::next_call(stack, &job, names))?)
 }
 
 /// `answer(job, ticket, name, returned, ...)`.
 fn answer(stack: &Stack) -> Returns {
-    let job = job(stack)?;
+    let Some(job) = job(stack)? else { return Ok(0) };
     let ticket = stack.integer(2).unwrap_or(0).unsigned_abs();
     let name = String::from_utf8_lossy(stack.bytes(3)).into_owned();
     let returned = stack.boolean(4);
@@ -144,25 +144,23 @@ fn answer(stack: &Stack) -> Returns {
 
 /// `finished(job)`: every task has its outcome, and every host call was taken.
 fn finished(stack: &Stack) -> Returns {
-    let finished = job(stack)?.mailbox.is_finished();
+    let finished = job(stack)?.is_some_and(|job| job.mailbox.is_finished());
     stack.push_boolean(finished);
     Ok(1)
 }
 
 /// `progress(job)`: how many tasks are done, and how many there are.
 fn progress(stack: &Stack) -> Returns {
-    let (done, total) = {
-        let job = job(stack)?;
-        (job.done(), job.tasks.len())
-    };
+    let Some((done, total)) = job(stack)?.map(|job| (job.done(), job.tasks.len())) else { return Ok(0) };
     stack.push_integer(done as i64);
     stack.push_integer(total as i64);
     Ok(2)
 }
 
-/// `collect(job)`: the response, and the indices of the failed tasks. The job is over then.
+/// `collect(job)`: the response, and the indices of the failed tasks. The job is over then, and nobody
+/// else can collect it.
 fn collect(stack: &Stack) -> Returns {
-    let job = job(stack)?;
+    let Some(job) = job(stack)? else { return Ok(0) };
     registry::remove(job.id);
     with_names(stack, |names| response::collect(stack, &job, names))?;
     Ok(2)
@@ -170,7 +168,9 @@ fn collect(stack: &Stack) -> Returns {
 
 /// `cancel(job)`: its tasks are stopped, or never begin; it still ends with an outcome.
 fn cancel(stack: &Stack) -> Returns {
-    dispatcher::cancel(&job(stack)?)?;
+    if let Some(job) = job(stack)? {
+        dispatcher::cancel(&job)?;
+    }
     Ok(0)
 }
 

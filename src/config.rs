@@ -109,12 +109,20 @@ const OPTIONS: [&str; 10] = [
     "onProgress",
 ];
 
-/// Reads and checks all options. Nothing is started, and no metamethod of the table runs.
-pub fn read(lua: &Lua, config: &Table) -> Result<Config> {
+/// Reads and checks all options of `RunSync` or, where nobody waits for the job, of `RunAsync`. Nothing is
+/// started, and no metamethod of the table runs.
+pub fn read(lua: &Lua, config: &Table, is_async: bool) -> Result<Config> {
     check_names(config)?;
     for name in ["onComplete", "onProgress"] {
         match raw(config, name)? {
-            Value::Nil | Value::Function(_) => {}
+            Value::Function(_) => {}
+            value if is_async && name == "onComplete" => {
+                let got = describe(&value);
+                let problem =
+                    format!("must be a function, got {got}: RunAsync requires an onComplete callback");
+                return Err(Error::option(name, problem));
+            }
+            Value::Nil => {}
             value => return Err(unexpected(name, "a function", &value)),
         }
     }
@@ -138,8 +146,7 @@ pub fn read(lua: &Lua, config: &Table) -> Result<Config> {
         mode: option(lua, config, "mode", "\"timer\" or \"cmd\"")?.unwrap_or_default(),
         workers: workers.map_or_else(|| pool::usable_cores().min(WORKER_LIMIT as usize), |workers| workers.0),
         upvalues: option(lua, config, "upvalues", "\"error\" or \"copy\"")?.unwrap_or_default(),
-        globals: option(lua, config, "globals", "a list of names of globals: { \"name\", ... }")?
-            .unwrap_or_default(),
+        globals: names(config)?,
         timeout: timeout.map(|Seconds(timeout)| timeout),
         memory_limit: memory_limit.map_or(MEMORY_LIMIT, NonZero::get),
         sandbox: option(lua, config, "sandbox", "true or false")?.unwrap_or_default(),
@@ -156,6 +163,22 @@ fn option<T: DeserializeOwned>(lua: &Lua, config: &Table, name: &str, expected: 
         return Ok(None);
     }
     lua.from_value(value.clone()).map(Some).map_err(|_| unexpected(name, expected, &value))
+}
+
+/// The list of names of globals. A table that is no list, serde would take for an empty one.
+fn names(config: &Table) -> Result<Vec<String>> {
+    let refuse =
+        |value: &Value| unexpected("globals", "a list of names of globals: { \"name\", ... }", value);
+    let value = raw(config, "globals")?;
+    let list = match &value {
+        Value::Nil => return Ok(Vec::new()),
+        Value::Table(list) => list,
+        _ => return Err(refuse(&value)),
+    };
+    let names: Vec<String> =
+        list.sequence_values().collect::<mlua::Result<_>>().map_err(|_| refuse(&value))?;
+    let all = list.pairs::<Value, Value>().count();
+    if names.len() == all { Ok(names) } else { Err(refuse(&value)) }
 }
 
 fn check_names(config: &Table) -> Result<()> {
@@ -200,12 +223,11 @@ fn unexpected(name: &str, expected: &str, value: &Value) -> Error {
 }
 
 /// A value as a message shows it: what it is, and its text where that helps.
-fn describe(value: &Value) -> String {
+pub fn describe(value: &Value) -> String {
     match value {
         Value::Nil => "nothing".to_owned(),
         Value::String(text) => format!("\"{}\"", text.to_string_lossy()),
-        Value::Integer(number) => number.to_string(),
-        Value::Number(number) => number.to_string(),
+        Value::Integer(_) | Value::Number(_) => value.to_string().unwrap_or_default(),
         Value::Boolean(value) => value.to_string(),
         Value::Table(_) => "a table".to_owned(),
         other => format!("a {}", other.type_name()),
@@ -218,7 +240,7 @@ mod tests {
 
     fn refusal(lua: &Lua, code: &str) -> String {
         let config: Table = lua.load(code).eval().expect("the test's own table");
-        read(lua, &config).err().map_or_else(String::new, |error| error.to_string())
+        read(lua, &config, false).err().map_or_else(String::new, |error| error.to_string())
     }
 
     #[test]
@@ -227,7 +249,7 @@ mod tests {
         for code in ["4", "4.0", "'4'", "' 4 '"] {
             let config: Table =
                 lua.load(format!("{{ tasks = {{}}, workers = {code} }}")).eval().expect("a table");
-            assert_eq!(read(&lua, &config).map(|config| config.workers), Ok(4), "{code}");
+            assert_eq!(read(&lua, &config, false).map(|config| config.workers), Ok(4), "{code}");
         }
     }
 
@@ -239,7 +261,7 @@ mod tests {
             ("{ tasks = {}, workers = 0 }", format!("{workers}0")),
             ("{ tasks = {}, workers = -1 }", format!("{workers}-1")),
             ("{ tasks = {}, workers = 1.5 }", format!("{workers}1.5")),
-            ("{ tasks = {}, workers = 1e9 }", format!("{workers}1000000000")),
+            ("{ tasks = {}, workers = 1e9 }", format!("{workers}1e+09")),
             ("{ tasks = {}, workers = 'many' }", format!("{workers}\"many\"")),
             ("{ tasks = {}, workers = {} }", format!("{workers}a table")),
             (

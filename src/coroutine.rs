@@ -16,7 +16,7 @@ thread_local! {
     /// The coroutine of the task that runs on this thread, by identity.
     static TASK: Cell<usize> = const { Cell::new(0) };
     /// The last error that left a `coroutine.wrap`, and the call stack it left behind.
-    static FAILED: RefCell<Option<(Vec<u8>, Vec<u8>)>> = const { RefCell::new(None) };
+    static FAILED: RefCell<Option<(Raised, Vec<u8>)>> = const { RefCell::new(None) };
 }
 
 /// Says which coroutine, by identity, is the thread's next task.
@@ -25,10 +25,27 @@ pub fn begin_task(task: usize) {
     FAILED.set(None);
 }
 
-/// The call stack inside the coroutine that the error `message` came out of.
-pub fn inner_traceback(message: &[u8]) -> Option<Vec<u8>> {
+/// What was raised: a text, or something by its identity.
+#[derive(PartialEq)]
+enum Raised {
+    Text(Vec<u8>),
+    Value(usize),
+}
+
+impl Raised {
+    fn at(stack: &Stack, index: c_int) -> Raised {
+        match stack.kind(index) {
+            Type::String => Raised::Text(stack.bytes(index).to_vec()),
+            _ => Raised::Value(stack.pointer(index)),
+        }
+    }
+}
+
+/// The call stack inside the coroutine that the error at an index came out of.
+pub fn inner_traceback(stack: &Stack, index: c_int) -> Option<Vec<u8>> {
+    let raised = Raised::at(stack, index);
     FAILED.with_borrow(|failed| {
-        failed.as_ref().filter(|(failed, _)| failed == message).map(|(_, traceback)| traceback.clone())
+        failed.as_ref().filter(|(failed, _)| *failed == raised).map(|(_, traceback)| traceback.clone())
     })
 }
 
@@ -64,9 +81,7 @@ fn resume_wrapped(stack: &Stack) -> Returns {
         Ok(results) => Ok(results),
         Err(Fault::Text(text)) => Err(Error::BadCall(text.into()).into()),
         Err(Fault::Raised) => {
-            if stack.kind(-1) == Type::String {
-                note_failure(stack, &coroutine);
-            }
+            note_failure(stack, &coroutine);
             Err(Leave::Top)
         }
     }
@@ -131,22 +146,25 @@ fn resume_with(stack: &Stack, coroutine: &Stack, arguments: c_int) -> Result<Res
     })
 }
 
-/// Puts the caller's position before the message on top, as Lua's `wrap` does, and keeps the call stack
-/// of the coroutine that it came from.
+/// Puts the caller's position before a message on top, as Lua's `wrap` does, and keeps the call stack of
+/// the coroutine that the error came from.
 fn note_failure(stack: &Stack, coroutine: &Stack) {
     stack.push_traceback(coroutine);
-    stack.push_where(1);
-    stack.push_value(-3);
-    stack.concat(2);
-    let (message, traceback, original) = (stack.bytes(-1), stack.bytes(-2), stack.bytes(-3));
-    let mut whole = inner_traceback(original).unwrap_or_default();
+    stack.insert(-2);
+    let is_text = stack.kind(-1) == Type::String;
+    if is_text {
+        stack.push_where(1);
+        stack.push_value(-2);
+        stack.concat(2);
+    }
+    // From here on nothing is raised: traceback, error, error with position.
+    let original = if is_text { -2 } else { -1 };
+    let mut whole = inner_traceback(stack, original).unwrap_or_default();
     if !whole.is_empty() {
         whole.push(b'\n');
     }
-    whole.extend_from_slice(traceback);
-    FAILED.set(Some((message.to_vec(), whole)));
-    stack.replace(-3);
-    stack.pop(1);
+    whole.extend_from_slice(stack.bytes(original - 1));
+    FAILED.set(Some((Raised::at(stack, -1), whole)));
 }
 
 fn is_task(stack: &Stack) -> bool {

@@ -25,13 +25,13 @@ use crate::tasks::TaskReader;
 use crate::watchdog;
 
 /// Reads and checks everything, then starts the job's workers.
-pub fn start(lua: &Lua, standard: &NameMap, options: &Table) -> Result<Arc<Job>> {
+pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> Result<Arc<Job>> {
     if pool::is_forked() {
         return Err(Error::Forked);
     }
     fault::point("start")?;
     let started = Instant::now();
-    let config = config::read(lua, options)?;
+    let config = config::read(lua, options, is_async)?;
     let names = HostNames::new(standard);
     let environment = read_environment(lua, &names, &config)?;
 

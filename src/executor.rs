@@ -168,6 +168,7 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
         (!matches!(stack.kind(-1), Type::String | Type::Nil)).then(|| encode_error(job, stack)).flatten();
     let mut message = Vec::new();
     let mut traceback = Vec::new();
+    let inner = coroutine::inner_traceback(stack, -1);
     let described = stack.protected(1, |stack| {
         // The call stack first: `__tostring` may fail.
         stack.push_traceback(coroutine);
@@ -181,7 +182,7 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
         message = b"error in the error's own __tostring: ".to_vec();
         message.extend_from_slice(&error.text());
     }
-    if let Some(mut inner) = coroutine::inner_traceback(&message) {
+    if let Some(mut inner) = inner {
         inner.push(b'\n');
         traceback.splice(0..0, inner);
     }

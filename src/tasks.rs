@@ -225,20 +225,31 @@ fn count_arguments(stack: &Stack, index: i64) -> Result<c_int> {
         if stack.kind(-2) == Type::Number && stack.is_integer(-2) {
             last = last.max(stack.integer(-2).unwrap_or(0));
         } else if stack.kind(-2) == Type::String && stack.bytes(-2) == b"n" {
-            n = Some(if stack.kind(-1) == Type::Number { stack.integer(-1).unwrap_or(-1) } else { -1 });
+            match stack.integer(-1).filter(|_| stack.kind(-1) == Type::Number) {
+                Some(count) => n = Some(count),
+                None => return Err(bad_count(stack, index)),
+            }
         }
         stack.pop(1);
     }
     match n.unwrap_or(last) {
         count @ 0..=ARGUMENT_LIMIT => Ok(count as c_int),
-        count => Err(bad_task(
-            index,
-            ".args",
-            format!(
-                "must hold 0 to {ARGUMENT_LIMIT} arguments, got {count}: pass one table with them instead"
-            ),
-        )),
+        count => {
+            let advice = "pass one table with them instead";
+            let problem = format!("must hold 0 to {ARGUMENT_LIMIT} arguments, got {count}: {advice}");
+            Err(bad_task(index, ".args", problem))
+        }
     }
+}
+
+/// The error of an `n`, on top of the stack, that counts nothing.
+fn bad_count(stack: &Stack, index: i64) -> Error {
+    let got = match stack.kind(-1) {
+        Type::String => format!("\"{}\"", String::from_utf8_lossy(stack.bytes(-1))),
+        Type::Number => stack.number(-1).unwrap_or(f64::NAN).to_string(),
+        kind => format!("a {}", kind.name()),
+    };
+    bad_task(index, ".args.n", format!("must be a whole number of arguments, got {got}"))
 }
 
 /// Makes what stands on top the function to run; true where the callable table it came from is to be its

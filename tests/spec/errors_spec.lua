@@ -1,0 +1,362 @@
+-- A task that fails is its own entry in the response: what it raised, where, and of which kind; nobody else's trouble.
+
+local gma2workers = require "gma2workers"
+local crossing = require "spec.fixtures.crossing"
+
+local run = crossing.run
+
+local HERE = debug.getinfo(1, "S").short_src
+
+-- "spec.lua:12" of the first line of a function.
+local function place_of(func)
+  return ("%s:%d"):format(HERE, debug.getinfo(func, "S").linedefined)
+end
+
+local function assert_says(text, message)
+  assert.is_truthy(message and message:find(text, 1, true), ("%q does not say %q"):format(tostring(message), text))
+end
+
+local function assert_silent_on(text, message)
+  assert.is_nil(message:find(text, 1, true), ("%q says %q"):format(message, text))
+end
+
+local function failed(func, args, options)
+  local entry = run(func, args, options)
+  assert.is_false(entry.success)
+  assert.equal("string", type(entry.data))
+  assert.equal("Error: ", entry.data:sub(1, 7))
+  assert.is_nil(entry.returns)
+  return entry
+end
+
+describe("an error in a task", function()
+  for _, mode in ipairs { "timer", "cmd" } do
+    for _, workers in ipairs { 1, 4 } do
+      it(("leaves the other tasks alone: mode %s, %d workers (E1)"):format(mode, workers), function()
+        local function third_fails(n)
+          return n % 3 == 0 and error("no " .. n) or n
+        end
+        local tasks = {}
+        for i = 1, 30 do
+          tasks[i] = { func = third_fails, args = { i } }
+        end
+        local response = gma2workers.RunSync { tasks = tasks, mode = mode, workers = workers }
+        assert.equal(30, #response.result)
+        for i, entry in ipairs(response.result) do
+          assert.equal(i % 3 ~= 0, entry.success)
+          local place = ("Error: %s:%d: no "):format(HERE, debug.getinfo(third_fails, "S").linedefined + 1)
+          assert.equal(i % 3 == 0 and place .. i or i, entry.data)
+        end
+      end)
+    end
+  end
+
+  it("that is a string keeps its position, once, and has no value beside it (E1)", function()
+    local function fails() error("boom") end
+    local entry = failed(fails)
+    assert.equal(("Error: %s: boom"):format(place_of(fails)), entry.data)
+    assert.equal("runtime", entry.kind)
+    assert.is_nil(entry.error)
+    assert.equal("Error: boom", failed(function() error("boom", 0) end).data)
+    assert.equal("Error: ", failed(function() error("", 0) end).data)
+    assert.equal("Error: a\0b\xff", failed(function() error("a\0b\xff", 0) end).data)
+    assert.is_true(failed(function() error(("x"):rep(1 << 20), 0) end).data == "Error: " .. ("x"):rep(1 << 20))
+  end)
+
+  it("of Lua's own names what it is about (E1)", function()
+    local function index() local t = {} return t.field.deep end
+    assert.equal(("Error: %s: attempt to index a nil value (field 'field')"):format(place_of(index)), failed(index).data)
+    local function argument() string.rep() end
+    assert_says(place_of(argument) .. ": bad argument #1 to 'rep'", failed(argument).data)
+    local function compare() return 1 < "2" end
+    assert_says("attempt to compare number with string", failed(compare).data)
+    local function overflow() return 1 + overflow() end
+    local entry = failed(overflow)
+    assert_says("stack overflow", entry.data)
+    assert.equal("runtime", entry.kind)
+  end)
+
+  it("has a traceback with the file and line of each function (E1)", function()
+    local function deep() error("boom") end
+    local function middle() deep() return 1 end
+    local function task() table.sort({ 1, 2 }, function() middle() end) end
+    local traceback = failed(task).traceback
+    assert_says("stack traceback:\n", traceback)
+    for _, func in ipairs { deep, middle, task } do
+      assert_says("\n\t" .. place_of(func) .. ": in ", traceback)
+    end
+    assert.is_truthy(traceback:find("in upvalue 'deep'.*in upvalue 'middle'.*in function 'table.sort'"), traceback)
+  end)
+
+  it("has a traceback whatever it raises", function()
+    for _, value in ipairs { 5, false, { {} } } do
+      local function task(v) error(v) end
+      assert_says(place_of(task), failed(task, { value }).traceback)
+    end
+    local function task() error() end
+    assert_says(place_of(task), failed(task).traceback)
+  end)
+
+  it("names the task, where that has a name", function()
+    local entry = gma2workers.RunSync({ tasks = { { func = error, args = { "boom" }, name = "waves" } } }).result[1]
+    assert_says("waves", entry.data .. entry.traceback)
+  end)
+
+  it("of code that was loaded there has that chunk's name", function()
+    local entry = failed(function() load("\n\nerror('boom')", "=made here")() end)
+    assert.equal("Error: made here:3: boom", entry.data)
+  end)
+
+  it("that the task catches is none", function()
+    local entry = run(function() return pcall(error, { "kept" }) end)
+    assert.is_true(entry.success)
+    assert.same({ false, { "kept" }, n = 2 }, entry.returns)
+  end)
+end)
+
+describe("an error value", function()
+  local values = {
+    number = { 42, "Error: 42" }, float = { 4.5, "Error: 4.5" }, ["true"] = { true, "Error: true" },
+    ["false"] = { false, "Error: false" }, table = { { code = 5, deep = { 1, 2 } }, "^Error: table: " },
+    ["list with itself"] = { (function() local t = {} t.self = t return t end)(), "^Error: table: " },
+  }
+  for name, case in pairs(values) do
+    it(("is handed on with its text: a %s (E2)"):format(name), function()
+      local entry = failed(function(value) error(value) end, { case[1] })
+      assert.is_truthy(entry.data:find(case[2]), entry.data)
+      assert.is_nil(crossing.difference(case[1], entry.error))
+      assert.equal("runtime", entry.kind)
+    end)
+  end
+
+  it("of a function that can cross is handed on as well (E2)", function()
+    local entry = failed(function() error(function(n) return n + 1 end) end)
+    assert_says("Error: function: ", entry.data)
+    assert.equal(6, entry.error(5))
+  end)
+
+  it("of nil is text alone (E2)", function()
+    for _, task in ipairs { function() error() end, function() error(nil) end } do
+      local entry = failed(task)
+      assert.equal("Error: nil", entry.data)
+      assert.is_nil(entry.error)
+      assert.equal("runtime", entry.kind)
+    end
+  end)
+
+  it("that can't cross is text alone, and the failure is still the task's own (E2)", function()
+    for shown, task in pairs {
+      ["Error: thread: "] = function() error(coroutine.create(print)) end,
+      ["Error: file ("] = function() error(io.stdout) end,
+      ["Error: table: "] = function() error({ deep = { io.stdout } }) end,
+    } do
+      local entry = failed(task)
+      assert_says(shown, entry.data)
+      assert.is_nil(entry.error)
+      assert.equal("runtime", entry.kind)
+    end
+  end)
+
+  it("says what its __tostring says, and comes without it (E2)", function()
+    local entry = failed(function()
+      error(setmetatable({ code = 7 }, { __tostring = function(e) return "code " .. e.code end }))
+    end)
+    assert.equal("Error: code 7", entry.data)
+    assert.same({ code = 7 }, entry.error)
+    assert.is_nil(getmetatable(entry.error))
+    assert_says("Error: Trouble: ", failed(function() error(setmetatable({}, { __name = "Trouble" })) end).data)
+  end)
+
+  describe("whose __tostring fails too", function()
+    local ways = {
+      ["a string"] = { function() error("inner") end, "inner" },
+      ["a table"] = { function() error({}) end, "error" },
+      ["nil"] = { function() error() end, "error" },
+      ["no string"] = { function() return {} end, "__tostring" },
+      ["itself, again and again"] = { function(e) return tostring(e) end, "overflow" },
+      ["a yield"] = { function() coroutine.yield() end, "yield" },
+    }
+    for name, case in pairs(ways) do
+      it(("says so, and is still that task's alone: %s (E3)"):format(name), function()
+        local function fails(to_string) error(setmetatable({ code = 7 }, { __tostring = to_string })) end
+        local tasks = {}
+        for i = 1, 9 do
+          tasks[i] = { func = i % 3 == 0 and fails or type, args = { case[1] } }
+        end
+        for i, entry in ipairs(gma2workers.RunSync({ tasks = tasks, workers = 1 }).result) do
+          assert.equal(i % 3 ~= 0, entry.success)
+          if i % 3 == 0 then
+            assert.equal("runtime", entry.kind)
+            assert.is_truthy(entry.data:find("^Error: error in "), entry.data)
+            assert_says(case[2], entry.data)
+            assert.same({ code = 7 }, entry.error)
+            assert_says(place_of(fails), entry.traceback)
+          else
+            assert.equal("function", entry.data)
+          end
+        end
+      end)
+    end
+  end)
+end)
+
+describe("an error in a coroutine of the task", function()
+  it("is the task's, with the traceback of the coroutine (E15)", function()
+    local function deep() error("boom") end
+    local function body() deep() return 1 end
+    local function task() coroutine.wrap(body)() end
+    local entry = failed(task)
+    assert.equal("runtime", entry.kind)
+    assert_says(place_of(deep) .. ": boom", entry.data)
+    for _, func in ipairs { deep, body, task } do
+      assert_says("\n\t" .. place_of(func) .. ": in ", entry.traceback)
+    end
+  end)
+
+  it("in a coroutine of that has the traceback of both (E15)", function()
+    local function inner() error("boom") end
+    local function outer() coroutine.wrap(inner)() end
+    local function task() for _ in coroutine.wrap(outer) do end end -- luacheck: ignore 512
+    local entry = failed(task)
+    for _, func in ipairs { inner, outer, task } do
+      assert_says(place_of(func) .. ": in ", entry.traceback)
+    end
+  end)
+
+  it("is the task's after it has yielded, too (E15)", function()
+    local function body() coroutine.yield() error("boom") end
+    local entry = failed(function()
+      local step = coroutine.wrap(body)
+      step()
+      step()
+    end)
+    assert_says(place_of(body) .. ": boom", entry.data)
+    assert_says("\n\t" .. place_of(body) .. ": in ", entry.traceback)
+  end)
+
+  it("that was caught is no part of a later one (E15)", function()
+    local function first() error("boom one") end
+    local function second() error("boom two") end
+    local entry = failed(function()
+      pcall(coroutine.wrap(first))
+      second()
+    end)
+    assert_says("boom two", entry.data)
+    assert_silent_on("boom one", entry.data .. entry.traceback)
+    assert_silent_on(place_of(first), entry.traceback)
+  end)
+
+  it("that resume has given stays in the task's hands (E15)", function()
+    local function body() error("boom") end
+    local function task(raise)
+      local ok, message = coroutine.resume(coroutine.create(body))
+      return raise and error(message, 0) or ok
+    end
+    assert.is_false(crossing.results(run(task, { false })))
+    assert.equal(("Error: %s: boom"):format(place_of(body)), failed(task, { true }).data)
+  end)
+end)
+
+describe("a fault that is not the task's code", function()
+  -- Among good tasks on one worker, so that each is followed by others in the same thread.
+  local function among_others(bad, options)
+    local tasks = {}
+    for i = 1, 10 do
+      tasks[i] = { func = function(n) return n end, args = { i } }
+    end
+    tasks[4], tasks[9] = bad, bad
+    options.tasks, options.workers = tasks, 1
+    local result = gma2workers.RunSync(options).result
+    for i, entry in ipairs(result) do
+      assert.equal(i ~= 4 and i ~= 9, entry.success)
+      assert.is_true(not entry.success or entry.data == i)
+    end
+    assert.equal(result[4].data, result[9].data)
+    return result[4]
+  end
+
+  local captured = 5
+  local faults = {
+    ["an argument that can't cross (E10)"] = { "transfer", "cannot send a userdata (at args[2].deep.h)",
+      { func = print, args = { 1, { deep = { h = io.stdout } } } } },
+    ["a result that can't cross (E11)"] = { "transfer", "cannot send a coroutine (at result.deep)",
+      { func = function() return { deep = coroutine.create(print) } end } },
+    ["the second result can't cross (E11)"] = { "transfer", "cannot send a userdata (at returns[2])",
+      { func = function() return 1, io.stdout end } },
+    ["captured data (F2b)"] = { "upvalue", ("upvalue 'captured' (a number) of the function at %s"):format(HERE),
+      { func = function() return captured end } },
+    ["a library function that workers have not (F4)"] = { "upvalue", "debug.sethook is not available in a worker",
+      { func = debug.sethook } },
+    ["a C function that is nobody's (F4)"] = { "transfer", "cannot send a C function (at func)",
+      { func = string.gmatch("", "") } },
+    ["gma2workers in a task (D1)"] = { "runtime", "gma2workers is not available in a worker",
+      { func = function() return require("gma2workers") end } },
+  }
+  for name, case in pairs(faults) do
+    for _, mode in ipairs { "timer", "cmd" } do
+      it(("is that task's alone: %s, mode %s"):format(name, mode), function()
+        local entry = among_others(case[3], { mode = mode })
+        assert.equal(case[1], entry.kind)
+        assert_says("Error: ", entry.data)
+        assert_says(case[2], entry.data)
+      end)
+    end
+  end
+end)
+
+describe("a global that only the host has", function()
+  local function with_globals(globals, body)
+    for name, value in pairs(globals) do
+      rawset(_G, name, value)
+    end
+    local ok, problem = pcall(body)
+    for name in pairs(globals) do
+      rawset(_G, name, nil)
+    end
+    assert(ok, problem)
+  end
+
+  -- luacheck: push ignore 112 113 143
+  local uses = {
+    call = function() return errors_spec_help() end,
+    index = function() return errors_spec_help.field end,
+    assignment = function() errors_spec_help.field = 1 end,
+    arithmetic = function() return errors_spec_help + 1 end,
+    ["call in a coroutine"] = function() return coroutine.wrap(function() return errors_spec_help() end)() end,
+  }
+  for name, task in pairs(uses) do
+    it("is hinted at: " .. name, function()
+      with_globals({ errors_spec_help = function() end }, function()
+        local entry = failed(task)
+        assert_says("(global 'errors_spec_help')", entry.data)
+        assert_says('globals = { "errors_spec_help" }', entry.data)
+        assert.equal("runtime", entry.kind)
+      end)
+      -- Where the host has not got it either there is nothing to hint at.
+      assert_silent_on("globals = ", failed(task).data)
+    end)
+  end
+
+  it("is there once it is listed", function()
+    with_globals({ errors_spec_help = function() return 5 end, errors_spec_data = { 6 } }, function()
+      local entry = run(function() return errors_spec_help() + errors_spec_data[1] end, {},
+        { globals = { "errors_spec_help", "errors_spec_data" } })
+      assert.equal(11, entry.data)
+    end)
+  end)
+
+  it("is no matter of a field or a local with the same name, nor of a text that only looks like it", function()
+    with_globals({ errors_spec_help = function() end }, function()
+      assert_silent_on("globals = ", failed(function() return string.errors_spec_help() end).data)
+      assert_silent_on("globals = ", failed(function(errors_spec_help) errors_spec_help() end).data)
+      assert_silent_on("globals = ", failed(function() error("no (global 'errors_spec_help') here") end).data)
+    end)
+  end)
+  -- luacheck: pop
+
+  it("is gma, where the host has none: said so", function()
+    crossing.with_gma(nil, function()
+      assert_says("the host has no gma", failed(function() gma.echo("x") end).data)
+    end)
+  end)
+end)
