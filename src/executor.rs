@@ -87,7 +87,12 @@ fn run_task(job: &Job, index: usize, kept: &mut Option<State>, out: &mut Vec<u8>
         run_function(job, &stack, &job.functions[function], &job.arguments[arguments], out)
     };
     stack.set_top(0);
+    let has_run_out = state.has_run_out();
     outcome.map_err(|mut failure| {
+        // Lua's string buffers raise an error of their own: "not enough memory for buffer allocation".
+        if has_run_out && String::from_utf8_lossy(&failure.message).contains("not enough memory") {
+            failure.kind = Kind::Memory;
+        }
         if let Some(name) = name {
             let head = format!("in task {} '{name}'\n", index + 1);
             failure.traceback.splice(0..0, head.into_bytes());

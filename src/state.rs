@@ -144,10 +144,15 @@ impl State {
         Ok(true)
     }
 
+    /// Whether memory has run out in this state.
+    pub fn has_run_out(&self) -> bool {
+        self.own.is_exhausted()
+    }
+
     /// Whether the state may be used again. It must not be where a task left finalizers
     /// ([`stdlib::is_spoiled`]), either.
     pub fn is_fit(&self) -> bool {
-        !self.own.is_exhausted() && self.own.memory() <= KEEP_BELOW
+        !self.has_run_out() && self.own.memory() <= KEEP_BELOW
     }
 
     /// Frees what the last task left, so that an idle worker holds little.

@@ -115,14 +115,9 @@ fn install_files(stack: &Stack, globals: c_int) {
     let io = stack.top();
     stack.raw_get_text(io, "stdout");
     let stdout = stack.top();
+    stack.raw_get_text(io, "stdin");
+    stack.close_handle(-1);
     stack.metatable(stdout);
-    stack.push_closed_file();
-    stack.push_registry();
-    stack.push_value(-2);
-    // The default input, under the name that Lua's io library has for it.
-    stack.raw_set_text(-2, "_IO_input");
-    stack.pop(1);
-    stack.raw_set_text(io, "stdin");
     stack.raw_get_text(-1, "__index");
     let file = stack.top();
 

@@ -237,14 +237,12 @@ impl Stack {
         api!(self, lua_pushcclosure, function, upvalues)
     }
 
-    /// *Raises.* Pushes a file handle that is closed, with the metatable of handles that is on top.
-    pub fn push_closed_file(&self) {
-        // As `luaL_Stream`: the C stream, and the function that closes it, null for a closed one.
-        let stream = api!(self, lua_newuserdata, size_of::<[*mut c_void; 2]>());
-        // SAFETY: a block of that size, aligned for every object, that nobody has seen yet.
-        unsafe { stream.cast::<[*mut c_void; 2]>().write([ptr::null_mut(); 2]) };
-        self.push_value(-2);
-        self.set_metatable(-2);
+    /// Makes the file handle at an index, which has to be one, a closed one. Its C stream stays open.
+    pub fn close_handle(&self, index: c_int) {
+        let stream = api!(self, lua_touserdata, index);
+        // SAFETY: a handle is a `luaL_Stream`, by the manual a C stream and the function that closes it,
+        // which is null for a closed one.
+        unsafe { (*stream.cast::<[*mut c_void; 2]>())[1] = ptr::null_mut() };
     }
 
     /// The running native function's own value number `n`, from 1.

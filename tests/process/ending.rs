@@ -1,0 +1,412 @@
+//! How a process ends while jobs run, and what Ctrl-C does.
+
+use std::time::Duration;
+
+use crate::support::{Case, module};
+
+/// Two tasks that sleep, longer than a case may take, in a job that goes on: both have begun.
+const TWO_SLEEPERS: &str = r#"
+    local gma2workers = require "gma2workers"
+    local begun = 0
+    gma = { sleep = function() end, begun = function() begun = begun + 1 end }
+    local function rest() gma.begun() gma.sleep(60) end
+    local function completed() print("completed") end
+    local job = gma2workers.RunAsync { tasks = { { func = rest }, { func = rest } }, workers = 2,
+      onComplete = completed }
+    while begun < 2 do job:wait(0.01) end
+"#;
+
+/// Two tasks that never end.
+const TWO_LOOPS: &str = r#"
+    local gma2workers = require "gma2workers"
+    local begun = 0
+    gma = { begun = function() begun = begun + 1 end }
+    local function loop() gma.begun() while true do end end
+    local function completed() print("completed") end
+    local job = gma2workers.RunAsync { tasks = { { func = loop }, { func = loop } }, workers = 2,
+      onComplete = completed }
+    while begun < 2 do job:wait(0.01) end
+"#;
+
+/// Two tasks that sleep, longer than a case may take. They say so when the host has long begun to wait: then
+/// it is in C, where Lua's handler of Ctrl-C can't reach it.
+const WAITING: &str = r#"
+    local gma2workers = require "gma2workers"
+    gma = { sleep = function() end }
+    local function rest() gma.sleep(0.05) print("begun") gma.sleep(60) end
+    local tasks = { { func = rest }, { func = rest } }
+    local function wait() return gma2workers.RunSync { tasks = tasks, workers = 2 } end
+"#;
+
+/// More than a wait for Lua's next instruction, less than any task above takes.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_script_ends_right_after_a_run() {
+    for _ in 0..50 {
+        Case::new(
+            r#"
+            local gma2workers = require "gma2workers"
+            local tasks = { { func = print, args = { 1 } }, { func = error } }
+            local result = gma2workers.RunSync { tasks = tasks }.result
+            os.exit(result[1].success and not result[2].success)
+            "#,
+        )
+        .run()
+        .expect_clean()
+        .expect_stdout("1\n");
+    }
+}
+
+#[test]
+fn a_script_ends_while_a_job_waits_to_be_merged() {
+    for _ in 0..20 {
+        Case::new(
+            r#"
+            local gma2workers = require "gma2workers"
+            local tasks = {}
+            for i = 1, 20 do tasks[i] = { func = string.rep, args = { "x", 1000 } } end
+            gma2workers.RunAsync { tasks = tasks, workers = 4, onComplete = print }
+            "#,
+        )
+        .run()
+        .expect_clean()
+        .expect_stdout("");
+    }
+}
+
+#[test]
+fn a_script_ends_while_tasks_sleep() {
+    Case::new(TWO_SLEEPERS).run().expect_clean().expect_stdout("");
+    Case::new(TWO_SLEEPERS).then("os.exit(7)").run().expect_code(7).expect_no_complaint().expect_stdout("");
+    // This one closes the state.
+    Case::new(TWO_SLEEPERS)
+        .then("os.exit(7, true)")
+        .run()
+        .expect_code(7)
+        .expect_no_complaint()
+        .expect_stdout("");
+}
+
+#[test]
+fn a_script_ends_while_tasks_loop() {
+    Case::new(TWO_LOOPS).run().expect_clean().expect_stdout("");
+    Case::new(TWO_LOOPS).then("os.exit(7)").run().expect_code(7).expect_no_complaint().expect_stdout("");
+    Case::new(TWO_LOOPS)
+        .then("os.exit(7, true)")
+        .run()
+        .expect_code(7)
+        .expect_no_complaint()
+        .expect_stdout("");
+}
+
+#[test]
+fn a_script_ends_right_after_a_time_out() {
+    for _ in 0..20 {
+        Case::new(
+            r#"
+            local function loop() while true do end end
+            local tasks = { { func = loop }, { func = loop } }
+            local result = require("gma2workers").RunSync { tasks = tasks, workers = 2, timeout = 0.05 }.result
+            print(result[1].kind, result[2].kind)
+            "#,
+        )
+        .run()
+        .expect_clean()
+        .expect_stdout("timeout\ttimeout\n");
+    }
+}
+
+#[test]
+fn a_script_ends_while_a_lost_worker_is_stuck_in_c() {
+    for ending in ["os.exit(7)", "os.exit(7, true)"] {
+        Case::new(
+            r#"
+            local gma2workers = require "gma2workers"
+            -- It tries all ways to share a text among the parts of the pattern: that takes ages.
+            local function find() return (("x"):rep(1000)):find((".-"):rep(30) .. "y") end
+            print(gma2workers.RunSync { tasks = { { func = find } }, timeout = 0.05 }.result[1].kind)
+            print(gma2workers.RunSync { tasks = { { func = type, args = { 1 } } } }.result[1].data)
+            "#,
+        )
+        .then(ending)
+        .run()
+        .expect_code(7)
+        .expect_no_complaint()
+        .expect_stdout("lost\nnumber\n");
+    }
+}
+
+#[test]
+fn a_script_ends_while_tasks_wait_for_the_host() {
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        local asked = 0
+        gma = { ask = function() asked = asked + 1 end }
+        local function ask() while true do gma.ask() end end
+        local tasks = { { func = ask }, { func = ask } }
+        local job = gma2workers.RunAsync { tasks = tasks, workers = 2, onComplete = print }
+        while asked < 100 do job:wait(0.01) end
+        "#,
+    )
+    .run()
+    .expect_clean()
+    .expect_stdout("");
+}
+
+#[test]
+fn a_scripts_error_is_its_own_while_tasks_sleep() {
+    Case::new(TWO_SLEEPERS)
+        .then("error('the plugin failed')")
+        .run()
+        .expect_own_error("the plugin failed")
+        .expect_stdout("");
+}
+
+#[test]
+fn an_error_thrown_out_of_the_pump_ends_the_script() {
+    // What the host's Ctrl-C raises is the one error that a host call hands to the pump.
+    Case::new(TWO_SLEEPERS)
+        .then(
+            r#"
+            gma.fail = function() error("interrupted!") end
+            local function ask() gma.fail() end
+            local tasks = { { func = rest }, { func = ask } }
+            gma2workers.RunSync { tasks = tasks, workers = 2, onComplete = completed }
+            "#,
+        )
+        .run()
+        .expect_own_error("interrupted!")
+        .expect_stdout("");
+}
+
+#[test]
+fn a_finalizer_in_the_closing_state_may_ask_and_no_callback_runs() {
+    // What was marked last is finalized first: one of the two runs before the job's own parts are, one after.
+    Case::new(
+        r#"
+        local function ask_at_the_end(when)
+          local function ask()
+            -- Its answer or an error, either is right.
+            pcall(poll)
+            print(when)
+          end
+          -- Kept until the state closes.
+          _G[when] = setmetatable({}, { __gc = ask })
+        end
+        ask_at_the_end("after")
+        "#,
+    )
+    .then(TWO_SLEEPERS)
+    .then("poll = gma2workers.Poll ask_at_the_end('before')")
+    .run()
+    .expect_clean()
+    .expect_stdout("before\nafter\n");
+}
+
+#[test]
+fn jobs_that_nobody_refers_to_are_no_trouble() {
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        gma = { sleep = function() end }
+        local completed = 0
+        local function drop(func)
+          local tasks = {}
+          for i = 1, 4 do tasks[i] = { func = func, args = { 60 } } end
+          local function count() completed = completed + 1 end
+          gma2workers.RunAsync { tasks = tasks, workers = 2, onComplete = count }
+        end
+        drop(function() return ("x"):rep(1000) end)
+        drop(function() return {} end)
+        drop(function(seconds) gma.sleep(seconds) end)
+        for _ = 1, 3 do collectgarbage() end
+        -- Dropping the handle changes nothing: those that can end do.
+        while gma2workers.Poll() > 1 do end
+        collectgarbage()
+        print(completed, gma2workers.Poll())
+        "#,
+    )
+    .run()
+    .expect_clean()
+    .expect_stdout("2\t1\n");
+}
+
+#[test]
+fn jobs_of_a_coroutine_that_was_dropped_are_no_trouble() {
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        -- An engine, in short: its sleep gives the turn back.
+        gma = { sleep = function(seconds) coroutine.yield(seconds) end }
+        local function rest() gma.sleep(60) end
+        for _ = 1, 4 do
+          local plugin = coroutine.create(function()
+            gma2workers.RunSync { tasks = { { func = rest }, { func = rest } }, onComplete = print }
+          end)
+          assert(coroutine.resume(plugin))
+          assert(coroutine.status(plugin) == "suspended")
+        end
+        -- Off Plugin: the engine forgets the coroutines.
+        for _ = 1, 3 do collectgarbage() end
+        "#,
+    )
+    .run()
+    .expect_clean()
+    .expect_stdout("");
+}
+
+/// Runs the script once for each way to say `os.exit(3)`, in place of EXIT.
+#[track_caller]
+fn exits_with_3(script: &str) {
+    for exit in ["os.exit(3)", "os.exit(3, true)"] {
+        Case::new("local gma2workers = require 'gma2workers'")
+            .then(&script.replace("EXIT", exit))
+            .then("print('it went on')")
+            .run()
+            .expect_code(3)
+            .expect_no_complaint()
+            .expect_stdout("");
+    }
+}
+
+#[test]
+fn os_exit_in_on_complete_ends_the_process() {
+    exits_with_3(
+        "gma2workers.RunSync { tasks = { { func = type, args = { 1 } } }, onComplete = function() EXIT end }",
+    );
+    exits_with_3(
+        r#"
+        local job = gma2workers.RunAsync { tasks = { { func = type, args = { 1 } } },
+          onComplete = function() EXIT end }
+        job:wait()
+        "#,
+    );
+}
+
+#[test]
+fn os_exit_in_on_progress_ends_the_process() {
+    exits_with_3(
+        r#"
+        local tasks = {}
+        for i = 1, 50 do tasks[i] = { func = type, args = { i } } end
+        gma2workers.RunSync { tasks = tasks, workers = 2, onProgress = function() EXIT end }
+        "#,
+    );
+}
+
+#[test]
+fn os_exit_in_a_host_call_ends_the_process() {
+    exits_with_3(
+        r#"
+        gma = { leave = function() EXIT end }
+        local function leave() gma.leave() end
+        gma2workers.RunSync { tasks = { { func = leave }, { func = leave }, { func = leave } }, workers = 2 }
+        "#,
+    );
+}
+
+#[test]
+fn ctrl_c_ends_a_waiting_run() {
+    let outcome = Case::new(WAITING).then("wait()").interrupt_at("begun").run();
+    let outcome = outcome.expect_own_error("interrupted!");
+    let after = outcome.after_interrupt.expect("the task had begun");
+    assert!(after < AT_ONCE, "it took {after:?}");
+}
+
+#[test]
+fn ctrl_c_ends_a_wait_for_a_job() {
+    let script = "gma2workers.RunAsync { tasks = tasks, workers = 2, onComplete = print }:wait()";
+    let outcome = Case::new(WAITING).then(script).interrupt_at("begun").run();
+    let outcome = outcome.expect_own_error("interrupted!");
+    let after = outcome.after_interrupt.expect("the task had begun");
+    assert!(after < AT_ONCE, "it took {after:?}");
+}
+
+#[test]
+fn ctrl_c_in_a_host_call_ends_the_run() {
+    // There it is an error like any other, which the task would catch.
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        io.stdout:setvbuf("line")
+        gma = {}
+        function gma.ask()
+          print("begun")
+          for _ = 1, 10000000 do end
+        end
+        local function ask() while true do pcall(gma.ask) end end
+        gma2workers.RunSync { tasks = { { func = ask }, { func = ask } }, workers = 2 }
+        "#,
+    )
+    .interrupt_at("begun")
+    .run()
+    .expect_own_error("interrupted!");
+}
+
+#[test]
+fn after_ctrl_c_was_caught_the_next_run_works() {
+    Case::new(WAITING)
+        .then(
+            r#"
+            local ok, message = pcall(wait)
+            print(ok, (message:gsub("^.*: ", "")))
+            local response = gma2workers.RunSync { tasks = { { func = type, args = { 1 } } } }
+            print(response.result[1].data, gma2workers.Poll())
+            "#,
+        )
+        .interrupt_at("begun")
+        .run()
+        .expect_clean()
+        .expect_stdout_with("false\tinterrupted!\nnumber\t0\n");
+}
+
+#[test]
+fn ctrl_c_stops_the_tasks() {
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        local native = require "consolenative"
+        local function loop() print("begun") while true do end end
+        print(pcall(gma2workers.RunSync, { tasks = { { func = loop }, { func = loop } }, workers = 2 }))
+        local stop, used = native.clock() + 10, nil
+        repeat
+          local before = os.clock()
+          native.sleep(0.2)
+          used = os.clock() - before
+        until used < 0.02 or native.clock() > stop
+        assert(used < 0.02, "they still run")
+        "#,
+    )
+    .interrupt_at("begun")
+    .run()
+    .expect_clean()
+    .expect_stdout_with("interrupted!");
+}
+
+/// What the dynamic linker says that it did, in a case's stderr.
+fn linker_log(case: Case) -> String {
+    let outcome = case.env("LD_DEBUG", "files").run().expect_code(0);
+    let module = module();
+    let module = module.to_str().expect("this path is text");
+    let is_ours = |line: &&str| line.contains(module);
+    outcome.stderr.lines().filter(is_ours).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_run_pins_the_library_and_closing_the_state_does_not_unmap_it() {
+    const MARK: &str = "as NODELETE";
+    const UNMAPPED: &str = "destroying link map";
+    let loaded = linker_log(Case::new("require 'gma2workers'"));
+    if !loaded.contains(UNMAPPED) {
+        // Another C library's linker tells nothing, and glibc's tells it in these words.
+        eprintln!("skipped: the dynamic linker keeps no log that is understood here:\n{loaded}");
+        return;
+    }
+    assert!(!loaded.contains(MARK), "loading alone has pinned it:\n{loaded}");
+    let ran =
+        linker_log(Case::new("require('gma2workers').RunSync { tasks = { { func = type, args = { 1 } } } }"));
+    assert!(ran.contains(MARK), "a run has not pinned it:\n{ran}");
+    assert!(!ran.contains(UNMAPPED), "it was unmapped with threads in it:\n{ran}");
+}

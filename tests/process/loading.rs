@@ -1,0 +1,316 @@
+//! What loading needs, takes and refuses.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use crate::support::{
+    Case, drop_in, drop_in_without_binary, empty_folder, is_installed, module, module_folder, project,
+};
+
+/// Runs a sum under the name that it was required by, so that loading alone doesn't pass.
+const A_SUM: &str = r#"
+    local function add(a, b) return a + b end
+    local response = gma2workers.RunSync { tasks = { { func = add, args = { 1, 2 } } } }
+    assert(response.result[1].data == 3, response.result[1].data)
+"#;
+
+/// Loads "anything" and shows the message.
+const REFUSED: &str = r#"
+    local ok, message = pcall(require, "anything")
+    assert(not ok, "it was loaded")
+    assert(type(message) == "string", type(message))
+    print(message)
+"#;
+
+#[test]
+fn one_file_is_the_whole_library() {
+    let folder = empty_folder();
+    fs::copy(module(), folder.path().join("gma2workers.so")).expect("the module can be copied");
+    Case::new("local gma2workers = require 'gma2workers'")
+        .then(A_SUM)
+        .in_folder(folder.path())
+        .cpath(folder.path())
+        .run()
+        .expect_clean();
+}
+
+#[test]
+fn require_starts_no_thread() {
+    Case::new(
+        r#"
+        local function threads()
+          for line in io.lines("/proc/self/status") do
+            local count = line:match("^Threads:%s*(%d+)")
+            if count then return tonumber(count) end
+          end
+        end
+        local gma2workers = require "gma2workers"
+        assert(threads() == 1, "after require there are " .. threads())
+        assert(gma2workers.info.threads == 0)
+        gma2workers.RunSync { tasks = { { func = print }, { func = print } }, workers = 2 }
+        assert(threads() >= 3, "after a run there are " .. threads())
+        assert(gma2workers.info.threads == threads() - 1)
+        "#,
+    )
+    .run()
+    .expect_clean()
+    .expect_stdout("\n\n");
+}
+
+#[test]
+fn require_and_run_leave_the_host_as_it_was() {
+    Case::new(
+        r#"
+        local function snapshot()
+          local seen, lines = {}, {}
+          local function note(value, name)
+            lines[name] = value
+            if type(value) == "table" and not seen[value] then
+              seen[value] = true
+              for key, inner in next, value do
+                note(inner, name .. "." .. tostring(key))
+              end
+              note(getmetatable(value), name .. "!")
+            end
+          end
+          note(_G, "_G")
+          note(getmetatable(""), "string metatable")
+          return lines
+        end
+        local function check(before, after, when)
+          for name, value in pairs(after) do
+            if not name:find("gma2workers", 1, true) then
+              assert(rawequal(before[name], value), name .. " is new " .. when)
+            end
+          end
+          for name in pairs(before) do
+            assert(after[name] ~= nil, name .. " is gone " .. when)
+          end
+        end
+        local before = snapshot()
+        local gma2workers = require "gma2workers"
+        check(before, snapshot(), "after require")
+        local function work() text = "a task's own" return text:upper() end
+        gma2workers.RunSync { tasks = { { func = work } } }
+        gma2workers.RunAsync { tasks = { { func = work } }, mode = "cmd", onComplete = function() end }:wait()
+        check(before, snapshot(), "after two runs")
+        "#,
+    )
+    .run()
+    .expect_clean();
+}
+
+#[test]
+fn require_takes_one_name_in_package_loaded() {
+    Case::new(
+        r#"
+        local before = {}
+        for name in pairs(package.loaded) do before[name] = true end
+        local gma2workers = require "gma2workers"
+        for name, value in pairs(package.loaded) do
+          if not before[name] then
+            assert(name == "gma2workers" and value == gma2workers, name .. " was taken")
+          end
+        end
+        "#,
+    )
+    .run()
+    .expect_clean();
+}
+
+#[test]
+fn both_names_give_the_same_table() {
+    let folder = empty_folder();
+    drop_in(&folder.path().join("gma2-workers"));
+    for script in [
+        r#"assert(require "gma2-workers" == require "gma2workers")"#,
+        r#"assert(require "gma2workers" == require "gma2-workers")"#,
+    ] {
+        Case::new(script).path(folder.path()).run().expect_clean();
+        // Without a binary of its own, the folder's name takes the one on package.cpath.
+        fs::remove_file(folder.path().join("gma2-workers/gma2workers.so")).expect("it was there");
+        Case::new(script).path(folder.path()).run().expect_clean();
+        drop_in(&folder.path().join("gma2-workers"));
+    }
+}
+
+/// Loads the drop-in folder `folder` (below a folder on `package.path`) under `name`.
+#[track_caller]
+fn loads_as(folder: &str, name: &str) {
+    let plugins = empty_folder();
+    drop_in(&plugins.path().join(folder));
+    Case::new(&format!("local gma2workers = require {name:?}"))
+        .then(A_SUM)
+        .then("assert(package.loaded['gma2workers'] == gma2workers)")
+        .in_folder(plugins.path())
+        .path(plugins.path())
+        .without_cpath()
+        .run()
+        .expect_clean();
+}
+
+#[test]
+fn the_drop_in_folder_may_be_renamed() {
+    loads_as("gma2-workers", "gma2-workers");
+    loads_as("anything", "anything");
+}
+
+#[test]
+fn the_drop_in_folder_may_be_nested() {
+    loads_as("plugins/anything", "plugins.anything");
+}
+
+#[test]
+fn the_drop_in_folder_may_have_a_name_that_means_something_to_lua_or_a_shell() {
+    loads_as("my (new) workers", "my (new) workers");
+    loads_as("50%-+[x]^$ 'é", "50%-+[x]^$ 'é");
+    loads_as("%1 (a)/%a*/anything", "%1 (a).%a*.anything");
+}
+
+#[test]
+fn the_drop_in_folder_may_lie_on_a_relative_path() {
+    let plugins = empty_folder();
+    drop_in(&plugins.path().join("anything"));
+    for templates in ["./?/init.lua", "?/init.lua", "anything/../?/init.lua"] {
+        Case::new("local gma2workers = require 'anything'")
+            .then(A_SUM)
+            .in_folder(plugins.path())
+            .env("LUA_PATH", templates)
+            .without_cpath()
+            .run()
+            .expect_clean();
+    }
+}
+
+#[test]
+fn the_drop_in_folder_is_loaded_by_dofile_too() {
+    let plugins = empty_folder();
+    drop_in(plugins.path());
+    for script in ["dofile 'init.lua'", "dofile './init.lua'", "assert(loadfile 'init.lua')()"] {
+        Case::new(&format!("local gma2workers = {script}"))
+            .then(A_SUM)
+            .in_folder(plugins.path())
+            .without_cpath()
+            .run()
+            .expect_clean();
+    }
+}
+
+#[test]
+fn a_folder_without_its_binary_says_where_it_belongs() {
+    let plugins = empty_folder();
+    let folder = plugins.path().join("anything");
+    drop_in_without_binary(&folder);
+    let init = folder.join("init.lua");
+    Case::new(REFUSED)
+        .path(plugins.path())
+        .without_cpath()
+        .run()
+        .expect_clean()
+        .expect_stdout_with(&format!("which belongs beside {}", init.display()))
+        .expect_stdout_with("gma2workers.so");
+}
+
+#[test]
+fn a_binary_that_is_none_is_refused() {
+    for content in [&b""[..], b"no ELF file, but \x00 rubbish\xff", b"\x7fELF", &[0x7f; 70_000]] {
+        let plugins = empty_folder();
+        let folder = plugins.path().join("anything");
+        drop_in_without_binary(&folder);
+        fs::write(folder.join("gma2workers.so"), content).expect("a file can be written");
+        Case::new(REFUSED)
+            .path(plugins.path())
+            .without_cpath()
+            .run()
+            .expect_clean()
+            .expect_stdout_with("gma2workers: cannot load its binary")
+            .expect_stdout_with(&folder.join("gma2workers.so").display().to_string());
+    }
+}
+
+#[test]
+fn another_lua_is_refused() {
+    let plugins = empty_folder();
+    drop_in(&plugins.path().join("anything"));
+    for lua in ["lua5.1", "lua5.2", "lua5.4", "luajit"] {
+        if !is_installed(lua) {
+            eprintln!("skipped: {lua} is not installed");
+            continue;
+        }
+        let case = Case::in_lua(lua, REFUSED).path(plugins.path()).without_cpath();
+        case.env("LUA_PATH_5_4", "")
+            .run()
+            .expect_clean()
+            .expect_stdout_with("gma2workers needs Lua 5.3, this is Lua");
+        // The bare binary can't speak before its symbols are found missing; it may not crash.
+        Case::in_lua(lua, "print(pcall(require, 'gma2workers'))")
+            .run()
+            .expect_clean()
+            .expect_stdout_with("false\t");
+    }
+}
+
+/// What `nm` lists of the module's dynamic symbols.
+fn dynamic_symbols(which: &str) -> Vec<String> {
+    let listing = Command::new("nm")
+        .args(["-D", which, "--format=posix"])
+        .arg(module())
+        .output()
+        .expect("nm comes with the linker that built this");
+    assert!(listing.status.success(), "nm: {}", String::from_utf8_lossy(&listing.stderr));
+    let listing = String::from_utf8(listing.stdout).expect("symbols are text");
+    let name = |line: &str| line.split([' ', '@']).next().unwrap_or_default().to_owned();
+    listing.lines().map(name).collect()
+}
+
+#[test]
+fn there_is_no_second_lua_in_the_binary() {
+    let wanted = dynamic_symbols("--undefined-only");
+    for name in ["lua_newstate", "lua_close", "lua_callk", "lua_pcallk"] {
+        assert!(wanted.iter().any(|symbol| symbol == name), "{name} is not the host's");
+    }
+    let bytes = fs::read(module()).expect("the module can be read");
+    let signature = b"$LuaVersion: Lua";
+    assert!(!bytes.windows(signature.len()).any(|window| window == signature), "a Lua was linked in");
+}
+
+#[test]
+fn only_the_entry_is_exported() {
+    assert_eq!(dynamic_symbols("--defined-only"), ["luaopen_gma2workers"]);
+}
+
+#[test]
+fn the_quick_start_runs() {
+    Case::command([OsStr::new("lua5.3"), project().join("tests/examples/quick_start.lua").as_os_str()])
+        .run()
+        .expect_clean()
+        .expect_stdout_with("4\ttrue\t");
+}
+
+#[test]
+fn run_plugin_runs_a_plugin() {
+    // It builds first. Here the build is the one under test, and no file that other tests have mapped may
+    // be written to, so it gets a tree with this profile's files and a build that does nothing.
+    let tree = empty_folder();
+    let root = tree.path();
+    for folder in ["scripts", "target/release"] {
+        fs::create_dir_all(root.join(folder)).expect("a folder can be made");
+    }
+    symlink(project().join("tests"), root.join("tests")).expect("a link can be made");
+    symlink(module_folder(), root.join("target/release/lua")).expect("a link can be made");
+    fs::copy(project().join("scripts/run-plugin"), root.join("scripts/run-plugin"))
+        .expect("it can be copied");
+    symlink("/bin/true", root.join("scripts/build")).expect("a link can be made");
+
+    let plugin = project().join("tests/examples/limited_workers.lua");
+    for mode in ["timer", "cmd"] {
+        let words = [root.join("scripts/run-plugin"), plugin.clone(), "--argument".into(), mode.into()];
+        Case::command(words)
+            .run()
+            .expect_clean()
+            .expect_stdout_with("Limited workers: 12 of 12 done")
+            .expect_stdout_with("Limited workers: 12 rested, 3 at a time");
+    }
+}

@@ -1,0 +1,13 @@
+//! Process-level tests: each case is a fresh `lua5.3`, of which exit code, output and signals are looked at.
+//!
+//! They run the module in `target/PROFILE/lua` of the profile that they are built in themselves, which
+//! `scripts/build PROFILE` puts there.
+#![cfg(target_os = "linux")]
+
+mod ending;
+mod endurance;
+mod errors;
+mod loading;
+mod process_wide;
+mod resources;
+mod support;

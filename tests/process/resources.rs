@@ -1,0 +1,117 @@
+//! Processor time while nothing is to be done, and threads that can't be had.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use crate::support::{Case, empty_folder, is_installed, module};
+
+/// `spent(func)`: the processor seconds that the process, all threads together, has used during the call.
+const SPENT: &str = r#"
+    local gma2workers = require "gma2workers"
+    local native = require "consolenative"
+    local function spent(func)
+      local before = os.clock()
+      func()
+      return os.clock() - before
+    end
+"#;
+
+#[test]
+fn an_idle_pool_uses_no_processor() {
+    Case::new(SPENT)
+        .then(
+            r#"
+            gma2workers.RunSync { tasks = { { func = print }, { func = print } }, workers = 2 }
+            -- A thread looks for work a little while before it goes to sleep.
+            native.sleep(0.1)
+            local used = spent(function() native.sleep(2) end)
+            assert(used < 0.02, ("%.3f s in 2 s"):format(used))
+            "#,
+        )
+        .run()
+        .expect_clean();
+}
+
+#[test]
+fn waiting_uses_hardly_any_processor() {
+    Case::new(SPENT)
+        .then(
+            r#"
+            gma = { sleep = function() end }
+            local function rest(seconds) gma.sleep(seconds) end
+            local task = { func = rest, args = { 3 } }
+            gma2workers.RunSync { tasks = { { func = print }, { func = print } }, workers = 2 }
+            local used = spent(function() gma2workers.RunSync { tasks = { task, task }, workers = 2 } end)
+            assert(used < 0.06, ("%.3f s in 3 s"):format(used))
+            "#,
+        )
+        .run()
+        .expect_clean();
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").expect("Linux has it").uid() == 0
+}
+
+#[test]
+fn threads_that_cannot_be_made_are_the_callers_error() {
+    if !is_installed("setpriv") || !is_installed("prlimit") || !is_root() {
+        // A user's other processes count too, so it takes one that has none; only root can become that.
+        eprintln!("skipped: it takes root, setpriv and prlimit");
+        return;
+    }
+    // That user sees only what everybody may see.
+    let folder = empty_folder();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
+        .expect("a folder can be opened to all");
+    fs::copy(module(), folder.path().join("gma2workers.so")).expect("the module can be copied");
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        for _ = 1, 2 do
+          local ok, message = pcall(gma2workers.RunSync, { tasks = { { func = type, args = { 1 } } } })
+          assert(not ok, "a run without threads")
+          print(message)
+          assert(gma2workers.Poll() == 0)
+        end
+        "#,
+    )
+    .under(["setpriv", "--reuid=64321", "--regid=64321", "--clear-groups", "prlimit", "--nproc=1"])
+    .in_folder(folder.path())
+    .cpath(folder.path())
+    .run()
+    .expect_clean()
+    .expect_stdout_with("cannot start workers: ");
+}
+
+/// Runs tasks that want more and more memory than there is: nothing sets a limit but the system.
+#[track_caller]
+fn runs_out_of_memory(eat: &str) {
+    Case::new(&format!("local function eat() {eat} end"))
+        .then(
+            r#"
+            local gma2workers = require "gma2workers"
+            for _, mode in ipairs { "timer", "cmd" } do
+              local tasks = { { func = eat }, { func = eat }, { func = type, args = { 1 } } }
+              local result = gma2workers.RunSync { tasks = tasks, workers = 2, mode = mode }.result
+              print(result[1].kind, result[2].kind, result[3].data)
+            end
+            "#,
+        )
+        .under(["prlimit", "--as=700000000"])
+        .run()
+        .expect_clean()
+        .expect_stdout("memory\tmemory\tnumber\nmemory\tmemory\tnumber\n");
+}
+
+#[test]
+fn a_task_that_runs_out_of_memory_is_that_tasks_error() {
+    runs_out_of_memory("local text = 'x' while true do text = text .. text end");
+    runs_out_of_memory("local all = {} for i = 1, math.huge do all[i] = ('x'):rep(100000) .. i end");
+    runs_out_of_memory("local all = {} for i = 1, math.huge do all[i] = { i, i } end");
+}
+
+#[test]
+fn results_that_there_is_no_memory_for_are_that_tasks_error() {
+    runs_out_of_memory("local text = ('x'):rep(200000000) local all = {} return { text, text .. 'y' }");
+}

@@ -1,0 +1,293 @@
+//! Runs a Lua script in a fresh `lua5.3` and tells how that went.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use wait_timeout::ChildExt;
+
+/// What runs longer hangs, and is killed.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The folder of the module that `scripts/build` made in this test's own profile.
+pub fn module_folder() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    // target/PROFILE/deps/process-HASH
+    let profile = test.ancestors().nth(2).expect("cargo puts tests two folders below target");
+    let folder = profile.join("lua");
+    let module = folder.join("gma2workers.so");
+    assert!(module.exists(), "{} is missing: run scripts/build first", module.display());
+    folder
+}
+
+/// The module of this test's own profile.
+pub fn module() -> PathBuf {
+    module_folder().join("gma2workers.so")
+}
+
+/// Where the project lies.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Whether a program can be started here.
+pub fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// One process to run.
+pub struct Case {
+    words: Vec<OsString>,
+    /// The last of `words` is a script, which more can be added to.
+    script: String,
+    settings: Vec<(&'static str, OsString)>,
+    folder: PathBuf,
+    input: String,
+    interrupt_at: Option<&'static str>,
+}
+
+impl Case {
+    /// A script for stock Lua that finds the module under its name and nothing else.
+    pub fn new(script: &str) -> Case {
+        Case::in_lua("lua5.3", script)
+    }
+
+    /// A script for another Lua.
+    pub fn in_lua(lua: &str, script: &str) -> Case {
+        Case { script: script.to_owned(), ..Case::command([lua, "-e"]) }
+    }
+
+    /// Any command.
+    pub fn command<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Case {
+        let case = Case {
+            words: words.into_iter().map(Into::into).collect(),
+            script: String::new(),
+            settings: Vec::new(),
+            folder: project().to_owned(),
+            input: String::new(),
+            interrupt_at: None,
+        };
+        case.cpath(&module_folder()).env("LUA_PATH", "")
+    }
+
+    /// Adds to the script.
+    pub fn then(mut self, script: &str) -> Case {
+        self.script.push('\n');
+        self.script.push_str(script);
+        self
+    }
+
+    /// Has another command start it: `taskset`, say.
+    pub fn under<W: Into<OsString>>(mut self, wrapper: impl IntoIterator<Item = W>) -> Case {
+        self.words.splice(0..0, wrapper.into_iter().map(Into::into));
+        self
+    }
+
+    pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Case {
+        self.settings.push((name, value.into()));
+        self
+    }
+
+    /// The folder where Lua looks for binaries; the last one said counts.
+    pub fn cpath(self, folder: &Path) -> Case {
+        self.env("LUA_CPATH", folder.join("?.so"))
+    }
+
+    /// Where Lua looks for no binary at all.
+    pub fn without_cpath(self) -> Case {
+        self.env("LUA_CPATH", "")
+    }
+
+    /// The folder where Lua looks for scripts, and for folders with an init.lua.
+    pub fn path(self, folder: &Path) -> Case {
+        let mut templates = folder.join("?.lua").into_os_string();
+        templates.push(";");
+        templates.push(folder.join("?/init.lua"));
+        self.env("LUA_PATH", templates)
+    }
+
+    pub fn in_folder(mut self, folder: &Path) -> Case {
+        folder.clone_into(&mut self.folder);
+        self
+    }
+
+    /// What the process reads from its standard input.
+    pub fn input(mut self, text: &str) -> Case {
+        self.input = text.to_owned();
+        self
+    }
+
+    /// Presses Ctrl-C once when the process has written that line.
+    pub fn interrupt_at(mut self, line: &'static str) -> Case {
+        self.interrupt_at = Some(line);
+        self
+    }
+
+    /// Runs it to its end. It may not die of a signal, and may not hang.
+    #[track_caller]
+    pub fn run(self) -> Outcome {
+        let (program, arguments) = self.words.split_first().expect("a command has a first word");
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(&self.folder);
+        if !self.script.is_empty() {
+            command.arg(&self.script);
+        }
+        for name in ["LUA_INIT", "LUA_INIT_5_3", "LUA_PATH_5_3", "LUA_CPATH_5_3"] {
+            command.env_remove(name);
+        }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap_or_else(|cause| panic!("cannot start {program:?}: {cause}"));
+        let (status, outcome) = follow(child, &self);
+        match status {
+            None => panic!("killed after {LIMIT:?}: {outcome}"),
+            Some(status) => match status.code() {
+                Some(code) => Outcome { code, ..outcome },
+                None => panic!("died of signal {:?}: {outcome}", status.signal()),
+            },
+        }
+    }
+}
+
+/// Feeds the process and listens to it until it has ended: no status when it had to be killed.
+fn follow(mut child: Child, case: &Case) -> (Option<ExitStatus>, Outcome) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("process ids are small"));
+    let mut input = child.stdin.take().expect("stdin is piped");
+    let output = child.stdout.take().expect("stdout is piped");
+    let mut errors = child.stderr.take().expect("stderr is piped");
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // A process may end without having read it all.
+            let _ = input.write_all(case.input.as_bytes());
+        });
+        let stdout = scope.spawn(move || listen(output, case.interrupt_at, pid));
+        let stderr = scope.spawn(move || {
+            let mut bytes = Vec::new();
+            errors.read_to_end(&mut bytes).expect("a pipe can be read");
+            bytes
+        });
+        let status = child.wait_timeout(LIMIT).expect("a child can be waited for");
+        let ended = Instant::now();
+        if status.is_none() {
+            child.kill().expect("a child can be killed");
+            child.wait().expect("a killed child ends");
+        }
+        let (stdout, interrupted) =
+            stdout.join().expect("the reader of stdout ends").expect("it can be read");
+        let stderr = stderr.join().expect("the reader of stderr ends");
+        let outcome = Outcome {
+            code: -1,
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            after_interrupt: interrupted.map(|moment| ended.saturating_duration_since(moment)),
+        };
+        (status, outcome)
+    })
+}
+
+/// Collects the output, and sends the signal at the line it is to be sent at.
+fn listen(output: impl Read, at: Option<&str>, pid: Pid) -> io::Result<(Vec<u8>, Option<Instant>)> {
+    let mut output = BufReader::new(output);
+    let (mut all, mut interrupted) = (Vec::new(), None);
+    loop {
+        let before = all.len();
+        if output.read_until(b'\n', &mut all)? == 0 {
+            return Ok((all, interrupted));
+        }
+        let line = all[before..].trim_ascii_end();
+        if interrupted.is_none() && at.is_some_and(|at| at.as_bytes() == line) {
+            interrupted = Some(Instant::now());
+            kill(pid, Signal::SIGINT).map_err(io::Error::from)?;
+        }
+    }
+}
+
+/// How a process has ended.
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    /// The time from Ctrl-C to the end.
+    pub after_interrupt: Option<Duration>,
+}
+
+impl Display for Outcome {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "code {}\n-- stdout\n{}\n-- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+impl Outcome {
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Outcome {
+        assert!(self.code == code, "expected code {code}, got {self}");
+        self
+    }
+
+    /// The exit code is 0, and nothing was said on stderr.
+    #[track_caller]
+    pub fn expect_clean(self) -> Outcome {
+        self.expect_code(0).expect_no_complaint()
+    }
+
+    #[track_caller]
+    pub fn expect_no_complaint(self) -> Outcome {
+        assert!(self.stderr.is_empty(), "expected nothing on stderr, got {self}");
+        self
+    }
+
+    /// Exactly that was written.
+    #[track_caller]
+    pub fn expect_stdout(self, text: &str) -> Outcome {
+        assert!(self.stdout == text, "expected {text:?} on stdout, got {self}");
+        self
+    }
+
+    #[track_caller]
+    pub fn expect_stdout_with(self, part: &str) -> Outcome {
+        assert!(self.stdout.contains(part), "expected {part:?} on stdout, got {self}");
+        self
+    }
+
+    #[track_caller]
+    pub fn expect_stderr_with(self, part: &str) -> Outcome {
+        assert!(self.stderr.contains(part), "expected {part:?} on stderr, got {self}");
+        self
+    }
+
+    /// The script has failed with that message, and the interpreter's report of it is all there is on stderr.
+    #[track_caller]
+    pub fn expect_own_error(self, message: &str) -> Outcome {
+        let (first, rest) = self.stderr.split_once('\n').unwrap_or((&self.stderr, ""));
+        let is_report = first.starts_with("lua5.3: ") && first.ends_with(message);
+        let is_trace =
+            rest.starts_with("stack traceback:\n") && rest.lines().skip(1).all(|l| l.starts_with('\t'));
+        assert!(is_report && is_trace, "expected the error {message:?} alone on stderr, got {self}");
+        self.expect_code(1)
+    }
+}
+
+/// An empty folder that goes when its owner does.
+pub fn empty_folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder can be made")
+}
+
+/// Makes a drop-in folder, without its binary.
+pub fn drop_in_without_binary(folder: &Path) {
+    fs::create_dir_all(folder).expect("a folder can be made");
+    fs::copy(project().join("lua/init.lua"), folder.join("init.lua")).expect("init.lua can be copied");
+}
+
+/// Makes a drop-in folder, as the README says.
+pub fn drop_in(folder: &Path) {
+    drop_in_without_binary(folder);
+    fs::copy(module(), folder.join("gma2workers.so")).expect("the module can be copied");
+}
