@@ -227,7 +227,9 @@ pub fn describe(value: &Value) -> String {
     match value {
         Value::Nil => "nothing".to_owned(),
         Value::String(text) => format!("\"{}\"", text.to_string_lossy()),
-        Value::Integer(_) | Value::Number(_) => value.to_string().unwrap_or_default(),
+        Value::Integer(number) => number.to_string(),
+        Value::Number(number) if number.is_finite() && number.abs() >= 1e15 => format!("{number:e}"),
+        Value::Number(number) => number.to_string(),
         Value::Boolean(value) => value.to_string(),
         Value::Table(_) => "a table".to_owned(),
         other => format!("a {}", other.type_name()),
@@ -261,7 +263,8 @@ mod tests {
             ("{ tasks = {}, workers = 0 }", format!("{workers}0")),
             ("{ tasks = {}, workers = -1 }", format!("{workers}-1")),
             ("{ tasks = {}, workers = 1.5 }", format!("{workers}1.5")),
-            ("{ tasks = {}, workers = 1e9 }", format!("{workers}1e+09")),
+            ("{ tasks = {}, workers = 1e9 }", format!("{workers}1000000000")),
+            ("{ tasks = {}, workers = 1e300 }", format!("{workers}1e300")),
             ("{ tasks = {}, workers = 'many' }", format!("{workers}\"many\"")),
             ("{ tasks = {}, workers = {} }", format!("{workers}a table")),
             (

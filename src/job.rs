@@ -262,3 +262,16 @@ impl Job {
         self.mailbox.wake_sleepers();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_holds_nothing_of_a_state() {
+        fn is_plain<T: Send + Sync + 'static>() {}
+        is_plain::<Job>();
+        is_plain::<Parts>();
+        is_plain::<Worker>();
+    }
+}

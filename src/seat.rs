@@ -229,3 +229,71 @@ pub fn stoppable<R>(coroutine: &Stack, body: impl FnOnce() -> R) -> R {
     }
     outcome
 }
+
+#[cfg(all(test, feature = "linked"))]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::ffi::{OwnState, Resumed, Returns, native};
+
+    thread_local! {
+        static HOOKED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    fn note_hook(stack: &Stack) -> Returns {
+        HOOKED.set(stack.is_hooked());
+        Ok(0)
+    }
+
+    /// Whether code that begins now on this thread has a hook.
+    fn is_hooked(state: &OwnState) -> bool {
+        let stack = state.stack();
+        let coroutine = stack.new_thread();
+        coroutine.push_native(native(note_hook), 0);
+        assert_eq!(stoppable(&coroutine, || coroutine.resume(&stack, 0)), Resumed::Returned);
+        HOOKED.get()
+    }
+
+    #[test]
+    fn a_task_runs_without_a_hook_until_it_has_to_stop() {
+        let state = OwnState::new(usize::MAX).expect("a state");
+        let seat = Arc::new(Seat::default());
+        take(Some(Arc::clone(&seat)));
+        seat.begin(0, Some(Duration::from_secs(60)));
+        assert!(!is_hooked(&state));
+        seat.stop(Reason::Cancelled);
+        assert!(is_hooked(&state));
+        assert_eq!(seat.end(), End::Stopped(Reason::Cancelled));
+        seat.begin(1, None);
+        assert!(!is_hooked(&state));
+        assert_eq!(seat.end(), End::Undisturbed);
+        take(None);
+    }
+
+    #[test]
+    fn a_task_has_one_end() {
+        let seat = Seat::default();
+        seat.begin(4, Some(Duration::ZERO));
+        assert!(!seat.give_up(4), "it was not asked to stop");
+        assert!(matches!(seat.watch(), Sight::Quiet(Some(_))));
+        assert!(seat.is_stopping());
+        assert!(!seat.give_up(3), "that is another task");
+        assert!(seat.give_up(4));
+        assert!(!seat.give_up(4), "it was given up already");
+        assert_eq!(seat.end(), End::GivenUp);
+    }
+
+    #[test]
+    fn waiting_for_the_host_does_not_count() {
+        let seat = Seat::default();
+        seat.begin(0, Some(Duration::from_millis(20)));
+        seat.waiting(|| {
+            std::thread::sleep(Duration::from_millis(40));
+            assert!(matches!(seat.watch(), Sight::Quiet(Some(_))));
+        });
+        assert!(matches!(seat.watch(), Sight::Quiet(Some(_))));
+        assert!(!seat.is_stopping());
+        assert_eq!(seat.end(), End::Undisturbed);
+    }
+}

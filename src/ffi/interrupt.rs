@@ -75,6 +75,12 @@ impl Stack {
     pub fn interrupt(&self) {
         api!(self, lua_sethook, Some(stop_hook), lua::LUA_MASKCOUNT, 1);
     }
+
+    /// Whether any hook is set.
+    #[cfg(all(test, feature = "linked"))]
+    pub fn is_hooked(&self) -> bool {
+        api!(self, lua_gethookmask) != 0
+    }
 }
 
 unsafe extern "C-unwind" fn stop_hook(l: *mut lua::lua_State, _: *mut lua::lua_Debug) {

@@ -314,3 +314,29 @@ fn run_plugin_runs_a_plugin() {
             .expect_stdout_with("Limited workers: 12 rested, 3 at a time");
     }
 }
+
+#[test]
+fn a_folder_and_a_binary_of_different_versions_are_refused() {
+    let folder = empty_folder();
+    let drop_in_folder = folder.path().join("workers");
+    drop_in(&drop_in_folder);
+    let init = drop_in_folder.join("init.lua");
+    let text = fs::read_to_string(&init).expect("init.lua can be read");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(text.contains(&format!("\"{version}\"")), "init.lua is of version {version}, as Cargo.toml is");
+    fs::write(&init, text.replace(version, "99.9.9")).expect("init.lua can be written");
+    Case::new("print(select(2, pcall(require, 'workers')))")
+        .without_cpath()
+        .path(folder.path())
+        .run()
+        .expect_clean()
+        .expect_stdout_with("version 99.9.9")
+        .expect_stdout_with(&format!("version {version}"));
+}
+
+#[test]
+fn the_rockspec_is_of_the_same_version() {
+    let name = format!("gma2workers-{}-1.rockspec", env!("CARGO_PKG_VERSION"));
+    let text = fs::read_to_string(project().join(&name)).expect("the rockspec has the version in its name");
+    assert!(text.contains(&format!("version = \"{}-1\"", env!("CARGO_PKG_VERSION"))), "and inside: {name}");
+}

@@ -361,3 +361,41 @@ describe("many", function()
     end)
   end)
 end)
+
+describe("a million tasks in one job", function()
+  it("all get their own answers (T10)", function()
+    local function double(n)
+      return n + n
+    end
+    local tasks = {}
+    for i = 1, 1000000 do
+      tasks[i] = { func = double, args = { i } }
+    end
+    local response = gma2workers.RunSync { tasks = tasks, workers = 2 }
+    assert.equal(1000000, #response.result)
+    for i, entry in ipairs(response.result) do
+      if entry.data ~= i + i then
+        error(("task %d gave %s"):format(i, tostring(entry.data)))
+      end
+    end
+  end)
+end)
+
+describe("a finalizer of the host's that uses the library while the pump turns", function()
+  it("gets its answer, and the job goes on (D6)", function()
+    local inner, outer
+    local function probe()
+      setmetatable({}, { __gc = function()
+        inner = gma2workers.RunSync { tasks = { { func = function() return "inner" end } } }
+        gma2workers.Poll()
+      end })
+      collectgarbage()
+      return "answered"
+    end
+    crossing.with_gma({ probe = probe }, function()
+      outer = gma2workers.RunSync { tasks = { { func = function() return gma.probe() end } }, workers = 1 }
+    end)
+    assert.equal("inner", inner.result[1].data)
+    assert.equal("answered", outer.result[1].data)
+  end)
+end)

@@ -195,3 +195,30 @@ describe("many workers at once", function()
     end))
   end)
 end)
+
+describe("gma2workers.clock", function()
+  local clock = gma2workers.clock
+
+  it("counts wall seconds in a task as on the host (P8)", function()
+    local before = clock()
+    local first, slept, last = crossing.with_gma({ sleep = function() end }, function()
+      return call(function()
+        local began = clock()
+        gma.sleep(0.2)
+        return began, clock() - began, clock()
+      end)
+    end)
+    assert.is_true(before <= first and first <= last and last <= clock())
+    assert.is_true(slept >= 0.2 * 0.95, slept)
+  end)
+
+  it("agrees with the time that the job took (P8)", function()
+    local began = clock()
+    local entry_of = gma2workers.RunSync { tasks = { { func = function(limit)
+      local start = clock()
+      while clock() - start < limit do end -- luacheck: ignore 542
+    end, args = { 0.3 } } } }
+    local took = clock() - began
+    assert.is_true(math.abs(took - entry_of.duration) < took * 0.05, took .. " and " .. entry_of.duration)
+  end)
+end)

@@ -1,0 +1,40 @@
+-- The table in tests/README.md names a test for each situation: it is there.
+
+local function read(path)
+  local file = io.open(path, "rb")
+  local text = file and file:read("a")
+  if file then
+    file:close()
+  end
+  return text
+end
+
+describe("each situation in tests/README.md has its test:", function()
+  local count = 0
+  for id, tests in read("tests/README.md"):gmatch("\n| (%u%d+%l?) |[^\n]+| ([^|\n]+) |") do
+    count = count + 1
+    it(id, function()
+      for group in tests:gmatch("[^;]+") do
+        for spec in group:gmatch("[%w_]+_spec%.lua") do
+          local text = assert(read("tests/spec/" .. spec), spec .. " is not there")
+          assert.truthy(text:find("[%(, ]" .. id .. "[%),]"), spec .. " has no test of " .. id)
+        end
+        local file, names = group:match("([%w_/]+%.rs): (.+)")
+        if file then
+          local path = file:find("^src/") and file or "tests/process/" .. file
+          local text = assert(read(path), path .. " is not there")
+          for name in names:gmatch("[%w_]+") do
+            assert.truthy(text:find("fn " .. name .. "()", 1, true), file .. " has no test " .. name)
+          end
+        elseif group:find("%.rs") then
+          local text = assert(read("tests/process/" .. group:match("[%w_]+%.rs")), group .. " is not there")
+          assert.truthy(text:find("/// " .. id .. "%f[%W]") or text:find("[, ]" .. id .. "[%.,:]"), group .. " names no " .. id)
+        end
+      end
+    end)
+  end
+
+  it("and the table is whole", function()
+    assert.is_true(count > 95, count .. " rows")
+  end)
+end)
