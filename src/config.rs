@@ -3,7 +3,6 @@
 //! Each option is deserialized by serde into the type that says what it may be; what it was expected to
 //! be, what was found instead and the nearest right spelling make up the message.
 
-use std::num::NonZero;
 use std::time::Duration;
 
 use mlua::{Lua, LuaSerdeExt, Table, Value};
@@ -80,6 +79,27 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
+/// A number of bytes above 0, which may be a float that is whole: `2^30` is one.
+struct Bytes(usize);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Number {
+            Integer(usize),
+            Float(f64),
+        }
+        match Number::deserialize(deserializer)? {
+            Number::Integer(bytes) if bytes > 0 => Ok(Bytes(bytes)),
+            Number::Float(bytes) if bytes >= 1.0 && bytes.fract() == 0.0 && bytes < usize::MAX as f64 => {
+                Ok(Bytes(bytes as usize))
+            }
+            _ => Err(serde::de::Error::custom("out of range")),
+        }
+    }
+}
+
 /// How many bytes a worker's state may take if nothing else was said: far above normal use.
 const MEMORY_LIMIT: usize = if usize::BITS > 32 { 2 << 30 } else { 512 << 20 };
 
@@ -139,8 +159,7 @@ pub fn read(lua: &Lua, config: &Table, is_async: bool) -> Result<Config> {
     let workers: Option<Workers> =
         option(lua, config, "workers", &format!("a whole number from 1 to {WORKER_LIMIT}"))?;
     let timeout: Option<Seconds> = option(lua, config, "timeout", "a number of seconds above 0")?;
-    let memory_limit: Option<NonZero<usize>> =
-        option(lua, config, "memoryLimit", "a whole number of bytes above 0")?;
+    let memory_limit: Option<Bytes> = option(lua, config, "memoryLimit", "a whole number of bytes above 0")?;
     Ok(Config {
         tasks,
         mode: option(lua, config, "mode", "\"timer\" or \"cmd\"")?.unwrap_or_default(),
@@ -148,7 +167,7 @@ pub fn read(lua: &Lua, config: &Table, is_async: bool) -> Result<Config> {
         upvalues: option(lua, config, "upvalues", "\"error\" or \"copy\"")?.unwrap_or_default(),
         globals: names(config)?,
         timeout: timeout.map(|Seconds(timeout)| timeout),
-        memory_limit: memory_limit.map_or(MEMORY_LIMIT, NonZero::get),
+        memory_limit: memory_limit.map_or(MEMORY_LIMIT, |Bytes(bytes)| bytes),
         sandbox: option(lua, config, "sandbox", "true or false")?.unwrap_or_default(),
     })
 }

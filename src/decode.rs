@@ -3,7 +3,7 @@
 //! Runs on the thread of the state it fills, with the collector stopped (it would only walk what is
 //! being built) and inside a protected call of its own, so a full memory is an error and leaves nothing
 //! behind. Like [`crate::encode`] it iterates, one or two slots of Lua's stack a level, and goes on in a
-//! coroutine's stack where one is full. A message that is not one of ours is an error, never more.
+//! coroutine's stack where one is full: that is half a million levels. A message that is not one of ours is an error, never more.
 
 use std::ffi::c_int;
 
@@ -59,19 +59,11 @@ struct Frame {
     stays: bool,
 }
 
-/// A coroutine whose stack the building went on in, and what it came from.
-struct Segment {
-    previous: Stack,
-    shared_slot: c_int,
-    frames: usize,
-}
-
 /// Reads one message after another.
 pub struct Decoder<'a> {
     reader: Reader<'a>,
     names: &'a dyn Resolve,
     frames: Vec<Frame>,
-    segments: Vec<Segment>,
     has_shared: bool,
     /// Where, in the stack that is built in, the things stand that are referred to again.
     shared_slot: c_int,
@@ -89,7 +81,6 @@ impl<'a> Decoder<'a> {
             reader: Reader::new(&[]),
             names,
             frames: Vec::new(),
-            segments: Vec::new(),
             has_shared: false,
             shared_slot: 0,
             next_id: 0,
@@ -102,7 +93,6 @@ impl<'a> Decoder<'a> {
         fault::point("decode")?;
         self.reader = Reader::new(message);
         self.frames.clear();
-        self.segments.clear();
         self.next_id = 0;
         self.unannounced = message.len() as u64;
         self.has_shared = self.reader.byte()? & HAS_SHARED != 0;
@@ -117,21 +107,20 @@ impl<'a> Decoder<'a> {
         }
         self.shared_slot = stack.top();
         let base = self.shared_slot;
-        let mut here = *stack;
         for _ in 0..count {
-            if !here.check(LEVEL) {
+            if !stack.check(LEVEL) {
                 return Err(Error::Memory);
             }
-            self.value(&mut here, Place::Stay)?;
-            self.build(&mut here)?;
+            self.value(stack, Place::Stay)?;
+            self.build(stack, 0)?;
         }
         stack.remove(base);
         Ok(stack.top() + 1 - base)
     }
 
-    /// Completes the tables and functions that are begun.
-    fn build(&mut self, here: &mut Stack) -> Result<()> {
-        while let Some(frame) = self.frames.last_mut() {
+    /// Completes the tables and functions that are begun, but for the first `floor`.
+    fn build(&mut self, here: &Stack, floor: usize) -> Result<()> {
+        while let Some(frame) = self.frames[floor..].last_mut() {
             let place = match &mut frame.parent {
                 Parent::Table(table) if table.array < table.array_size => {
                     table.array += 1;
@@ -161,7 +150,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads one value and puts it in its place; a table or function then gets a frame.
-    fn value(&mut self, here: &mut Stack, place: Place) -> Result<()> {
+    fn value(&mut self, here: &Stack, place: Place) -> Result<()> {
         let tag = self.reader.byte()?;
         match tag & !SHARED {
             codec::NIL => here.push_nil(),
@@ -209,7 +198,7 @@ impl<'a> Decoder<'a> {
 
     /// Puts the table or function on top in its place at once, empty as it is, and keeps it on top for
     /// what it holds: so a parent never waits for its children.
-    fn settle_and_keep(&mut self, here: &mut Stack, place: Place, tag: u8) -> Result<()> {
+    fn settle_and_keep(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
         if tag & SHARED != 0 {
             if !self.has_shared {
                 return Err(Error::Corrupt("shared without its flag"));
@@ -226,11 +215,10 @@ impl<'a> Decoder<'a> {
             }
             self.settle(here, place)?;
         }
-        self.make_room(here);
         Ok(())
     }
 
-    fn open_table(&mut self, here: &mut Stack, place: Place, tag: u8) -> Result<()> {
+    fn open_table(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
         let array = self.reader.u32()?;
         let record = self.reader.u32()?;
         let announced = u64::from(array) + 2 * u64::from(record);
@@ -241,14 +229,12 @@ impl<'a> Decoder<'a> {
         let size = |count: u32| c_int::try_from(count).map_err(|_| Error::Corrupt("a table too large"));
         here.create_table(size(array)?, size(record)?);
         self.settle_and_keep(here, place, tag)?;
-        self.frames.try_reserve(1)?;
         let table =
             TableFrame { slot: here.top(), array: 0, array_size: array, record_left: record, has_key: false };
-        self.frames.push(Frame { parent: Parent::Table(table), stays: place == Place::Stay });
-        Ok(())
+        self.push_frame(here, Parent::Table(table), place)
     }
 
-    fn open_function(&mut self, here: &mut Stack, place: Place, tag: u8) -> Result<()> {
+    fn open_function(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
         let size = self.reader.u32()? as usize;
         let bytecode = self.reader.slice(size)?;
         let count = c_int::from(self.reader.byte()?);
@@ -257,10 +243,8 @@ impl<'a> Decoder<'a> {
             return Err(Error::Corrupt("a function with other upvalues"));
         }
         self.settle_and_keep(here, place, tag)?;
-        self.frames.try_reserve(1)?;
         let function = FunctionFrame { slot: here.top(), upvalue: 0, count };
-        self.frames.push(Frame { parent: Parent::Function(function), stays: place == Place::Stay });
-        Ok(())
+        self.push_frame(here, Parent::Function(function), place)
     }
 
     /// The error of a name that means nothing here: it tells which upvalue asked for it.
@@ -302,36 +286,45 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Makes room for one more level, in a new coroutine's stack where this one is full. *Raises.*
-    fn make_room(&mut self, here: &mut Stack) {
-        if here.check(LEVEL) {
-            return;
-        }
+    /// Begins to fill the table or function on top.
+    fn push_frame(&mut self, here: &Stack, parent: Parent, place: Place) -> Result<()> {
+        self.frames.try_reserve(1)?;
+        self.frames.push(Frame { parent, stays: place == Place::Stay });
+        if here.check(LEVEL) { Ok(()) } else { self.go_on_elsewhere(here, place) }
+    }
+
+    /// Completes the table or function on top in a new coroutine's stack, since this one is full. It is a
+    /// protected call of its own: a coroutine that nobody resumed has none to raise into.
+    fn go_on_elsewhere(&mut self, here: &Stack, place: Place) -> Result<()> {
+        let floor = self.frames.len() - 1;
         let next = here.new_thread();
         here.push_value(self.shared_slot);
         here.push_value(-3);
         here.move_to(&next, 2);
-        self.segments.push(Segment {
-            previous: *here,
-            shared_slot: self.shared_slot,
-            frames: self.frames.len(),
-        });
-        *here = next;
-        self.shared_slot = 1;
-        // A new coroutine has LUA_MINSTACK slots free; the next level asks for more.
+        match &mut self.frames[floor].parent {
+            Parent::Table(table) => table.slot = 2,
+            Parent::Function(function) => function.slot = 2,
+        }
+        let shared_slot = std::mem::replace(&mut self.shared_slot, 1);
+        next.protected(2, |next| {
+            if !next.check(LEVEL) {
+                return Err(Error::Memory);
+            }
+            self.build(next, floor)?;
+            next.set_top(0);
+            Ok(())
+        })?;
+        self.shared_slot = shared_slot;
+        // The coroutine, and what was completed in it where that has found its place.
+        here.pop(if place == Place::Stay { 1 } else { 2 });
+        Ok(())
     }
 
     /// The table or function on top is complete.
-    fn finish(&mut self, here: &mut Stack) {
-        let Some(frame) = self.frames.pop() else { return };
-        let in_segment = self.segments.last().is_some_and(|segment| segment.frames == self.frames.len());
-        if in_segment && let Some(segment) = self.segments.pop() {
-            // Below the coroutine stands the same table or function.
-            *here = segment.previous;
-            self.shared_slot = segment.shared_slot;
-            here.pop(1);
-        }
-        if !frame.stays {
+    fn finish(&mut self, here: &Stack) {
+        if let Some(frame) = self.frames.pop()
+            && !frame.stays
+        {
             here.pop(1);
         }
     }

@@ -1,9 +1,10 @@
 //! Values out of a state: from its stack into a message.
 //!
 //! Runs on the thread of the state it reads, with the collector stopped and inside [`Stack::protected`],
-//! the [`Encoder`] owned outside of it. It walks with a list of frames and Lua's own stack, two slots a level, and goes on in
-//! a fresh coroutine's stack where one is full: so depth is bounded by memory alone. Fields are read
-//! raw; no metamethod runs and, but for those coroutines, nothing is allocated in Lua.
+//! the [`Encoder`] owned outside of it. It walks with a list of frames and Lua's own stack, two slots a level,
+//! and goes on in a fresh coroutine's stack where one is full, which is at half a million levels: so depth is
+//! bounded by memory alone. Fields are read raw; no metamethod runs and, but for those coroutines, nothing is
+//! allocated in Lua.
 
 use std::ffi::c_int;
 
@@ -50,12 +51,6 @@ struct Seen {
     tag: usize,
 }
 
-/// A coroutine whose stack the walk went on in, and what it came from.
-struct Segment {
-    previous: Stack,
-    frames: usize,
-}
-
 /// Appends a message of the top `count` values to `out`, and pops them, in a protected call of its own.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
     let encoder = &mut Encoder::new(out, policy);
@@ -73,7 +68,6 @@ pub struct Encoder<'a> {
     out: &'a mut Vec<u8>,
     policy: &'a Policy<'a>,
     frames: Vec<Frame>,
-    segments: Vec<Segment>,
     seen: FxHashMap<usize, Seen>,
     /// Variables that functions of this message have captured: as which upvalue of which one first.
     variables: FxHashMap<usize, (Seen, c_int)>,
@@ -93,7 +87,6 @@ impl<'a> Encoder<'a> {
             out,
             policy,
             frames: Vec::new(),
-            segments: Vec::new(),
             seen: FxHashMap::default(),
             variables: FxHashMap::default(),
             start: 0,
@@ -120,7 +113,6 @@ impl<'a> Encoder<'a> {
         self.seen.clear();
         self.variables.clear();
         self.frames.clear();
-        self.segments.clear();
         self.start = self.out.len();
         self.position = 0;
         self.out.push(0);
@@ -130,9 +122,8 @@ impl<'a> Encoder<'a> {
     /// Appends the value on top of the stack to the message, and pops it. *Raises.*
     pub fn next_value(&mut self, stack: &Stack) -> Result<()> {
         self.position += 1;
-        let mut here = *stack;
-        let written = fault::point("encode").and_then(|()| self.value(&mut here));
-        match written.and_then(|()| self.walk(&mut here)) {
+        let written = fault::point("encode").and_then(|()| self.value(stack));
+        match written.and_then(|()| self.walk(stack, 0)) {
             Ok(()) => Ok(()),
             Err(error) => self.give_up(error),
         }
@@ -162,8 +153,9 @@ impl<'a> Encoder<'a> {
         Err(error)
     }
 
-    fn walk(&mut self, here: &mut Stack) -> Result<()> {
-        while let Some(frame) = self.frames.last_mut() {
+    /// Writes what the begun tables and functions hold, but for the first `floor`.
+    fn walk(&mut self, here: &Stack, floor: usize) -> Result<()> {
+        while let Some(frame) = self.frames[floor..].last_mut() {
             match frame {
                 Frame::Table(table) if table.in_key => {
                     // The key is written and gone: table, key, value.
@@ -204,7 +196,7 @@ impl<'a> Encoder<'a> {
 
     /// Writes the value on top. A scalar is popped at once; a table or function stays, with a frame of
     /// its own, until it is finished.
-    fn value(&mut self, here: &mut Stack) -> Result<()> {
+    fn value(&mut self, here: &Stack) -> Result<()> {
         self.room(0)?;
         match here.kind(-1) {
             Type::Nil | Type::None => self.out.push(codec::NIL),
@@ -311,8 +303,7 @@ impl<'a> Encoder<'a> {
         Ok(seen)
     }
 
-    fn open_table(&mut self, here: &mut Stack) -> Result<()> {
-        self.make_room(here);
+    fn open_table(&mut self, here: &Stack) -> Result<()> {
         self.remember(here)?;
         let header = self.out.len();
         self.out.push(codec::TABLE);
@@ -326,12 +317,15 @@ impl<'a> Encoder<'a> {
             in_array: true,
             in_key: false,
         }));
-        here.push_nil();
-        Ok(())
+        if here.check(LEVEL) {
+            here.push_nil();
+            Ok(())
+        } else {
+            self.go_on_elsewhere(here)
+        }
     }
 
-    fn open_function(&mut self, here: &mut Stack) -> Result<()> {
-        self.make_room(here);
+    fn open_function(&mut self, here: &Stack) -> Result<()> {
         let seen = self.remember(here)?;
         self.out.push(codec::FUNCTION);
         let length = self.out.len();
@@ -349,11 +343,11 @@ impl<'a> Encoder<'a> {
             upvalue: 0,
             count,
         }));
-        Ok(())
+        if here.check(LEVEL) { Ok(()) } else { self.go_on_elsewhere(here) }
     }
 
     /// Writes the next upvalue of the function on top.
-    fn upvalue(&mut self, here: &mut Stack) -> Result<()> {
+    fn upvalue(&mut self, here: &Stack) -> Result<()> {
         let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
         let (slot, n, owner) = (function.slot, function.upvalue, function.seen);
         self.room(0)?;
@@ -431,28 +425,34 @@ impl<'a> Encoder<'a> {
         Error::Unsendable { what, path: (self.policy.place)(self.position, &path) }
     }
 
-    /// Makes room for one more level, in a new coroutine's stack where this one is full. *Raises.*
-    fn make_room(&mut self, here: &mut Stack) {
-        if here.check(LEVEL) {
-            return;
-        }
+    /// Writes the table or function on top, and pops it, in a new coroutine's stack, since this one is full. It
+    /// is a protected call of its own: a coroutine that nobody resumed has none to raise into. *Raises.*
+    fn go_on_elsewhere(&mut self, here: &Stack) -> Result<()> {
+        let floor = self.frames.len() - 1;
         let next = here.new_thread();
         here.push_value(-2);
         here.move_to(&next, 1);
-        self.segments.push(Segment { previous: *here, frames: self.frames.len() });
-        *here = next;
-        // A new coroutine has LUA_MINSTACK slots free; the next level asks for more.
+        next.protected(1, |next| {
+            if !next.check(LEVEL) {
+                return Err(Error::Memory);
+            }
+            match &mut self.frames[floor] {
+                Frame::Table(table) => {
+                    (table.stack, table.slot) = (*next, 1);
+                    next.push_nil();
+                }
+                Frame::Function(function) => (function.stack, function.slot) = (*next, 1),
+            }
+            self.walk(next, floor)
+        })?;
+        here.pop(2);
+        Ok(())
     }
 
-    /// The table or function on top is written: pops it, and its coroutine if it had one.
-    fn finish(&mut self, here: &mut Stack) {
+    /// The table or function on top is written.
+    fn finish(&mut self, here: &Stack) {
         self.frames.pop();
         here.pop(1);
-        let in_segment = self.segments.last().is_some_and(|segment| segment.frames == self.frames.len());
-        if in_segment && let Some(segment) = self.segments.pop() {
-            *here = segment.previous;
-            here.pop(2);
-        }
     }
 }
 
