@@ -255,10 +255,11 @@ impl Job {
     /// are stopped.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::SeqCst);
-        self.mailbox.close();
+        // First of all: a task that is told that its host call has no answer must not get to see it.
         for worker in self.workers() {
             worker.seat.stop(Reason::Cancelled);
         }
+        self.mailbox.close();
         self.mailbox.wake_sleepers();
     }
 }

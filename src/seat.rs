@@ -5,8 +5,8 @@
 //! task has exactly one end: its worker's, or that of whoever gave it up.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ffi::{Running, Stack};
@@ -42,11 +42,21 @@ pub struct Seat {
     running: Running,
     /// 0 between tasks, [`GIVEN_UP`] for good, else the task's index + 1 over two bits of a [`Reason`].
     task: AtomicU64,
-    /// Nanoseconds after [`origin`] at which the task has to end or, once it was stopped, is given up. 0
-    /// for never.
+    /// Nanoseconds after [`origin`] at which the task has to end; 0 for never. The worker alone writes it.
     deadline: AtomicU64,
     /// The worker waits for the host, which does not count against the deadline.
     waits: AtomicBool,
+    /// The watchdog's own.
+    overdue: Mutex<Option<Overdue>>,
+}
+
+/// What the watchdog remembers of a task that was stopped and has not ended.
+#[derive(Debug)]
+struct Overdue {
+    task: u64,
+    looks: u32,
+    /// When the next look counts.
+    next: Instant,
 }
 
 /// The bits of the word below the task.
@@ -65,11 +75,13 @@ fn reason_in(word: u64) -> Reason {
     if word & CANCELLED == 0 { Reason::TimedOut } else { Reason::Cancelled }
 }
 
-/// How long a task that was stopped may take to end. Lua code stops at its next instruction.
-const GRACE: Duration = Duration::from_millis(250);
-
 /// A stop is tried again so often, should one get lost.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// A task that was stopped is given up after so many tries, a quarter of a second. Lua code stops at its
+/// next instruction; but where the whole process gets no processor for that long, that says nothing of the
+/// task. So it is tries that count, not time.
+const TRIES: u32 = 13;
 
 /// What deadlines are counted from.
 fn origin() -> Instant {
@@ -115,15 +127,11 @@ impl Seat {
     }
 
     fn stop_task(&self, task: u64, reason: Reason) {
-        let deadline = self.deadline.load(Ordering::Relaxed);
         let stopped = match reason {
             Reason::TimedOut => task | STOP,
             Reason::Cancelled => task | STOP | CANCELLED,
         };
         if self.task.compare_exchange(task, stopped, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            // It may have ended by now; the next task's deadline is another one.
-            let grace = nanoseconds(Instant::now() + GRACE);
-            let _ = self.deadline.compare_exchange(deadline, grace, Ordering::Relaxed, Ordering::Relaxed);
             self.interrupt(stopped);
         }
     }
@@ -135,23 +143,46 @@ impl Seat {
     /// Looks at the seat, stops its task if its time is over, and says when to look again.
     pub fn watch(&self) -> Sight {
         let task = self.task.load(Ordering::SeqCst);
-        let deadline = self.deadline.load(Ordering::Relaxed);
-        if task == GIVEN_UP || task == 0 || deadline == 0 {
+        if task == GIVEN_UP || task == 0 {
             return Sight::Quiet(None);
         }
+        // In this order: a wait that is over has put off the deadline before it said so.
         let now = Instant::now();
-        let end = origin() + Duration::from_nanos(deadline);
-        let is_over = now >= end && !self.waits.load(Ordering::Relaxed);
-        match (task & STOP != 0, is_over) {
-            (false, false) if now < end => return Sight::Quiet(Some(end)),
-            (false, false) => {}
-            (false, true) => self.stop_task(task, Reason::TimedOut),
-            (true, false) => self.interrupt(task),
-            (true, true) => {
-                let index = (task >> REASON_BITS) as usize - 1;
-                return Sight::Stuck { index, reason: reason_in(task) };
-            }
+        let waits = self.waits.load(Ordering::Acquire);
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        if task & STOP != 0 {
+            return self.watch_stopped(task, now, waits);
         }
+        if deadline == 0 {
+            return Sight::Quiet(None);
+        }
+        let end = origin() + Duration::from_nanos(deadline);
+        if now < end {
+            return Sight::Quiet(Some(end));
+        }
+        if !waits {
+            self.stop_task(task, Reason::TimedOut);
+        }
+        Sight::Quiet(Some(now + RETRY))
+    }
+
+    fn watch_stopped(&self, task: u64, now: Instant, waits: bool) -> Sight {
+        let mut overdue = self.overdue.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *overdue {
+            Some(seen) if seen.task == task && !waits => {
+                if now >= seen.next {
+                    *seen = Overdue { task, looks: seen.looks + 1, next: now + RETRY };
+                }
+                if seen.looks >= TRIES {
+                    return Sight::Stuck {
+                        index: (task >> REASON_BITS) as usize - 1,
+                        reason: reason_in(task),
+                    };
+                }
+            }
+            other => *other = Some(Overdue { task, looks: 0, next: now + RETRY }),
+        }
+        self.interrupt(task);
         Sight::Quiet(Some(now + RETRY))
     }
 
@@ -173,14 +204,8 @@ impl Seat {
         self.waits.store(true, Ordering::Relaxed);
         let outcome = body();
         let waited = began.elapsed().as_nanos() as u64;
-        // Where a stop has come meanwhile, the deadline is that of its grace.
-        let _ = self.deadline.compare_exchange(
-            deadline,
-            deadline.saturating_add(waited),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-        self.waits.store(false, Ordering::Relaxed);
+        self.deadline.store(deadline.saturating_add(waited), Ordering::Relaxed);
+        self.waits.store(false, Ordering::Release);
         outcome
     }
 }

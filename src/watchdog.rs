@@ -4,6 +4,7 @@
 //! moment at which something may have to happen. A worker that is given up keeps its thread for as long as
 //! its task holds it; its job gets another one in its place.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ fn run() {
     let mut jobs = lock();
     loop {
         jobs.retain(|job| job.upgrade().is_some_and(|job| !job.is_over()));
-        let next = jobs.iter().filter_map(|job| look_after(&job.upgrade()?)).min();
+        let next = jobs.iter().filter_map(|job| look_after_safely(&job.upgrade()?)).min();
         jobs = match next {
             None => BELL.wait(jobs).unwrap_or_else(PoisonError::into_inner),
             Some(next) => {
@@ -60,6 +61,11 @@ fn run() {
             }
         };
     }
+}
+
+/// As [`look_after`]; a fault in it must not leave the other jobs without their watchdog.
+fn look_after_safely(job: &Arc<Job>) -> Option<Instant> {
+    catch_unwind(AssertUnwindSafe(|| look_after(job))).unwrap_or_else(|_| Some(Instant::now() + SOON))
 }
 
 /// Looks after a job's workers, and says when to look again.

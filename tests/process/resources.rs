@@ -98,7 +98,7 @@ fn runs_out_of_memory(eat: &str) {
             end
             "#,
         )
-        .under(["prlimit", "--as=700000000"])
+        .under(["prlimit", "--as=250000000"])
         .run()
         .expect_clean()
         .expect_stdout("memory\tmemory\tnumber\nmemory\tmemory\tnumber\n");
@@ -107,11 +107,32 @@ fn runs_out_of_memory(eat: &str) {
 #[test]
 fn a_task_that_runs_out_of_memory_is_that_tasks_error() {
     runs_out_of_memory("local text = 'x' while true do text = text .. text end");
-    runs_out_of_memory("local all = {} for i = 1, math.huge do all[i] = ('x'):rep(100000) .. i end");
+    runs_out_of_memory(
+        "local all, long = {}, ('x'):rep(100000) for i = 1, math.huge do all[i] = long .. i end",
+    );
     runs_out_of_memory("local all = {} for i = 1, math.huge do all[i] = { i, i } end");
 }
 
 #[test]
 fn results_that_there_is_no_memory_for_are_that_tasks_error() {
-    runs_out_of_memory("local text = ('x'):rep(200000000) local all = {} return { text, text .. 'y' }");
+    runs_out_of_memory("local text = ('x'):rep(80000000) return { text, text .. 'y' }");
+}
+
+#[test]
+fn a_buffer_past_the_limit_is_out_of_memory_too() {
+    // Lua's buffers say it in words of their own.
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        local function repeated() return ("x"):rep(100000000) end
+        local function replaced() return (("x"):rep(1000000):gsub("x", ("y"):rep(100))) end
+        local tasks = { { func = repeated }, { func = replaced } }
+        for i, result in ipairs(gma2workers.RunSync { tasks = tasks, memoryLimit = 10000000 }.result) do
+          print(result.kind, (result.data:match("not enough memory")))
+        end
+        "#,
+    )
+    .run()
+    .expect_clean()
+    .expect_stdout("memory\tnot enough memory\nmemory\tnot enough memory\n");
 }
