@@ -43,6 +43,7 @@ local function start(name, options)
     total = total,
     onComplete = rawget(options, "onComplete"),
     onProgress = rawget(options, "onProgress"),
+    sandbox = rawget(options, "sandbox"),
     next_progress = 0,
     told = -1,
     ticket = setmetatable({ id = id }, Ticket),

@@ -7,14 +7,20 @@ local function missing_global(message)
   return message:match("a nil value %(global '([^']+)'%)$")
 end
 
+-- What a sandbox is without.
+local NOT_IN_SANDBOX = { io = true, package = true, debug = true, require = true, loadfile = true, dofile = true }
+
 --- Adds the hint to each failed entry that misses a global.
 -- @tab response
 -- @tab failed the indices of the failed tasks
-function hints.add(response, failed)
+-- @bool sandbox whether the tasks were in a sandbox
+function hints.add(response, failed, sandbox)
   for _, index in ipairs(failed) do
     local entry = response.result[index]
     local name = entry.kind == "runtime" and missing_global(entry.data)
-    if name and rawget(_G, name) ~= nil then
+    if name and sandbox and NOT_IN_SANDBOX[name] then
+      entry.data = entry.data .. ": a sandbox does not have it"
+    elseif name and rawget(_G, name) ~= nil then
       entry.data = ("%s: the host has it, a task does not (list it in globals = { %q })"):format(entry.data, name)
     elseif name == "gma" then
       entry.data = entry.data .. ": the host has no gma, so there is none in a task"

@@ -88,7 +88,7 @@ local function merge(job)
     return
   end
   forget(job)
-  hints.add(response, failed)
+  hints.add(response, failed, job.sandbox)
   if job.onProgress then
     tell_progress(job, core.clock(), #response.result, #response.result)
   end

@@ -13,7 +13,7 @@ use crate::config::Mode;
 use crate::decode::decode;
 use crate::encode::encode;
 use crate::error::{Error, Kind};
-use crate::ffi::{Resumed, Stack, Type};
+use crate::ffi::{self, Resumed, Stack, Type};
 use crate::job::{Failure, Job, Task, Worker};
 use crate::policy::{Functions, Policy};
 use crate::pool::{self, Busy};
@@ -43,16 +43,13 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
             state = None;
             Err(Error::panic(payload).into())
         });
-        if job.mode == Mode::Cmd || stdlib::is_spoiled() {
+        let is_over = job.mode == Mode::Cmd || stdlib::is_spoiled() || seat::is_stopping();
+        if is_over || state.as_ref().is_some_and(|state| !state.is_fit()) {
             // Closing it may run finalizers of the task's: that is part of its time.
             state = None;
         }
         seat::take(None);
-        let end = worker.seat.end();
-        if end != End::Undisturbed || state.as_ref().is_some_and(|state| !state.is_fit()) {
-            state = None;
-        }
-        match (end, outcome) {
+        match (worker.seat.end(), outcome) {
             (End::GivenUp, _) => {
                 pool::find();
                 return;
@@ -129,6 +126,7 @@ fn run_function(
     })?;
     let coroutine = stack.thread(-1).ok_or_else(|| Error::Internal("no coroutine was made".into()))?;
     stdlib::begin_task();
+    ffi::take_stopped_at();
     coroutine::begin_task(stack.pointer(-1));
     let names = gma::worker_names();
     decode(&coroutine, function, &names)?;
@@ -136,7 +134,7 @@ fn run_function(
     match seat::stoppable(&coroutine, || coroutine.resume(stack, count)) {
         Resumed::Returned => Ok(encode_results(job, &coroutine, out)?),
         // What it raised may be a stop's doing, and its `__tostring` would only be stopped again.
-        _ if seat::is_stopping() => Err(stopped(stack, &coroutine)),
+        _ if seat::is_stopping() => Err(stopped(&coroutine)),
         Resumed::Raised => Err(seat::stoppable(stack, || failure(job, stack, &coroutine))),
         Resumed::OutOfMemory => Err(Error::Memory.into()),
         Resumed::Yielded => Err(Error::Internal("a task yielded to its worker".into()).into()),
@@ -144,15 +142,10 @@ fn run_function(
 }
 
 /// What is left of a task that was stopped: where it was.
-fn stopped(stack: &Stack, coroutine: &Stack) -> Failure {
-    let mut traceback = Vec::new();
-    let _ = stack.protected(0, |stack| {
-        stack.push_traceback(coroutine);
-        traceback.extend_from_slice(stack.bytes(-1));
-        stack.set_top(0);
-        Ok(())
-    });
-    Failure { traceback, ..Error::Cancelled.into() }
+fn stopped(coroutine: &Stack) -> Failure {
+    let stopped_at = ffi::take_stopped_at();
+    let traceback = if stopped_at.is_empty() { coroutine.brief_traceback() } else { stopped_at };
+    Failure { traceback: traceback.into_bytes(), ..Error::Cancelled.into() }
 }
 
 fn encode_results(job: &Job, coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {

@@ -147,9 +147,10 @@ impl Mailbox {
         }
     }
 
-    /// The last worker has left: the host need not wait any longer.
+    /// The last worker has left: the host need not wait any longer, and a task that was given up must not.
     pub fn finish(&self) {
         lock(&self.inner).finished = true;
+        self.close();
         self.bell.notify_all();
     }
 
@@ -228,7 +229,11 @@ impl Drop for Connection {
     }
 }
 
+/// Runs `body` with this thread's line; not where there is none, or where the task has to stop.
 fn line<R>(body: impl FnOnce(&Arc<Mailbox>, &Arc<Reply>) -> R) -> Option<R> {
+    if seat::is_stopping() {
+        return None;
+    }
     let line = LINE
         .with_borrow(|line| line.as_ref().map(|line| (Arc::clone(&line.mailbox), Arc::clone(&line.reply))))?;
     Some(body(&line.0, &line.1))

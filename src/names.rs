@@ -61,16 +61,15 @@ pub fn read_standard(stack: &Stack, clock: NativeFunction, names: &mut NameMap) 
         stack.raw_get_text(globals, name);
         remember(stack, by_name, name, names);
     }
-    stack.raw_get_text(globals, "package");
-    if stack.kind(-1) == Type::Table {
-        stack.raw_get_text(-1, "loaded");
-        let loaded = stack.top();
-        for library in LIBRARIES {
-            if stack.raw_get_text(loaded, library) == Type::Table {
-                read_library(stack, by_name, library, names);
-            }
-            stack.pop(1);
+    // What `package.loaded` is, also where a sandbox has no `package`.
+    stack.push_registry();
+    stack.raw_get_text(-1, "_LOADED");
+    let loaded = stack.top();
+    for library in LIBRARIES {
+        if stack.raw_get_text(loaded, library) == Type::Table {
+            read_library(stack, by_name, library, names);
         }
+        stack.pop(1);
     }
     stack.set_top(by_name);
     stack.push_native(clock, 0);

@@ -78,10 +78,10 @@ fn reason_in(word: u64) -> Reason {
 /// A stop is tried again so often, should one get lost.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// A task that was stopped is given up after so many tries, a quarter of a second. Lua code stops at its
-/// next instruction; but where the whole process gets no processor for that long, that says nothing of the
-/// task. So it is tries that count, not time.
-const TRIES: u32 = 13;
+/// A task that was stopped is given up after so many tries, a second. Lua code stops at its next
+/// instruction; but where the whole process gets no processor for that long, that says nothing of the task.
+/// So it is tries that count, not time.
+const TRIES: u32 = 50;
 
 /// What deadlines are counted from.
 fn origin() -> Instant {

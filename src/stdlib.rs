@@ -82,9 +82,14 @@ pub fn restrict(stack: &Stack) {
     const ABSENT: [&str; 6] = ["io", "package", "debug", "require", "loadfile", "dofile"];
     stack.push_globals();
     let globals = stack.top();
+    stack.push_registry();
+    stack.raw_get_text(-1, "_LOADED");
+    let loaded = stack.top();
     for name in ABSENT {
-        stack.push_nil();
-        stack.raw_set_text(globals, name);
+        for table in [globals, loaded] {
+            stack.push_nil();
+            stack.raw_set_text(table, name);
+        }
     }
     stack.raw_get_text(globals, "os");
     keep_only(stack, &["clock", "date", "difftime", "time"]);

@@ -6,6 +6,7 @@
 //! handler) an allocation is made to fail. That error passes by every message handler, and where a `pcall`
 //! catches it the hook is called again at the next instruction.
 
+use std::cell::RefCell;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -83,9 +84,25 @@ impl Stack {
     }
 }
 
+thread_local! {
+    /// Where the code of this thread was when it was first stopped.
+    static STOPPED_AT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// The call stack of what was stopped on this thread since the last time that was asked; empty for none.
+pub fn take_stopped_at() -> String {
+    STOPPED_AT.take()
+}
+
 unsafe extern "C-unwind" fn stop_hook(l: *mut lua::lua_State, _: *mut lua::lua_Debug) {
     // SAFETY: Lua calls with the live state of this thread.
     let stack = unsafe { Stack::new(l) };
+    // Here, since after a yield of a hook Lua no longer knows the line of a function's first instruction.
+    STOPPED_AT.with_borrow_mut(|stopped_at| {
+        if stopped_at.is_empty() {
+            *stopped_at = stack.brief_traceback();
+        }
+    });
     stop(&stack);
 }
 

@@ -19,7 +19,7 @@ mod stack;
 
 pub use call::{Leave, NativeFunction, Returns, function, native, open, with_stack};
 pub use coroutine::Resumed;
-pub use interrupt::Running;
+pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
 #[cfg(unix)]
 pub use pin::at_fork;

@@ -4,10 +4,13 @@
 //! `scripts/build PROFILE` puts there.
 #![cfg(target_os = "linux")]
 
+mod embedding;
 mod ending;
 mod endurance;
 mod errors;
+mod faults;
 mod loading;
+mod memory;
 mod process_wide;
 mod resources;
 mod support;

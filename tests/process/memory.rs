@@ -1,0 +1,262 @@
+//! Memory that runs out for the whole process (`ulimit -v`), and memory that must not grow.
+
+use crate::support::Case;
+
+/// Address spaces, in kilobytes, in which a process with two workers has to live when its tasks take all they
+/// can get. In the small one, the C library's threads share one heap; in the other, they have one each.
+const SPACES: [u32; 2] = [60_000, 200_000];
+
+/// A script in a process that may not have more address space than that.
+fn in_space(kilobytes: u32, script: &str) -> Case {
+    let limit = format!("ulimit -v {kilobytes}; exec \"$@\"");
+    Case::new(TOOLS).then(script).under(["sh", "-c", &limit, "sh"])
+}
+
+/// `check_memory(entry)`: the task ran out of memory. `check_health()`: the next jobs work, on as many threads.
+const TOOLS: &str = r#"
+    local gma2workers = require "gma2workers"
+    local function run(tasks, workers, mode)
+      return gma2workers.RunSync { tasks = tasks, workers = workers or 2, mode = mode }.result
+    end
+    local function check_memory(entry, name)
+      assert(not entry.success, name .. " has not run out of memory")
+      local says = ("%s: %s: %s"):format(name, entry.kind, entry.data)
+      assert(entry.kind == "memory" and entry.data:find("not enough memory", 1, true), says)
+    end
+    local threads
+    local function check_health()
+      local function add(a, b) return a + b end
+      for _, mode in ipairs { "timer", "cmd" } do
+        local tasks = {}
+        for i = 1, 10 do tasks[i] = { func = add, args = { i, i } } end
+        for i, entry in ipairs(run(tasks, 2, mode)) do assert(entry.data == 2 * i, entry.data) end
+      end
+      local info = gma2workers.info
+      assert(info.lost == 0, info.lost)
+      threads = threads or info.threads
+      assert(info.threads <= threads + 2, ("%d threads, not %d"):format(info.threads, threads))
+    end
+    check_health()
+"#;
+
+/// Each of these tasks takes memory until there is none, on two workers at once.
+#[track_caller]
+fn run_out(name: &str, hog: &str) {
+    for (space, mode) in SPACES.into_iter().zip(["cmd", "timer"]) {
+        in_space(space, &format!("local function hog() {hog} end local name, mode = {name:?}, {mode:?}"))
+            .then(
+                r#"
+                local entries = run({ { func = hog }, { func = hog }, { func = hog } }, 2, mode)
+                for i = 1, 3 do check_memory(entries[i], name) end
+                check_health()
+                "#,
+            )
+            .run()
+            .expect_clean();
+    }
+}
+
+/// T1.
+#[test]
+fn tables_that_fill_all_memory_are_that_tasks_error() {
+    run_out("many tables", "local t = {} while true do t[#t + 1] = { 1, 2, 3, 4 } end");
+    run_out("one table", "local t = {} while true do t[#t + 1] = 1 end");
+    run_out("globals", "local i = 0 while true do i = i + 1 _G['name' .. i] = { 1, 2, 3, 4 } end");
+}
+
+/// T1.
+#[test]
+fn strings_that_fill_all_memory_are_that_tasks_error() {
+    run_out("one string", "local s = 'x' while true do s = s .. s end");
+    run_out("many strings", "local t = {} while true do t[#t + 1] = ('text'):rep(250) .. #t end");
+}
+
+/// T1. The buffers of Lua's own library.
+#[test]
+fn buffers_that_fill_all_memory_are_that_tasks_error() {
+    run_out("rep", "local t = {} while true do t[#t + 1] = ('x'):rep(1 << 20) .. #t end");
+    run_out("rep at once", "return ('x'):rep(1 << 30)");
+    run_out(
+        "concat",
+        "local t = {} for i = 1, 1e5 do t[i] = 'some text' end
+        local u = {} while true do u[#u + 1] = table.concat(t, #u) end",
+    );
+    run_out(
+        "gsub",
+        "local s, t = ('x'):rep(1 << 20), {} while true do t[#t + 1] = s:gsub('x', 'yyyy') .. #t end",
+    );
+    run_out(
+        "format",
+        "local s, t = ('x'):rep(1 << 20), {} while true do t[#t + 1] = ('%s %d'):format(s, #t) end",
+    );
+}
+
+/// T1.
+#[test]
+fn functions_and_coroutines_that_fill_all_memory_are_that_tasks_error() {
+    run_out(
+        "closures",
+        "local t = {} while true do local n = { 1, 2, 3, 4 } t[#t + 1] = function() return n end end",
+    );
+    run_out(
+        "chunks",
+        "local t = {} while true do t[#t + 1] = load('return ' .. ('{ 1 },'):rep(100) .. #t) or error('not enough memory') end",
+    );
+    run_out("coroutines", "local t = {} while true do t[#t + 1] = coroutine.create(print) end");
+    run_out(
+        "coroutines that run",
+        "local t = {}
+        while true do
+          local wrapped = coroutine.wrap(function(x) coroutine.yield() return x end)
+          wrapped(('text'):rep(250) .. #t)
+          t[#t + 1] = wrapped
+        end",
+    );
+}
+
+/// T1. It may even catch the error, over and over.
+#[test]
+fn a_task_that_catches_that_memory_ran_out_harms_nobody() {
+    for (space, mode) in SPACES.into_iter().zip(["cmd", "timer"]) {
+        in_space(space, &format!("local mode = {mode:?}"))
+        .then(r#"
+            local function hog() local t = {} while true do t[#t + 1] = { ("text"):rep(250) .. #t } end end
+            local function stubborn()
+              local message
+              for _ = 1, 3 do message = select(2, pcall(hog)) end
+              return tostring(message)
+            end
+            local function in_a_coroutine() return tostring(select(2, coroutine.resume(coroutine.create(hog)))) end
+            local function in_a_handler() return tostring(select(2, xpcall(hog, function(m) return m end))) end
+            local tasks = { { func = stubborn }, { func = in_a_coroutine }, { func = in_a_handler } }
+            for _, entry in ipairs(run(tasks, 2, mode)) do
+              local text = entry.success and entry.data or entry.kind
+              assert(text == "not enough memory" or text == "memory", text)
+            end
+            check_health()
+            "#,
+        )
+        .run()
+        .expect_clean();
+    }
+}
+
+/// T1. More workers than there is memory for: each job ends, and so does the next.
+#[test]
+fn many_workers_that_fill_all_memory_are_errors() {
+    for space in [200_000, 400_000] {
+        in_space(
+            space,
+            r#"
+            local function tables() local t = {} while true do t[#t + 1] = {} end end
+            local function text() local s = "x" while true do s = s .. s end end
+            local function coroutines() local t = {} while true do t[#t + 1] = coroutine.create(print) end end
+            for _ = 1, 2 do
+              local tasks = {}
+              for i = 1, 4 do tasks[i] = { func = ({ tables, text, coroutines, tables })[i] } end
+              -- The threads themselves may be too many; then there are fewer.
+              for i, entry in ipairs(run(tasks, 4)) do check_memory(entry, "task " .. i) end
+              check_health()
+            end
+            "#,
+        )
+        .run()
+        .expect_clean();
+    }
+}
+
+/// What crosses is too large for the memory that there is: 120 MB at least three times over.
+#[track_caller]
+fn cross(argument: &str, task: &str) {
+    for (space, mode) in [(200_000, "timer"), (300_000, "cmd")] {
+        in_space(space, &format!("local function make() {argument} end local function task(...) {task} end local mode = {mode:?}"))
+            .then(
+                r#"
+                -- The host has as little: what it can't even make or send is its own error.
+                local ok, result = pcall(function() return run({ { func = task, args = { make() } } }, 1, mode) end)
+                if ok then
+                  check_memory(result[1], "what crosses")
+                else
+                  assert(tostring(result):find("not enough memory", 1, true), result)
+                end
+                result = nil
+                collectgarbage()
+                check_health()
+                "#,
+            )
+            .run()
+            .expect_clean();
+    }
+}
+
+/// T1, V12.
+#[test]
+fn arguments_too_large_for_the_memory_are_an_error() {
+    cross("return ('x'):rep(120000000)", "return #(...)");
+    cross(
+        "local t = {} for i = 1, 3000000 do t[i] = i + 0.5 end return t",
+        "return #(...) .. ('x'):rep(300000000)",
+    );
+    cross(
+        "local t = {} for i = 1, 1000000 do t[i] = { i } end return t",
+        "return #(...) .. ('x'):rep(300000000)",
+    );
+    cross(
+        "local t = {} for i = 1, 200000 do t[i] = ('text'):rep(100) .. i end return t",
+        "return #(...) .. ('x'):rep(300000000)",
+    );
+}
+
+/// T1, V12.
+#[test]
+fn results_too_large_for_the_memory_are_an_error() {
+    cross("return 1", "return ('x'):rep(120000000)");
+    cross("return 1", "local s = ('x'):rep(30000000) return s, s .. 1, s .. 2, s .. 3, s .. 4");
+    cross("return 1", "local t = {} for i = 1, 10000000 do t[i] = i + 0.5 end return t");
+    cross("return 1", "local t = {} for i = 1, 2500000 do t[i] = { i } end return t");
+    cross("return 1", "local t = {} for i = 1, 500000 do t[i] = ('text'):rep(100) .. i end return t");
+    cross("return 1", "error({ ('x'):rep(120000000) })");
+}
+
+/// T7.
+#[test]
+fn a_hundred_thousand_tasks_cost_what_ten_thousand_do() {
+    // A debug build is slower.
+    let count = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
+    Case::new(&format!("local count = {count}"))
+        .then(
+            r#"
+        local gma2workers = require "gma2workers"
+        local calls = 0
+        gma = { ask = function(i) calls = calls + 1 return i end }
+        local function usage()
+          collectgarbage() collectgarbage()
+          local status = assert(io.open("/proc/self/status")):read("a")
+          return tonumber(status:match("VmRSS:%s*(%d+)")), tonumber(status:match("Threads:%s*(%d+)")),
+            collectgarbage("count")
+        end
+        local function work(i, list) list[#list + 1] = i return list, "text " .. i end
+        local function ask(i) return gma.ask(i) end
+        local function fail(i) error({ i }) end
+        local funcs = { work, work, work, ask, fail }
+        local function run(count)
+          for first = 1, count, 1000 do
+            local tasks = {}
+            for i = 1, 1000 do tasks[i] = { func = funcs[i % #funcs + 1], args = { i, { "one", "two" } } } end
+            local result = gma2workers.RunSync { tasks = tasks, workers = 2 }.result
+            for i = 1, 1000 do assert(result[i].success == (i % #funcs + 1 ~= 5)) end
+          end
+        end
+        run(count // 10)
+        local memory, threads, lua = usage()
+        run(count - count // 10)
+        local memory_after, threads_after, lua_after = usage()
+        assert(calls == count // 5, calls)
+        assert(memory_after <= memory + 10 * 1024, ("from %.0f to %.0f kB"):format(memory, memory_after))
+        assert(threads_after == threads, ("from %d to %d threads"):format(threads, threads_after))
+        assert(lua_after <= lua * 1.1 + 16, ("Lua's own: from %.0f to %.0f kB"):format(lua, lua_after))
+        "#,
+        )
+        .run()
+        .expect_clean();
+}

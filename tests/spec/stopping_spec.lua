@@ -1,0 +1,305 @@
+-- Tasks are stopped: by a time limit or because their job is cancelled, whatever they do; and what can't be stopped is
+-- given up, so that its job and the next ones go on.
+
+local gma2workers = require "gma2workers"
+local native = require "consolenative"
+local crossing = require "spec.fixtures.crossing"
+local endless = require "spec.fixtures.endless"
+local refusal = require "spec.fixtures.refusal"
+local running = require "spec.fixtures.running"
+local signal = require "spec.fixtures.signal"
+
+local RunSync, RunAsync, info = gma2workers.RunSync, gma2workers.RunAsync, gma2workers.info
+local with_gma, each_mode, tasks_of, poll_until = crossing.with_gma, running.each_mode, running.tasks, running.poll_until
+local await, finalizer = signal.await, endless.stuck["a finalizer"]
+
+-- A limit that the stopped tasks are far above, and one that good tasks are far below.
+local LIMIT, AMPLE = 0.05, 30
+-- A stop takes milliseconds, giving up a second; this is for busy machines.
+local SOON = 10
+
+local function identity(...) return ... end
+local function loop() while true do end end
+local function raise() error("caught", 0) end
+-- No function of the tasks' own may stand in here: it would be a host call to them.
+local host = { sleep = function() end, probe = function() end, echo = function() end }
+
+local function spin(seconds)
+  local stop = native.clock() + seconds
+  repeat until native.clock() >= stop
+end
+
+local function good_job(workers)
+  local response = RunSync { tasks = tasks_of(workers or 1, identity), workers = workers or 1 }
+  for i, entry in ipairs(response.result) do
+    assert.same({ success = true, data = i }, entry)
+  end
+end
+
+local function good_after_all()
+  poll_until(function() return info.lost == 0 end)
+  good_job()
+end
+
+local function assert_reused(threads)
+  good_job()
+  assert.same({ threads, 0 }, { info.threads, info.lost })
+end
+
+describe("a task over its time limit", function()
+  each_mode(function(mode)
+    for name, func in pairs(endless.tasks) do
+      it(("is stopped in %s, and its worker goes on (T4)"):format(name), function()
+        good_job()
+        local threads = info.threads
+        local response = with_gma(host, function()
+          return RunSync { tasks = { { func = func }, { func = identity, args = { "next" } } }, workers = 1, timeout = LIMIT, mode = mode,
+            memoryLimit = 16 << 20 }
+        end)
+        local stopped, good = table.unpack(response.result)
+        assert.same({ false, "timeout", "Error: timed out after 0.05 s" }, { stopped.success, stopped.kind, stopped.data })
+        assert.is_truthy(tostring(stopped.traceback):find("endless.lua:%d*:? in "), stopped.traceback)
+        assert.same({ success = true, data = "next" }, good)
+        assert.is_true(response.duration >= LIMIT and response.duration < SOON, response.duration)
+        assert.is_nil(response.cancelled)
+        assert_reused(threads)
+      end)
+    end
+  end)
+
+  it("has its own limit, whatever the job takes", function()
+    local response = with_gma(host, function()
+      return RunSync { tasks = tasks_of(5, function(n) gma.sleep(0.18) return n end), workers = 1, timeout = 0.3 }
+    end)
+    assert.same({ 1, 2, 3, 4, 5 }, running.data(response))
+    assert.is_true(response.duration > 0.9)
+  end)
+
+  local function counts_on()
+    local n = 0
+    while true do
+      n = n + 1
+    end
+  end
+  for name, func in pairs { ["a loop at its beginning"] = loop, ["a loop further on"] = counts_on } do
+    it(("is told where it was, line and name: %s (T4)"):format(name), function()
+      local traceback = RunSync({ tasks = { { func = func, name = "the slow one" } }, timeout = LIMIT }).result[1].traceback
+      assert.is_truthy(traceback:find("in task 1 'the slow one'", 1, true), traceback)
+      local line, lines = tonumber(traceback:match("stopping_spec.lua:(%d+): in ")), debug.getinfo(func, "S")
+      assert.is_truthy(line and line >= lines.linedefined and line <= lines.lastlinedefined, traceback)
+    end)
+  end
+
+  it("is one that ended, or one that was stopped, at whatever moment it ends", function()
+    good_job(4)
+    local threads = info.threads
+    local result = with_gma(host, function()
+      return RunSync({ tasks = tasks_of(80, function(n) gma.sleep(0.045 + n % 20 * 0.0005) return n, { n } end),
+        workers = 4, timeout = LIMIT }).result
+    end)
+    for n, entry in ipairs(result) do
+      assert.same(entry.success and { n, { n }, n = 2 } or "timeout", entry.success and entry.returns or entry.kind)
+    end
+    assert_reused(threads)
+  end)
+
+  it("is stopped as surely the hundredth time", function()
+    good_job(2)
+    local threads = info.threads
+    local tasks = tasks_of(100, function(n) return n % 5 == 0 and n or loop() end)
+    for n, entry in ipairs(RunSync({ tasks = tasks, workers = 2, timeout = 0.01 }).result) do
+      assert.equal(n % 5 == 0 and n or "timeout", entry.data == n and n or entry.kind)
+    end
+    assert_reused(threads)
+  end)
+end)
+
+describe("a time limit that does not strike", function()
+  it("changes nothing (T6)", function()
+    local list = { identity, raise, function() error({ { 5 }, 5 }) end, function() return coroutine.wrap(identity)(1) end,
+      function() return select("#", pcall(error, nil)), string.format("%q", "x"), { { 1 } } end,
+      function() return coroutine.create(loop) end, function() coroutine.wrap(function(n) n.x() end)({}) end,
+      function() collectgarbage() return #("x"):rep(1 << 20) end }
+    local tasks = {}
+    for i, func in ipairs(list) do
+      tasks[i] = { func = func, args = { i } }
+    end
+    -- The error's address is another one each time.
+    local function result(workers, timeout)
+      local entries = RunSync({ tasks = tasks, workers = workers, timeout = timeout }).result
+      entries[3].data = entries[3].data:gsub("0x%x+", "")
+      return entries
+    end
+    for _, workers in ipairs { 1, 3 } do
+      local without = result(workers)
+      for _, timeout in ipairs { AMPLE, AMPLE + 0.5 } do
+        assert.same(without, result(workers, timeout))
+      end
+    end
+  end)
+
+  describe("must be a number of seconds above 0", function()
+    refusal.each("timeout", { 0, -1, 0 / 0, -1 / 0, "soon", "1", "", {}, { 1 }, true, false, print },
+      { "0", "-1", "", "-inf", '"soon"', '"1"', '""', "a table", "a table", "true", "false", "a function" })
+  end)
+end)
+
+describe("time in host calls", function()
+  it("does not count (H11)", function()
+    with_gma({ slow = function(n) spin(0.2) return n end }, function()
+      local response = RunSync { tasks = tasks_of(4, function(n) return gma.slow(n) + gma.slow(n) end), workers = 3, timeout = 0.1 }
+      assert.same({ 2, 4, 6, 8 }, running.data(response))
+    end)
+  end)
+
+  it("does not count where the host's function yields (H11)", function()
+    local response
+    running.in_engine({}, function()
+      _G.gma.slow = function(n) _G.gma.sleep(0.2) return n end
+      response = RunSync { tasks = tasks_of(2, function(n) return gma.slow(n) end), timeout = 0.1 }
+    end)
+    assert.same({ 1, 2 }, running.data(response))
+  end)
+
+  it("does not count where a full queue holds gma.echo up (H11, T12)", function()
+    local shown = 0
+    with_gma({ echo = function() shown = shown + 1 if shown == 1 then spin(0.3) end end }, function()
+      local response = RunSync { tasks = tasks_of(1, function(n) for _ = 1, 1100 do gma.echo() end return n end), timeout = 0.15 }
+      assert.same({ 1 }, running.data(response))
+    end)
+    assert.equal(1100, shown)
+  end)
+
+  it("leaves the task the rest of its limit, and no more", function()
+    with_gma({ slow = function() spin(0.2) end }, function()
+      local response = RunSync { tasks = { { func = function() gma.slow() loop() end } }, timeout = LIMIT }
+      assert.equal("timeout", response.result[1].kind)
+      assert.is_true(response.duration >= 0.2 + LIMIT and response.duration < SOON)
+    end)
+  end)
+end)
+
+-- Runs `body` for a signal's path; at the end no task is stuck and no job runs.
+local function with_stuck(body)
+  good_after_all()
+  signal.with(function(path)
+    signal.set(path, "wait")
+    local ok, problem = pcall(body, path)
+    signal.set(path, "go")
+    poll_until(function() return gma2workers.Poll() + info.lost == 0 end)
+    good_job()
+    assert(ok, problem)
+  end)
+end
+
+local function assert_lost(entry, why)
+  assert.same({ false, "lost" }, { entry.success, entry.kind }, entry.data)
+  assert.is_truthy(entry.data:find("^Error: " .. why .. ".*could not be stopped"), entry.data)
+end
+
+describe("a task that can't be stopped", function()
+  each_mode(function(mode)
+    for name, func in pairs(endless.stuck) do
+      it(("is given up in %s, and a late result is dropped (T5)"):format(name), function()
+        with_stuck(function(path)
+          local response = RunSync { tasks = { { func = func, args = { path } }, { func = identity, args = { "next" } } },
+            workers = 1, timeout = LIMIT, mode = mode }
+          assert_lost(response.result[1], "timed out")
+          local kept = crossing.call(identity, response.result)
+          assert.same({ success = true, data = "next" }, response.result[2])
+          assert.is_true(response.duration >= LIMIT and response.duration < SOON, response.duration)
+          assert.equal(1, info.lost)
+          for _ = 1, 10 do
+            good_job(2)
+          end
+          signal.set(path, "go")
+          poll_until(function()
+            good_job(2)
+            return info.lost == 0
+          end)
+          assert.same(kept, response.result)
+        end)
+      end)
+    end
+  end)
+
+  it("is given up in a string.find that takes a second, and a late result is dropped (T5)", function()
+    good_after_all()
+    local text, pattern = endless.long_find(1.2)
+    local response = RunSync { tasks = { { func = string.find, args = { text, pattern } }, { func = identity, args = { "next" } } },
+      workers = 1, timeout = LIMIT }
+    assert_lost(response.result[1], "timed out")
+    assert.same({ success = true, data = "next" }, response.result[2])
+    assert.is_true(response.duration < SOON, response.duration)
+    poll_until(function()
+      good_job(2)
+      return info.lost == 0
+    end)
+    assert_lost(response.result[1], "timed out")
+    good_job(2)
+  end)
+
+  it("is one of several: each is given up and counted (T5)", function()
+    with_stuck(function(path)
+      local tasks = {}
+      for i = 1, 6 do
+        tasks[i] = { func = i % 2 == 0 and identity or finalizer, args = { i % 2 == 0 and i or path } }
+      end
+      local response = RunSync { tasks = tasks, workers = 1, timeout = LIMIT }
+      for i, entry in ipairs(response.result) do
+        assert.equal(i % 2 == 0 and i or "lost", entry.kind or entry.data)
+      end
+      assert.is_true(response.duration < 2 * SOON, response.duration)
+      assert.equal(3, info.lost)
+    end)
+  end)
+
+  it("is given up in a cancelled job, too (T5)", function()
+    with_stuck(function(path)
+      with_gma({ echo = function() end }, function()
+        local begun, count = false, 0
+        gma.echo = function() begun = true end
+        local job = RunAsync { tasks = { { func = function(...) gma.echo() return finalizer(...) end, args = { path } },
+          { func = identity } }, workers = 1, upvalues = "copy", onComplete = function() count = count + 1 end }
+        poll_until(function() return begun end)
+        spin(0.01)
+        job:cancel()
+        local response = job:wait(SOON)
+        assert.is_truthy(response, "it is still running")
+        assert_lost(response.result[1], "cancelled")
+        assert.same({ "cancelled", true, 1, 1 }, { response.result[2].kind, response.cancelled, count, info.lost })
+      end)
+    end)
+  end)
+
+  it("is given up where it has changed a library's finalizer (T5)", function()
+    with_stuck(function(path)
+      local job = RunAsync { timeout = LIMIT, workers = 1, onComplete = identity, tasks = { { func = function(name)
+        getmetatable(io.stdout).__gc = function() await(name, "go") end
+        loop()
+      end, args = { path } } } }
+      local response = job:wait(SOON)
+      assert.is_truthy(response, "the job does not end")
+      assert.is_truthy(("timeout lost"):find(response.result[1].kind))
+    end)
+  end)
+
+  it("is refused its late host calls, and its worker comes back (T5, H6)", function()
+    local calls = 0
+    with_gma({ probe = function() calls = calls + 1 end, echo = function() calls = calls + 1 end }, function()
+      signal.with(function(path)
+        local response = RunSync { timeout = LIMIT, workers = 1, tasks = { { func = function(name)
+          setmetatable({}, { __gc = function() await(name, "go") gma.echo() gma.probe() end })
+          collectgarbage()
+        end, args = { path } } } }
+        assert_lost(response.result[1], "timed out")
+        signal.set(path, "go")
+        local deadline = native.clock() + SOON
+        repeat
+          good_job(2)
+        until info.lost == 0 or native.clock() > deadline
+        assert.same({ 0, 0 }, { info.lost, calls })
+      end)
+    end)
+  end)
+end)
