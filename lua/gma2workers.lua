@@ -41,6 +41,7 @@ local function start(name, options)
   local job = {
     id = id,
     total = total,
+    started = core.clock(),
     onComplete = rawget(options, "onComplete"),
     onProgress = rawget(options, "onProgress"),
     sandbox = rawget(options, "sandbox"),

@@ -81,13 +81,28 @@ local function forget(job)
   running[job.id], unattended[job.id] = nil, nil
 end
 
+--- The response of a job whose outcome could not be merged: memory ran out on the host, say.
+local function failed_response(job, message)
+  local result = {}
+  for index = 1, job.total do
+    result[index] = { success = false, data = "Error: " .. tostring(message), kind = "transfer" }
+  end
+  return { result = result, jobId = "Job_" .. job.id, workerCount = 0, duration = core.clock() - job.started }
+end
+
 --- Merges the outcome of a finished job, unless another pump does.
 local function merge(job)
-  local response, failed = core.collect(job.id)
-  if not response then
+  local ok, response, failed = pcall(core.collect, job.id)
+  if ok and not response then
     return
   end
   forget(job)
+  if not ok and not job.complete then
+    error(response, 0)
+  elseif not ok then
+    -- Nobody waits who could be told by an error.
+    response, failed = failed_response(job, response), {}
+  end
   hints.add(response, failed, job.sandbox)
   if job.onProgress then
     tell_progress(job, core.clock(), #response.result, #response.result)

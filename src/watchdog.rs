@@ -96,7 +96,9 @@ fn give_up(job: &Arc<Job>, worker: &Worker, index: usize, why: Error) {
     }
     pool::lose();
     job.put(worker, index, Err(Error::Stuck(Box::new(why)).into()));
-    if executor::start(job, 1).is_err() {
+    // A panic is no successor, either.
+    let started = catch_unwind(AssertUnwindSafe(|| executor::start(job, 1)));
+    if !matches!(started, Ok(Ok(()))) {
         job.leave();
     }
 }

@@ -5,6 +5,8 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use mlua::ffi as lua;
 
@@ -25,11 +27,28 @@ pub struct Account {
     refusals: Cell<u8>,
     /// Whether an allocation has failed because there was none, or because of the limit.
     exhausted: Cell<bool>,
-    /// Given back when memory runs out, so that there is some to report it with.
-    reserve: Cell<Vec<u8>>,
 }
 
-const RESERVE_BYTES: usize = 64 << 10;
+/// Memory that is given back when the system has no more, so that there is some to report it with.
+static RESERVE: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// The reserve is spent: no state of ours grows until it could be put aside anew.
+static IS_DRY: AtomicBool = AtomicBool::new(false);
+
+const RESERVE_BYTES: usize = 1 << 20;
+
+/// Puts the reserve aside, unless it is there.
+fn refill_reserve() {
+    let mut reserve = RESERVE.lock().unwrap_or_else(PoisonError::into_inner);
+    if reserve.capacity() > 0 || reserve.try_reserve_exact(RESERVE_BYTES).is_ok() {
+        IS_DRY.store(false, Ordering::Relaxed);
+    }
+}
+
+fn spend_reserve() {
+    IS_DRY.store(true, Ordering::Relaxed);
+    drop(std::mem::take(&mut *RESERVE.lock().unwrap_or_else(PoisonError::into_inner)));
+}
 
 impl Account {
     /// The account of a state of ours.
@@ -51,7 +70,8 @@ impl Account {
             self.refusals.set(self.refusals.get() - 1);
             return false;
         }
-        let fits = self.used.get().checked_add(growth).is_some_and(|used| used <= self.limit.get());
+        let fits = self.used.get().checked_add(growth).is_some_and(|used| used <= self.limit.get())
+            && !IS_DRY.load(Ordering::Relaxed);
         if !fits {
             self.exhausted.set(true);
         }
@@ -61,7 +81,7 @@ impl Account {
     /// The system had nothing to give.
     fn run_out(&self) {
         self.exhausted.set(true);
-        self.reserve.take();
+        spend_reserve();
     }
 }
 
@@ -78,14 +98,12 @@ pub struct OwnState {
 impl OwnState {
     /// An empty state that may take so many bytes, or none where that is not enough.
     pub fn new(limit: usize) -> Option<OwnState> {
-        let mut reserve = Vec::new();
-        reserve.try_reserve_exact(RESERVE_BYTES).ok()?;
+        refill_reserve();
         let account = Box::new(Account {
             used: Cell::new(0),
             limit: Cell::new(limit),
             refusals: Cell::new(0),
             exhausted: Cell::new(false),
-            reserve: Cell::new(reserve),
         });
         // SAFETY: `allocate` keeps to `lua_Alloc`'s contract, and its account outlives the state.
         let l = unsafe { lua::lua_newstate(allocate, ptr::from_ref(&*account).cast_mut().cast()) };
@@ -117,6 +135,9 @@ impl Drop for OwnState {
     fn drop(&mut self) {
         // SAFETY: the state is ours, live, and not running: this is the one place that closes it.
         unsafe { lua::lua_close(self.l) }
+        if self.account.exhausted.get() {
+            refill_reserve();
+        }
     }
 }
 
