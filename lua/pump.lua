@@ -46,11 +46,11 @@ end
 
 --- Carries the outcome of one host call to the task that waits for it.
 local function carry(job, ticket, name, ok, ...)
-  if not ok and is_interrupt((...)) then
-    error((...), 0)
-  end
   if ticket then
     core.answer(job.id, ticket, name, ok, ...)
+  end
+  if not ok and is_interrupt((...)) then
+    error((...), 0)
   end
   return true
 end

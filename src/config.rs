@@ -194,10 +194,14 @@ fn names(config: &Table) -> Result<Vec<String>> {
         Value::Table(list) => list,
         _ => return Err(refuse(&value)),
     };
-    let names: Vec<String> =
-        list.sequence_values().collect::<mlua::Result<_>>().map_err(|_| refuse(&value))?;
+    // Texts alone: mlua would take a number for one.
+    let name = |name| match name {
+        Ok(Value::String(name)) => name.to_str().ok().map(|name| name.to_owned()),
+        _ => None,
+    };
+    let names: Option<Vec<String>> = list.sequence_values().map(name).collect();
     let all = list.pairs::<Value, Value>().count();
-    if names.len() == all { Ok(names) } else { Err(refuse(&value)) }
+    names.filter(|names| names.len() == all).ok_or_else(|| refuse(&value))
 }
 
 fn check_names(config: &Table) -> Result<()> {
@@ -206,7 +210,7 @@ fn check_names(config: &Table) -> Result<()> {
         let Value::String(name) = &key else {
             return Err(Error::BadCall(format!(
                 "options have names, but there is one at [{}]: write {{ tasks = {{ ... }} }}",
-                key.to_string().unwrap_or_else(|_| key.type_name().to_owned())
+                describe(&key)
             )));
         };
         let name = name.to_string_lossy();

@@ -45,6 +45,9 @@ mod executor;
 mod fault;
 #[allow(unsafe_code, reason = "the fence")]
 mod ffi;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gma;
 mod host;
 mod hostcall;

@@ -13,4 +13,7 @@ mod loading;
 mod memory;
 mod process_wide;
 mod resources;
+mod stack;
+mod stdin;
+mod stuck;
 mod support;

@@ -246,7 +246,8 @@ describe("a cancelled job", function()
       local line = debug.getinfo(1, "l").currentline + 1
       local ok, message = pcall(function() job.cancel(wrong or nil) end)
       assert.is_false(ok)
-      assert.is_truthy(message:find(("cancelling_spec.lua:%d: bad argument #1 to 'cancel' %%(job expected, %s"):format(line, shown)), message)
+      local expected = ("cancelling_spec.lua:%d: bad argument #1 to 'cancel' %%(job expected, %s"):format(line, shown)
+      assert.is_truthy(message:find(expected), message)
     end
   end)
 end)

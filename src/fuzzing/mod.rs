@@ -1,0 +1,123 @@
+//! What the fuzzers in `tests/fuzz` call: they know no internals, this does.
+//!
+//! Both take a message in the layout of [`crate::codec`], so one grammar serves for any value: it is
+//! decoded as it is, or into the options of a job. A fault shows as a panic.
+//!
+//! Lua does not check the bytecode it loads, so bytecode of a fuzzer's making may do anything at all, and
+//! nothing can be asked to stand it. Bytecode begins with ESC. In a function's record `ESC n` stands for
+//! the size and the bytecode of the n-th function of [`FUNCTIONS`]; elsewhere an ESC becomes a zero, and
+//! what a record holds is loaded as text, which is safe.
+
+mod decoding;
+mod digest;
+mod options;
+
+use std::ffi::c_int;
+use std::sync::LazyLock;
+
+use crate::codec::{self, SHARED};
+use crate::error::{Error, Result};
+use crate::ffi::OwnState;
+
+pub use decoding::decode;
+pub use options::{options, seeds};
+
+const ESC: u8 = 0x1b;
+
+/// A chunk that returns functions with 0 to 5 upvalues.
+const FUNCTIONS: &str = "
+    local number, list = 1, {}
+    local function helper(x) return x + number end
+    local function again(n) return n > 0 and again(n - 1) or n end
+    return function(...) return ... end,
+        function() return print end,
+        function(x) return helper(x) end,
+        function() number = number + 1 return number, list end,
+        function() return function() number = number + 1 return list, helper end end,
+        again,
+        function() return number, list, helper, again, _ENV end";
+
+/// The bytecode of each.
+static BYTECODE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let state = OwnState::new(usize::MAX).expect("a state");
+    let stack = state.stack();
+    stack.load(FUNCTIONS.as_bytes(), c"=functions").expect("it is Lua");
+    stack.call(0, 7);
+    let dump = |index: c_int| {
+        let mut bytecode = Vec::new();
+        stack.push_value(index);
+        stack.dump(&mut bytecode).expect("memory");
+        stack.pop(1);
+        bytecode
+    };
+    (1..=stack.top()).map(dump).collect()
+});
+
+/// The message that an input stands for.
+fn expand(input: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(input.len());
+    let mut bytes = input.iter().copied().peekable();
+    let mut before = 0;
+    while let Some(byte) = bytes.next() {
+        match (byte, bytes.peek()) {
+            (ESC, Some(&n)) if before & !SHARED == codec::FUNCTION => {
+                bytes.next();
+                let bytecode = &BYTECODE[usize::from(n) % BYTECODE.len()];
+                message.extend((bytecode.len() as u32).to_le_bytes());
+                message.extend(bytecode);
+                before = 0;
+                continue;
+            }
+            (ESC, _) => message.push(0),
+            _ => message.push(byte),
+        }
+        before = byte;
+    }
+    message
+}
+
+/// The input that stands for a message whose functions are all of [`FUNCTIONS`]. Short texts that begin with
+/// `@` become names.
+fn contract(message: &[u8]) -> Vec<u8> {
+    let mut input = Vec::new();
+    let mut rest = message;
+    while let Some(&byte) = rest.first() {
+        let known = BYTECODE.iter().position(|bytecode| {
+            let size = (bytecode.len() as u32).to_le_bytes();
+            rest.strip_prefix(&size).is_some_and(|rest| rest.starts_with(bytecode))
+        });
+        match known {
+            Some(n) => {
+                input.extend([ESC, n as u8]);
+                rest = &rest[4 + BYTECODE[n].len()..];
+            }
+            None => match *rest {
+                [codec::STRING, length @ 2..0x80, b'@', ..] => {
+                    input.extend([codec::NAMED, length - 1]);
+                    rest = &rest[3..];
+                }
+                _ => {
+                    input.push(byte);
+                    rest = &rest[1..];
+                }
+            },
+        }
+    }
+    input
+}
+
+/// Panics for what must not come of any input.
+#[track_caller]
+fn assert_expected<R>(outcome: &Result<R>) {
+    if let Err(error @ (Error::Panic(_) | Error::Internal(_))) = outcome {
+        panic!("{error}");
+    }
+}
+
+/// A number that depends on all of an input.
+fn mix(input: &[u8]) -> usize {
+    use std::hash::Hasher;
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write(input);
+    hasher.finish() as usize
+}

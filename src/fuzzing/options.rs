@@ -1,0 +1,223 @@
+//! Any options are a job's or an error that says what is wrong, and both as the README has it.
+
+use std::ffi::c_int;
+
+use mlua::{Function, Lua, LuaString, Table, Value};
+
+use super::{FUNCTIONS, assert_expected, contract, expand, mix};
+use crate::config;
+use crate::decode::{Resolve, decode};
+use crate::encode::encode;
+use crate::error::{Error, Result};
+use crate::ffi::{self, Stack, Type};
+use crate::host::HostNames;
+use crate::job::Task;
+use crate::names::{self, NameMap};
+use crate::policy::{Functions, Policy, Upvalues};
+use crate::stdlib;
+use crate::tasks::TaskReader;
+
+/// Set in an input's flags: its tables have metatables, none of which must be seen.
+const ARMED: u8 = 2;
+
+/// Set where the options are `RunAsync`'s.
+const ASYNC: u8 = 4;
+
+/// More values in all than an input is worth.
+const WORTH_READING: i64 = 100_000;
+
+/// What an input names: a thing of the host's, or of its standard library.
+struct Things;
+
+impl Resolve for Things {
+    fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
+        stack.push_globals();
+        stack.raw_get_text(-1, "things");
+        stack.remove(-2);
+        if stack.raw_get_text(-1, name) != Type::Nil {
+            stack.remove(-2);
+            return Ok(());
+        }
+        stack.pop(2);
+        names::push_standard(stack, name)
+    }
+}
+
+struct Host {
+    lua: Lua,
+    standard: NameMap,
+    arm: Function,
+    judge: Function,
+}
+
+thread_local! {
+    static HOST: Host = Host::new().expect("a host");
+}
+
+impl Host {
+    fn new() -> mlua::Result<Host> {
+        let lua = Lua::new();
+        let functions = lua.load(FUNCTIONS).set_name("=functions").into_function()?;
+        lua.load(include_str!("../../tests/fuzz/host.lua")).set_name("@host.lua").call::<()>(functions)?;
+        let mut standard = NameMap::default();
+        let read: Result<()> = ffi::with_stack(&lua, (), |stack| {
+            names::read_standard(stack, ffi::native(stdlib::clock), &mut standard);
+            Ok(())
+        });
+        read.expect("the standard library has names");
+        let globals = lua.globals();
+        Ok(Host { standard, arm: globals.get("arm")?, judge: globals.get("judge")?, lua })
+    }
+
+    /// The table that a message begins with.
+    fn table(&self, message: &[u8]) -> Option<Table> {
+        let decoded: Result<c_int> = ffi::with_stack(&self.lua, (), |stack| {
+            stack.push_globals();
+            let count = decode(stack, message, &Things)?;
+            if count > 0 {
+                stack.set_top(2);
+                stack.raw_set_text(1, "options");
+            }
+            Ok(count)
+        });
+        assert_expected(&decoded);
+        let globals = self.lua.globals();
+        let options = globals.raw_get("options").ok();
+        globals.raw_set("options", Value::Nil).expect("memory");
+        decoded.ok().and(options)
+    }
+}
+
+/// What the oracle says: see `judge` in `tests/fuzz/host.lua`.
+type Judgement = (Vec<LuaString>, Vec<LuaString>, Vec<i64>, Vec<Value>, i64);
+
+/// Reads an input as options. False for what is none worth reading.
+pub fn options(input: &[u8]) -> bool {
+    HOST.with(|host| {
+        let Some(options) = host.table(&expand(input)) else { return false };
+        if host.lua.globals() == options {
+            return false;
+        }
+        if input[0] & ARMED != 0 {
+            host.arm.call::<()>(&options).expect("it can be armed");
+        }
+        let is_async = input[0] & ASYNC != 0;
+        let judgement: Judgement = host.judge.call((&options, is_async)).expect("it can be judged");
+        if judgement.4 > WORTH_READING {
+            return false;
+        }
+        let outcome = read(host, &options, is_async);
+        match &outcome {
+            Ok((_, tasks)) => check(host, tasks, &judgement),
+            Err(error) => check_refusal(error, &judgement),
+        }
+        in_little_memory(host, &outcome, mix(input), || read(host, &options, is_async));
+        let trapped: Value = host.lua.globals().raw_get("trapped").expect("memory");
+        assert!(trapped.is_nil(), "the metamethod '{}' ran", trapped.to_string().unwrap_or_default());
+        true
+    })
+}
+
+/// What a list of tasks was read into.
+struct Tasks {
+    functions: Vec<Vec<u8>>,
+    arguments: Vec<u8>,
+    tasks: Vec<Task>,
+}
+
+type Outcome = Result<(config::Config, Tasks)>;
+
+fn read(host: &Host, options: &Table, is_async: bool) -> Outcome {
+    let config = config::read(&host.lua, options, is_async)?;
+    let names = HostNames::new(&host.standard);
+    let mut reader = TaskReader::new(&names, config.upvalues);
+    ffi::with_stack(&host.lua, &config.tasks, |stack| reader.read(stack))?;
+    let TaskReader { functions, arguments, tasks, .. } = reader;
+    Ok((config, Tasks { functions, arguments, tasks }))
+}
+
+fn text(text: &LuaString) -> String {
+    text.to_string_lossy()
+}
+
+/// An error tells a place that is wrong, in one sentence.
+fn check_refusal(error: &Error, (wrong, open, ..): &Judgement) {
+    assert!(matches!(error, Error::BadConfig { .. } | Error::BadCall(_)), "{error}");
+    let message = error.to_string();
+    let tells = |place: &LuaString| message.starts_with(&text(place));
+    assert!(wrong.iter().chain(open).any(tells), "{message}, but wrong is {wrong:?} {open:?}");
+    assert!(!message.ends_with('.') || message.ends_with("..."), "{message}");
+}
+
+/// What was accepted is what was asked for.
+fn check(host: &Host, read: &Tasks, (wrong, _, counts, given, _): &Judgement) {
+    assert!(wrong.is_empty(), "accepted, but wrong is {wrong:?}");
+    assert_eq!(read.tasks.len(), counts.len());
+    let values = |message: &[u8]| {
+        let outcome: Result<c_int> =
+            ffi::with_stack(&host.lua, (), |stack| decode(stack, message, &HostNames::new(&host.standard)));
+        outcome.expect("what was written can be read")
+    };
+    for ((task, count), given) in read.tasks.iter().zip(counts).zip(given) {
+        match task {
+            Task::Ready { function, arguments, name } => {
+                assert_eq!(values(&read.functions[*function]), 1);
+                assert_eq!(i64::from(values(&read.arguments[arguments.clone()])), *count);
+                assert_eq!(name.as_deref().map(str::to_owned), given.as_string().map(text));
+            }
+            Task::Refused(error) => {
+                assert!(matches!(error, Error::Unsendable { .. } | Error::Upvalue { .. }), "{error}");
+            }
+        }
+    }
+}
+
+/// An allocation of Lua's fails somewhere: that is the error, or nobody saw it.
+fn in_little_memory(host: &Host, outcome: &Outcome, mix: usize, read: impl FnOnce() -> Outcome) {
+    let room = if mix.is_multiple_of(2) { 512 } else { 16 << 10 };
+    host.lua.set_memory_limit(host.lua.used_memory() + mix / 2 % room).expect("mlua has its own allocator");
+    let here = read();
+    host.lua.set_memory_limit(0).expect("mlua has its own allocator");
+    match (here, outcome) {
+        (Ok((_, here)), Ok((_, tasks))) => {
+            assert_eq!(here.tasks.len(), tasks.tasks.len());
+            for (here, task) in here.tasks.iter().zip(&tasks.tasks) {
+                match (here, task) {
+                    (Task::Refused(Error::Memory), _) | (Task::Ready { .. }, Task::Ready { .. }) => {}
+                    (Task::Refused(here), Task::Refused(error)) => assert_eq!(here, error),
+                    _ => panic!("a task is another one in little memory"),
+                }
+            }
+        }
+        (Err(Error::Memory), _) => {}
+        (Err(here), Err(error)) if here == *error => {}
+        (Err(here), _) => panic!("{here} in little memory"),
+        (Ok(_), Err(error)) => panic!("accepted in little memory, else: {error}"),
+    }
+}
+
+/// Seeds: of which target, their name, and the input. The code gives a list of lists: target, name, flags to
+/// set, values. It finds [`FUNCTIONS`] in `f`; a text `@name` becomes a name.
+pub fn seeds(code: &str) -> Vec<(String, String, Vec<u8>)> {
+    HOST.with(|host| {
+        let seeds: Vec<Table> = host.lua.load(code).eval().expect("it is Lua");
+        let seed = |seed: Table| {
+            let mut message = Vec::new();
+            let policy = Policy {
+                names: &host.standard,
+                functions: Functions::Carry(Upvalues::Copy),
+                place: &|n, path| format!("{n}{path}"),
+            };
+            let count: c_int = seed.get("n").expect("a count");
+            let values: Vec<Value> = (4..=count).map(|n| seed.get(n).expect("a value")).collect();
+            ffi::with_stack(&host.lua, mlua::Variadic::from_iter(values), |stack| {
+                encode(stack, stack.top(), &mut message, &policy)
+            })
+            .expect("it can cross");
+            let flags: u8 = seed.get(3).expect("flags");
+            message[0] |= flags;
+            (seed.get(1).expect("a target"), seed.get(2).expect("a name"), contract(&message))
+        };
+        seeds.into_iter().map(seed).collect()
+    })
+}
