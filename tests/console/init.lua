@@ -94,7 +94,7 @@ end
 
 --- Adds a line to the transcript.
 function Engine:say(kind, text)
-  self.transcript[#self.transcript + 1] = { time = native.clock(), kind = kind, text = text }
+  table.insert(self.transcript, { time = native.clock(), kind = kind, text = text })
   if self.options.output then
     self.options.output(kind, text)
   end

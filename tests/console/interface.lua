@@ -71,15 +71,13 @@ function interface.add(engine, gma)
       end
     end,
     settext = function(handle, text)
-      local texts = bar(handle).texts
-      texts[#texts + 1] = text
+      table.insert(bar(handle).texts, text)
     end,
     setrange = function(handle, from, to)
       bar(handle).range = { from, to }
     end,
     set = function(handle, value)
-      local values = bar(handle).values
-      values[#values + 1] = value
+      table.insert(bar(handle).values, value)
     end,
   }
 end

@@ -25,7 +25,8 @@ function Scheduler:start(name, owner, func, ...)
   if self.instructions then
     native.slice(record.coroutine, self.instructions)
   end
-  self.list[#self.list + 1] = record
+  -- In one step, since a slice may end between any two instructions of a coroutine that starts another.
+  table.insert(self.list, record)
   return record
 end
 

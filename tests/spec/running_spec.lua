@@ -362,7 +362,7 @@ describe("many", function()
   end)
 end)
 
-describe("a million tasks in one job", function()
+describe("a million tasks in one job #long", function()
   it("all get their own answers (T10)", function()
     local function double(n)
       return n + n

@@ -101,7 +101,7 @@ describe("depth", function()
   end)
 end)
 
-describe("time", function()
+describe("time #long", function()
   local makers = {
     ["items"] = function(n)
       local value = {}
@@ -153,7 +153,7 @@ describe("time", function()
   end
 end)
 
-describe("memory", function()
+describe("memory #long", function()
   -- Runs code in a process of its own, where nothing has raised the high water mark before.
   local function peak_growth(make, result)
     return tonumber(stock.run([[

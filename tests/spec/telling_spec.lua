@@ -1,0 +1,128 @@
+-- What a task tells the host without waiting, and how it sleeps.
+
+local gma2workers = require "gma2workers"
+local calls = require "spec.fixtures.calls"
+local crossing = require "spec.fixtures.crossing"
+local signal = require "spec.fixtures.signal"
+
+local call, run, with_gma = crossing.call, crossing.run, crossing.with_gma
+local MODES = { "timer", "cmd" }
+local results, repeated, spin = calls.results, calls.repeated, calls.spin
+
+describe("gma.echo and gma.feedback", function()
+  for _, mode in ipairs(MODES) do
+    it(("are shown in the task's order before its result is, in mode %s"):format(mode), function()
+      local shown = {}
+      with_gma({ echo = function(text) shown[#shown + 1] = text end, feedback = function(text) shown[#shown + 1] = text end }, function()
+        for n = 1, 50 do
+          shown = {}
+          results({ { func = function(i) gma.echo("a" .. i) gma.feedback("b" .. i) gma.echo("c" .. i) end, args = { n } } },
+            { mode = mode, onComplete = function() shown[#shown + 1] = "over" end })
+          assert.same({ "a" .. n, "b" .. n, "c" .. n, "over" }, shown)
+        end
+      end)
+    end)
+  end
+
+  it("return at once, while the host is busy (H11)", function()
+    local shown, came = 0, nil
+    local set, await = signal.set, signal.await
+    local engine = { echo = function() shown = shown + 1 end,
+      hold = function(path) set(path, "busy") came = await(path, "told") end }
+    with_gma(engine, function()
+      signal.with(function(path)
+        results({ { func = function(name) gma.hold(name) end, args = { path } },
+          { func = function(name) await(name, "busy") gma.echo(1) gma.echo(2) set(name, "told") end, args = { path } } }, { workers = 2 })
+      end)
+    end)
+    assert.is_true(came)
+    assert.equal(2, shown)
+  end)
+
+  it("take values of any kind, and errors of the host's are nobody's", function()
+    local shown = {}
+    local engine = { echo = function(...) shown[#shown + 1] = table.pack(...) error("in echo") end, feedback = false }
+    with_gma(engine, function()
+      assert.equal(5, call(function()
+        gma.echo()
+        gma.echo(nil, 1, 1.5, true, "x", nil)
+        gma.echo({}, print, coroutine.create(print))
+        return 5
+      end))
+    end)
+    assert.same({ { n = 0 }, { nil, 1, 1.5, true, "x", nil, n = 6 } }, { shown[1], shown[2] })
+    for i, kind in ipairs { "table", "function", "thread" } do
+      assert.is_truthy(tostring(shown[3][i]):find("^" .. kind .. ": "))
+    end
+  end)
+
+  it("wait where the host is far behind, so that what waits for it is bounded (T12)", function()
+    local total, shown, ahead = 3000, 0, nil
+    local function echo(_, path)
+      shown = shown + 1
+      if shown == 1 then
+        signal.await(path, "1000")
+        spin(0.05)
+        ahead = select(2, signal.text(path):gsub("\n", ""))
+      end
+    end
+    with_gma({ echo = echo }, function()
+      signal.with(function(path)
+        assert.equal(total, call(function(name, count)
+          local file = io.open(name, "w")
+          file:setvbuf("no")
+          for i = 1, count do
+            gma.echo(i, name)
+            file:write(i, "\n")
+          end
+          file:close()
+          return count
+        end, path, total))
+      end)
+    end)
+    assert.equal(total, shown)
+    assert.is_true(ahead >= 1000 and ahead <= 1026, ahead .. " were told")
+  end)
+end)
+
+describe("gma.sleep in a task", function()
+  it("sleeps in the worker: the others go on, and the host's is not called", function()
+    local slept = {}
+    local host_sleep = coroutine.isyieldable() and rawget(_G, "gma") and _G.gma.sleep
+    local engine = { sleep = function(s) slept[s] = true return host_sleep and host_sleep(s) end }
+    with_gma(engine, function()
+      local response = gma2workers.RunSync { tasks = repeated(function() gma.sleep(0.2345) return 1 end, 12), workers = 12 }
+      assert.is_true(response.duration >= 0.2345 and response.duration < 12 * 0.2345 / 2, response.duration)
+      for i = 1, 12 do
+        assert.equal(1, response.result[i].data, response.result[i].data)
+      end
+      assert.is_nil(slept[0.2345])
+    end)
+  end)
+
+  it("holds up no call of another task", function()
+    local marks = {}
+    with_gma({ sleep = function() end, mark = function(name) marks[#marks + 1] = name end }, function()
+      results({ { func = function() gma.sleep(0.5) gma.mark("awake") end },
+        { func = function() for _ = 1, 5 do gma.mark("busy") end end } }, { workers = 2 })
+    end)
+    assert.same({ "busy", "busy", "busy", "busy", "busy", "awake" }, marks)
+  end)
+
+  it("is the worker's own also where the host's is coroutine.yield", function()
+    with_gma({ sleep = coroutine.yield }, function()
+      assert.same({ true }, { call(function() return (pcall(gma.sleep, 0.001)) end) })
+      assert.same({ 1 }, { call(function() return coroutine.wrap(function() gma.sleep(0.001) return 1 end)() end) })
+    end)
+  end)
+
+  it("takes a number of seconds", function()
+    with_gma({ sleep = function() end }, function()
+      for _, wrong in ipairs { "soon", {}, false } do
+        local entry = run(function(value) gma.sleep(value) end, { wrong })
+        assert.is_truthy(entry.data:find("hostcalls_spec.lua:%d+: bad argument #1 to 'sleep' %(number expected, got "), entry.data)
+      end
+      assert.equal(1, call(function() gma.sleep(0) gma.sleep(-1) gma.sleep(0.001) gma.sleep("0.001") return 1 end))
+    end)
+  end)
+end)
