@@ -120,7 +120,7 @@ describe("gma.sleep in a task", function()
     with_gma({ sleep = function() end }, function()
       for _, wrong in ipairs { "soon", {}, false } do
         local entry = run(function(value) gma.sleep(value) end, { wrong })
-        assert.is_truthy(entry.data:find("hostcalls_spec.lua:%d+: bad argument #1 to 'sleep' %(number expected, got "), entry.data)
+        assert.is_truthy(entry.data:find("telling_spec.lua:%d+: bad argument #1 to 'sleep' %(number expected, got "), entry.data)
       end
       assert.equal(1, call(function() gma.sleep(0) gma.sleep(-1) gma.sleep(0.001) gma.sleep("0.001") return 1 end))
     end)
