@@ -88,13 +88,8 @@ const QUEUE_LIMIT: usize = 1024;
 impl Mailbox {
     fn post(&self, request: Request) -> bool {
         let mut inner = lock(&self.inner);
-        if inner.queue.len() >= QUEUE_LIMIT {
-            inner = seat::waiting(|| {
-                while inner.queue.len() >= QUEUE_LIMIT && !inner.closed {
-                    inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
-                }
-                inner
-            });
+        while inner.queue.len() >= QUEUE_LIMIT && !inner.closed {
+            inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
         if inner.closed {
             return false;
@@ -243,14 +238,16 @@ fn line<R>(body: impl FnOnce(&Arc<Mailbox>, &Arc<Reply>) -> R) -> Option<R> {
 pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
     line(|mailbox, reply| {
         let request = Request { name: name.into(), arguments, reply: Some(Arc::clone(reply)) };
-        if mailbox.post(request) { seat::waiting(|| reply.wait()) } else { Answer::Gone }
+        // From before the host can know of it: none of its time is the task's.
+        seat::waiting(|| if mailbox.post(request) { reply.wait() } else { Answer::Gone })
     })
     .unwrap_or(Answer::Gone)
 }
 
 /// Tells the host something from a task, and doesn't wait. False when nobody listens any more.
 pub fn tell(name: &str, arguments: Vec<u8>) -> bool {
-    line(|mailbox, _| mailbox.post(Request { name: name.into(), arguments, reply: None })).unwrap_or(false)
+    let request = Request { name: name.into(), arguments, reply: None };
+    line(|mailbox, _| seat::waiting(|| mailbox.post(request))).unwrap_or(false)
 }
 
 /// Sleeps in a task.
