@@ -15,6 +15,7 @@ mod coroutine;
 mod interrupt;
 mod own_state;
 mod pin;
+mod spare;
 mod stack;
 
 pub use call::{Leave, NativeFunction, Returns, function, native, open, with_stack};

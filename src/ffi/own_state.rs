@@ -1,6 +1,6 @@
 //! Lua states of our own, and where their memory comes from.
 
-use std::alloc::{Layout, alloc, dealloc, realloc};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -144,7 +144,8 @@ impl Drop for OwnState {
 /// What malloc promises on the platforms we serve, and enough for every object of Lua's.
 const ALIGNMENT: usize = 16;
 
-/// `lua_Alloc` over Rust's allocator: Lua passes the old size, so no block needs a header.
+/// `lua_Alloc` over the system's allocator, without the spare area that this library has after it. Lua passes
+/// the old size, so no block needs a header.
 unsafe extern "C" fn allocate(
     account: *mut c_void,
     block: *mut c_void,
@@ -164,15 +165,15 @@ unsafe extern "C" fn allocate(
     let result = if new == 0 {
         if old > 0 {
             // SAFETY: Lua gives back a block of ours with the size it asked for.
-            unsafe { dealloc(block.cast(), old_layout) };
+            unsafe { System.dealloc(block.cast(), old_layout) };
         }
         ptr::null_mut()
     } else if old == 0 {
         // SAFETY: the layout's size is not zero.
-        unsafe { alloc(new_layout) }
+        unsafe { System.alloc(new_layout) }
     } else {
         // SAFETY: the block is ours, has this layout, and the new size is not zero.
-        unsafe { realloc(block.cast(), old_layout, new) }
+        unsafe { System.realloc(block.cast(), old_layout, new) }
     };
     if new == 0 || !result.is_null() {
         account.used.set(account.used.get() + new - old);
