@@ -298,7 +298,8 @@ fn ctrl_c_that_was_caught_leaves_a_pool_that_works() {
 /// P1. The job goes on when it was only a wait that ended.
 #[test]
 fn a_wait_that_ctrl_c_has_ended_can_be_taken_up_again() {
-    for begin in ["print('begun')", "gma.begun()"] {
+    // Once the host has answered, it waits.
+    for begin in ["gma.go() print('begun')", "gma.begun()"] {
         Case::new(TASKS)
             .then(
                 r#"
