@@ -23,8 +23,11 @@ fn workers_are_named_and_block_all_signals() {
             r#"
             local own = assert(io.open("/proc/self/stat")):read("n")
             local blocked = status("SigBlk")
-            gma2workers.RunSync { tasks = { { func = type, args = { 1 } }, { func = type, args = { 1 } },
-              { func = type, args = { 1 } } }, workers = 3 }
+            -- A thread names itself when it begins, so all three have to have begun.
+            local begun = 0
+            gma = { begin = function() begun = begun + 1 end, begun = function() return begun end }
+            local function meet() gma.begin() while gma.begun() < 3 do end end
+            gma2workers.RunSync { tasks = { { func = meet }, { func = meet }, { func = meet } }, workers = 3 }
             local names = {}
             for thread in io.popen("ls /proc/" .. own .. "/task"):lines() do
               local folder = ("/proc/%d/task/%s"):format(own, thread)
