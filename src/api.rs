@@ -59,7 +59,8 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     }
     let mut standard = NameMap::default();
     let _: Result<()> = ffi::with_stack(lua, (), |stack| {
-        names::read_standard(stack, ffi::native(stdlib::clock), &mut standard);
+        names::note_standard(stack, ffi::native(stdlib::clock));
+        standard = names::read_standard(stack);
         Ok(())
     });
     lua.set_app_data(Standard(Rc::new(standard)));

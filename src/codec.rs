@@ -49,6 +49,14 @@ pub const GMA: &str = "gma";
 /// What separates the keys in such a name. A key that holds one has no name.
 pub const SEPARATOR: char = '\0';
 
+/// The bytecode of a message that is one function.
+pub fn bytecode(message: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(message);
+    let is_function = reader.slice(5).is_ok() && reader.byte().is_ok_and(|tag| tag & !SHARED == FUNCTION);
+    let size = reader.u32().ok().filter(|_| is_function)?;
+    reader.slice(size as usize).ok()
+}
+
 /// Appends a LEB128 number.
 pub fn put_length(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
@@ -86,6 +94,11 @@ impl<'a> Reader<'a> {
 
     pub fn u64(&mut self) -> Result<u64> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    /// As wide as an address, and in the machine's own order, as Lua dumps it.
+    pub fn word(&mut self) -> Result<usize> {
+        self.array().map(usize::from_ne_bytes)
     }
 
     pub fn length(&mut self) -> Result<usize> {

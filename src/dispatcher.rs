@@ -33,15 +33,16 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> 
     let started = Instant::now();
     let config = config::read(lua, options, is_async)?;
     let names = HostNames::new(standard);
-    let environment = read_environment(lua, &names, &config)?;
+    let mut environment = read_environment(lua, &names, &config)?;
 
     let mut reader = TaskReader::new(&names, config.upvalues);
     ffi::with_stack(lua, &config.tasks, |stack| reader.read(stack))?;
 
     let TaskReader { functions, arguments, tasks, .. } = reader;
+    environment.functions = functions;
     let workers = config.workers.min(tasks.len());
     let Config { mode, upvalues, timeout, .. } = config;
-    let parts = Parts { mode, upvalues, environment, functions, arguments, tasks, started, timeout };
+    let parts = Parts { mode, upvalues, environment, arguments, tasks, started, timeout };
     let job = Arc::new(Job::new(parts, workers));
     if workers == 0 {
         job.mailbox.finish();
@@ -61,7 +62,7 @@ pub fn cancel(job: &Arc<Job>) -> Result<()> {
     watchdog::watch(job)
 }
 
-/// What the job's states have in common: the module paths, `gma`, and the globals asked for.
+/// What the job's states have in common, but for its functions: the module paths, `gma`, and the globals asked for.
 fn read_environment(lua: &Lua, names: &HostNames, config: &Config) -> Result<Environment> {
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };

@@ -254,7 +254,7 @@ impl<'a> Encoder<'a> {
     /// Writes the name of a thing that has one.
     fn named(&mut self, here: &Stack, pointer: usize) -> Result<bool> {
         match self.policy.names.name_of(here, pointer) {
-            Some(name) => self.put_name(name).map(|()| true),
+            Some(name) => self.put_name(&name).map(|()| true),
             None => Ok(false),
         }
     }

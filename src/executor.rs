@@ -18,7 +18,7 @@ use crate::job::{Failure, Job, Task, Worker};
 use crate::policy::{Functions, Policy};
 use crate::pool::{self, Busy};
 use crate::seat::{self, End, Reason};
-use crate::state::State;
+use crate::state::{Environment, Life, State};
 use crate::{coroutine, fault, gma, hostcall, stdlib};
 
 thread_local! {
@@ -28,7 +28,7 @@ thread_local! {
 
 /// Runs tasks of the job until there are none left.
 pub fn run(job: &Job, worker: &Worker, busy: Busy) {
-    let mut state = if job.mode == Mode::Cmd { None } else { KEPT.take() };
+    let mut desk = Desk { state: if job.mode == Mode::Cmd { None } else { KEPT.take() }, is_prepared: false };
     let mut results = Vec::new();
     while let Some(index) = job.next_task() {
         results.clear();
@@ -38,16 +38,13 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
             worker.seat.stop(Reason::Cancelled);
         }
         seat::take(Some(Arc::clone(&worker.seat)));
-        let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut state, &mut results)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut desk, &mut results)));
         let outcome = outcome.unwrap_or_else(|payload| {
-            state = None;
+            desk.state = None;
             Err(Error::panic(payload).into())
         });
-        let is_over = job.mode == Mode::Cmd || stdlib::is_spoiled() || seat::is_stopping();
-        if is_over || state.as_ref().is_some_and(|state| !state.is_fit()) {
-            // Closing it may run finalizers of the task's: that is part of its time.
-            state = None;
-        }
+        // Closing a state may run finalizers of the task's: that is part of its time.
+        desk.clear(job, index, outcome.is_ok());
         seat::take(None);
         match (worker.seat.end(), outcome) {
             (End::GivenUp, _) => {
@@ -64,26 +61,59 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
     // The host's next job may count on this thread as soon as this one is over.
     drop(busy);
     job.leave();
-    if let Some(mut state) = state
-        && state.tidy()
-    {
+    if let Some(mut state) = desk.state {
+        state.tidy();
         KEPT.set(Some(state));
     }
 }
 
-fn run_task(job: &Job, index: usize, kept: &mut Option<State>, out: &mut Vec<u8>) -> Result<(), Failure> {
+/// What a worker has for its next task.
+struct Desk {
+    state: Option<State>,
+    /// The state is fitted to the job, and put back since its last task.
+    is_prepared: bool,
+}
+
+impl Desk {
+    /// The state for the next task of this job: the kept one where it can be made so, or a new one.
+    fn state(&mut self, environment: &Arc<Environment>, life: Life) -> Result<&State, Error> {
+        if !self.is_prepared
+            && let Some(mut state) = self.state.take()
+            && state.prepare(environment)?
+        {
+            self.state = Some(state);
+        }
+        self.is_prepared = true;
+        match &mut self.state {
+            Some(state) => Ok(state),
+            none => Ok(none.insert(State::new(environment, life)?)),
+        }
+    }
+
+    /// Has the state ready for the next task, or closes it.
+    fn clear(&mut self, job: &Job, index: usize, has_ended_well: bool) {
+        let is_over = job.mode == Mode::Cmd || stdlib::is_spoiled();
+        self.state.take_if(|state| is_over || !state.is_fit());
+        match (&mut self.state, &job.tasks[index]) {
+            (Some(state), Task::Ready { function, .. }) if has_ended_well => state.put_back_after(*function),
+            (Some(state), _) => state.put_back(),
+            (None, _) => {}
+        }
+    }
+}
+
+fn run_task(job: &Job, index: usize, desk: &mut Desk, out: &mut Vec<u8>) -> Result<(), Failure> {
     let (function, arguments, name) = match &job.tasks[index] {
         Task::Ready { function, arguments, name } => (*function, arguments.clone(), name.as_deref()),
         Task::Refused(error) => return Err(error.clone().into()),
     };
     fault::point("task")?;
-    let state = prepared(job, kept)?;
-    let stack = state.stack();
+    let life = if job.mode == Mode::Cmd { Life::Once } else { Life::Long };
+    let state = desk.state(&job.environment, life)?;
     let outcome = {
         let _line = hostcall::connect(&job.mailbox);
-        run_function(job, &stack, &job.functions[function], &job.arguments[arguments], out)
+        run_function(job, state, function, &job.arguments[arguments], out)
     };
-    stack.set_top(0);
     let has_run_out = state.has_run_out();
     outcome.map_err(|mut failure| {
         // Lua's string buffers raise an error of their own: "not enough memory for buffer allocation".
@@ -98,44 +128,25 @@ fn run_task(job: &Job, index: usize, kept: &mut Option<State>, out: &mut Vec<u8>
     })
 }
 
-/// The thread's state, ready for a task of this job: the kept one where it can be made so, or a new one.
-fn prepared<'a>(job: &Job, kept: &'a mut Option<State>) -> Result<&'a State, Error> {
-    let is_ready = match kept {
-        Some(state) => state.prepare(&job.environment)?,
-        None => false,
-    };
-    if !is_ready {
-        *kept = None;
-        let mut state = State::new(&job.environment)?;
-        state.prepare(&job.environment)?;
-        *kept = Some(state);
-    }
-    kept.as_ref().ok_or_else(|| Error::Internal("no state was kept".into()))
-}
-
 fn run_function(
     job: &Job,
-    stack: &Stack,
-    function: &[u8],
+    state: &State,
+    function: usize,
     arguments: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
-    stack.protected(0, |stack| {
-        stack.new_thread();
-        Ok(())
-    })?;
-    let coroutine = stack.thread(-1).ok_or_else(|| Error::Internal("no coroutine was made".into()))?;
+    let stack = state.stack();
+    let (coroutine, identity) = state.coroutine()?;
     stdlib::begin_task();
     ffi::take_stopped_at();
-    coroutine::begin_task(stack.pointer(-1));
-    let names = gma::worker_names();
-    decode(&coroutine, function, &names)?;
-    let count = decode(&coroutine, arguments, &names)?;
-    match seat::stoppable(&coroutine, || coroutine.resume(stack, count)) {
+    coroutine::begin_task(identity);
+    state.push_function(function, &coroutine)?;
+    let count = decode(&coroutine, arguments, &gma::worker_names())?;
+    match seat::stoppable(&coroutine, || coroutine.resume(&stack, count)) {
         Resumed::Returned => Ok(encode_results(job, &coroutine, out)?),
         // What it raised may be a stop's doing, and its `__tostring` would only be stopped again.
         _ if seat::is_stopping() => Err(stopped(&coroutine)),
-        Resumed::Raised => Err(seat::stoppable(stack, || failure(job, stack, &coroutine))),
+        Resumed::Raised => Err(seat::stoppable(&stack, || failure(job, &stack, &coroutine))),
         Resumed::OutOfMemory => Err(Error::Memory.into()),
         Resumed::Yielded => Err(Error::Internal("a task yielded to its worker".into()).into()),
     }

@@ -4,6 +4,7 @@
 //! is a name, so installing it is decoding it. `gma.echo` and `gma.feedback` don't wait for the host, and
 //! `gma.sleep` sleeps here.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,11 +20,11 @@ use crate::policy::{Functions, Names, Policy};
 use crate::stdlib;
 
 thread_local! {
-    /// The names of the things in the state that runs on this thread.
+    /// The names of what stands under `gma` in the state that runs on this thread.
     static NAMES: RefCell<Rc<NameMap>> = RefCell::default();
 }
 
-/// Says whose state runs on this thread from now on.
+/// Says what stands under `gma` in the state that runs on this thread from now on.
 pub fn set_names(names: &Rc<NameMap>) {
     NAMES.set(Rc::clone(names));
 }
@@ -37,8 +38,9 @@ pub fn worker_names() -> WorkerNames {
 }
 
 impl Names for WorkerNames {
-    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<&str> {
-        self.0.name_of(stack, pointer)
+    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<Cow<'_, str>> {
+        let standard = || names::standard_name(stack, pointer).map(Cow::Owned);
+        self.0.name_of(stack, pointer).or_else(standard)
     }
 }
 
@@ -81,27 +83,25 @@ fn is_gma(name: &str) -> bool {
     name.strip_prefix(GMA).is_some_and(|rest| rest.starts_with(SEPARATOR))
 }
 
-/// Sets the state's `gma` to the host's shape, or to nil where the host has none, and names what stands
+/// Sets the state's `gma` to the host's shape, or to nil where the host has none, and gives the names of what stands
 /// in it. Called outside of any protected call: it makes its own.
-pub fn install(stack: &Stack, shape: Option<&[u8]>, names: &mut NameMap) -> Result<()> {
-    match shape {
-        Some(message) => {
-            decode(stack, message, &Shape)?;
-        }
-        None => stack.push_nil(),
-    }
-    names.retain(|_, name| !is_gma(name));
+pub fn install(stack: &Stack, shape: Option<&[u8]>) -> Result<NameMap> {
+    let mut names = NameMap::default();
+    let Some(message) = shape else { return Ok(names) };
+    decode(stack, message, &Shape)?;
+    let read = &mut names;
     stack.protected(1, |stack| {
         if stack.kind(1) == Type::Table {
             stack.push_value(1);
-            names::read_gma(stack, names);
+            names::read_gma(stack, read);
         }
         stack.push_globals();
         stack.insert(1);
         stack.raw_set_text(1, GMA);
         stack.set_top(0);
         Ok(())
-    })
+    })?;
+    Ok(names)
 }
 
 /// The name that the running stub was made with.

@@ -2,6 +2,7 @@
 //!
 //! Host side. Nothing here calls a host function: those may yield, so the Lua side calls them.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ffi::c_int;
 
@@ -31,7 +32,7 @@ impl<'a> HostNames<'a> {
 }
 
 impl Names for HostNames<'_> {
-    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<&str> {
+    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<Cow<'_, str>> {
         let gma = || self.gma.get_or_init(|| read_gma(stack)).name_of(stack, pointer);
         self.standard.name_of(stack, pointer).or_else(gma)
     }

@@ -1,6 +1,6 @@
 //! What a job is: plain `Send` data that the host, the workers and the watchdog share.
 //!
-//! Functions and arguments as messages, a cursor that hands out tasks, a seat and a lane of outcomes for
+//! Arguments as messages, a cursor that hands out tasks, a seat and a lane of outcomes for
 //! each worker, a mailbox for host calls.
 
 use std::ops::Range;
@@ -19,7 +19,7 @@ use crate::state::Environment;
 #[derive(Debug)]
 pub enum Task {
     Ready {
-        /// Which of the job's functions.
+        /// Which of the environment's functions.
         function: usize,
         /// Where its arguments' message stands in the job's arguments.
         arguments: Range<usize>,
@@ -94,8 +94,6 @@ pub struct Job {
     /// What becomes of data that functions have captured, on the way there and back.
     pub upvalues: Upvalues,
     pub environment: Arc<Environment>,
-    /// One message a function.
-    pub functions: Vec<Vec<u8>>,
     pub arguments: Vec<u8>,
     pub tasks: Vec<Task>,
     pub mailbox: Arc<Mailbox>,
@@ -118,7 +116,6 @@ pub struct Parts {
     pub mode: Mode,
     pub upvalues: Upvalues,
     pub environment: Environment,
-    pub functions: Vec<Vec<u8>>,
     pub arguments: Vec<u8>,
     pub tasks: Vec<Task>,
     pub started: Instant,
@@ -134,7 +131,6 @@ impl Job {
             mode: parts.mode,
             upvalues: parts.upvalues,
             environment: Arc::new(parts.environment),
-            functions: parts.functions,
             arguments: parts.arguments,
             tasks: parts.tasks,
             mailbox: Arc::default(),

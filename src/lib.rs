@@ -21,9 +21,9 @@
 //! | `seat` | a worker's seat in a job: its task, until when, how it is stopped | both |
 //! | `config` | the options | host |
 //! | `state` | makes a worker's state and makes it pristine again | worker |
+//! | `bytecode` | what a function can do | worker |
 //! | `gma` | `gma` as a task sees it | worker |
 //! | `stdlib`, `coroutine` | where a worker's standard library is not Lua's | worker |
-//! | `pristine` | notes a state, and puts it back | worker |
 //! | `names` | the names of things that both sides have | both |
 //! | `encode`, `decode`, `codec` | values and functions across | both |
 //! | `policy` | what may cross, and under which names | both |
@@ -34,6 +34,7 @@
 //! | `error` | everything that can go wrong | both |
 
 mod api;
+mod bytecode;
 mod codec;
 mod config;
 mod coroutine;
@@ -55,7 +56,6 @@ mod job;
 mod names;
 mod policy;
 mod pool;
-mod pristine;
 mod registry;
 mod response;
 #[cfg(all(test, feature = "linked"))]

@@ -4,6 +4,7 @@
 //! finds the other state's own. Names under `gma` are its keys behind `gma`, separated by zeros; a
 //! table's ends with one.
 
+use std::borrow::Cow;
 use std::ffi::c_int;
 
 use rustc_hash::FxHashMap;
@@ -50,16 +51,16 @@ const LIBRARIES: [&str; 10] =
 /// The registry's table of the standard library by name, as it was when it was read.
 static BY_NAME: Key = Key::new();
 
-/// Reads the standard library of a state: its things by identity go into `names`, and by name into the
-/// state's registry, and with them our `clock`, which is in all states. A function written in Lua is somebody's replacement, and crosses as code. *Raises.*
-pub fn read_standard(stack: &Stack, clock: NativeFunction, names: &mut NameMap) {
+/// Notes the standard library of a state by name in its registry, and with it our `clock`, which is in all states. A
+/// function written in Lua is somebody's replacement, and crosses as code. *Raises.*
+pub fn note_standard(stack: &Stack, clock: NativeFunction) {
     stack.create_table(0, 192);
     let by_name = stack.top();
     stack.push_globals();
     let globals = stack.top();
     for name in BASE {
         stack.raw_get_text(globals, name);
-        remember(stack, by_name, name, names);
+        note(stack, by_name, name);
     }
     // What `package.loaded` is, also where a sandbox has no `package`.
     stack.push_registry();
@@ -67,17 +68,17 @@ pub fn read_standard(stack: &Stack, clock: NativeFunction, names: &mut NameMap) 
     let loaded = stack.top();
     for library in LIBRARIES {
         if stack.raw_get_text(loaded, library) == Type::Table {
-            read_library(stack, by_name, library, names);
+            note_library(stack, by_name, library);
         }
         stack.pop(1);
     }
     stack.set_top(by_name);
     stack.push_native(clock, 0);
-    remember(stack, by_name, "gma2workers.clock", names);
+    note(stack, by_name, "gma2workers.clock");
     stack.registry_set(&BY_NAME);
 }
 
-fn read_library(stack: &Stack, by_name: c_int, library: &str, names: &mut NameMap) {
+fn note_library(stack: &Stack, by_name: c_int, library: &str) {
     let table = stack.top();
     stack.push_nil();
     while stack.next(table) {
@@ -88,30 +89,63 @@ fn read_library(stack: &Stack, by_name: c_int, library: &str, names: &mut NameMa
         if stack.kind(-1) == Type::String {
             stack.concat(3);
             stack.insert(-2);
-            let named = std::str::from_utf8(stack.bytes(-2)).unwrap_or_default();
-            remember(stack, by_name, named, names);
-            stack.pop(1);
+            if is_named(stack) {
+                stack.raw_set(by_name);
+            } else {
+                stack.pop(2);
+            }
         } else {
             stack.pop(4);
         }
     }
     stack.push_value(table);
-    remember(stack, by_name, library, names);
+    note(stack, by_name, library);
 }
 
-/// Names the value on top, if it is one to name, and pops it.
-fn remember(stack: &Stack, by_name: c_int, name: &str, names: &mut NameMap) {
-    let takes = match stack.kind(-1) {
+/// Whether the value on top is one that crosses by its name.
+fn is_named(stack: &Stack) -> bool {
+    match stack.kind(-1) {
         Type::Function => stack.is_native(-1),
-        Type::Table => true,
-        _ => false,
-    };
-    if takes {
-        names.insert(stack.pointer(-1), name.into());
+        kind => kind == Type::Table,
+    }
+}
+
+/// Notes the value on top, if it is one to name, and pops it.
+fn note(stack: &Stack, by_name: c_int, name: &str) {
+    if is_named(stack) {
         stack.raw_set_text(by_name, name);
     } else {
         stack.pop(1);
     }
+}
+
+/// Calls `body` with each thing that was noted, by identity, and its name, until it gives something.
+fn find_standard<R>(stack: &Stack, mut body: impl FnMut(usize, &str) -> Option<R>) -> Option<R> {
+    let base = stack.top();
+    stack.registry_get(&BY_NAME);
+    stack.push_nil();
+    let mut found = None;
+    while found.is_none() && stack.next(base + 1) {
+        found = body(stack.pointer(-1), std::str::from_utf8(stack.bytes(-2)).unwrap_or_default());
+        stack.pop(1);
+    }
+    stack.set_top(base);
+    found
+}
+
+/// The standard library that was noted, by identity.
+pub fn read_standard(stack: &Stack) -> NameMap {
+    let mut names = NameMap::default();
+    find_standard(stack, |pointer, name| {
+        names.insert(pointer, name.into());
+        None::<()>
+    });
+    names
+}
+
+/// The name of one thing of the standard library that was noted. For where that is seldom asked: it is looked for.
+pub fn standard_name(stack: &Stack, pointer: usize) -> Option<String> {
+    find_standard(stack, |known, name| (known == pointer).then(|| name.to_owned()))
 }
 
 /// Pushes a thing of the standard library by its name. *Raises.*
@@ -187,7 +221,7 @@ pub fn display(name: &str) -> String {
 }
 
 impl Names for NameMap {
-    fn name_of(&self, _: &Stack, pointer: usize) -> Option<&str> {
-        self.get(&pointer).map(|name| &**name)
+    fn name_of(&self, _: &Stack, pointer: usize) -> Option<Cow<'_, str>> {
+        self.get(&pointer).map(|name| Cow::Borrowed(&**name))
     }
 }

@@ -1,5 +1,7 @@
 //! What may cross, and under which names.
 
+use std::borrow::Cow;
+
 use crate::ffi::Stack;
 
 /// What happens to data (numbers, texts, booleans, plain tables) that a function has captured.
@@ -27,7 +29,7 @@ pub enum Functions {
 /// The names of things that both sides have.
 pub trait Names {
     /// The name of a function or table of this state, by its identity.
-    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<&str>;
+    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<Cow<'_, str>>;
 }
 
 /// How values are read.

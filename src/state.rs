@@ -1,8 +1,11 @@
-//! A worker's Lua state: made, fitted to a job, made pristine again.
+//! A worker's Lua state: made, fitted to a job, put back between tasks.
 //!
 //! A [`State`] lives on one thread. It has Lua's standard library, changed where [`crate::stdlib`] and
-//! [`crate::coroutine`] say, an allocator with an account of its own, and `gma` in the host's shape.
+//! [`crate::coroutine`] say, and an allocator of its own with an account. Two images are taken of it: as it was when
+//! it was made, and fitted to a job, with `gma` in the host's shape, the job's globals, its functions, and the
+//! coroutine that its tasks run in. Putting it back to one undoes whatever ran since, down to the last byte.
 
+use std::ffi::c_int;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,8 +13,7 @@ use crate::decode::decode;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type, native};
 use crate::names::{self, NameMap};
-use crate::pristine::{self, Snapshot};
-use crate::{coroutine, fault, gma, stdlib};
+use crate::{bytecode, codec, coroutine, fault, gma, stdlib};
 
 /// In the registry of every state of ours.
 static WORKER: Key = Key::new();
@@ -33,6 +35,8 @@ pub struct Environment {
     pub gma: Option<Vec<u8>>,
     /// A message with a table of the job's globals by name.
     pub globals: Option<Vec<u8>>,
+    /// A message for each of the job's functions.
+    pub functions: Vec<Vec<u8>>,
     pub sandbox: bool,
     /// How many bytes a state may take.
     pub memory_limit: usize,
@@ -41,54 +45,91 @@ pub struct Environment {
 /// A state that tasks run in, one after another.
 pub struct State {
     own: OwnState,
-    names: Rc<NameMap>,
-    snapshot: Snapshot,
     environment: Arc<Environment>,
-    fresh: bool,
+    /// The job's functions that stand on the state's stack; those that can't, with the reason.
+    functions: Vec<Result<Function>>,
+    gma_names: Rc<NameMap>,
+    life: Life,
+    /// How many C libraries were loaded when it was made.
+    libraries: usize,
 }
 
-/// A state that holds more than this after a task is not kept for the next.
-const KEEP_BELOW: usize = 32 << 20;
+#[derive(Clone, Copy, Debug)]
+struct Function {
+    is_harmless: bool,
+}
+
+/// What a state is to be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// One task.
+    Once,
+    /// Task after task: it can be put back.
+    Long,
+}
+
+/// The images, in the order in which they are taken.
+const MADE: usize = 1;
+const FITTED: usize = 2;
+
+/// Where things stand on the state's own stack: Lua's list of loaded C libraries, the coroutine for tasks, and from
+/// there up the functions.
+const LIBRARIES: c_int = 1;
+const COROUTINE: c_int = 2;
+
+/// More functions than this, or more bytes of them, are not kept in the state: it is copied for every task.
+const FUNCTIONS_KEPT: usize = 16;
+const BYTES_KEPT: usize = 64 << 10;
+
+/// What a task may leave for the collector, or for the next [`State::put_back`], if it did nothing else.
+const WORTH_PUTTING_BACK: usize = 64 << 10;
 
 impl State {
     /// A new state, fitted to a job.
-    pub fn new(environment: &Arc<Environment>) -> Result<State> {
+    pub fn new(environment: &Arc<Environment>, life: Life) -> Result<State> {
         fault::point("state")?;
         let own = OwnState::new(environment.memory_limit).ok_or(Error::Memory)?;
-        let mut names = NameMap::default();
+        let mut libraries = 0;
+        let count = &mut libraries;
         let stack = own.stack();
         stack.protected(0, |stack| {
             // Nothing here is worth a collection yet.
             stack.run_collector(false);
+            stack.open_libraries();
+            push_libraries(stack);
+            *count = stack.raw_len(-1);
             stack.push_boolean(true);
             stack.registry_set(&WORKER);
-            stack.open_libraries();
             stdlib::install(stack);
             coroutine::install(stack);
             if environment.sandbox {
                 stdlib::restrict(stack);
             }
-            names::read_standard(stack, native(stdlib::clock), &mut names);
+            names::note_standard(stack, native(stdlib::clock));
             stack.run_collector(true);
+            stack.new_thread();
             Ok(())
         })?;
         let mut state = State {
             own,
-            names: Rc::new(names),
-            snapshot: Snapshot::default(),
             environment: Arc::default(),
-            fresh: true,
+            functions: Vec::new(),
+            gma_names: Rc::default(),
+            life,
+            libraries,
         };
+        if life == Life::Long {
+            state.own.take_image()?;
+        }
         state.fit(environment)?;
         Ok(state)
     }
 
-    /// Gives the state what a job's tasks expect, and notes it as pristine.
+    /// Gives the state, as it was made, what a job's tasks expect.
     fn fit(&mut self, environment: &Arc<Environment>) -> Result<()> {
+        self.own.set_limit(environment.memory_limit);
         let stack = self.own.stack();
-        let mut names = NameMap::clone(&self.names);
-        gma::install(&stack, environment.gma.as_deref(), &mut names)?;
-        let snapshot = &mut self.snapshot;
+        self.gma_names = Rc::new(gma::install(&stack, environment.gma.as_deref())?);
         stack.protected(0, |stack| {
             stack.push_globals();
             if stack.raw_get_text(1, "package") == Type::Table {
@@ -97,51 +138,80 @@ impl State {
                 stack.push_bytes(&environment.cpath);
                 stack.raw_set_text(-2, "cpath");
             }
-            *snapshot = pristine::take(stack)?;
             stack.set_top(0);
             Ok(())
         })?;
-        self.names = Rc::new(names);
-        self.environment = Arc::clone(environment);
-        Ok(())
-    }
-
-    /// Makes the state what a task of this job has to find. False where it can't be, and a new state is
-    /// needed.
-    pub fn prepare(&mut self, environment: &Arc<Environment>) -> Result<bool> {
-        let stack = self.own.stack();
-        if self.environment.sandbox != environment.sandbox {
-            return Ok(false);
+        gma::set_names(&self.gma_names);
+        if let Some(globals) = &environment.globals {
+            set_globals(&stack, globals)?;
         }
-        if !self.fresh {
-            let snapshot = self.snapshot;
-            stack.reset_collector();
-            if !stack.protected(0, |stack| Ok(pristine::restore(stack, snapshot)))? {
-                return Ok(false);
+        self.functions.clear();
+        if are_kept(&environment.functions) {
+            for message in &environment.functions {
+                let loaded = decode(&stack, message, &gma::worker_names());
+                if loaded.is_err() {
+                    stack.push_nil();
+                }
+                let is_harmless = codec::bytecode(message).is_some_and(bytecode::is_harmless);
+                self.functions.push(loaded.map(|_| Function { is_harmless }));
             }
         }
-        let fits = Arc::ptr_eq(&self.environment, environment) || *self.environment == **environment;
-        if !fits {
-            self.own.set_limit(environment.memory_limit);
+        self.environment = Arc::clone(environment);
+        if self.life == Life::Long { self.own.take_image() } else { Ok(()) }
+    }
+
+    /// Makes the state what the tasks of a job have to find, whatever ran in it before. False where it can't be, and
+    /// a new state is needed.
+    pub fn prepare(&mut self, environment: &Arc<Environment>) -> Result<bool> {
+        if self.life == Life::Once || self.environment.sandbox != environment.sandbox {
+            return Ok(false);
+        }
+        if Arc::ptr_eq(&self.environment, environment) || *self.environment == **environment {
+            self.put_back();
+            gma::set_names(&self.gma_names);
+        } else {
+            self.own.put_back(MADE);
             self.fit(environment)?;
         }
-        self.fresh = false;
-        gma::set_names(&self.names);
-        if let Some(globals) = &environment.globals {
-            decode(&stack, globals, &gma::worker_names())?;
-            stack.protected(1, |stack| {
-                stack.push_globals();
-                stack.push_nil();
-                while stack.next(1) {
-                    stack.push_value(-2);
-                    stack.insert(-2);
-                    stack.raw_set(2);
-                }
-                stack.set_top(0);
-                Ok(())
-            })?;
-        }
         Ok(true)
+    }
+
+    /// Makes the state what it was before the last task.
+    pub fn put_back(&mut self) {
+        if self.life == Life::Long {
+            self.own.put_back(FITTED);
+        }
+    }
+
+    /// Makes the state what it was before the last task, which ended well and had this function of the job's. What a
+    /// harmless one left for the collector may stay for a while.
+    pub fn put_back_after(&mut self, function: usize) {
+        let is_harmless = matches!(self.functions.get(function), Some(Ok(Function { is_harmless: true })));
+        if !is_harmless || self.own.growth() > WORTH_PUTTING_BACK {
+            self.put_back();
+        }
+    }
+
+    /// Moves one of the job's functions to the coroutine that runs it.
+    pub fn push_function(&self, index: usize, coroutine: &Stack) -> Result<()> {
+        match self.functions.get(index) {
+            Some(Ok(_)) => {
+                let stack = self.own.stack();
+                stack.push_value(COROUTINE + 1 + index as c_int);
+                stack.move_to(coroutine, 1);
+                Ok(())
+            }
+            Some(Err(error)) => Err(error.clone()),
+            None => decode(coroutine, &self.environment.functions[index], &gma::worker_names()).map(drop),
+        }
+    }
+
+    /// The coroutine that tasks run in, and its identity.
+    pub fn coroutine(&self) -> Result<(Stack, usize)> {
+        let stack = self.own.stack();
+        let coroutine =
+            stack.thread(COROUTINE).ok_or_else(|| Error::Internal("no coroutine was made".into()))?;
+        Ok((coroutine, stack.pointer(COROUTINE)))
     }
 
     /// Whether memory has run out in this state.
@@ -149,27 +219,56 @@ impl State {
         self.own.is_exhausted()
     }
 
-    /// Whether the state may be used again. It must not be where a task left finalizers
-    /// ([`stdlib::is_spoiled`]), either.
+    /// Whether the state can be put back: not where a C library was loaded into it. It must not be where a task left
+    /// something to finalize ([`stdlib::is_spoiled`]), either.
     pub fn is_fit(&self) -> bool {
-        !self.has_run_out() && self.own.memory() <= KEEP_BELOW
+        !self.has_run_out() && self.own.stack().raw_len(LIBRARIES) == self.libraries
     }
 
-    /// Frees what the last task left, so that an idle worker holds little.
-    pub fn tidy(&mut self) -> bool {
-        let stack = self.own.stack();
-        let snapshot = self.snapshot;
-        stack.reset_collector();
-        stack
-            .protected(0, |stack| {
-                let restored = pristine::restore(stack, snapshot);
-                stack.collect();
-                Ok(restored)
-            })
-            .unwrap_or(false)
+    /// Frees what the job's tasks left, so that an idle worker holds little.
+    pub fn tidy(&mut self) {
+        self.put_back();
+        self.own.trim();
     }
 
     pub fn stack(&self) -> Stack {
         self.own.stack()
     }
+}
+
+/// Pushes the table in which Lua keeps the C libraries that were loaded; some other value where it has none. It is the
+/// one table under an address in the registry of a state in which nothing has run. *Raises.*
+fn push_libraries(stack: &Stack) {
+    let registry = stack.top() + 1;
+    stack.push_registry();
+    stack.push_nil();
+    while stack.next(registry) {
+        if stack.kind(-2) == Type::LightUserdata && stack.kind(-1) == Type::Table {
+            stack.replace(registry);
+            break;
+        }
+        stack.pop(1);
+    }
+    stack.set_top(registry);
+}
+
+/// Sets the globals that a message has as one table by name.
+fn set_globals(stack: &Stack, globals: &[u8]) -> Result<()> {
+    decode(stack, globals, &gma::worker_names())?;
+    stack.protected(1, |stack| {
+        stack.push_globals();
+        stack.push_nil();
+        while stack.next(1) {
+            stack.push_value(-2);
+            stack.insert(-2);
+            stack.raw_set(2);
+        }
+        stack.set_top(0);
+        Ok(())
+    })
+}
+
+fn are_kept(functions: &[Vec<u8>]) -> bool {
+    let bytes: usize = functions.iter().map(Vec::len).sum();
+    functions.len() == 1 || functions.len() <= FUNCTIONS_KEPT && bytes <= BYTES_KEPT
 }

@@ -6,8 +6,8 @@
 //! - `os.exit` and a change by `os.setlocale` would reach past the task.
 //! - `debug` has `traceback` and `getinfo` alone.
 //! - `math.random` has a generator a state; the C library's is one for the process, behind a lock.
-//! - `setmetatable` notes finalizers: a state that has some is not reused, since they would run in a
-//!   later task's time.
+//! - `setmetatable` notes finalizers, and what opens files notes that: a state that has some of either is closed
+//!   after its task, which sees to them.
 //!
 //! Most look at their arguments and then go on in Lua's own function ([`Leave::Original`]), so that what
 //! is not meant to differ doesn't. The coroutine library is in [`crate::coroutine`].
@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 
 thread_local! {
-    /// Whether a task gave this thread's state something to finalize.
+    /// Whether the task gave this thread's state something to finalize.
     static SPOILED: Cell<bool> = const { Cell::new(false) };
     static RANDOM: RefCell<fastrand::Rng> = const { RefCell::new(fastrand::Rng::with_seed(0)) };
 }
@@ -32,6 +32,7 @@ static SEED: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(fastrand::u64
 
 /// What the standard library has to know of the thread's next task.
 pub fn begin_task() {
+    SPOILED.set(false);
     // The golden ratio's bits spread neighbouring counts over the seeds.
     let seed = SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     RANDOM.set(fastrand::Rng::with_seed(seed));
@@ -52,7 +53,6 @@ pub fn is_spoiled() -> bool {
 
 /// Puts the functions into the libraries. *Raises.*
 pub fn install(stack: &Stack) {
-    SPOILED.set(false);
     stack.push_globals();
     let globals = stack.top();
     wrap(stack, "setmetatable", native(set_metatable));
@@ -122,6 +122,10 @@ fn install_files(stack: &Stack, globals: c_int) {
     let stdout = stack.top();
     stack.raw_get_text(io, "stdin");
     stack.close_handle(-1);
+    stack.push_value(io);
+    for name in ["open", "popen", "tmpfile", "lines", "input", "output"] {
+        wrap(stack, name, native(open_file));
+    }
     stack.metatable(stdout);
     stack.raw_get_text(-1, "__index");
     let file = stack.top();
@@ -174,6 +178,11 @@ fn set_metatable(stack: &Stack) -> Returns {
         }
         stack.set_top(arguments);
     }
+    Err(Leave::Original)
+}
+
+fn open_file(_: &Stack) -> Returns {
+    SPOILED.set(true);
     Err(Leave::Original)
 }
 

@@ -121,16 +121,8 @@ impl Stack {
     }
 
     /// *Raises* what a finalizer raises.
+    #[cfg(any(all(test, feature = "linked"), fuzzing))]
     pub fn collect(&self) {
         api!(self, lua_gc, lua::LUA_GCCOLLECT, 0);
-    }
-
-    /// The collector as a fresh state has it: running, with Lua's own pause and step multiplier.
-    pub fn reset_collector(&self) {
-        const PAUSE: c_int = 200;
-        const STEP_MULTIPLIER: c_int = 200;
-        api!(self, lua_gc, lua::LUA_GCSETPAUSE, PAUSE);
-        api!(self, lua_gc, lua::LUA_GCSETSTEPMUL, STEP_MULTIPLIER);
-        self.run_collector(true);
     }
 }

@@ -10,6 +10,7 @@
 //!   is called only inside [`Stack::protected`] or a [`native`] function, and no Rust frame in between
 //!   may own anything. So whatever is owned lives outside `protected`, and is borrowed inside.
 
+mod arena;
 mod call;
 mod coroutine;
 mod interrupt;

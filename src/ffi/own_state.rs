@@ -1,7 +1,6 @@
 //! Lua states of our own, and where their memory comes from.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr;
@@ -10,7 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use mlua::ffi as lua;
 
+use super::arena::Arena;
 use super::stack::{Stack, api};
+use crate::error::{Error, Result};
 
 impl Stack {
     /// *Raises.* Opens the standard library, as much of it as this Lua was built with.
@@ -50,13 +51,20 @@ fn spend_reserve() {
     drop(std::mem::take(&mut *RESERVE.lock().unwrap_or_else(PoisonError::into_inner)));
 }
 
+/// What a state of our own lives in.
+struct Heap {
+    account: Account,
+    /// The allocator's, and between calls into Lua its state's.
+    arena: UnsafeCell<Arena>,
+}
+
 impl Account {
     /// The account of a state of ours.
     pub(super) fn of(stack: &Stack) -> &Account {
-        let mut account = ptr::null_mut();
-        api!(stack, lua_getallocf, &mut account);
-        // SAFETY: only states of ours are asked, and `OwnState::new` gave the account's address.
-        unsafe { &*account.cast::<Account>() }
+        let mut heap = ptr::null_mut();
+        api!(stack, lua_getallocf, &mut heap);
+        // SAFETY: only states of ours are asked, and `OwnState::new` gave the heap's address.
+        unsafe { &(*heap.cast::<Heap>()).account }
     }
 
     /// Makes the next allocation fail, and the one that Lua tries after a full collection.
@@ -85,13 +93,16 @@ impl Account {
     }
 }
 
-/// A Lua state of our own, with an allocator that keeps its account. Closed when dropped.
+/// A Lua state of our own, with an allocator that keeps its account, and images to put it back to. Closed when
+/// dropped.
 ///
 /// `!Send`: made, used and closed on one thread.
 pub struct OwnState {
     l: *mut lua::lua_State,
     /// Boxed: the allocator holds its address for as long as the state lives.
-    account: Box<Account>,
+    heap: Box<Heap>,
+    /// The bytes in use in each image.
+    images: Vec<usize>,
     _not_send: PhantomData<*mut ()>,
 }
 
@@ -99,15 +110,16 @@ impl OwnState {
     /// An empty state that may take so many bytes, or none where that is not enough.
     pub fn new(limit: usize) -> Option<OwnState> {
         refill_reserve();
-        let account = Box::new(Account {
+        let account = Account {
             used: Cell::new(0),
             limit: Cell::new(limit),
             refusals: Cell::new(0),
             exhausted: Cell::new(false),
-        });
-        // SAFETY: `allocate` keeps to `lua_Alloc`'s contract, and its account outlives the state.
-        let l = unsafe { lua::lua_newstate(allocate, ptr::from_ref(&*account).cast_mut().cast()) };
-        (!l.is_null()).then(|| OwnState { l, account, _not_send: PhantomData })
+        };
+        let heap = Box::new(Heap { account, arena: UnsafeCell::new(Arena::new()) });
+        // SAFETY: `allocate` keeps to `lua_Alloc`'s contract, and its heap outlives the state.
+        let l = unsafe { lua::lua_newstate(allocate, ptr::from_ref(&*heap).cast_mut().cast()) };
+        (!l.is_null()).then(|| OwnState { l, heap, images: Vec::new(), _not_send: PhantomData })
     }
 
     pub fn stack(&self) -> Stack {
@@ -115,19 +127,50 @@ impl OwnState {
         unsafe { Stack::new(self.l) }
     }
 
+    /// Takes an image of the whole state, above those that were taken before.
+    pub fn take_image(&mut self) -> Result<()> {
+        if !self.heap.arena.get_mut().take_image() {
+            return Err(Error::Memory);
+        }
+        self.images.push(self.memory());
+        Ok(())
+    }
+
+    /// Makes the state what it was in the image taken as the `level`-th, from 1, and drops those above it. What is
+    /// outside of its memory stays as it is: files that were opened, libraries that were loaded.
+    ///
+    /// To be called between calls into the state: a borrow of it that Lua code runs in can't be had then.
+    pub fn put_back(&mut self, level: usize) {
+        // SAFETY: `&mut self`, and `protected` and `resume` borrow the state while Lua code runs; an interruption
+        // from another thread holds the coroutine that runs, and none does.
+        unsafe { self.heap.arena.get_mut().put_back(level) };
+        self.images.truncate(level);
+        self.heap.account.used.set(self.images.last().copied().unwrap_or(0));
+    }
+
+    /// How many bytes are in use above those in the last image.
+    pub fn growth(&self) -> usize {
+        self.memory().saturating_sub(self.images.last().copied().unwrap_or(0))
+    }
+
+    /// Gives back the memory that no block of the state's is in.
+    pub fn trim(&mut self) {
+        self.heap.arena.get_mut().trim();
+    }
+
     /// Bytes in use, from the allocator's own account.
     pub fn memory(&self) -> usize {
-        self.account.used.get()
+        self.heap.account.used.get()
     }
 
     /// Sets how many bytes the state may take.
     pub fn set_limit(&self, limit: usize) {
-        self.account.limit.set(limit);
+        self.heap.account.limit.set(limit);
     }
 
     /// Whether memory has ever run out in this state.
     pub fn is_exhausted(&self) -> bool {
-        self.account.exhausted.get()
+        self.heap.account.exhausted.get()
     }
 }
 
@@ -135,45 +178,35 @@ impl Drop for OwnState {
     fn drop(&mut self) {
         // SAFETY: the state is ours, live, and not running: this is the one place that closes it.
         unsafe { lua::lua_close(self.l) }
-        if self.account.exhausted.get() {
+        if self.heap.account.exhausted.get() {
             refill_reserve();
         }
     }
 }
 
-/// What malloc promises on the platforms we serve, and enough for every object of Lua's.
-const ALIGNMENT: usize = 16;
-
-/// `lua_Alloc` over the system's allocator, without the spare area that this library has after it. Lua passes
-/// the old size, so no block needs a header.
-unsafe extern "C" fn allocate(
-    account: *mut c_void,
-    block: *mut c_void,
-    old: usize,
-    new: usize,
-) -> *mut c_void {
-    // SAFETY: `OwnState::new` gave the account's address, and the account outlives its state.
-    let account = unsafe { &*account.cast::<Account>() };
-    let old = if block.is_null() { 0 } else { old };
-    let layout = |size| Layout::from_size_align(size, ALIGNMENT);
-    let (Ok(old_layout), Ok(new_layout)) = (layout(old), layout(new)) else {
-        return ptr::null_mut();
+/// `lua_Alloc` over the state's arena.
+unsafe extern "C" fn allocate(heap: *mut c_void, block: *mut c_void, old: usize, new: usize) -> *mut c_void {
+    // SAFETY: `OwnState::new` gave the heap's address, and the heap outlives its state; Lua calls from the state's
+    // thread alone, one call at a time, while nothing else uses the arena.
+    let (account, arena) = unsafe {
+        let heap = heap.cast::<Heap>();
+        (&(*heap).account, &mut *(*heap).arena.get())
     };
+    let old = if block.is_null() { 0 } else { old };
     if new > old && !account.allows(new - old) {
         return ptr::null_mut();
     }
-    let result = if new == 0 {
-        if old > 0 {
-            // SAFETY: Lua gives back a block of ours with the size it asked for.
-            unsafe { System.dealloc(block.cast(), old_layout) };
+    // SAFETY: Lua gives back a block of ours with the size it asked for.
+    let result = unsafe {
+        match (old, new) {
+            (0, 0) => ptr::null_mut(),
+            (0, new) => arena.allocate(new),
+            (old, 0) => {
+                arena.free(block.cast(), old);
+                ptr::null_mut()
+            }
+            (old, new) => arena.resize(block.cast(), old, new),
         }
-        ptr::null_mut()
-    } else if old == 0 {
-        // SAFETY: the layout's size is not zero.
-        unsafe { System.alloc(new_layout) }
-    } else {
-        // SAFETY: the block is ours, has this layout, and the new size is not zero.
-        unsafe { System.realloc(block.cast(), old_layout, new) }
     };
     if new == 0 || !result.is_null() {
         account.used.set(account.used.get() + new - old);

@@ -14,7 +14,7 @@ use crate::ffi::{OwnState, Stack};
 use crate::gma;
 use crate::names::NameMap;
 use crate::policy::{Functions, Policy, Upvalues};
-use crate::state::{Environment, State};
+use crate::state::{Environment, Life, State};
 
 /// Set in an input's flags: it is decoded in a full stack, too. That is slow, for Lua moves one now and then.
 const FULL: u8 = 64;
@@ -155,8 +155,7 @@ fn in_a_worker(message: &[u8]) {
         });
         if !is_ready {
             let environment = Arc::new(environment());
-            let mut state = State::new(&environment).expect("a state");
-            state.prepare(&environment).expect("memory enough");
+            let state = State::new(&environment, Life::Long).expect("a state");
             *kept = Some((state, environment));
         }
         let Some((state, _)) = kept else { return };

@@ -1,0 +1,223 @@
+//! What a function can do, as far as its bytecode says.
+//!
+//! A task whose function is [`is_harmless`] leaves its state as it found it, so that need not be put back. What is read
+//! here is `lua_dump`'s format and the instructions of Lua 5.3 (`ldump.c`, `lopcodes.h`). Whatever is not known for
+//! certain counts as harm.
+
+use crate::codec::Reader;
+use crate::error::Result;
+
+/// What a longer function does takes longer than to put its state back.
+const WORTH_READING: usize = 256;
+
+/// Whether a function, run in a state in which nothing has a metatable but strings and files, can't change anything
+/// that was there before it, and calls nothing.
+///
+/// It may read, compute, branch and loop, and make tables and fill those. No instruction that it may have calls a
+/// metamethod there: strings and files have `__index` alone, and that is a table.
+pub fn is_harmless(dump: &[u8]) -> bool {
+    read_code(dump).is_ok_and(|code| (1..=WORTH_READING).contains(&code.len()) && harms_nothing(&code))
+}
+
+/// The instructions of a dumped function, but not of those inside it; none where the dump is of another Lua.
+fn read_code(dump: &[u8]) -> Result<Vec<u32>> {
+    const HEADER: &[u8] = b"\x1bLua\x53\x00\x19\x93\r\n\x1a\n";
+    const SIZES: [u8; 5] = [
+        size_of::<i32>() as u8,
+        size_of::<usize>() as u8,
+        size_of::<u32>() as u8,
+        size_of::<i64>() as u8,
+        size_of::<f64>() as u8,
+    ];
+    const SAMPLES: usize = size_of::<i64>() + size_of::<f64>();
+    const LINES_AND_SIZES: usize = 2 * size_of::<i32>() + 3;
+
+    let mut reader = Reader::new(dump);
+    let is_known = reader.slice(HEADER.len())? == HEADER && reader.slice(SIZES.len())? == SIZES;
+    if !is_known {
+        return Ok(Vec::new());
+    }
+    reader.slice(SAMPLES)?;
+    let _upvalues = reader.byte()?;
+    // The length of the source's name, and one more; in one byte where that is enough.
+    let length = match reader.byte()? {
+        0xff => reader.word()?,
+        length => length.into(),
+    };
+    reader.slice(length.saturating_sub(1))?;
+    reader.slice(LINES_AND_SIZES)?;
+    let count = reader.u32()? as usize;
+    let code = reader.slice(count.saturating_mul(size_of::<u32>()))?;
+    Ok(code
+        .chunks_exact(4)
+        .map(|bytes| u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        .collect())
+}
+
+/// Lua 5.3's instructions, as far as they are told apart here.
+mod op {
+    pub const MOVE: u32 = 0;
+    pub const LOADK: u32 = 1;
+    pub const LOADBOOL: u32 = 3;
+    pub const LOADNIL: u32 = 4;
+    pub const GETUPVAL: u32 = 5;
+    pub const GETTABLE: u32 = 7;
+    pub const SETTABLE: u32 = 10;
+    pub const NEWTABLE: u32 = 11;
+    pub const ADD: u32 = 13;
+    pub const CONCAT: u32 = 29;
+    pub const JMP: u32 = 30;
+    pub const EQ: u32 = 31;
+    pub const TEST: u32 = 34;
+    pub const TESTSET: u32 = 35;
+    pub const RETURN: u32 = 38;
+    pub const FORLOOP: u32 = 39;
+    pub const FORPREP: u32 = 40;
+    pub const SETLIST: u32 = 43;
+}
+
+#[derive(Clone, Copy)]
+struct Instruction(u32);
+
+impl Instruction {
+    fn op(self) -> u32 {
+        self.0 & 0x3f
+    }
+
+    fn a(self) -> usize {
+        (self.0 >> 6 & 0xff) as usize
+    }
+
+    fn b(self) -> usize {
+        (self.0 >> 23) as usize
+    }
+
+    fn c(self) -> usize {
+        (self.0 >> 14 & 0x1ff) as usize
+    }
+
+    /// How far a jump goes, from the next instruction.
+    fn jump(self) -> isize {
+        (self.0 >> 14) as isize - 0x1_ffff
+    }
+
+    /// Where the instruction at `at` may go on, other than at the next one.
+    fn target(self, at: usize) -> Option<usize> {
+        match self.op() {
+            op::JMP | op::FORLOOP | op::FORPREP => (at + 1).checked_add_signed(self.jump()),
+            op::EQ..=op::TESTSET => Some(at + 2),
+            op::LOADBOOL if self.c() != 0 => Some(at + 2),
+            _ => None,
+        }
+    }
+}
+
+fn harms_nothing(code: &[u32]) -> bool {
+    const REGISTERS: usize = 256;
+    let targets: Vec<usize> =
+        code.iter().enumerate().filter_map(|(at, word)| Instruction(*word).target(at)).collect();
+    // The registers that hold a table which the function itself has made, for certain. Known along straight lines
+    // only: where lines meet, nothing is.
+    let mut made = [false; REGISTERS];
+    for (at, word) in code.iter().enumerate() {
+        let instruction = Instruction(*word);
+        if targets.contains(&at) {
+            made = [false; REGISTERS];
+        }
+        let a = instruction.a();
+        match instruction.op() {
+            op::NEWTABLE => made[a] = true,
+            op::MOVE => made[a] = instruction.b() < REGISTERS && made[instruction.b()],
+            op::LOADK | op::LOADBOOL | op::GETUPVAL..=op::GETTABLE | op::ADD..=op::CONCAT | op::TESTSET => {
+                made[a] = false
+            }
+            op::LOADNIL => {
+                made[a..].iter_mut().take(instruction.b() + 1).for_each(|register| *register = false)
+            }
+            op::SETTABLE | op::SETLIST if made[a] => {}
+            // It closes no variable, since nothing has captured one; and the loops' own registers hold numbers.
+            op::JMP | op::EQ..=op::TEST | op::RETURN => {}
+            op::FORLOOP | op::FORPREP => made = [false; REGISTERS],
+            _ => return false,
+        }
+    }
+    true
+}
+
+#[cfg(all(test, feature = "linked"))]
+mod tests {
+    use super::*;
+    use crate::ffi::OwnState;
+
+    /// Whether the function is harmless that a chunk returns.
+    fn judge(code: &str) -> bool {
+        let state = OwnState::new(usize::MAX).expect("a state");
+        let stack = state.stack();
+        let mut dump = Vec::new();
+        let out = &mut dump;
+        stack
+            .protected(0, |stack| {
+                stack.load(code.as_bytes(), c"=code")?;
+                stack.call(0, 1);
+                stack.dump(out)?;
+                stack.set_top(0);
+                Ok(())
+            })
+            .expect("code without a fault");
+        is_harmless(&dump)
+    }
+
+    #[test]
+    fn what_reads_computes_and_makes_is_harmless() {
+        for code in [
+            "return function() end",
+            "return function(a, b) return a + b end",
+            "return function(a, ...) return a.x.y .. 'text', #a, -a, not a, a // 2 end",
+            "return function() return math.pi * 2, string end",
+            "local up = 3 return function(a) return a == up and a or nil end",
+            "return function(n) local sum = 0 for i = 1, n do sum = sum + i end return sum end",
+            "return function(n) while n > 0 do n = n - 1 end return n end",
+            "return function(a) return { a, a + 1, x = a.x, inner = { y = a.y } } end",
+            "return function(a) local t = {} t.x = a t[1] = a local u = t u.y = 1 return t end",
+            "return function(a) if a then return { a = a } else return { b = a } end end",
+        ] {
+            assert!(judge(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_writes_to_anything_else_or_calls_is_not() {
+        for code in [
+            "return function() x = 1 end",
+            "return function() string.x = 1 end",
+            "return function(t) t.x = 1 end",
+            "return function(t) t[1], t[2] = 1, 2 end",
+            "local up return function() up = 1 end",
+            "local up = {} return function() up.x = 1 end",
+            "return function() local t = {} t = math t.x = 1 end",
+            "return function() local t, u = {}, {} t, u = nil, math u.x = 1 end",
+            "return function(a) local t = {} if a then t = math end t.x = 1 end",
+            "return function(a) local t = {} if not a then t = a and math or t end t.x = 1 end",
+            "return function() local t = {} for i = 1, 2 do t.x = i t = math end end",
+            "return function() local t = {} repeat t.x = 1 t = math until false end",
+            "return function() local t = {} goto there ::here:: t.x = 1 do return end ::there:: t = math goto here end",
+            "return function() print() end",
+            "return function(a) return a() end",
+            "return function(a) return a:b() end",
+            "return function(a) for _ in a do end end",
+            "return function() return function() end end",
+            "return function(...) local t = {} t = ... t.x = 1 end",
+        ] {
+            assert!(!judge(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_dump_is_not_harmless() {
+        let dump: Vec<u8> = b"\x1bLua\x53\x00\x19\x93\r\n\x1a\n\x04\x08\x04\x08\x08".to_vec();
+        for length in 0..dump.len() {
+            assert!(!is_harmless(&dump[..length]));
+        }
+        assert!(!is_harmless(b"\x1bLua\x51"));
+    }
+}

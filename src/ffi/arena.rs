@@ -1,0 +1,428 @@
+//! The memory of one Lua state, and images that it can be put back to.
+//!
+//! Small blocks are cut from regions and kept by size in free lists: Lua passes the old size, so they need no
+//! header. Larger ones are the system's, in a list. A Lua state is nothing but its blocks; so copying them aside
+//! makes an image of it, and copying them back makes it what it was, whatever has run since. That takes as long as
+//! copying some thirty kilobytes does.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr;
+
+/// Sizes are rounded up to this, which is also how blocks are aligned.
+const STEP: usize = 16;
+
+/// Blocks up to this size are cut from regions.
+const SMALL: usize = 1024;
+
+const CLASSES: usize = SMALL / STEP;
+
+/// A fresh state fits into the first region; the next ones are twice as large each, up to [`LARGEST_REGION`].
+const FIRST_REGION: usize = 32 << 10;
+const LARGEST_REGION: usize = 1 << 20;
+
+/// A block in a free list: it holds the next one.
+struct Free {
+    next: *mut Free,
+}
+
+struct Region {
+    start: *mut u8,
+    size: usize,
+}
+
+/// Where the next small block comes from.
+#[derive(Clone, Copy)]
+struct Cursor {
+    region: usize,
+    /// How many bytes of that region are cut already.
+    cut: usize,
+    free: [*mut Free; CLASSES],
+}
+
+/// Stands before each large block.
+#[repr(C, align(16))]
+struct Large {
+    previous: *mut Large,
+    next: *mut Large,
+    size: usize,
+    /// The first image that has the block; 0 for none. One that an image has is not given back.
+    image: usize,
+}
+
+const HEADER: usize = size_of::<Large>();
+
+struct Image {
+    cursor: Cursor,
+    /// The cut parts of the regions, and after them the large blocks, in the order of their list.
+    bytes: Vec<u8>,
+}
+
+pub(super) struct Arena {
+    regions: Vec<Region>,
+    cursor: Cursor,
+    /// The newest first.
+    large: *mut Large,
+    images: Vec<Image>,
+}
+
+fn layout(size: usize) -> Option<Layout> {
+    Layout::from_size_align(size, STEP).ok()
+}
+
+/// Takes a block from the system, without the spare area that this library has after it. Null where there is
+/// none.
+fn take(size: usize) -> *mut u8 {
+    match layout(size) {
+        // SAFETY: nobody asks for a block of no bytes.
+        Some(layout) => unsafe { System.alloc(layout) },
+        None => ptr::null_mut(),
+    }
+}
+
+/// Gives back a block that [`take`] gave with that size.
+///
+/// # Safety
+/// As said, and nobody uses it any more.
+unsafe fn give_back(block: *mut u8, size: usize) {
+    if let Some(layout) = layout(size) {
+        // SAFETY: as promised by the caller.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+fn class(size: usize) -> usize {
+    size.div_ceil(STEP) - 1
+}
+
+impl Arena {
+    pub(super) fn new() -> Arena {
+        Arena {
+            regions: Vec::new(),
+            cursor: Cursor { region: 0, cut: 0, free: [ptr::null_mut(); CLASSES] },
+            large: ptr::null_mut(),
+            images: Vec::new(),
+        }
+    }
+
+    /// A block of so many bytes, at least one; null where memory has run out.
+    pub(super) fn allocate(&mut self, size: usize) -> *mut u8 {
+        if size > SMALL {
+            return self.allocate_large(size);
+        }
+        let class = class(size);
+        let head = self.cursor.free[class];
+        if head.is_null() {
+            return self.cut((class + 1) * STEP);
+        }
+        // SAFETY: what a free list holds is a block of ours that nobody uses, and its first word the next one.
+        self.cursor.free[class] = unsafe { (*head).next };
+        head.cast()
+    }
+
+    fn cut(&mut self, size: usize) -> *mut u8 {
+        loop {
+            if let Some(region) = self.regions.get(self.cursor.region) {
+                if self.cursor.cut + size <= region.size {
+                    // SAFETY: the region is that large.
+                    let block = unsafe { region.start.add(self.cursor.cut) };
+                    self.cursor.cut += size;
+                    return block;
+                }
+                self.cursor.region += 1;
+                self.cursor.cut = 0;
+                continue;
+            }
+            let size = (FIRST_REGION << self.regions.len().min(usize::BITS as usize / 2)).min(LARGEST_REGION);
+            let start = if self.regions.try_reserve(1).is_ok() { take(size) } else { ptr::null_mut() };
+            if start.is_null() {
+                return start;
+            }
+            self.regions.push(Region { start, size });
+        }
+    }
+
+    fn allocate_large(&mut self, size: usize) -> *mut u8 {
+        let header = take(size.saturating_add(HEADER)).cast::<Large>();
+        if header.is_null() {
+            return ptr::null_mut();
+        }
+        // SAFETY: the block has room for its header and `size` bytes; the list holds live headers alone.
+        unsafe {
+            header.write(Large { previous: ptr::null_mut(), next: self.large, size, image: 0 });
+            self.link(header);
+            header.add(1).cast()
+        }
+    }
+
+    /// Has the neighbours of a header point at it.
+    ///
+    /// # Safety
+    /// It is live, and so are its neighbours.
+    unsafe fn link(&mut self, header: *mut Large) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let Large { previous, next, .. } = *header;
+            if previous.is_null() {
+                self.large = header;
+            } else {
+                (*previous).next = header;
+            }
+            if !next.is_null() {
+                (*next).previous = header;
+            }
+        }
+    }
+
+    /// Takes a header out of the list, and gives its block back.
+    ///
+    /// # Safety
+    /// It is in the list, and nobody uses its block any more.
+    unsafe fn release(&mut self, header: *mut Large) {
+        // SAFETY: as promised by the caller; the list holds live headers alone.
+        unsafe {
+            let Large { previous, next, size, .. } = *header;
+            if previous.is_null() {
+                self.large = next;
+            } else {
+                (*previous).next = next;
+            }
+            if !next.is_null() {
+                (*next).previous = previous;
+            }
+            give_back(header.cast(), size + HEADER);
+        }
+    }
+
+    /// Takes back a block of that size.
+    ///
+    /// # Safety
+    /// This arena gave it with that size, and nobody uses it any more.
+    pub(super) unsafe fn free(&mut self, block: *mut u8, size: usize) {
+        // SAFETY: as promised by the caller: a small block holds at least one word, a large one has its header.
+        unsafe {
+            if size <= SMALL {
+                let free = &mut self.cursor.free[class(size)];
+                block.cast::<Free>().write(Free { next: *free });
+                *free = block.cast();
+            } else {
+                let header = block.cast::<Large>().sub(1);
+                if (*header).image == 0 {
+                    self.release(header);
+                }
+            }
+        }
+    }
+
+    /// Gives a block another size, and maybe another place. Null, and the block as it was, where memory has run
+    /// out.
+    ///
+    /// # Safety
+    /// This arena gave it with the old size, and the caller uses the new one from now on.
+    pub(super) unsafe fn resize(&mut self, block: *mut u8, old: usize, new: usize) -> *mut u8 {
+        if old <= SMALL && new <= SMALL && class(old) == class(new) {
+            return block;
+        }
+        // SAFETY: as promised by the caller; both blocks are as large as what is copied.
+        unsafe {
+            if old > SMALL && new > SMALL {
+                let header = block.cast::<Large>().sub(1);
+                if (*header).image == 0 {
+                    return self.resize_large(header, new);
+                }
+            }
+            let moved = self.allocate(new);
+            if !moved.is_null() {
+                ptr::copy_nonoverlapping(block, moved, old.min(new));
+                self.free(block, old);
+            }
+            moved
+        }
+    }
+
+    /// # Safety
+    /// The header is in the list, and no image has it.
+    unsafe fn resize_large(&mut self, header: *mut Large, new: usize) -> *mut u8 {
+        // SAFETY: as promised by the caller; the system's `realloc` leaves a block alone that it can't move.
+        unsafe {
+            let (Some(layout), Some(size)) = (layout((*header).size + HEADER), new.checked_add(HEADER))
+            else {
+                return ptr::null_mut();
+            };
+            let moved = System.realloc(header.cast(), layout, size).cast::<Large>();
+            if moved.is_null() {
+                return ptr::null_mut();
+            }
+            (*moved).size = new;
+            self.link(moved);
+            moved.add(1).cast()
+        }
+    }
+
+    /// Where the cut parts of the regions stand, and how long they are.
+    fn parts(&self, cursor: &Cursor) -> impl Iterator<Item = (*mut u8, usize)> {
+        let (last, cut) = (cursor.region, cursor.cut);
+        let parts = self.regions.iter().take(last + 1).enumerate();
+        parts.map(move |(index, region)| (region.start, if index == last { cut } else { region.size }))
+    }
+
+    /// Takes an image of all blocks, above those that were taken before. False where there is no memory for it.
+    pub(super) fn take_image(&mut self) -> bool {
+        let level = self.images.len() + 1;
+        let mut size: usize = self.parts(&self.cursor).map(|(_, length)| length).sum();
+        let mut header = self.large;
+        while !header.is_null() {
+            // SAFETY: the list holds live headers alone.
+            unsafe {
+                size += (*header).size;
+                header = (*header).next;
+            }
+        }
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(size).is_err() || self.images.try_reserve(1).is_err() {
+            return false;
+        }
+        for (start, length) in self.parts(&self.cursor) {
+            // SAFETY: a region is that long. What of it was never written may be read as any bytes: they are
+            // only ever copied back.
+            bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(start, length) });
+        }
+        let mut header = self.large;
+        while !header.is_null() {
+            // SAFETY: the list holds live headers alone, with a block of that size behind each.
+            unsafe {
+                if (*header).image == 0 {
+                    (*header).image = level;
+                }
+                bytes.extend_from_slice(std::slice::from_raw_parts(header.add(1).cast(), (*header).size));
+                header = (*header).next;
+            }
+        }
+        self.images.push(Image { cursor: self.cursor, bytes });
+        true
+    }
+
+    /// Puts all blocks back to the image taken as the `level`-th, from 1, and drops those above it.
+    ///
+    /// # Safety
+    /// The state that uses the blocks is at rest: nothing of it is on any thread's C stack.
+    pub(super) unsafe fn put_back(&mut self, level: usize) {
+        self.images.truncate(level);
+        let Some(image) = self.images.pop() else { return };
+        self.cursor = image.cursor;
+        let mut at = image.bytes.as_ptr();
+        // SAFETY: the image has the bytes of these parts in this order, and the caller promises that nobody is in
+        // the midst of using them; the list holds live headers alone.
+        unsafe {
+            for (start, length) in self.parts(&image.cursor) {
+                ptr::copy_nonoverlapping(at, start, length);
+                at = at.add(length);
+            }
+            let mut header = self.large;
+            while !header.is_null() {
+                let Large { next, size, image, .. } = *header;
+                if (1..=level).contains(&image) {
+                    ptr::copy_nonoverlapping(at, header.add(1).cast(), size);
+                    at = at.add(size);
+                } else {
+                    self.release(header);
+                }
+                header = next;
+            }
+        }
+        self.images.push(image);
+    }
+
+    /// Gives back the regions that no block is cut from.
+    pub(super) fn trim(&mut self) {
+        for region in self.regions.drain((self.cursor.region + 1).min(self.regions.len())..) {
+            // SAFETY: the region is ours, and no block of it is in use.
+            unsafe { give_back(region.start, region.size) }
+        }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        while !self.large.is_null() {
+            // SAFETY: the first of the list is in it, and the state that used the blocks is gone.
+            unsafe { self.release(self.large) }
+        }
+        for region in &self.regions {
+            // SAFETY: the region is ours, and the state that used its blocks is gone.
+            unsafe { give_back(region.start, region.size) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(block: *mut u8, size: usize, byte: u8) {
+        // SAFETY: the block was given with that size.
+        unsafe { ptr::write_bytes(block, byte, size) }
+    }
+
+    fn holds(block: *mut u8, size: usize, byte: u8) -> bool {
+        // SAFETY: the block was given with that size, and filled.
+        unsafe { std::slice::from_raw_parts(block, size) }.iter().all(|found| *found == byte)
+    }
+
+    #[test]
+    fn blocks_keep_apart_and_keep_what_they_hold_when_they_grow() {
+        let mut arena = Arena::new();
+        let mut blocks: Vec<(*mut u8, usize)> = Vec::new();
+        for round in 0..200_usize {
+            let size = 1 + round * 37 % 3000;
+            let block = arena.allocate(size);
+            fill(block, size, round as u8);
+            blocks.push((block, size));
+        }
+        for (round, (block, size)) in blocks.iter_mut().enumerate() {
+            assert!(holds(*block, *size, round as u8));
+            let new = 1 + (*size * 3) % 4000;
+            // SAFETY: the arena gave it with that size.
+            *block = unsafe { arena.resize(*block, *size, new) };
+            assert!(holds(*block, new.min(*size), round as u8));
+            fill(*block, new, round as u8);
+            *size = new;
+        }
+        for (round, (block, size)) in blocks.into_iter().enumerate() {
+            assert!(holds(block, size, round as u8));
+            // SAFETY: the arena gave it with that size, and it is not used any more.
+            unsafe { arena.free(block, size) };
+        }
+    }
+
+    #[test]
+    fn an_image_brings_back_what_was_changed_freed_and_moved() {
+        let mut arena = Arena::new();
+        let sizes = [10, 100, 1000, 2000, 50_000];
+        let blocks = sizes.map(|size| arena.allocate(size));
+        let fill_all = |byte| blocks.iter().zip(sizes).for_each(|(block, size)| fill(*block, size, byte));
+        fill_all(1);
+        assert!(arena.take_image());
+        fill_all(2);
+        let more = arena.allocate(3000);
+        fill(more, 3000, 2);
+        assert!(arena.take_image());
+        fill_all(3);
+        for (block, size) in blocks.iter().zip(sizes).skip(1) {
+            // SAFETY: the arena gave it with that size, and has it back before it is used again.
+            unsafe { arena.resize(*block, size, size * 2) };
+        }
+        for size in [16, 500, 100_000] {
+            fill(arena.allocate(size), size, 4);
+        }
+        let all_hold = |byte| blocks.iter().zip(sizes).all(|(block, size)| holds(*block, size, byte));
+        // SAFETY: no state uses these blocks.
+        unsafe { arena.put_back(2) };
+        assert!(all_hold(2) && holds(more, 3000, 2));
+        fill_all(5);
+        // SAFETY: as above.
+        unsafe { arena.put_back(1) };
+        assert!(all_hold(1));
+        arena.trim();
+        assert!(all_hold(1));
+    }
+}
