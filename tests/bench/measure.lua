@@ -1,0 +1,104 @@
+--- Measures the sides of a row in turn, again and again, and writes one line of JSON for each row.
+-- Machines drift, so the sides of a row run side by side and ratios are taken pair by pair; a figure is the
+-- median of its pairs. Each side's answer is checked: a wrong one ends the run.
+-- @module measure
+
+local clock = require("consolenative").clock
+
+local measure = {}
+
+--- The value in the middle.
+function measure.median(list)
+  local sorted = table.move(list, 1, #list, 1, {})
+  table.sort(sorted)
+  return (sorted[(#sorted + 1) // 2] + sorted[#sorted // 2 + 1]) / 2
+end
+
+local function json(value)
+  if type(value) == "table" then
+    local parts = {}
+    if #value > 0 then
+      for i, item in ipairs(value) do
+        parts[i] = json(item)
+      end
+      return "[" .. table.concat(parts, ",") .. "]"
+    end
+    for key, item in pairs(value) do
+      parts[#parts + 1] = json(key) .. ":" .. json(item)
+    end
+    return "{" .. table.concat(parts, ",") .. "}"
+  elseif type(value) == "string" then
+    return '"' .. value:gsub('[%c"\\]', function(c) return ("\\u%04x"):format(c:byte()) end) .. '"'
+  elseif math.type(value) == "float" then
+    return ("%.9g"):format(value)
+  end
+  return tostring(value)
+end
+
+--- Writes a row's line.
+-- @tab row `name`, `unit`, `sides` (lists of values by name), `figures` (name, value, and the target: `least` or `most`)
+function measure.report(row)
+  print(json(row))
+end
+
+--- Seconds that a call takes, and what it gives. What other sides left behind is collected first.
+function measure.seconds(run, ...)
+  collectgarbage()
+  local start = clock()
+  local answer = run(...)
+  return clock() - start, answer
+end
+
+local function ratios(above, below)
+  local list = {}
+  for round = 1, #above do
+    list[round] = above[round] / below[round]
+  end
+  return measure.median(list)
+end
+
+--- Measures a row.
+-- @tab row `name`; `unit`; `scale` from seconds to the unit (1 by default); `rounds`; `sides`, a list of
+-- `{ name, run }`; `check(answer, side)`; `figures`, a list of `{ name =, of = side, over = side, least = or most = }`
+-- where `over` may be left out
+function measure.row(row)
+  local scale = row.scale or 1
+  local values = {}
+  for _, side in ipairs(row.sides) do
+    values[side[1]] = {}
+    row.check(side[2](), side[1])
+  end
+  for round = 1, row.rounds or 7 do
+    for _, side in ipairs(row.sides) do
+      local seconds, answer = measure.seconds(side[2])
+      row.check(answer, side[1])
+      values[side[1]][round] = seconds * scale
+    end
+  end
+  local figures = {}
+  for i, figure in ipairs(row.figures) do
+    local of, over = values[figure.of], figure.over and values[figure.over]
+    figures[i] = {
+      name = figure.name,
+      value = over and ratios(of, over) or measure.median(of),
+      least = figure.least,
+      most = figure.most,
+    }
+  end
+  measure.report { name = row.name, unit = row.unit, sides = values, figures = figures }
+end
+
+--- The last line that a command prints, as a number.
+function measure.number_from(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read("a")
+  pipe:close()
+  return tonumber(text:match("([^\n]*)\n*$")) or error("no number from: " .. command .. "\n" .. text)
+end
+
+--- What two floats are allowed to differ by where their terms were added in another order.
+function measure.is_close(a, b)
+  return math.abs(a - b) <= 1e-6 * math.max(1, math.abs(b))
+end
+
+return measure

@@ -1,0 +1,128 @@
+--- What a task costs: many tiny ones, many with a small table each way, and one alone.
+
+local gma2workers = require "gma2workers"
+local measure = require "measure"
+
+local COUNT = 20000
+
+local function add(a, b)
+  return a + b
+end
+
+local function adjust(fixture)
+  return { id = fixture.id, level = fixture.level * 2, name = fixture.name }
+end
+
+local function mark()
+  marked = true -- luacheck: ignore 111
+end
+
+local function plain(tasks)
+  local result = {}
+  for i = 1, #tasks do
+    local task = tasks[i]
+    local ok, value = pcall(task.func, table.unpack(task.args))
+    result[i] = { success = ok, data = value }
+  end
+  return result
+end
+
+local function in_workers(tasks, workers)
+  return gma2workers.RunSync { tasks = tasks, workers = workers }.result
+end
+
+local function list(count, func, arguments)
+  local tasks = {}
+  for i = 1, count do
+    tasks[i] = { func = func, args = arguments(i) }
+  end
+  return tasks
+end
+
+local function row(name, tasks, is_right, figures)
+  local function check(result, side)
+    assert(#result == #tasks)
+    for i = 1, #result, 97 do
+      assert(result[i].success and is_right(result[i].data, i), side .. ": wrong answer")
+    end
+  end
+  measure.row {
+    name = name, unit = "us a task", scale = 1e6 / #tasks, rounds = 15, check = check, figures = figures,
+    sides = {
+      { "plain loop", function() return plain(tasks) end },
+      { "gma2workers", function() return in_workers(tasks, 2) end },
+      { "one worker", function() return in_workers(tasks, 1) end },
+    },
+  }
+end
+
+row("tiny", list(COUNT, add, function(i) return { i, 1 } end), function(data, i) return data == i + 1 end, {
+  { name = "us a task", of = "gma2workers", most = 0.2 },
+  { name = "times the plain loop's time", of = "gma2workers", over = "plain loop", most = 1 },
+  { name = "us a task, one worker", of = "one worker" },
+})
+
+local function fixture(i)
+  return { { id = i, level = i % 100, name = "Fixture " .. i } }
+end
+row("fixture", list(COUNT, adjust, fixture), function(data, i)
+  return data.id == i and data.level == i % 100 * 2 and data.name == "Fixture " .. i
+end, {
+  { name = "us a task", of = "gma2workers" },
+  { name = "times the plain loop's time", of = "gma2workers", over = "plain loop", most = 1 },
+})
+
+-- A task that writes to what the next one would share, if it were not put back.
+row("a global set", list(COUNT, mark, function() return {} end), function(data) return data == nil end, {
+  { name = "us a task, one worker", of = "one worker", most = 10 },
+})
+
+do
+  local tasks = list(1, add, function(i) return { i, 1 } end)
+  local times = 1000
+  measure.row {
+    name = "one task", unit = "us a job", scale = 1e6 / times, rounds = 15,
+    check = function(last) assert(last == 2) end,
+    sides = {
+      { "gma2workers", function()
+        local last
+        for _ = 1, times do
+          last = in_workers(tasks)[1].data
+        end
+        return last
+      end },
+    },
+    figures = { { name = "us a job", of = "gma2workers", most = 6 } },
+  }
+end
+
+do
+  local tasks = list(1000, add, function(i) return { i, 1 } end)
+  measure.row {
+    name = "fresh state", unit = "us a task", scale = 1e6 / #tasks, rounds = 7,
+    check = function(result) assert(result[1000].data == 1001) end,
+    sides = {
+      { "one worker", function()
+        return gma2workers.RunSync { tasks = tasks, workers = 1, mode = "cmd" }.result
+      end },
+    },
+    figures = { { name = "us a task, one worker", of = "one worker", most = 32 } },
+  }
+end
+
+-- From a thousand tasks to a million, the cost of one stays what it is.
+do
+  local costs = {}
+  for _, count in ipairs { 1000, 10000, 100000, 1000000 } do
+    local tasks = list(count, add, function(i) return { i, 1 } end)
+    local seconds = {}
+    for round = 1, 5 do
+      seconds[round] = measure.seconds(in_workers, tasks, 2)
+    end
+    costs[#costs + 1] = measure.median(seconds) * 1e6 / count
+  end
+  measure.report {
+    name = "growth in tasks", unit = "us a task", sides = { ["1,000 to 1,000,000"] = costs },
+    figures = { { name = "a million's cost of a thousand's", value = costs[4] / costs[1], most = 1.5 } },
+  }
+end

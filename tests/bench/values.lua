@@ -1,0 +1,92 @@
+--- What values cost on their way: a large table in and out, a large string, and how that grows.
+
+local gma2workers = require "gma2workers"
+local measure = require "measure"
+
+local function rows(count)
+  local list = {}
+  for i = 1, count do
+    list[i] = { id = i, name = "row " .. i, values = { 1.5, 2.5, 3 } }
+  end
+  return list
+end
+
+--- The deep copy that everyone writes.
+local function copy(value)
+  if type(value) ~= "table" then
+    return value
+  end
+  local twin = {}
+  for key, item in pairs(value) do
+    twin[copy(key)] = copy(item)
+  end
+  return twin
+end
+
+local function count_of(list)
+  return #list
+end
+
+local function run(func, ...)
+  local entry = gma2workers.RunSync { tasks = { { func = func, args = table.pack(...) } }, workers = 1 }.result[1]
+  return entry.success and entry.data or error(entry.data)
+end
+
+local COUNT = 200000
+local table_in = rows(COUNT)
+measure.row {
+  name = "table in, 200,000 rows", unit = "s", rounds = 5,
+  check = function(answer) assert(answer == COUNT) end,
+  sides = {
+    { "deep copy in Lua", function() return #copy(table_in) end },
+    { "gma2workers", function() return run(count_of, table_in) end },
+  },
+  figures = { { name = "times the speed of the copy", of = "deep copy in Lua", over = "gma2workers", least = 2.2 } },
+}
+measure.row {
+  name = "table out, 200,000 rows", unit = "s", rounds = 5,
+  check = function(answer) assert(#answer == COUNT and answer[COUNT].name == "row " .. COUNT) end,
+  sides = {
+    { "built on the host", function() return rows(COUNT) end },
+    { "gma2workers", function() return run(rows, COUNT) end },
+  },
+  figures = { { name = "times building it", of = "gma2workers", over = "built on the host", most = 1.8 } },
+}
+table_in = nil
+
+local TEXT = ("x"):rep(64 << 20)
+local function length(text)
+  return #text
+end
+local function repeated(size)
+  return ("x"):rep(size)
+end
+measure.row {
+  name = "64 MiB string", unit = "ms", scale = 1e3,
+  check = function(answer) assert(answer == #TEXT) end,
+  sides = {
+    { "in", function() return run(length, TEXT) end },
+    { "out", function() return #run(repeated, #TEXT) end },
+    { "built on the host", function() return #repeated(#TEXT) end },
+  },
+  figures = {
+    { name = "ms in", of = "in", most = 15 },
+    { name = "ms out", of = "out", most = 35 },
+  },
+}
+
+do
+  local costs = {}
+  for _, count in ipairs { 1000, 10000, 100000, 400000 } do
+    local value = rows(count)
+    local seconds = {}
+    for round = 1, 5 do
+      seconds[round] = measure.seconds(run, count_of, value)
+    end
+    costs[#costs + 1] = measure.median(seconds) * 1e6 / count
+  end
+  measure.report {
+    name = "growth of a table", unit = "us a row", sides = { ["1,000 to 400,000 rows"] = costs },
+    figures = { { name = "the largest's cost of the smallest's", value = costs[4] / costs[1], most = 2 } },
+  }
+end
