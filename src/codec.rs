@@ -43,6 +43,9 @@ pub const SHARED: u8 = 0x80;
 /// Set in a message's flags when any of its tags has [`SHARED`].
 pub const HAS_SHARED: u8 = 1;
 
+/// The bytes of a message before its first value.
+pub const HEADER: usize = 5;
+
 /// The path that begins the name of everything under the host's `gma` table.
 pub const GMA: &str = "gma";
 
@@ -52,7 +55,8 @@ pub const SEPARATOR: char = '\0';
 /// The bytecode of a message that is one function.
 pub fn bytecode(message: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader::new(message);
-    let is_function = reader.slice(5).is_ok() && reader.byte().is_ok_and(|tag| tag & !SHARED == FUNCTION);
+    let is_function =
+        reader.slice(HEADER).is_ok() && reader.byte().is_ok_and(|tag| tag & !SHARED == FUNCTION);
     let size = reader.u32().ok().filter(|_| is_function)?;
     reader.slice(size as usize).ok()
 }

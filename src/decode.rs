@@ -20,8 +20,43 @@ pub trait Resolve {
 
 /// Pushes a message's values and gives their count, in a protected call of its own.
 pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
+    if let Some(count) = decode_scalars(stack, message)? {
+        return Ok(count);
+    }
     let mut decoder = Decoder::new(names);
     stack.without_collector(|| stack.protected(0, |stack| decoder.message(stack, message)))
+}
+
+/// As [`decode`], for a few values that take no memory; pushes nothing where there are others.
+pub fn decode_scalars(stack: &Stack, message: &[u8]) -> Result<Option<c_int>> {
+    // Lua gives a function, and a fresh coroutine, room for twenty values.
+    const FEW: u32 = 8;
+    let mut reader = Reader::new(message);
+    let (flags, count) = (reader.byte()?, reader.u32()?);
+    if flags != 0 || count > FEW || !holds_scalars(message, count) {
+        return Ok(None);
+    }
+    fault::point("decode")?;
+    for _ in 0..count {
+        match reader.byte()? {
+            codec::INTEGER => stack.push_integer(reader.u64()?.cast_signed()),
+            codec::FLOAT => stack.push_number(f64::from_bits(reader.u64()?)),
+            codec::NIL => stack.push_nil(),
+            tag => stack.push_boolean(tag == codec::TRUE),
+        }
+    }
+    Ok(Some(count as c_int))
+}
+
+/// Whether a message is so many numbers, booleans and nils, and all of them are there.
+fn holds_scalars(message: &[u8], count: u32) -> bool {
+    let mut reader = Reader::new(message);
+    reader.slice(codec::HEADER).is_ok()
+        && (0..count).all(|_| match reader.byte() {
+            Ok(codec::INTEGER | codec::FLOAT) => reader.u64().is_ok(),
+            Ok(codec::NIL | codec::FALSE | codec::TRUE) => true,
+            _ => false,
+        })
 }
 
 /// What a value is for, once it is on the stack.

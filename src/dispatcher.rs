@@ -38,11 +38,11 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> 
     let mut reader = TaskReader::new(&names, config.upvalues);
     ffi::with_stack(lua, &config.tasks, |stack| reader.read(stack))?;
 
-    let TaskReader { functions, arguments, tasks, .. } = reader;
+    let TaskReader { functions, tasks, .. } = reader;
     environment.functions = functions;
     let workers = config.workers.min(tasks.len());
     let Config { mode, upvalues, timeout, .. } = config;
-    let parts = Parts { mode, upvalues, environment, arguments, tasks, started, timeout };
+    let parts = Parts { mode, upvalues, environment, tasks, started, timeout };
     let job = Arc::new(Job::new(parts, workers));
     if workers == 0 {
         job.mailbox.finish();

@@ -54,6 +54,12 @@ struct Seen {
 /// Appends a message of the top `count` values to `out`, and pops them, in a protected call of its own.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
     let encoder = &mut Encoder::new(out, policy);
+    if (1..=count).all(|n| is_plain(stack.kind(-n))) {
+        // Reading them allocates nothing in Lua and raises nothing, so that needs no protection.
+        encoder.plain_message(stack, stack.top() - count + 1, count)?;
+        stack.pop(count);
+        return Ok(());
+    }
     stack.without_collector(|| {
         stack.protected(count, |stack| {
             encoder.message(stack, 1, count)?;
@@ -104,6 +110,18 @@ impl<'a> Encoder<'a> {
             }
             stack.push_value(index);
             self.next_value(stack)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Encoder::message`], of plain values: it raises nothing.
+    pub fn plain_message(&mut self, stack: &Stack, first: c_int, count: c_int) -> Result<()> {
+        fault::point("encode")?;
+        self.begin(count as usize);
+        for index in first..first + count {
+            if let Err(error) = self.plain_value(stack, index) {
+                return self.give_up(error);
+            }
         }
         Ok(())
     }
@@ -168,10 +186,7 @@ impl<'a> Encoder<'a> {
                         self.out[header + 1..header + 5].copy_from_slice(&array.to_le_bytes());
                         self.out[header + 5..header + 9].copy_from_slice(&record.to_le_bytes());
                         self.finish(here);
-                    } else if table.in_array
-                        && here.is_integer(-2)
-                        && here.integer(-2) == Some(i64::from(table.array) + 1)
-                    {
+                    } else if table.in_array && here.whole(-2) == Some(i64::from(table.array) + 1) {
                         table.array += 1;
                         self.value(here)?;
                     } else if self.policy.functions == Functions::Shape && !is_scalar(here.kind(-2)) {
@@ -199,28 +214,7 @@ impl<'a> Encoder<'a> {
     fn value(&mut self, here: &Stack) -> Result<()> {
         self.room(0)?;
         match here.kind(-1) {
-            Type::Nil | Type::None => self.out.push(codec::NIL),
-            Type::Boolean => self.out.push(if here.boolean(-1) { codec::TRUE } else { codec::FALSE }),
-            Type::Number => {
-                if here.is_integer(-1) {
-                    self.out.push(codec::INTEGER);
-                    self.out.extend_from_slice(&here.integer(-1).unwrap_or(0).to_le_bytes());
-                } else {
-                    self.out.push(codec::FLOAT);
-                    self.out.extend_from_slice(&here.number(-1).unwrap_or(0.0).to_bits().to_le_bytes());
-                }
-            }
-            Type::LightUserdata => {
-                self.out.push(codec::LIGHT);
-                self.out.extend_from_slice(&(here.light(-1) as u64).to_le_bytes());
-            }
-            Type::String => {
-                let bytes = here.bytes(-1);
-                self.room(bytes.len())?;
-                self.out.push(codec::STRING);
-                put_length(self.out, bytes.len());
-                self.out.extend_from_slice(bytes);
-            }
+            kind if is_plain(kind) => self.plain_value(here, -1)?,
             Type::Table => {
                 if !self.reference(here.pointer(-1)) {
                     return self.open_table(here);
@@ -245,10 +239,38 @@ impl<'a> Encoder<'a> {
             Type::Userdata | Type::Thread if self.policy.functions == Functions::Shape => {
                 self.out.push(codec::NIL);
             }
-            kind @ (Type::Userdata | Type::Thread) => return Err(self.unsendable(kind.name())),
+            kind => return Err(self.unsendable(kind.name())),
         }
         here.pop(1);
         Ok(())
+    }
+
+    /// Writes a value that is neither table nor function, and leaves it where it is.
+    fn plain_value(&mut self, here: &Stack, index: c_int) -> Result<()> {
+        self.room(0)?;
+        match here.kind(index) {
+            Type::Boolean => self.out.push(if here.boolean(index) { codec::TRUE } else { codec::FALSE }),
+            Type::Number => match here.whole(index) {
+                Some(value) => self.put_eight(codec::INTEGER, value.cast_unsigned()),
+                None => self.put_eight(codec::FLOAT, here.number(index).unwrap_or(0.0).to_bits()),
+            },
+            Type::LightUserdata => self.put_eight(codec::LIGHT, here.light(index) as u64),
+            Type::String => {
+                let bytes = here.bytes(index);
+                self.room(bytes.len())?;
+                self.out.push(codec::STRING);
+                put_length(self.out, bytes.len());
+                self.out.extend_from_slice(bytes);
+            }
+            _ => self.out.push(codec::NIL),
+        }
+        Ok(())
+    }
+
+    fn put_eight(&mut self, tag: u8, value: u64) {
+        let mut bytes = [tag; 9];
+        bytes[1..].copy_from_slice(&value.to_le_bytes());
+        self.out.extend_from_slice(&bytes);
     }
 
     /// Writes the name of a thing that has one.
@@ -454,6 +476,11 @@ impl<'a> Encoder<'a> {
         self.frames.pop();
         here.pop(1);
     }
+}
+
+/// Whether values of that kind hold no others and name nothing.
+pub fn is_plain(kind: Type) -> bool {
+    matches!(kind, Type::None | Type::Nil | Type::Boolean | Type::Number | Type::LightUserdata | Type::String)
 }
 
 fn is_scalar(kind: Type) -> bool {

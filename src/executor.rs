@@ -14,7 +14,8 @@ use crate::decode::decode;
 use crate::encode::encode;
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
-use crate::job::{Failure, Job, Task, Worker};
+use crate::job::{Job, Task, Worker};
+use crate::lane::Failure;
 use crate::policy::{Functions, Policy};
 use crate::pool::{self, Busy};
 use crate::seat::{self, End, Reason};
@@ -30,6 +31,8 @@ thread_local! {
 pub fn run(job: &Job, worker: &Worker, busy: Busy) {
     let mut desk = Desk { state: if job.mode == Mode::Cmd { None } else { KEPT.take() }, is_prepared: false };
     let mut results = Vec::new();
+    let _seat = seat::take(&worker.seat);
+    let _line = hostcall::connect(&job.mailbox);
     while let Some(index) = job.next_task() {
         results.clear();
         worker.seat.begin(index, job.timeout);
@@ -37,7 +40,6 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
             // The cancel may have looked at this seat before the task was there.
             worker.seat.stop(Reason::Cancelled);
         }
-        seat::take(Some(Arc::clone(&worker.seat)));
         let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut desk, &mut results)));
         let outcome = outcome.unwrap_or_else(|payload| {
             desk.state = None;
@@ -45,7 +47,6 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
         });
         // Closing a state may run finalizers of the task's: that is part of its time.
         desk.clear(job, index, outcome.is_ok());
-        seat::take(None);
         match (worker.seat.end(), outcome) {
             (End::GivenUp, _) => {
                 pool::find();
@@ -94,8 +95,8 @@ impl Desk {
     fn clear(&mut self, job: &Job, index: usize, has_ended_well: bool) {
         let is_over = job.mode == Mode::Cmd || stdlib::is_spoiled();
         self.state.take_if(|state| is_over || !state.is_fit());
-        match (&mut self.state, &job.tasks[index]) {
-            (Some(state), Task::Ready { function, .. }) if has_ended_well => state.put_back_after(*function),
+        match (&mut self.state, job.tasks.get(index)) {
+            (Some(state), Ok(task)) if has_ended_well => state.put_back_after(task.function),
             (Some(state), _) => state.put_back(),
             (None, _) => {}
         }
@@ -103,24 +104,17 @@ impl Desk {
 }
 
 fn run_task(job: &Job, index: usize, desk: &mut Desk, out: &mut Vec<u8>) -> Result<(), Failure> {
-    let (function, arguments, name) = match &job.tasks[index] {
-        Task::Ready { function, arguments, name } => (*function, arguments.clone(), name.as_deref()),
-        Task::Refused(error) => return Err(error.clone().into()),
-    };
+    let task = job.tasks.get(index)?;
     fault::point("task")?;
     let life = if job.mode == Mode::Cmd { Life::Once } else { Life::Long };
     let state = desk.state(&job.environment, life)?;
-    let outcome = {
-        let _line = hostcall::connect(&job.mailbox);
-        run_function(job, state, function, &job.arguments[arguments], out)
-    };
-    let has_run_out = state.has_run_out();
+    let outcome = run_function(job, state, &task, out);
     outcome.map_err(|mut failure| {
         // Lua's string buffers raise an error of their own: "not enough memory for buffer allocation".
-        if has_run_out && String::from_utf8_lossy(&failure.message).contains("not enough memory") {
+        if state.has_run_out() && String::from_utf8_lossy(&failure.message).contains("not enough memory") {
             failure.kind = Kind::Memory;
         }
-        if let Some(name) = name {
+        if let Some(name) = task.name {
             let head = format!("in task {} '{name}'\n", index + 1);
             failure.traceback.splice(0..0, head.into_bytes());
         }
@@ -128,20 +122,14 @@ fn run_task(job: &Job, index: usize, desk: &mut Desk, out: &mut Vec<u8>) -> Resu
     })
 }
 
-fn run_function(
-    job: &Job,
-    state: &State,
-    function: usize,
-    arguments: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<(), Failure> {
+fn run_function(job: &Job, state: &State, task: &Task, out: &mut Vec<u8>) -> Result<(), Failure> {
     let stack = state.stack();
     let (coroutine, identity) = state.coroutine()?;
     stdlib::begin_task();
     ffi::take_stopped_at();
     coroutine::begin_task(identity);
-    state.push_function(function, &coroutine)?;
-    let count = decode(&coroutine, arguments, &gma::worker_names())?;
+    state.push_function(task.function, &coroutine)?;
+    let count = decode(&coroutine, task.arguments, &gma::worker_names())?;
     match seat::stoppable(&coroutine, || coroutine.resume(&stack, count)) {
         Resumed::Returned => Ok(encode_results(job, &coroutine, out)?),
         // What it raised may be a stop's doing, and its `__tostring` would only be stopped again.

@@ -204,7 +204,7 @@ struct Line {
 }
 
 thread_local! {
-    /// The mailbox of the job whose task runs on this thread; none between tasks.
+    /// The mailbox of the job whose tasks run on this thread; none between jobs.
     static LINE: RefCell<Option<Line>> = const { RefCell::new(None) };
 }
 

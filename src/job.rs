@@ -1,80 +1,91 @@
 //! What a job is: plain `Send` data that the host, the workers and the watchdog share.
 //!
-//! Arguments as messages, a cursor that hands out tasks, a seat and a lane of outcomes for
+//! Its tasks with their arguments as messages, a cursor that hands out tasks, a seat and a lane of outcomes for
 //! each worker, a mailbox for host calls.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::CachePadded;
+use rustc_hash::FxHashMap;
+
 use crate::config::Mode;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::hostcall::Mailbox;
+use crate::lane::{Failure, Lane};
 use crate::policy::Upvalues;
 use crate::seat::{Reason, Seat};
 use crate::state::Environment;
 
-/// One task, as it crosses.
-#[derive(Debug)]
-pub enum Task {
-    Ready {
-        /// Which of the environment's functions.
-        function: usize,
-        /// Where its arguments' message stands in the job's arguments.
-        arguments: Range<usize>,
-        name: Option<Box<str>>,
-    },
-    /// It could not cross: this is its outcome.
-    Refused(Error),
-}
-
-/// What a failed task's response entry is made of.
-#[derive(Debug)]
-pub struct Failure {
-    pub kind: Kind,
-    pub message: Vec<u8>,
-    pub traceback: Vec<u8>,
-    /// A message with the error value, if that was no string and can cross.
-    pub value: Option<Vec<u8>>,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure { kind: error.kind(), message: error.text(), traceback: Vec::new(), value: None }
-    }
-}
-
-/// How a task ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Where the message with its results stands in the lane.
-    Success(Range<usize>),
-    /// A message too large to copy into the lane.
-    Large(Vec<u8>),
-    Failure(Box<Failure>),
-}
-
-/// Results up to this size share one buffer a lane, so that a small task costs no allocation.
-const SHARED_BELOW: usize = 64 << 10;
-
-/// One worker's outcomes, in the order in which it had them.
+/// The tasks, as they cross.
 #[derive(Debug, Default)]
-pub struct Lane {
-    messages: Vec<u8>,
-    outcomes: Vec<(usize, Outcome)>,
+pub struct Tasks {
+    list: Vec<Listed>,
+    names: FxHashMap<usize, Box<str>>,
+    /// Those that could not cross: that is their outcome.
+    refused: FxHashMap<usize, Error>,
+    /// The messages of their arguments, one after another.
+    pub arguments: Vec<u8>,
 }
 
-impl Lane {
-    /// Each outcome with its task's index: the message of its results, or its failure.
-    pub fn outcomes(&self) -> impl Iterator<Item = (usize, Result<&[u8], &Failure>)> {
-        self.outcomes.iter().map(|(index, outcome)| {
-            let outcome = match outcome {
-                Outcome::Success(range) => Ok(&self.messages[range.clone()]),
-                Outcome::Large(message) => Ok(message.as_slice()),
-                Outcome::Failure(failure) => Err(&**failure),
-            };
-            (*index, outcome)
+/// What every task has. Kept small, since there may be millions.
+#[derive(Clone, Copy, Debug)]
+struct Listed {
+    /// Which of the environment's functions; [`REFUSED`] for none.
+    function: u32,
+    /// Where the message with its arguments ends. It begins where the one before ends.
+    end: usize,
+}
+
+const REFUSED: u32 = u32::MAX;
+
+/// One task, as it crosses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Task<'a> {
+    /// Which of the environment's functions.
+    pub function: usize,
+    /// A message.
+    pub arguments: &'a [u8],
+    pub name: Option<&'a str>,
+}
+
+impl Tasks {
+    /// Makes room for so many more. What they hold is not counted.
+    pub fn reserve(&mut self, count: usize) -> Result<(), Error> {
+        Ok(self.list.try_reserve_exact(count)?)
+    }
+
+    /// Enters a task whose arguments end at `end` of all tasks'.
+    pub fn push(&mut self, function: u32, end: usize, name: Option<Box<str>>) {
+        if let Some(name) = name {
+            self.names.insert(self.list.len(), name);
+        }
+        self.list.push(Listed { function, end });
+    }
+
+    /// Enters a task that can't cross.
+    pub fn refuse(&mut self, error: Error) {
+        self.refused.insert(self.list.len(), error);
+        let end = self.list.last().map_or(0, |last| last.end);
+        self.list.push(Listed { function: REFUSED, end });
+    }
+
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The task with that index, from 0; or why it could not cross.
+    pub fn get(&self, index: usize) -> Result<Task<'_>, Error> {
+        let Listed { function, end } = self.list[index];
+        if let (REFUSED, Some(error)) = (function, self.refused.get(&index)) {
+            return Err(error.clone());
+        }
+        let start = if index == 0 { 0 } else { self.list[index - 1].end };
+        Ok(Task {
+            function: function as usize,
+            arguments: &self.arguments[start..end],
+            name: if self.names.is_empty() { None } else { self.names.get(&index).map(|name| &**name) },
         })
     }
 }
@@ -84,6 +95,8 @@ impl Lane {
 pub struct Worker {
     pub seat: Arc<Seat>,
     lane: Mutex<Lane>,
+    /// How many outcomes the lane has.
+    done: AtomicUsize,
 }
 
 /// One `RunSync` or `RunAsync` call.
@@ -94,16 +107,15 @@ pub struct Job {
     /// What becomes of data that functions have captured, on the way there and back.
     pub upvalues: Upvalues,
     pub environment: Arc<Environment>,
-    pub arguments: Vec<u8>,
-    pub tasks: Vec<Task>,
+    pub tasks: Tasks,
     pub mailbox: Arc<Mailbox>,
     pub started: Instant,
     /// How long a task may take.
     pub timeout: Option<Duration>,
     /// All that there ever were: one that was given up has a successor.
     workers: Mutex<Vec<Arc<Worker>>>,
-    cursor: AtomicUsize,
-    done: AtomicUsize,
+    /// On a cache line of its own, since all workers write it all the time.
+    cursor: CachePadded<AtomicUsize>,
     /// How many workers have not left.
     active: AtomicUsize,
     seats: AtomicUsize,
@@ -116,8 +128,7 @@ pub struct Parts {
     pub mode: Mode,
     pub upvalues: Upvalues,
     pub environment: Environment,
-    pub arguments: Vec<u8>,
-    pub tasks: Vec<Task>,
+    pub tasks: Tasks,
     pub started: Instant,
     pub timeout: Option<Duration>,
 }
@@ -131,14 +142,12 @@ impl Job {
             mode: parts.mode,
             upvalues: parts.upvalues,
             environment: Arc::new(parts.environment),
-            arguments: parts.arguments,
             tasks: parts.tasks,
             mailbox: Arc::default(),
             started: parts.started,
             timeout: parts.timeout,
             workers: Mutex::default(),
-            cursor: AtomicUsize::new(0),
-            done: AtomicUsize::new(0),
+            cursor: CachePadded::new(AtomicUsize::new(0)),
             active: AtomicUsize::new(workers),
             seats: AtomicUsize::new(workers),
             cancelled: AtomicBool::new(false),
@@ -173,22 +182,13 @@ impl Job {
     /// Puts a task's outcome, its results or its failure, into its worker's lane.
     pub fn put(&self, worker: &Worker, index: usize, outcome: Result<&mut Vec<u8>, Failure>) {
         let mut lane = worker.lane.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = match outcome {
-            Ok(message) if message.len() < SHARED_BELOW => {
-                let start = lane.messages.len();
-                lane.messages.extend_from_slice(message);
-                Outcome::Success(start..lane.messages.len())
-            }
-            Ok(message) => Outcome::Large(std::mem::take(message)),
-            Err(failure) => Outcome::Failure(Box::new(failure)),
-        };
-        lane.outcomes.push((index, outcome));
-        drop(lane);
-        self.done.fetch_add(1, Ordering::Relaxed);
+        lane.put(index, outcome);
+        worker.done.store(lane.len(), Ordering::Relaxed);
     }
 
+    /// How many tasks have their outcome.
     pub fn done(&self) -> usize {
-        self.done.load(Ordering::Relaxed)
+        self.lock_workers().iter().map(|worker| worker.done.load(Ordering::Relaxed)).sum()
     }
 
     /// How many tasks the job runs, or ran, at the same time.

@@ -18,6 +18,7 @@
 //! | `executor` | runs a job's tasks | worker |
 //! | `registry` | the jobs that run | host |
 //! | `job` | what a job is | both |
+//! | `lane` | what became of the tasks of one worker | both |
 //! | `seat` | a worker's seat in a job: its task, until when, how it is stopped | both |
 //! | `config` | the options | host |
 //! | `state` | makes a worker's state and makes it pristine again | worker |
@@ -53,6 +54,7 @@ mod gma;
 mod host;
 mod hostcall;
 mod job;
+mod lane;
 mod names;
 mod policy;
 mod pool;

@@ -3,12 +3,13 @@
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::decode::Decoder;
+use crate::decode::{Decoder, decode_scalars};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::Stack;
 use crate::host::HostNames;
-use crate::job::{Failure, Job};
+use crate::job::Job;
+use crate::lane::Failure;
 
 /// Where `collect` keeps what it fills, and the field names it needs for each entry.
 const RESPONSE: c_int = 1;
@@ -92,6 +93,12 @@ fn push_success<'a>(stack: &Stack, decoder: &mut Decoder<'a>, message: &'a [u8])
     stack.push_value(SUCCESS);
     stack.push_boolean(true);
     stack.raw_set(entry);
+    stack.push_value(DATA);
+    if decode_scalars(stack, message)? == Some(1) {
+        stack.raw_set(entry);
+        return Ok(());
+    }
+    stack.set_top(entry);
     let count = decoder.message(stack, message)?;
     if count > 0 {
         stack.push_value(DATA);

@@ -211,18 +211,27 @@ impl Seat {
 }
 
 thread_local! {
-    /// The seat of the worker that runs on this thread; none between tasks.
+    /// The seat of the worker that runs on this thread; none between jobs.
     static SEAT: RefCell<Option<Arc<Seat>>> = const { RefCell::new(None) };
 }
 
-/// Puts the worker of this thread on a seat, or off it.
-pub fn take(seat: Option<Arc<Seat>>) {
-    SEAT.set(seat);
+/// Puts the worker of this thread on a seat, until what it gets is dropped.
+pub fn take(seat: &Arc<Seat>) -> Seated {
+    SEAT.set(Some(Arc::clone(seat)));
+    Seated(())
+}
+
+/// While it lives, the worker of this thread has a seat.
+pub struct Seated(());
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        SEAT.set(None);
+    }
 }
 
 fn with_seat<R>(body: impl FnOnce(&Seat) -> R) -> Option<R> {
-    let seat = SEAT.with_borrow(Option::clone);
-    seat.map(|seat| body(&seat))
+    SEAT.with_borrow(|seat| seat.as_ref().map(|seat| body(seat)))
 }
 
 /// Whether the task of this thread has to stop.
@@ -284,7 +293,7 @@ mod tests {
     fn a_task_runs_without_a_hook_until_it_has_to_stop() {
         let state = OwnState::new(usize::MAX).expect("a state");
         let seat = Arc::new(Seat::default());
-        take(Some(Arc::clone(&seat)));
+        let _seat = take(&seat);
         seat.begin(0, Some(Duration::from_secs(60)));
         assert!(!is_hooked(&state));
         seat.stop(Reason::Cancelled);
@@ -293,7 +302,6 @@ mod tests {
         seat.begin(1, None);
         assert!(!is_hooked(&state));
         assert_eq!(seat.end(), End::Undisturbed);
-        take(None);
     }
 
     #[test]

@@ -24,7 +24,8 @@ use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 thread_local! {
     /// Whether the task gave this thread's state something to finalize.
     static SPOILED: Cell<bool> = const { Cell::new(false) };
-    static RANDOM: RefCell<fastrand::Rng> = const { RefCell::new(fastrand::Rng::with_seed(0)) };
+    /// None until the task asks for a random number.
+    static RANDOM: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
 }
 
 /// Makes each task's random numbers its own.
@@ -33,9 +34,14 @@ static SEED: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(fastrand::u64
 /// What the standard library has to know of the thread's next task.
 pub fn begin_task() {
     SPOILED.set(false);
+    RANDOM.set(None);
+}
+
+/// Runs `body` with the task's random numbers.
+fn with_random<R>(body: impl FnOnce(&mut fastrand::Rng) -> R) -> R {
     // The golden ratio's bits spread neighbouring counts over the seeds.
-    let seed = SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    RANDOM.set(fastrand::Rng::with_seed(seed));
+    let seed = || SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    RANDOM.with_borrow_mut(|random| body(random.get_or_insert_with(|| fastrand::Rng::with_seed(seed()))))
 }
 
 /// `clock()`: wall seconds since some moment, never backwards, the same in all states of the process.
@@ -339,7 +345,7 @@ fn integer_argument(stack: &Stack, n: c_int) -> Result<i64, Leave> {
 fn random(stack: &Stack) -> Returns {
     let (low, high) = match stack.top() {
         0 => {
-            stack.push_number(RANDOM.with_borrow_mut(fastrand::Rng::f64));
+            stack.push_number(with_random(fastrand::Rng::f64));
             return Ok(1);
         }
         1 => (1, integer_argument(stack, 1)?),
@@ -352,12 +358,12 @@ fn random(stack: &Stack) -> Returns {
     if high.checked_sub(low).is_none() {
         return Err(Leave::Argument(1, "interval too large".into()));
     }
-    stack.push_integer(RANDOM.with_borrow_mut(|random| random.i64(low..=high)));
+    stack.push_integer(with_random(|random| random.i64(low..=high)));
     Ok(1)
 }
 
 fn random_seed(stack: &Stack) -> Returns {
     let seed = stack.number(1).ok_or_else(|| bad_type(stack, 1, "number"))?;
-    RANDOM.set(fastrand::Rng::with_seed(seed.to_bits()));
+    RANDOM.set(Some(fastrand::Rng::with_seed(seed.to_bits())));
     Ok(0)
 }

@@ -8,11 +8,11 @@ use std::ffi::c_int;
 use rustc_hash::FxHashMap;
 
 use crate::config;
-use crate::encode::{Encoder, encode};
+use crate::encode::{self, Encoder, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{Stack, Type};
 use crate::host::HostNames;
-use crate::job::Task;
+use crate::job::Tasks;
 use crate::policy::{Functions, Policy, Upvalues};
 
 /// The most arguments that a task may have.
@@ -23,17 +23,22 @@ pub struct TaskReader<'a> {
     names: &'a HostNames<'a>,
     upvalues: Upvalues,
     /// Functions by identity, and which of the job's they are: each is dumped once.
-    seen: FxHashMap<usize, std::result::Result<usize, Error>>,
+    seen: FxHashMap<usize, Result<u32>>,
+    /// The function that was asked for last, by identity, and which it is.
+    last: Option<(usize, u32)>,
     pub functions: Vec<Vec<u8>>,
-    pub arguments: Vec<u8>,
-    pub tasks: Vec<Task>,
+    pub tasks: Tasks,
 }
 
 /// Where the list of tasks stands, and above it the names of a task's fields.
 const LIST: c_int = 1;
-const FUNC: c_int = 2;
-const ARGS: c_int = 3;
-const NAME: c_int = 4;
+const FIELDS: [&str; 3] = ["func", "args", "name"];
+
+/// Where the values of a task's fields stand, in the same order, and above them the task.
+const FUNC: c_int = 5;
+const ARGS: c_int = 6;
+const NAME: c_int = 7;
+const TASK: c_int = 8;
 
 impl<'a> TaskReader<'a> {
     pub fn new(names: &'a HostNames<'a>, upvalues: Upvalues) -> TaskReader<'a> {
@@ -41,47 +46,47 @@ impl<'a> TaskReader<'a> {
             names,
             upvalues,
             seen: FxHashMap::default(),
+            last: None,
             functions: Vec::new(),
-            arguments: Vec::new(),
-            tasks: Vec::new(),
+            tasks: Tasks::default(),
         }
     }
 
     /// Reads the list on top of the stack.
     pub fn read(&mut self, stack: &Stack) -> Result<()> {
         let count = count_tasks(stack)?;
+        self.tasks.reserve(count as usize)?;
         let mut name = None;
-        let mut arguments = std::mem::take(&mut self.arguments);
+        let mut arguments = std::mem::take(&mut self.tasks.arguments);
         let names = self.names;
         let place = |n: usize, path: &str| format!("args[{n}]{path}");
         let functions = Functions::Carry(self.upvalues);
         let policy = Policy { names, functions, place: &place };
         let encoder = &mut Encoder::new(&mut arguments, &policy);
         let read = |stack: &Stack| {
-            for field in ["func", "args", "name"] {
+            for field in FIELDS {
                 stack.push_bytes(field.as_bytes());
             }
+            let fields = [2, 3, 4].map(|slot| stack.bytes(slot).as_ptr());
             for index in 1..=count {
+                stack.set_top(NAME);
                 if stack.raw_get_i(LIST, index) != Type::Table {
                     let got = stack.kind(-1).name();
-                    return Err(bad_task(
-                        index,
-                        "",
-                        format!("must be a task {{ func = f, args = {{ ... }} }}, got a {got}"),
-                    ));
+                    let example = "a task { func = f, args = { ... } }";
+                    return Err(bad_task(index, "", format!("must be {example}, got a {got}")));
                 }
+                read_fields(stack, index, fields)?;
                 self.read_task(stack, index, encoder, &mut name)?;
-                stack.set_top(NAME);
             }
             stack.set_top(0);
             Ok(())
         };
         stack.without_collector(|| stack.protected(1, read))?;
-        self.arguments = arguments;
+        self.tasks.arguments = arguments;
         Ok(())
     }
 
-    /// Reads the task on top of the stack.
+    /// Reads the task whose fields stand on the stack, and clears them.
     fn read_task(
         &mut self,
         stack: &Stack,
@@ -89,62 +94,59 @@ impl<'a> TaskReader<'a> {
         encoder: &mut Encoder,
         name: &mut Option<Box<str>>,
     ) -> Result<()> {
-        let task = stack.top();
-        check_fields(stack, task, index)?;
-        stack.push_value(NAME);
-        *name = match stack.raw_get(task) {
-            Type::Nil => None,
-            Type::String => Some(String::from_utf8_lossy(stack.bytes(-1)).into()),
+        match stack.kind(NAME) {
+            Type::Nil => {}
+            Type::String => *name = Some(String::from_utf8_lossy(stack.bytes(NAME)).into()),
             kind => return Err(bad_task(index, ".name", format!("must be a string, got a {}", kind.name()))),
-        };
-        stack.push_value(ARGS);
-        let count = match stack.raw_get(task) {
-            Type::Nil => 0,
+        }
+        let arguments = match stack.kind(ARGS) {
+            Type::Nil => Arguments::Few(0),
             Type::Table => count_arguments(stack, index)?,
             kind => {
                 let example = "write args = { value, ... }";
-                return Err(bad_task(
-                    index,
-                    ".args",
-                    format!("must be a table, got a {}: {example}", kind.name()),
-                ));
+                let problem = format!("must be a table, got a {}: {example}", kind.name());
+                return Err(bad_task(index, ".args", problem));
             }
         };
-        let list = stack.top();
         stack.push_value(FUNC);
-        stack.raw_get(task);
         let callable = push_callable(stack, index)?;
-        let entry = match self.function(stack) {
-            Err(error) => Task::Refused(error),
-            Ok(function) => {
-                let start = encoder.length();
-                match encode_arguments(stack, encoder, callable, list, count) {
-                    Ok(()) => Task::Ready { function, arguments: start..encoder.length(), name: name.take() },
-                    Err(error) => Task::Refused(error),
-                }
-            }
-        };
-        self.tasks.push(entry);
+        match self.function(stack) {
+            Err(error) => self.tasks.refuse(error),
+            Ok(function) => match encode_arguments(stack, encoder, callable, arguments) {
+                Ok(()) => self.tasks.push(function, encoder.length(), name.take()),
+                Err(error) => self.tasks.refuse(error),
+            },
+        }
+        *name = None;
         Ok(())
     }
 
     /// Which of the job's functions the one on top is. It is dumped where it is met first.
-    fn function(&mut self, stack: &Stack) -> Result<usize> {
-        if let Some(known) = self.seen.get(&stack.pointer(-1)) {
-            return known.clone();
-        }
+    fn function(&mut self, stack: &Stack) -> Result<u32> {
         let pointer = stack.pointer(-1);
+        if let Some((_, known)) = self.last.filter(|(last, _)| *last == pointer) {
+            return Ok(known);
+        }
+        let function = match self.seen.get(&pointer) {
+            Some(known) => known.clone(),
+            None => {
+                let function = self.dump(stack);
+                self.seen.insert(pointer, function.clone());
+                function
+            }
+        };
+        self.last = function.as_ref().ok().map(|function| (pointer, *function));
+        function
+    }
+
+    fn dump(&mut self, stack: &Stack) -> Result<u32> {
         let mut message = Vec::new();
         let place = |_, path: &str| format!("func{path}");
         let policy = Policy { names: self.names, functions: Functions::Carry(self.upvalues), place: &place };
         stack.push_value(-1);
-        let encoded = encode(stack, 1, &mut message, &policy);
-        let function = encoded.map(|()| {
-            self.functions.push(message);
-            self.functions.len() - 1
-        });
-        self.seen.insert(pointer, function.clone());
-        function
+        encode(stack, 1, &mut message, &policy)?;
+        self.functions.push(message);
+        Ok(self.functions.len() as u32 - 1)
     }
 }
 
@@ -199,16 +201,19 @@ fn count_tasks(stack: &Stack) -> Result<i64> {
     Ok(count)
 }
 
-/// Refuses a field that looks like a slip of one of ours; others are the caller's own.
-fn check_fields(stack: &Stack, task: c_int, index: i64) -> Result<()> {
-    const FIELDS: [&str; 3] = ["func", "args", "name"];
+/// Puts the values of the fields of the task on top where they belong, or nil. Refuses a field that looks like a slip
+/// of one of ours; others are the caller's own. `fields` are the addresses of their names, of which Lua has one each.
+fn read_fields(stack: &Stack, index: i64, fields: [*const u8; 3]) -> Result<()> {
     stack.push_nil();
-    while stack.next(task) {
-        if stack.kind(-2) == Type::String && !FIELDS.iter().any(|field| field.as_bytes() == stack.bytes(-2)) {
-            let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
-            if let Some(meant) = config::nearest(&name, &FIELDS) {
-                let problem = format!("has a field '{name}': did you mean '{meant}'?");
-                return Err(bad_task(index, "", problem));
+    for slot in [FUNC, ARGS, NAME] {
+        stack.copy(-1, slot);
+    }
+    while stack.next(TASK) {
+        if stack.kind(-2) == Type::String {
+            let field = stack.bytes(-2).as_ptr();
+            match fields.iter().position(|known| *known == field) {
+                Some(place) => stack.copy(-1, FUNC + place as c_int),
+                None => check_field(stack, index)?,
             }
         }
         stack.pop(1);
@@ -216,14 +221,45 @@ fn check_fields(stack: &Stack, task: c_int, index: i64) -> Result<()> {
     Ok(())
 }
 
-/// How many arguments the list on top holds: its `n`, or its last whole-numbered key.
-fn count_arguments(stack: &Stack, index: i64) -> Result<c_int> {
-    let list = stack.top();
+fn check_field(stack: &Stack, index: i64) -> Result<()> {
+    let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
+    match config::nearest(&name, &FIELDS) {
+        Some(meant) => Err(bad_task(index, "", format!("has a field '{name}': did you mean '{meant}'?"))),
+        None => Ok(()),
+    }
+}
+
+/// A task's arguments, in the table at [`ARGS`].
+#[derive(Clone, Copy)]
+enum Arguments {
+    /// So many in a plain list. They fit onto the stack.
+    Few(c_int),
+    Many(c_int),
+}
+
+/// More than these are read one by one.
+const FEW: i64 = 8;
+
+/// How many arguments the table holds: its `n`, or its last whole-numbered key.
+fn count_arguments(stack: &Stack, index: i64) -> Result<Arguments> {
+    let length = stack.raw_len(ARGS) as i64;
+    if length <= FEW {
+        // A list and nothing else, which is what nearly all are, has no key after its last. (An empty one, no first.)
+        if length == 0 {
+            stack.push_nil();
+        } else {
+            stack.push_integer(length);
+        }
+        if !stack.next(ARGS) {
+            return Ok(Arguments::Few(length as c_int));
+        }
+        stack.set_top(TASK);
+    }
     let (mut last, mut n) = (0, None);
     stack.push_nil();
-    while stack.next(list) {
-        if stack.kind(-2) == Type::Number && stack.is_integer(-2) {
-            last = last.max(stack.integer(-2).unwrap_or(0));
+    while stack.next(ARGS) {
+        if let Some(key) = stack.whole(-2) {
+            last = last.max(key);
         } else if stack.kind(-2) == Type::String && stack.bytes(-2) == b"n" {
             match stack.integer(-1).filter(|_| stack.kind(-1) == Type::Number) {
                 Some(count) => n = Some(count),
@@ -233,7 +269,7 @@ fn count_arguments(stack: &Stack, index: i64) -> Result<c_int> {
         stack.pop(1);
     }
     match n.unwrap_or(last) {
-        count @ 0..=ARGUMENT_LIMIT => Ok(count as c_int),
+        count @ 0..=ARGUMENT_LIMIT => Ok(Arguments::Many(count as c_int)),
         count => {
             let advice = "pass one table with them instead";
             let problem = format!("must hold 0 to {ARGUMENT_LIMIT} arguments, got {count}: {advice}");
@@ -273,21 +309,35 @@ fn push_callable(stack: &Stack, index: i64) -> Result<bool> {
     Err(bad_task(index, ".func", problem))
 }
 
-/// Appends the message of a task's arguments. *Raises.*
+/// Appends the message of a task's arguments. A callable table, below the top, is the first of them. *Raises.*
 fn encode_arguments(
     stack: &Stack,
     encoder: &mut Encoder,
     callable: bool,
-    list: c_int,
-    count: c_int,
+    arguments: Arguments,
 ) -> Result<()> {
+    let count = match arguments {
+        Arguments::Few(count) if !callable => {
+            let first = stack.top() + 1;
+            let mut is_plain = true;
+            for n in 1..=count {
+                is_plain &= encode::is_plain(stack.raw_get_i(ARGS, n.into()));
+            }
+            if is_plain {
+                return encoder.plain_message(stack, first, count);
+            }
+            stack.set_top(first - 1);
+            count
+        }
+        Arguments::Few(count) | Arguments::Many(count) => count,
+    };
     encoder.begin(count as usize + usize::from(callable));
     if callable {
         stack.push_value(-2);
         encoder.extra_value(stack)?;
     }
     for n in 1..=count {
-        stack.raw_get_i(list, n.into());
+        stack.raw_get_i(ARGS, n.into());
         encoder.next_value(stack)?;
     }
     Ok(())

@@ -24,6 +24,21 @@ pub enum Type {
 }
 
 impl Type {
+    fn of(tag: c_int) -> Type {
+        match tag {
+            lua::LUA_TNIL => Type::Nil,
+            lua::LUA_TBOOLEAN => Type::Boolean,
+            lua::LUA_TLIGHTUSERDATA => Type::LightUserdata,
+            lua::LUA_TNUMBER => Type::Number,
+            lua::LUA_TSTRING => Type::String,
+            lua::LUA_TTABLE => Type::Table,
+            lua::LUA_TFUNCTION => Type::Function,
+            lua::LUA_TUSERDATA => Type::Userdata,
+            lua::LUA_TTHREAD => Type::Thread,
+            _ => Type::None,
+        }
+    }
+
     /// The word for it in messages.
     pub fn name(self) -> &'static str {
         match self {
@@ -124,6 +139,12 @@ impl Stack {
         self.pop(1);
     }
 
+    pub fn copy(&self, from: c_int, to: c_int) {
+        self.assert_valid(from);
+        self.assert_valid(to);
+        api!(self, lua_copy, from, to)
+    }
+
     pub fn replace(&self, index: c_int) {
         self.assert_valid(index);
         api!(self, lua_copy, -1, index);
@@ -138,18 +159,7 @@ impl Stack {
     // Values out of Lua.
 
     pub fn kind(&self, index: c_int) -> Type {
-        match api!(self, lua_type, index) {
-            lua::LUA_TNIL => Type::Nil,
-            lua::LUA_TBOOLEAN => Type::Boolean,
-            lua::LUA_TLIGHTUSERDATA => Type::LightUserdata,
-            lua::LUA_TNUMBER => Type::Number,
-            lua::LUA_TSTRING => Type::String,
-            lua::LUA_TTABLE => Type::Table,
-            lua::LUA_TFUNCTION => Type::Function,
-            lua::LUA_TUSERDATA => Type::Userdata,
-            lua::LUA_TTHREAD => Type::Thread,
-            _ => Type::None,
-        }
+        Type::of(api!(self, lua_type, index))
     }
 
     pub fn is_integer(&self, index: c_int) -> bool {
@@ -158,6 +168,12 @@ impl Stack {
 
     pub fn is_native(&self, index: c_int) -> bool {
         api!(self, lua_iscfunction, index) != 0
+    }
+
+    /// The integer that the value is: no float, and no text.
+    pub fn whole(&self, index: c_int) -> Option<i64> {
+        // A whole float is converted below, too.
+        self.is_integer(index).then(|| api!(self, lua_tointegerx, index, ptr::null_mut()))
     }
 
     /// The integer that the value is, or is convertible to.
@@ -270,14 +286,12 @@ impl Stack {
     /// Replaces the key on top by the table's value for it.
     pub fn raw_get(&self, table: c_int) -> Type {
         self.assert_valid(table);
-        api!(self, lua_rawget, table);
-        self.kind(-1)
+        Type::of(api!(self, lua_rawget, table))
     }
 
     pub fn raw_get_i(&self, table: c_int, n: i64) -> Type {
         self.assert_valid(table);
-        api!(self, lua_rawgeti, table, n);
-        self.kind(-1)
+        Type::of(api!(self, lua_rawgeti, table, n))
     }
 
     /// *Raises.* Pushes the table's value under a text key.
@@ -326,8 +340,7 @@ impl Stack {
     }
 
     pub fn registry_get(&self, key: &'static Key) -> Type {
-        api!(self, lua_rawgetp, lua::LUA_REGISTRYINDEX, ptr::from_ref(key).cast());
-        self.kind(-1)
+        Type::of(api!(self, lua_rawgetp, lua::LUA_REGISTRYINDEX, ptr::from_ref(key).cast()))
     }
 
     /// *Raises.*
