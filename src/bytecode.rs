@@ -5,7 +5,6 @@
 //! certain counts as harm.
 
 use crate::codec::Reader;
-use crate::error::Result;
 
 /// What a longer function does takes longer than to put its state back.
 const WORTH_READING: usize = 256;
@@ -16,11 +15,11 @@ const WORTH_READING: usize = 256;
 /// It may read, compute, branch and loop, and make tables and fill those. No instruction that it may have calls a
 /// metamethod there: strings and files have `__index` alone, and that is a table.
 pub fn is_harmless(dump: &[u8]) -> bool {
-    read_code(dump).is_ok_and(|code| (1..=WORTH_READING).contains(&code.len()) && harms_nothing(&code))
+    read_code(dump).is_some_and(|code| (1..=WORTH_READING).contains(&code.len()) && harms_nothing(&code))
 }
 
 /// The instructions of a dumped function, but not of those inside it; none where the dump is of another Lua.
-fn read_code(dump: &[u8]) -> Result<Vec<u32>> {
+fn read_code(dump: &[u8]) -> Option<Vec<u32>> {
     const HEADER: &[u8] = b"\x1bLua\x53\x00\x19\x93\r\n\x1a\n";
     const SIZES: [u8; 5] = [
         size_of::<i32>() as u8,
@@ -35,7 +34,7 @@ fn read_code(dump: &[u8]) -> Result<Vec<u32>> {
     let mut reader = Reader::new(dump);
     let is_known = reader.slice(HEADER.len())? == HEADER && reader.slice(SIZES.len())? == SIZES;
     if !is_known {
-        return Ok(Vec::new());
+        return None;
     }
     reader.slice(SAMPLES)?;
     let _upvalues = reader.byte()?;
@@ -48,10 +47,11 @@ fn read_code(dump: &[u8]) -> Result<Vec<u32>> {
     reader.slice(LINES_AND_SIZES)?;
     let count = reader.u32()? as usize;
     let code = reader.slice(count.saturating_mul(size_of::<u32>()))?;
-    Ok(code
-        .chunks_exact(4)
-        .map(|bytes| u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-        .collect())
+    Some(
+        code.chunks_exact(4)
+            .map(|bytes| u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+            .collect(),
+    )
 }
 
 /// Lua 5.3's instructions, as far as they are told apart here.

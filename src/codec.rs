@@ -21,7 +21,7 @@
 //! Numbers are little-endian; `length` and `id` are LEB128. A table or function that something refers
 //! back to has [`SHARED`] set in its tag, so only those are remembered while decoding.
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 pub const NIL: u8 = 0;
 pub const FALSE: u8 = 1;
@@ -55,10 +55,10 @@ pub const SEPARATOR: char = '\0';
 /// The bytecode of a message that is one function.
 pub fn bytecode(message: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader::new(message);
-    let is_function =
-        reader.slice(HEADER).is_ok() && reader.byte().is_ok_and(|tag| tag & !SHARED == FUNCTION);
-    let size = reader.u32().ok().filter(|_| is_function)?;
-    reader.slice(size as usize).ok()
+    reader.slice(HEADER)?;
+    reader.byte().filter(|tag| tag & !SHARED == FUNCTION)?;
+    let size = reader.u32()?;
+    reader.slice(size as usize)
 }
 
 /// Appends a LEB128 number.
@@ -70,62 +70,71 @@ pub fn put_length(out: &mut Vec<u8>, mut value: usize) {
     out.push(value as u8);
 }
 
-/// A cursor over a message. Every read says where the bytes end early.
+/// The error of a message that is shorter than it says.
+pub const ENDS_EARLY: Error = Error::Corrupt("it ends early");
+
+/// A cursor over a message. What it reads is none where the bytes end early.
 pub struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes, at: 0 }
+        Reader { rest: bytes }
     }
 
-    pub fn byte(&mut self) -> Result<u8> {
-        let byte = *self.bytes.get(self.at).ok_or(Error::Corrupt("it ends early"))?;
-        self.at += 1;
-        Ok(byte)
+    #[inline]
+    pub fn byte(&mut self) -> Option<u8> {
+        let (byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*byte)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let slice = self.slice(N)?;
-        slice.try_into().map_err(|_| Error::Corrupt("it ends early"))
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*array)
     }
 
-    pub fn u32(&mut self) -> Result<u32> {
+    #[inline]
+    pub fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub fn u64(&mut self) -> Result<u64> {
+    #[inline]
+    pub fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
     /// As wide as an address, and in the machine's own order, as Lua dumps it.
-    pub fn word(&mut self) -> Result<usize> {
+    pub fn word(&mut self) -> Option<usize> {
         self.array().map(usize::from_ne_bytes)
     }
 
-    pub fn length(&mut self) -> Result<usize> {
+    #[inline]
+    pub fn length(&mut self) -> Option<usize> {
         let mut value = 0_usize;
         for shift in (0..usize::BITS).step_by(7) {
             let byte = self.byte()?;
             value |= usize::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                return Ok(value);
+                return Some(value);
             }
         }
-        Err(Error::Corrupt("a length without end"))
+        None
     }
 
-    pub fn slice(&mut self, length: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(length).ok_or(Error::Corrupt("a length past its end"))?;
-        let slice = self.bytes.get(self.at..end).ok_or(Error::Corrupt("it ends early"))?;
-        self.at = end;
-        Ok(slice)
+    #[inline]
+    pub fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (slice, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(slice)
     }
 
     /// A length and that many bytes.
-    pub fn bytes(&mut self) -> Result<&'a [u8]> {
+    #[inline]
+    pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.length()?;
         self.slice(length)
     }
@@ -140,15 +149,15 @@ mod tests {
         for value in [0, 1, 127, 128, 300, 1 << 20, usize::MAX] {
             let mut out = Vec::new();
             put_length(&mut out, value);
-            assert_eq!(Reader::new(&out).length(), Ok(value));
+            assert_eq!(Reader::new(&out).length(), Some(value));
         }
     }
 
     #[test]
-    fn what_ends_early_is_an_error_and_not_a_panic() {
-        assert!(Reader::new(&[]).byte().is_err());
-        assert!(Reader::new(&[1, 2]).u32().is_err());
-        assert!(Reader::new(&[0x80; 12]).length().is_err());
-        assert!(Reader::new(&[5, 1]).bytes().is_err());
+    fn what_ends_early_is_none_and_not_a_panic() {
+        assert!(Reader::new(&[]).byte().is_none());
+        assert!(Reader::new(&[1, 2]).u32().is_none());
+        assert!(Reader::new(&[0x80; 12]).length().is_none());
+        assert!(Reader::new(&[5, 1]).bytes().is_none());
     }
 }

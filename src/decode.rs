@@ -7,7 +7,7 @@
 
 use std::ffi::c_int;
 
-use crate::codec::{self, HAS_SHARED, Reader, SHARED};
+use crate::codec::{self, ENDS_EARLY, HAS_SHARED, Reader, SHARED};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::Stack;
@@ -32,15 +32,15 @@ pub fn decode_scalars(stack: &Stack, message: &[u8]) -> Result<Option<c_int>> {
     // Lua gives a function, and a fresh coroutine, room for twenty values.
     const FEW: u32 = 8;
     let mut reader = Reader::new(message);
-    let (flags, count) = (reader.byte()?, reader.u32()?);
+    let (flags, count) = (reader.byte().ok_or(ENDS_EARLY)?, reader.u32().ok_or(ENDS_EARLY)?);
     if flags != 0 || count > FEW || !holds_scalars(message, count) {
         return Ok(None);
     }
     fault::point("decode")?;
     for _ in 0..count {
-        match reader.byte()? {
-            codec::INTEGER => stack.push_integer(reader.u64()?.cast_signed()),
-            codec::FLOAT => stack.push_number(f64::from_bits(reader.u64()?)),
+        match reader.byte().ok_or(ENDS_EARLY)? {
+            codec::INTEGER => stack.push_integer(reader.u64().ok_or(ENDS_EARLY)?.cast_signed()),
+            codec::FLOAT => stack.push_number(f64::from_bits(reader.u64().ok_or(ENDS_EARLY)?)),
             codec::NIL => stack.push_nil(),
             tag => stack.push_boolean(tag == codec::TRUE),
         }
@@ -51,10 +51,10 @@ pub fn decode_scalars(stack: &Stack, message: &[u8]) -> Result<Option<c_int>> {
 /// Whether a message is so many numbers, booleans and nils, and all of them are there.
 fn holds_scalars(message: &[u8], count: u32) -> bool {
     let mut reader = Reader::new(message);
-    reader.slice(codec::HEADER).is_ok()
+    reader.slice(codec::HEADER).is_some()
         && (0..count).all(|_| match reader.byte() {
-            Ok(codec::INTEGER | codec::FLOAT) => reader.u64().is_ok(),
-            Ok(codec::NIL | codec::FALSE | codec::TRUE) => true,
+            Some(codec::INTEGER | codec::FLOAT) => reader.u64().is_some(),
+            Some(codec::NIL | codec::FALSE | codec::TRUE) => true,
             _ => false,
         })
 }
@@ -130,8 +130,8 @@ impl<'a> Decoder<'a> {
         self.frames.clear();
         self.next_id = 0;
         self.unannounced = message.len() as u64;
-        self.has_shared = self.reader.byte()? & HAS_SHARED != 0;
-        let count = self.reader.u32()?;
+        self.has_shared = self.reader.byte().ok_or(ENDS_EARLY)? & HAS_SHARED != 0;
+        let count = self.reader.u32().ok_or(ENDS_EARLY)?;
         if !stack.check(LEVEL) {
             return Err(Error::Memory);
         }
@@ -186,23 +186,24 @@ impl<'a> Decoder<'a> {
 
     /// Reads one value and puts it in its place; a table or function then gets a frame.
     fn value(&mut self, here: &Stack, place: Place) -> Result<()> {
-        let tag = self.reader.byte()?;
+        let tag = self.reader.byte().ok_or(ENDS_EARLY)?;
         match tag & !SHARED {
             codec::NIL => here.push_nil(),
             codec::FALSE => here.push_boolean(false),
             codec::TRUE => here.push_boolean(true),
-            codec::INTEGER => here.push_integer(self.reader.u64()?.cast_signed()),
-            codec::FLOAT => here.push_number(f64::from_bits(self.reader.u64()?)),
-            codec::LIGHT => here.push_light(self.reader.u64()? as usize),
-            codec::STRING => here.push_bytes(self.reader.bytes()?),
+            codec::INTEGER => here.push_integer(self.reader.u64().ok_or(ENDS_EARLY)?.cast_signed()),
+            codec::FLOAT => here.push_number(f64::from_bits(self.reader.u64().ok_or(ENDS_EARLY)?)),
+            codec::LIGHT => here.push_light(self.reader.u64().ok_or(ENDS_EARLY)? as usize),
+            codec::STRING => here.push_bytes(self.reader.bytes().ok_or(ENDS_EARLY)?),
             codec::NAMED => {
-                let name = std::str::from_utf8(self.reader.bytes()?).map_err(|_| Error::Corrupt("a name"))?;
+                let name = std::str::from_utf8(self.reader.bytes().ok_or(ENDS_EARLY)?)
+                    .map_err(|_| Error::Corrupt("a name"))?;
                 if let Err(error) = self.names.push_named(here, name) {
                     return Err(self.absent(here, place, error));
                 }
             }
             codec::REFERENCE => {
-                let id = self.reader.length()?;
+                let id = self.reader.length().ok_or(ENDS_EARLY)?;
                 self.push_shared(here, id)?;
             }
             codec::TABLE => return self.open_table(here, place, tag),
@@ -210,8 +211,8 @@ impl<'a> Decoder<'a> {
             codec::GLOBALS => here.push_globals(),
             codec::JOINED => {
                 let Place::Upvalue(n) = place else { return Err(Error::Corrupt("a stray upvalue")) };
-                let id = self.reader.length()?;
-                let index = c_int::from(self.reader.byte()?);
+                let id = self.reader.length().ok_or(ENDS_EARLY)?;
+                let index = c_int::from(self.reader.byte().ok_or(ENDS_EARLY)?);
                 return self.join(here, n, id, index);
             }
             _ => return Err(Error::Corrupt("an unknown tag")),
@@ -254,8 +255,8 @@ impl<'a> Decoder<'a> {
     }
 
     fn open_table(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
-        let array = self.reader.u32()?;
-        let record = self.reader.u32()?;
+        let array = self.reader.u32().ok_or(ENDS_EARLY)?;
+        let record = self.reader.u32().ok_or(ENDS_EARLY)?;
         let announced = u64::from(array) + 2 * u64::from(record);
         self.unannounced = self
             .unannounced
@@ -270,9 +271,9 @@ impl<'a> Decoder<'a> {
     }
 
     fn open_function(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
-        let size = self.reader.u32()? as usize;
-        let bytecode = self.reader.slice(size)?;
-        let count = c_int::from(self.reader.byte()?);
+        let size = self.reader.u32().ok_or(ENDS_EARLY)? as usize;
+        let bytecode = self.reader.slice(size).ok_or(ENDS_EARLY)?;
+        let count = c_int::from(self.reader.byte().ok_or(ENDS_EARLY)?);
         here.load(bytecode, c"=task")?;
         if here.upvalue_count(-1) != count {
             return Err(Error::Corrupt("a function with other upvalues"));

@@ -24,7 +24,7 @@ pub struct TaskReader<'a> {
     upvalues: Upvalues,
     /// Functions by identity, and which of the job's they are: each is dumped once.
     seen: FxHashMap<usize, Result<u32>>,
-    /// The function that was asked for last, by identity, and which it is.
+    /// The Lua function that was met last, by identity, and which of the job's it is.
     last: Option<(usize, u32)>,
     pub functions: Vec<Vec<u8>>,
     pub tasks: Tasks,
@@ -33,12 +33,23 @@ pub struct TaskReader<'a> {
 /// Where the list of tasks stands, and above it the names of a task's fields.
 const LIST: c_int = 1;
 const FIELDS: [&str; 3] = ["func", "args", "name"];
+const NAMES: c_int = 2;
 
-/// Where the values of a task's fields stand, in the same order, and above them the task.
-const FUNC: c_int = 5;
-const ARGS: c_int = 6;
-const NAME: c_int = 7;
-const TASK: c_int = 8;
+/// Where the task stands, and above it what it holds.
+const TASK: c_int = 5;
+
+/// Where the values of a task's fields stand; [`ABSENT`] for one that it does not have.
+#[derive(Clone, Copy)]
+struct Fields {
+    func: c_int,
+    args: c_int,
+    name: c_int,
+}
+
+const ABSENT: c_int = 0;
+
+/// As many slots as the list, a task, its fields and a few arguments take, and more.
+const SLOTS: c_int = 40;
 
 impl<'a> TaskReader<'a> {
     pub fn new(names: &'a HostNames<'a>, upvalues: Upvalues) -> TaskReader<'a> {
@@ -64,19 +75,21 @@ impl<'a> TaskReader<'a> {
         let policy = Policy { names, functions, place: &place };
         let encoder = &mut Encoder::new(&mut arguments, &policy);
         let read = |stack: &Stack| {
+            if !stack.check(SLOTS) {
+                return Err(Error::Memory);
+            }
             for field in FIELDS {
                 stack.push_bytes(field.as_bytes());
             }
-            let fields = [2, 3, 4].map(|slot| stack.bytes(slot).as_ptr());
             for index in 1..=count {
-                stack.set_top(NAME);
+                stack.set_top(NAMES + 2);
                 if stack.raw_get_i(LIST, index) != Type::Table {
                     let got = stack.kind(-1).name();
                     let example = "a task { func = f, args = { ... } }";
                     return Err(bad_task(index, "", format!("must be {example}, got a {got}")));
                 }
-                read_fields(stack, index, fields)?;
-                self.read_task(stack, index, encoder, &mut name)?;
+                let fields = read_fields(stack, index)?;
+                self.read_task(stack, index, fields, encoder, &mut name)?;
             }
             stack.set_top(0);
             Ok(())
@@ -86,36 +99,54 @@ impl<'a> TaskReader<'a> {
         Ok(())
     }
 
-    /// Reads the task whose fields stand on the stack, and clears them.
+    /// Reads the task whose fields stand on the stack.
     fn read_task(
         &mut self,
         stack: &Stack,
         index: i64,
+        fields: Fields,
         encoder: &mut Encoder,
         name: &mut Option<Box<str>>,
     ) -> Result<()> {
-        match stack.kind(NAME) {
-            Type::Nil => {}
-            Type::String => *name = Some(String::from_utf8_lossy(stack.bytes(NAME)).into()),
-            kind => return Err(bad_task(index, ".name", format!("must be a string, got a {}", kind.name()))),
-        }
-        let arguments = match stack.kind(ARGS) {
-            Type::Nil => Arguments::Few(0),
-            Type::Table => count_arguments(stack, index)?,
-            kind => {
-                let example = "write args = { value, ... }";
-                let problem = format!("must be a table, got a {}: {example}", kind.name());
-                return Err(bad_task(index, ".args", problem));
+        *name = match fields.name {
+            ABSENT => None,
+            slot => match stack.kind(slot) {
+                Type::String => Some(String::from_utf8_lossy(stack.bytes(slot)).into()),
+                kind => {
+                    return Err(bad_task(index, ".name", format!("must be a string, got a {}", kind.name())));
+                }
+            },
+        };
+        let arguments = match fields.args {
+            ABSENT => Arguments::Few(0),
+            slot => match stack.kind(slot) {
+                Type::Table => count_arguments(stack, slot, index)?,
+                kind => {
+                    let example = "write args = { value, ... }";
+                    let problem = format!("must be a table, got a {}: {example}", kind.name());
+                    return Err(bad_task(index, ".args", problem));
+                }
+            },
+        };
+        let known =
+            self.last.filter(|(last, _)| fields.func != ABSENT && stack.pointer(fields.func) == *last);
+        let (callable, function) = match known {
+            Some((_, function)) => (false, Ok(function)),
+            None => {
+                if fields.func == ABSENT {
+                    stack.push_nil()
+                } else {
+                    stack.push_value(fields.func)
+                }
+                (push_callable(stack, index)?, self.function(stack))
             }
         };
-        stack.push_value(FUNC);
-        let callable = push_callable(stack, index)?;
-        match self.function(stack) {
+        let encoded = function.and_then(|function| {
+            encode_arguments(stack, encoder, callable, fields.args, arguments).map(|()| function)
+        });
+        match encoded {
+            Ok(function) => self.tasks.push(function, encoder.length(), name.take()),
             Err(error) => self.tasks.refuse(error),
-            Ok(function) => match encode_arguments(stack, encoder, callable, arguments) {
-                Ok(()) => self.tasks.push(function, encoder.length(), name.take()),
-                Err(error) => self.tasks.refuse(error),
-            },
         }
         *name = None;
         Ok(())
@@ -124,9 +155,6 @@ impl<'a> TaskReader<'a> {
     /// Which of the job's functions the one on top is. It is dumped where it is met first.
     fn function(&mut self, stack: &Stack) -> Result<u32> {
         let pointer = stack.pointer(-1);
-        if let Some((_, known)) = self.last.filter(|(last, _)| *last == pointer) {
-            return Ok(known);
-        }
         let function = match self.seen.get(&pointer) {
             Some(known) => known.clone(),
             None => {
@@ -201,27 +229,37 @@ fn count_tasks(stack: &Stack) -> Result<i64> {
     Ok(count)
 }
 
-/// Puts the values of the fields of the task on top where they belong, or nil. Refuses a field that looks like a slip
-/// of one of ours; others are the caller's own. `fields` are the addresses of their names, of which Lua has one each.
-fn read_fields(stack: &Stack, index: i64, fields: [*const u8; 3]) -> Result<()> {
+/// Leaves the values of the fields of the task on top on the stack. Refuses a field that looks like a slip of one of
+/// ours; others are the caller's own.
+fn read_fields(stack: &Stack, index: i64) -> Result<Fields> {
+    let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT };
+    let mut value = TASK + 2;
     stack.push_nil();
-    for slot in [FUNC, ARGS, NAME] {
-        stack.copy(-1, slot);
-    }
     while stack.next(TASK) {
-        if stack.kind(-2) == Type::String {
-            let field = stack.bytes(-2).as_ptr();
-            match fields.iter().position(|known| *known == field) {
-                Some(place) => stack.copy(-1, FUNC + place as c_int),
-                None => check_field(stack, index)?,
-            }
+        // Two texts that are equal are one, if they are as short as these.
+        let is = |field: c_int| stack.raw_equal(-2, NAMES + field);
+        if is(0) {
+            fields.func = value;
+        } else if is(1) {
+            fields.args = value;
+        } else if is(2) {
+            fields.name = value;
+        } else {
+            check_field(stack, index)?;
+            stack.pop(1);
+            continue;
         }
-        stack.pop(1);
+        // The value stays where it is, below the key for the next step.
+        stack.push_value(-2);
+        value += 2;
     }
-    Ok(())
+    Ok(fields)
 }
 
 fn check_field(stack: &Stack, index: i64) -> Result<()> {
+    if stack.kind(-2) != Type::String {
+        return Ok(());
+    }
     let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
     match config::nearest(&name, &FIELDS) {
         Some(meant) => Err(bad_task(index, "", format!("has a field '{name}': did you mean '{meant}'?"))),
@@ -229,7 +267,7 @@ fn check_field(stack: &Stack, index: i64) -> Result<()> {
     }
 }
 
-/// A task's arguments, in the table at [`ARGS`].
+/// A task's arguments, in their table.
 #[derive(Clone, Copy)]
 enum Arguments {
     /// So many in a plain list. They fit onto the stack.
@@ -241,8 +279,9 @@ enum Arguments {
 const FEW: i64 = 8;
 
 /// How many arguments the table holds: its `n`, or its last whole-numbered key.
-fn count_arguments(stack: &Stack, index: i64) -> Result<Arguments> {
-    let length = stack.raw_len(ARGS) as i64;
+fn count_arguments(stack: &Stack, list: c_int, index: i64) -> Result<Arguments> {
+    let top = stack.top();
+    let length = stack.raw_len(list) as i64;
     if length <= FEW {
         // A list and nothing else, which is what nearly all are, has no key after its last. (An empty one, no first.)
         if length == 0 {
@@ -250,14 +289,14 @@ fn count_arguments(stack: &Stack, index: i64) -> Result<Arguments> {
         } else {
             stack.push_integer(length);
         }
-        if !stack.next(ARGS) {
+        if !stack.next(list) {
             return Ok(Arguments::Few(length as c_int));
         }
-        stack.set_top(TASK);
+        stack.set_top(top);
     }
     let (mut last, mut n) = (0, None);
     stack.push_nil();
-    while stack.next(ARGS) {
+    while stack.next(list) {
         if let Some(key) = stack.whole(-2) {
             last = last.max(key);
         } else if stack.kind(-2) == Type::String && stack.bytes(-2) == b"n" {
@@ -314,19 +353,20 @@ fn encode_arguments(
     stack: &Stack,
     encoder: &mut Encoder,
     callable: bool,
+    list: c_int,
     arguments: Arguments,
 ) -> Result<()> {
     let count = match arguments {
         Arguments::Few(count) if !callable => {
-            let first = stack.top() + 1;
+            let base = stack.top();
             let mut is_plain = true;
             for n in 1..=count {
-                is_plain &= encode::is_plain(stack.raw_get_i(ARGS, n.into()));
+                is_plain &= encode::is_plain(stack.raw_get_i(list, n.into()));
             }
             if is_plain {
-                return encoder.plain_message(stack, first, count);
+                return encoder.plain_message(stack, base + 1, count);
             }
-            stack.set_top(first - 1);
+            stack.set_top(base);
             count
         }
         Arguments::Few(count) | Arguments::Many(count) => count,
@@ -337,7 +377,7 @@ fn encode_arguments(
         encoder.extra_value(stack)?;
     }
     for n in 1..=count {
-        stack.raw_get_i(ARGS, n.into());
+        stack.raw_get_i(list, n.into());
         encoder.next_value(stack)?;
     }
     Ok(())

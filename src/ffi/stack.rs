@@ -139,12 +139,6 @@ impl Stack {
         self.pop(1);
     }
 
-    pub fn copy(&self, from: c_int, to: c_int) {
-        self.assert_valid(from);
-        self.assert_valid(to);
-        api!(self, lua_copy, from, to)
-    }
-
     pub fn replace(&self, index: c_int) {
         self.assert_valid(index);
         api!(self, lua_copy, -1, index);
