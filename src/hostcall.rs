@@ -6,10 +6,11 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::seat;
+use crate::{pool, seat};
 
 /// What a host function gave.
 #[derive(Debug)]
@@ -24,27 +25,50 @@ pub enum Answer {
     Gone,
 }
 
+/// How long who waits looks before it sleeps: waking one takes longer than most answers do.
+const PATIENCE: Duration = Duration::from_micros(20);
+
 /// Where one worker waits for the answer to its one open call.
 #[derive(Debug, Default)]
 pub struct Reply {
-    answer: Mutex<Option<Answer>>,
+    inner: Mutex<Awaited>,
+    /// There is an answer, to be read without the lock.
+    is_there: AtomicBool,
     arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Awaited {
+    answer: Option<Answer>,
+    /// The worker sleeps, and has to be woken.
+    sleeps: bool,
 }
 
 impl Reply {
     /// Puts the answer in and wakes the worker. Of two answers the first counts.
     pub fn send(&self, answer: Answer) {
-        lock(&self.answer).get_or_insert(answer);
-        self.arrived.notify_one();
+        let mut awaited = lock(&self.inner);
+        awaited.answer.get_or_insert(answer);
+        self.is_there.store(true, Ordering::Release);
+        if awaited.sleeps {
+            self.arrived.notify_one();
+        }
     }
 
-    fn wait(&self) -> Answer {
-        let mut answer = lock(&self.answer);
+    /// Waits; `patiently` where the host is likely to answer soon.
+    fn wait(&self, patiently: bool) -> Answer {
+        if patiently {
+            pool::spin(PATIENCE, || self.is_there.load(Ordering::Acquire));
+        }
+        let mut awaited = lock(&self.inner);
         loop {
-            match answer.take() {
-                Some(answer) => return answer,
-                None => answer = self.arrived.wait(answer).unwrap_or_else(PoisonError::into_inner),
+            if let Some(answer) = awaited.answer.take() {
+                self.is_there.store(false, Ordering::Relaxed);
+                return answer;
             }
+            awaited.sleeps = true;
+            awaited = self.arrived.wait(awaited).unwrap_or_else(PoisonError::into_inner);
+            awaited.sleeps = false;
         }
     }
 }
@@ -70,6 +94,8 @@ struct Inner {
     closed: bool,
     /// The job's last worker has left.
     finished: bool,
+    /// The host sleeps, and has to be woken.
+    host_sleeps: bool,
 }
 
 /// A job's requests, and the host's bell.
@@ -78,6 +104,8 @@ pub struct Mailbox {
     inner: Mutex<Inner>,
     /// Something for the host: a request, or the end of the job.
     bell: Condvar,
+    /// Whether there is, to be read without the lock.
+    has_news: AtomicBool,
     /// Room in the queue, or the end of a sleep that the job's closing cuts short.
     room: Condvar,
 }
@@ -86,24 +114,32 @@ pub struct Mailbox {
 const QUEUE_LIMIT: usize = 1024;
 
 impl Mailbox {
-    fn post(&self, request: Request) -> bool {
+    /// Puts in a request, and gives how many then wait for the host; none where it takes no more.
+    fn post(&self, request: Request) -> Option<usize> {
         let mut inner = lock(&self.inner);
         while inner.queue.len() >= QUEUE_LIMIT && !inner.closed {
             inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
         if inner.closed {
-            return false;
+            return None;
         }
         inner.queue.push_back(request);
-        drop(inner);
-        self.bell.notify_one();
-        true
+        self.ring(&inner);
+        Some(inner.queue.len() + inner.open.len())
+    }
+
+    fn ring(&self, inner: &Inner) {
+        self.has_news.store(true, Ordering::Release);
+        if inner.host_sleeps {
+            self.bell.notify_one();
+        }
     }
 
     /// The host takes the oldest request, and the ticket to answer it by.
     pub fn take(&self) -> Option<(Request, Option<u64>)> {
         let mut inner = lock(&self.inner);
         let request = inner.queue.pop_front()?;
+        self.has_news.store(!inner.queue.is_empty() || inner.finished, Ordering::Relaxed);
         if inner.queue.len() + 1 == QUEUE_LIMIT {
             self.room.notify_all();
         }
@@ -129,6 +165,7 @@ impl Mailbox {
     /// The host waits, at most that long, for something to do: true when there is.
     pub fn wait(&self, at_most: Duration) -> bool {
         let deadline = Instant::now() + at_most;
+        pool::spin(PATIENCE.min(at_most), || self.has_news.load(Ordering::Acquire));
         let mut inner = lock(&self.inner);
         loop {
             if !inner.queue.is_empty() || inner.finished {
@@ -138,15 +175,20 @@ impl Mailbox {
             if left.is_zero() {
                 return false;
             }
+            inner.host_sleeps = true;
             inner = self.bell.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+            inner.host_sleeps = false;
         }
     }
 
     /// The last worker has left: the host need not wait any longer, and a task that was given up must not.
     pub fn finish(&self) {
-        lock(&self.inner).finished = true;
+        {
+            let mut inner = lock(&self.inner);
+            inner.finished = true;
+            self.ring(&inner);
+        }
         self.close();
-        self.bell.notify_all();
     }
 
     /// True once the last worker has left and every request was taken.
@@ -239,7 +281,11 @@ pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
     line(|mailbox, reply| {
         let request = Request { name: name.into(), arguments, reply: Some(Arc::clone(reply)) };
         // From before the host can know of it: none of its time is the task's.
-        seat::waiting(|| if mailbox.post(request) { reply.wait() } else { Answer::Gone })
+        seat::waiting(|| match mailbox.post(request) {
+            // Of many that wait, most wait long.
+            Some(waiting) => reply.wait(waiting < pool::usable_cores()),
+            None => Answer::Gone,
+        })
     })
     .unwrap_or(Answer::Gone)
 }
@@ -247,7 +293,7 @@ pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
 /// Tells the host something from a task, and doesn't wait. False when nobody listens any more.
 pub fn tell(name: &str, arguments: Vec<u8>) -> bool {
     let request = Request { name: name.into(), arguments, reply: None };
-    line(|mailbox, _| seat::waiting(|| mailbox.post(request))).unwrap_or(false)
+    line(|mailbox, _| seat::waiting(|| mailbox.post(request))).flatten().is_some()
 }
 
 /// Sleeps in a task.

@@ -6,8 +6,10 @@
 //! runs at the same time, also past the number of cores. Threads are named `gma2worker-N`, block every
 //! signal (the host's handlers stay the host's) and have stacks that hold Lua's deepest C recursion.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -25,6 +27,80 @@ struct Segment {
     threads: ThreadPool,
     size: usize,
     busy: Arc<AtomicUsize>,
+    lobby: Arc<Lobby>,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Where threads that have come to the end of their work look for more, before they sleep: waking one takes longer
+/// than a small job does.
+#[derive(Default)]
+struct Lobby {
+    inner: Mutex<Waiting>,
+    /// How much work is there, to be read without the lock.
+    offered: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    threads: usize,
+    work: VecDeque<Work>,
+}
+
+/// How long a thread stays in the lobby.
+const STAY: Duration = Duration::from_micros(50);
+
+impl Lobby {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Offers work to a thread that waits here, if there is one: it will take it.
+    fn offer(&self, work: Work) -> std::result::Result<(), Work> {
+        let mut waiting = self.lock();
+        if waiting.work.len() == waiting.threads {
+            return Err(work);
+        }
+        waiting.work.push_back(work);
+        self.offered.store(waiting.work.len(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Waits for work for a moment. No more threads do than leave a core for the host.
+    fn wait(&self) -> Option<Work> {
+        {
+            let mut waiting = self.lock();
+            if waiting.threads + 1 >= usable_cores() {
+                return None;
+            }
+            waiting.threads += 1;
+        }
+        spin(STAY, || self.offered.load(Ordering::Acquire) > 0);
+        let mut waiting = self.lock();
+        waiting.threads -= 1;
+        let work = waiting.work.pop_front();
+        self.offered.store(waiting.work.len(), Ordering::Release);
+        work
+    }
+}
+
+/// Waits for `is_there`, for so long at most and without sleeping. Not where there is one core: what is waited for
+/// needs it.
+pub fn spin(at_most: Duration, is_there: impl Fn() -> bool) {
+    // Asking for the time takes about as long as this many looks.
+    const LOOKS: usize = 16;
+    if usable_cores() < 2 {
+        return;
+    }
+    let start = Instant::now();
+    while start.elapsed() < at_most {
+        for _ in 0..LOOKS {
+            if is_there() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+    }
 }
 
 /// The process's threads.
@@ -81,9 +157,12 @@ pub fn get() -> Result<&'static Pool> {
     })
 }
 
-/// How many cores this process may use, minding affinity and quota.
+/// How many cores this process may use, minding affinity and quota, as it was when that was first asked: finding out
+/// takes the time of a small job.
 pub fn usable_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static CORES: LazyLock<usize> =
+        LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+    *CORES
 }
 
 /// How many threads there are by now.
@@ -109,7 +188,7 @@ pub fn lost() -> usize {
 }
 
 impl Pool {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Segment>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Segment>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -139,7 +218,16 @@ impl Pool {
             while started < wanted && segment.busy.load(Ordering::Acquire) < segment.size {
                 let busy = Busy::new(&segment.busy);
                 let work = make();
-                segment.threads.spawn(move || work(busy));
+                if let Err(work) = segment.lobby.offer(Box::new(move || work(busy))) {
+                    let lobby = Arc::clone(&segment.lobby);
+                    segment.threads.spawn(move || {
+                        let mut next = Some(work);
+                        while let Some(work) = next {
+                            work();
+                            next = lobby.wait();
+                        }
+                    });
+                }
                 started += 1;
             }
         }
@@ -155,7 +243,7 @@ fn build(size: usize, first: usize) -> Result<Segment> {
         .thread_name(move |index| format!("gma2worker-{}", first + index));
     fault::point("threads").map_err(|cause| Error::NoWorkers(cause.to_string()))?;
     let threads = without_signals(|| builder.build()).map_err(|cause| Error::NoWorkers(cause.to_string()))?;
-    Ok(Segment { threads, size, busy: Arc::default() })
+    Ok(Segment { threads, size, busy: Arc::default(), lobby: Arc::default() })
 }
 
 /// Starts a thread of its own, outside of the pool.
