@@ -132,67 +132,95 @@ const OPTIONS: [&str; 10] = [
 /// Reads and checks all options of `RunSync` or, where nobody waits for the job, of `RunAsync`. Nothing is
 /// started, and no metamethod of the table runs.
 pub fn read(lua: &Lua, config: &Table, is_async: bool) -> Result<Config> {
-    check_names(config)?;
+    let options = Options::read(config)?;
     for name in ["onComplete", "onProgress"] {
-        match raw(config, name)? {
+        match options.get(name) {
             Value::Function(_) => {}
             value if is_async && name == "onComplete" => {
-                let got = describe(&value);
+                let got = describe(value);
                 let problem =
                     format!("must be a function, got {got}: RunAsync requires an onComplete callback");
                 return Err(Error::option(name, problem));
             }
             Value::Nil => {}
-            value => return Err(unexpected(name, "a function", &value)),
+            value => return Err(unexpected(name, "a function", value)),
         }
     }
-    let tasks = match raw(config, "tasks")? {
-        Value::Table(tasks) => tasks,
+    let tasks = match options.get("tasks") {
+        Value::Table(tasks) => tasks.clone(),
         value => {
-            return Err(unexpected(
-                "tasks",
-                "a list of tasks: { { func = f, args = { ... } }, ... }",
-                &value,
-            ));
+            return Err(unexpected("tasks", "a list of tasks: { { func = f, args = { ... } }, ... }", value));
         }
     };
     let workers: Option<Workers> =
-        option(lua, config, "workers", &format!("a whole number from 1 to {WORKER_LIMIT}"))?;
-    let timeout: Option<Seconds> = option(lua, config, "timeout", "a number of seconds above 0")?;
-    let memory_limit: Option<Bytes> = option(lua, config, "memoryLimit", "a whole number of bytes above 0")?;
+        options.parse(lua, "workers", || format!("a whole number from 1 to {WORKER_LIMIT}"))?;
+    let timeout: Option<Seconds> = options.parse(lua, "timeout", || "a number of seconds above 0")?;
+    let memory_limit: Option<Bytes> =
+        options.parse(lua, "memoryLimit", || "a whole number of bytes above 0")?;
     Ok(Config {
         tasks,
-        mode: option(lua, config, "mode", "\"timer\" or \"cmd\"")?.unwrap_or_default(),
+        mode: options.parse(lua, "mode", || "\"timer\" or \"cmd\"")?.unwrap_or_default(),
         workers: workers.map_or_else(|| pool::usable_cores().min(WORKER_LIMIT as usize), |workers| workers.0),
-        upvalues: option(lua, config, "upvalues", "\"error\" or \"copy\"")?.unwrap_or_default(),
-        globals: names(config)?,
+        upvalues: options.parse(lua, "upvalues", || "\"error\" or \"copy\"")?.unwrap_or_default(),
+        globals: names(options.get("globals"))?,
         timeout: timeout.map(|Seconds(timeout)| timeout),
         memory_limit: memory_limit.map_or(MEMORY_LIMIT, |Bytes(bytes)| bytes),
-        sandbox: option(lua, config, "sandbox", "true or false")?.unwrap_or_default(),
+        sandbox: options.parse(lua, "sandbox", || "true or false")?.unwrap_or_default(),
     })
 }
 
-fn raw(config: &Table, name: &str) -> Result<Value> {
-    config.raw_get(name).map_err(|cause| Error::Internal(cause.to_string()))
-}
+/// The options that are given, by name. Each has a known one.
+struct Options(Vec<(&'static str, Value)>);
 
-fn option<T: DeserializeOwned>(lua: &Lua, config: &Table, name: &str, expected: &str) -> Result<Option<T>> {
-    let value = raw(config, name)?;
-    if value.is_nil() {
-        return Ok(None);
+impl Options {
+    fn read(config: &Table) -> Result<Options> {
+        let mut options = Vec::new();
+        for pair in config.pairs::<Value, Value>() {
+            let (key, value) = pair.map_err(|cause| Error::Internal(cause.to_string()))?;
+            let Value::String(name) = &key else {
+                return Err(Error::BadCall(format!(
+                    "options have names, but there is one at [{}]: write {{ tasks = {{ ... }} }}",
+                    describe(&key)
+                )));
+            };
+            match OPTIONS.iter().find(|known| name.as_bytes() == known.as_bytes()) {
+                Some(known) => options.push((*known, value)),
+                None => {
+                    let name = name.to_string_lossy();
+                    return Err(Error::option(&name, format!("is unknown: {}", advice(&name, &OPTIONS))));
+                }
+            }
+        }
+        Ok(Options(options))
     }
-    lua.from_value(value.clone()).map(Some).map_err(|_| unexpected(name, expected, &value))
+
+    fn get(&self, name: &str) -> &Value {
+        self.0.iter().find(|(known, _)| *known == name).map_or(&Value::Nil, |(_, value)| value)
+    }
+
+    fn parse<T: DeserializeOwned, E: AsRef<str>>(
+        &self,
+        lua: &Lua,
+        name: &str,
+        expected: impl Fn() -> E,
+    ) -> Result<Option<T>> {
+        match self.get(name) {
+            Value::Nil => Ok(None),
+            value => {
+                let parsed = lua.from_value(value.clone());
+                parsed.map(Some).map_err(|_| unexpected(name, expected().as_ref(), value))
+            }
+        }
+    }
 }
 
 /// The list of names of globals. A table that is no list, serde would take for an empty one.
-fn names(config: &Table) -> Result<Vec<String>> {
-    let refuse =
-        |value: &Value| unexpected("globals", "a list of names of globals: { \"name\", ... }", value);
-    let value = raw(config, "globals")?;
-    let list = match &value {
+fn names(value: &Value) -> Result<Vec<String>> {
+    let refuse = || unexpected("globals", "a list of names of globals: { \"name\", ... }", value);
+    let list = match value {
         Value::Nil => return Ok(Vec::new()),
         Value::Table(list) => list,
-        _ => return Err(refuse(&value)),
+        _ => return Err(refuse()),
     };
     // Texts alone: mlua would take a number for one.
     let name = |name| match name {
@@ -201,24 +229,7 @@ fn names(config: &Table) -> Result<Vec<String>> {
     };
     let names: Option<Vec<String>> = list.sequence_values().map(name).collect();
     let all = list.pairs::<Value, Value>().count();
-    names.filter(|names| names.len() == all).ok_or_else(|| refuse(&value))
-}
-
-fn check_names(config: &Table) -> Result<()> {
-    for pair in config.pairs::<Value, Value>() {
-        let (key, _) = pair.map_err(|cause| Error::Internal(cause.to_string()))?;
-        let Value::String(name) = &key else {
-            return Err(Error::BadCall(format!(
-                "options have names, but there is one at [{}]: write {{ tasks = {{ ... }} }}",
-                describe(&key)
-            )));
-        };
-        let name = name.to_string_lossy();
-        if !OPTIONS.contains(&name.as_str()) {
-            return Err(Error::option(&name, format!("is unknown: {}", advice(&name, &OPTIONS))));
-        }
-    }
-    Ok(())
+    names.filter(|names| names.len() == all).ok_or_else(refuse)
 }
 
 /// What somebody who wrote `name` may have meant.

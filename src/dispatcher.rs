@@ -13,7 +13,7 @@ use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::fault;
-use crate::ffi;
+use crate::ffi::{self, Type};
 use crate::host::HostNames;
 use crate::job::{Job, Parts};
 use crate::names::NameMap;
@@ -66,16 +66,21 @@ pub fn cancel(job: &Arc<Job>) -> Result<()> {
 fn read_environment(lua: &Lua, names: &HostNames, config: &Config) -> Result<Environment> {
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
-    let internal = |cause: mlua::Error| Error::Internal(cause.to_string());
-    if let Value::Table(package) = lua.globals().raw_get("package").map_err(internal)? {
-        let text = |key| match package.raw_get(key) {
-            Ok(Value::String(text)) => text.as_bytes().to_vec(),
-            _ => Vec::new(),
-        };
-        environment.path = text("path");
-        environment.cpath = text("cpath");
-    }
-    if let gma @ Value::Table(_) = lua.globals().raw_get(GMA).map_err(internal)? {
+    let Environment { path, cpath, .. } = &mut environment;
+    let mut has_gma = false;
+    ffi::with_stack(lua, (), |stack| {
+        stack.push_globals();
+        has_gma = stack.raw_get_text(1, GMA) == Type::Table;
+        if stack.raw_get_text(1, "package") == Type::Table {
+            stack.raw_get_text(3, "path");
+            stack.raw_get_text(3, "cpath");
+            path.extend_from_slice(stack.bytes(4));
+            cpath.extend_from_slice(stack.bytes(5));
+        }
+        Ok(())
+    })?;
+    if has_gma {
+        let gma: Value = lua.globals().raw_get(GMA).map_err(|cause| Error::Internal(cause.to_string()))?;
         let mut shape = Vec::new();
         let place = |_, path: &str| format!("{GMA}{path}");
         let policy = Policy { names, functions: Functions::Shape, place: &place };
