@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::codec::{self, SEPARATOR, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::{Stack, Type};
+use crate::ffi::{self, Stack, Type};
 use crate::policy::{Functions, Policy, Upvalues};
 
 struct TableFrame {
@@ -163,7 +163,12 @@ impl<'a> Encoder<'a> {
     /// Makes sure of room for so many bytes, and a scalar or a header, so that what follows can't abort for
     /// want of memory.
     fn room(&mut self, bytes: usize) -> Result<()> {
-        Ok(self.out.try_reserve(bytes.saturating_add(SCALAR))?)
+        let capacity = self.out.capacity();
+        self.out.try_reserve(bytes.saturating_add(SCALAR))?;
+        if self.out.capacity() != capacity {
+            ffi::expect_filling(self.out.as_ptr(), self.out.capacity());
+        }
+        Ok(())
     }
 
     fn give_up(&mut self, error: Error) -> Result<()> {

@@ -8,6 +8,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
+use super::pages::expect_filling;
+
 /// Sizes are rounded up to this, which is also how blocks are aligned.
 const STEP: usize = 16;
 
@@ -146,6 +148,7 @@ impl Arena {
         if header.is_null() {
             return ptr::null_mut();
         }
+        expect_filling(header.cast(), size);
         // SAFETY: the block has room for its header and `size` bytes; the list holds live headers alone.
         unsafe {
             header.write(Large { previous: ptr::null_mut(), next: self.large, size, image: 0 });
@@ -253,6 +256,7 @@ impl Arena {
                 return ptr::null_mut();
             }
             (*moved).size = new;
+            expect_filling(moved.cast(), new);
             self.link(moved);
             moved.add(1).cast()
         }

@@ -15,6 +15,7 @@ mod call;
 mod coroutine;
 mod interrupt;
 mod own_state;
+mod pages;
 mod pin;
 mod spare;
 mod stack;
@@ -23,6 +24,7 @@ pub use call::{Leave, NativeFunction, Returns, function, native, open, with_stac
 pub use coroutine::Resumed;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
+pub use pages::expect_filling;
 #[cfg(unix)]
 pub use pin::at_fork;
 pub use pin::pin;

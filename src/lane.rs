@@ -1,0 +1,120 @@
+//! A lane: what became of the tasks that one worker has run, in the order in which it had them.
+//!
+//! Plain `Send` data. Small results stand one after another in one buffer, so that a small task costs no allocation.
+
+use crate::error::{Error, Kind};
+
+/// What a failed task's response entry is made of.
+#[derive(Debug)]
+pub struct Failure {
+    pub kind: Kind,
+    pub message: Vec<u8>,
+    pub traceback: Vec<u8>,
+    /// A message with the error value, if that was no string and can cross.
+    pub value: Option<Vec<u8>>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure { kind: error.kind(), message: error.text(), traceback: Vec::new(), value: None }
+    }
+}
+
+/// Results up to this size share the buffer; larger ones are moved, not copied.
+const SHARED_BELOW: usize = 64 << 10;
+
+/// A task's index and the length of its message, before that. A Lua list has fewer items than four bytes count.
+const HEAD: usize = 2 * size_of::<u32>();
+
+#[derive(Debug)]
+enum Other {
+    /// A message too large to copy.
+    Large(Vec<u8>),
+    Failed(Box<Failure>),
+}
+
+#[derive(Debug, Default)]
+pub struct Lane {
+    small: Vec<u8>,
+    others: Vec<(usize, Other)>,
+    count: usize,
+}
+
+impl Lane {
+    /// Puts in the outcome of a task: the message with its results, which is copied or taken, or its failure.
+    pub fn put(&mut self, index: usize, outcome: Result<&mut Vec<u8>, Failure>) {
+        let other = match outcome {
+            Ok(message) if message.len() >= SHARED_BELOW => Some(Other::Large(std::mem::take(message))),
+            Ok(message) => {
+                self.put_small(index, message).err().map(|error| Other::Failed(Box::new(error.into())))
+            }
+            Err(failure) => Some(Other::Failed(Box::new(failure))),
+        };
+        self.others.extend(other.map(|other| (index, other)));
+        self.count += 1;
+    }
+
+    fn put_small(&mut self, index: usize, message: &[u8]) -> Result<(), Error> {
+        self.small.try_reserve(HEAD + message.len())?;
+        self.small.extend_from_slice(&(index as u32).to_ne_bytes());
+        self.small.extend_from_slice(&(message.len() as u32).to_ne_bytes());
+        self.small.extend_from_slice(message);
+        Ok(())
+    }
+
+    /// How many outcomes there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Each outcome with its task's index: the message of its results, or its failure.
+    pub fn outcomes(&self) -> impl Iterator<Item = (usize, Result<&[u8], &Failure>)> {
+        let others = self.others.iter().map(|(index, other)| match other {
+            Other::Large(message) => (*index, Ok(message.as_slice())),
+            Other::Failed(failure) => (*index, Err(&**failure)),
+        });
+        Small(&self.small).map(|(index, message)| (index, Ok(message))).chain(others)
+    }
+}
+
+/// What is left to be read of the small messages.
+struct Small<'a>(&'a [u8]);
+
+impl<'a> Iterator for Small<'a> {
+    type Item = (usize, &'a [u8]);
+
+    fn next(&mut self) -> Option<(usize, &'a [u8])> {
+        let number = |rest: &mut &'a [u8]| {
+            let (number, after) = rest.split_first_chunk()?;
+            *rest = after;
+            Some(u32::from_ne_bytes(*number) as usize)
+        };
+        let (index, length) = (number(&mut self.0)?, number(&mut self.0)?);
+        let (message, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some((index, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_come_back() {
+        let mut lane = Lane::default();
+        let large = vec![7; SHARED_BELOW];
+        for (index, message) in [(3, vec![1, 2]), (0, Vec::new()), (9, large.clone())] {
+            lane.put(index, Ok(&mut message.clone()));
+        }
+        lane.put(1, Err(Error::Cancelled.into()));
+        lane.put(2, Ok(&mut vec![5]));
+        let mut found: Vec<(usize, Option<Vec<u8>>)> =
+            lane.outcomes().map(|(index, outcome)| (index, outcome.ok().map(<[u8]>::to_vec))).collect();
+        found.sort();
+        let expected =
+            [(0, Some(vec![])), (1, None), (2, Some(vec![5])), (3, Some(vec![1, 2])), (9, Some(large))];
+        assert_eq!(found, expected);
+        assert_eq!(lane.len(), 5);
+    }
+}
