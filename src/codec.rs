@@ -12,6 +12,8 @@
 //!          | TABLE array:u32 record:u32 value*array (value value)*record
 //!          | FUNCTION size:u32 bytecode upvalues:u8 upvalue*upvalues
 //!          | NAMED length name            a thing that both sides have, by its name
+//!          | NEW_KEY length bytes         a text, and its number as a key, from 0
+//!          | KEY number:u8                that text again
 //!          | REFERENCE id                 the id-th table or function of the message, from 0
 //! upvalue  = GLOBALS                      the state's own globals
 //!          | JOINED id index:u8           the same variable as that function's upvalue
@@ -36,6 +38,8 @@ pub const NAMED: u8 = 9;
 pub const REFERENCE: u8 = 10;
 pub const GLOBALS: u8 = 11;
 pub const JOINED: u8 = 12;
+pub const NEW_KEY: u8 = 13;
+pub const KEY: u8 = 14;
 
 /// Set in the tag of a table or function that is referred to again.
 pub const SHARED: u8 = 0x80;

@@ -69,6 +69,7 @@ enum Place {
     Upvalue(c_int),
 }
 
+#[derive(Clone, Copy)]
 struct TableFrame {
     slot: c_int,
     array: u32,
@@ -103,9 +104,15 @@ pub struct Decoder<'a> {
     /// Where, in the stack that is built in, the things stand that are referred to again.
     shared_slot: c_int,
     next_id: i64,
+    /// How many keys have a number. They stand in a table above those things, if there is one.
+    keys: i64,
+    has_keys: bool,
     /// How many more values the tables of the message may announce: each is a byte of it at least.
     unannounced: u64,
 }
+
+/// As many keys as most messages have.
+const KEYS: c_int = 8;
 
 /// The slots that one level may need at most.
 const LEVEL: c_int = 10;
@@ -119,6 +126,8 @@ impl<'a> Decoder<'a> {
             has_shared: false,
             shared_slot: 0,
             next_id: 0,
+            keys: 0,
+            has_keys: false,
             unannounced: 0,
         }
     }
@@ -129,6 +138,8 @@ impl<'a> Decoder<'a> {
         self.reader = Reader::new(message);
         self.frames.clear();
         self.next_id = 0;
+        self.keys = 0;
+        self.has_keys = false;
         self.unannounced = message.len() as u64;
         self.has_shared = self.reader.byte().ok_or(ENDS_EARLY)? & HAS_SHARED != 0;
         let count = self.reader.u32().ok_or(ENDS_EARLY)?;
@@ -142,6 +153,8 @@ impl<'a> Decoder<'a> {
         }
         self.shared_slot = stack.top();
         let base = self.shared_slot;
+        // The place of the table of keys.
+        stack.push_nil();
         for _ in 0..count {
             if !stack.check(LEVEL) {
                 return Err(Error::Memory);
@@ -150,54 +163,100 @@ impl<'a> Decoder<'a> {
             self.build(stack, 0)?;
         }
         stack.remove(base);
+        stack.remove(base);
         Ok(stack.top() + 1 - base)
     }
 
     /// Completes the tables and functions that are begun, but for the first `floor`.
     fn build(&mut self, here: &Stack, floor: usize) -> Result<()> {
-        while let Some(frame) = self.frames[floor..].last_mut() {
-            let place = match &mut frame.parent {
-                Parent::Table(table) if table.array < table.array_size => {
-                    table.array += 1;
-                    Some(Place::Item(table.array))
+        while self.frames.len() > floor {
+            match self.frames.last_mut().map(|frame| &mut frame.parent) {
+                Some(Parent::Table(table)) => {
+                    let begun = *table;
+                    self.fields(here, begun)?;
                 }
-                Parent::Table(table) if table.has_key => {
-                    table.has_key = false;
-                    table.record_left -= 1;
-                    Some(Place::Field)
-                }
-                Parent::Table(table) if table.record_left > 0 => {
-                    table.has_key = true;
-                    Some(Place::Stay)
-                }
-                Parent::Function(function) if function.upvalue < function.count => {
+                Some(Parent::Function(function)) if function.upvalue < function.count => {
                     function.upvalue += 1;
-                    Some(Place::Upvalue(function.upvalue))
+                    let place = Place::Upvalue(function.upvalue);
+                    self.value(here, place)?;
                 }
-                _ => None,
-            };
-            match place {
-                Some(place) => self.value(here, place)?,
-                None => self.finish(here),
+                _ => self.finish(here),
             }
         }
         Ok(())
     }
 
-    /// Reads one value and puts it in its place; a table or function then gets a frame.
-    fn value(&mut self, here: &Stack, place: Place) -> Result<()> {
-        let tag = self.reader.byte().ok_or(ENDS_EARLY)?;
-        match tag & !SHARED {
+    /// Fills the innermost table, until something needs a frame of its own or it is complete.
+    fn fields(&mut self, here: &Stack, mut table: TableFrame) -> Result<()> {
+        loop {
+            let place = if table.array < table.array_size {
+                table.array += 1;
+                Place::Item(table.array)
+            } else if table.has_key {
+                table.has_key = false;
+                table.record_left -= 1;
+                Place::Field
+            } else if table.record_left > 0 {
+                table.has_key = true;
+                Place::Stay
+            } else {
+                self.finish(here);
+                return Ok(());
+            };
+            let tag = self.reader.byte().ok_or(ENDS_EARLY)?;
+            if !self.push_plain(here, tag).ok_or(ENDS_EARLY)? {
+                if let Some(Frame { parent: Parent::Table(paused), .. }) = self.frames.last_mut() {
+                    *paused = table;
+                }
+                return self.tagged_value(here, tag, place);
+            }
+            match place {
+                Place::Item(n) => here.raw_set_i(table.slot, n.into()),
+                Place::Field => here.raw_set(table.slot),
+                _ => {}
+            }
+        }
+    }
+
+    /// Pushes a value that is neither table nor function; false where the tag is of another kind.
+    #[inline]
+    fn push_plain(&mut self, here: &Stack, tag: u8) -> Option<bool> {
+        match tag {
             codec::NIL => here.push_nil(),
             codec::FALSE => here.push_boolean(false),
             codec::TRUE => here.push_boolean(true),
-            codec::INTEGER => here.push_integer(self.reader.u64().ok_or(ENDS_EARLY)?.cast_signed()),
-            codec::FLOAT => here.push_number(f64::from_bits(self.reader.u64().ok_or(ENDS_EARLY)?)),
-            codec::LIGHT => here.push_light(self.reader.u64().ok_or(ENDS_EARLY)? as usize),
-            codec::STRING => here.push_bytes(self.reader.bytes().ok_or(ENDS_EARLY)?),
+            codec::INTEGER => here.push_integer(self.reader.u64()?.cast_signed()),
+            codec::FLOAT => here.push_number(f64::from_bits(self.reader.u64()?)),
+            codec::LIGHT => here.push_light(self.reader.u64()? as usize),
+            codec::STRING => here.push_bytes(self.reader.bytes()?),
+            codec::NEW_KEY => {
+                here.push_bytes(self.reader.bytes()?);
+                self.remember_key(here);
+            }
+            codec::KEY => {
+                let number = self.reader.byte().map(i64::from).filter(|number| *number < self.keys)?;
+                here.raw_get_i(self.shared_slot + 1, number + 1);
+            }
+            _ => return Some(false),
+        }
+        Some(true)
+    }
+
+    /// Reads one value and puts it in its place; a table or function then gets a frame.
+    fn value(&mut self, here: &Stack, place: Place) -> Result<()> {
+        let tag = self.reader.byte().ok_or(ENDS_EARLY)?;
+        if self.push_plain(here, tag).ok_or(ENDS_EARLY)? {
+            return self.settle(here, place);
+        }
+        self.tagged_value(here, tag, place)
+    }
+
+    /// As [`Decoder::value`], for what has been found to be no plain value.
+    fn tagged_value(&mut self, here: &Stack, tag: u8, place: Place) -> Result<()> {
+        match tag & !SHARED {
             codec::NAMED => {
-                let name = std::str::from_utf8(self.reader.bytes().ok_or(ENDS_EARLY)?)
-                    .map_err(|_| Error::Corrupt("a name"))?;
+                let name = self.reader.bytes().ok_or(ENDS_EARLY)?;
+                let name = std::str::from_utf8(name).map_err(|_| Error::Corrupt("a name"))?;
                 if let Err(error) = self.names.push_named(here, name) {
                     return Err(self.absent(here, place, error));
                 }
@@ -218,6 +277,23 @@ impl<'a> Decoder<'a> {
             _ => return Err(Error::Corrupt("an unknown tag")),
         }
         self.settle(here, place)
+    }
+
+    /// Makes the table of keys, if there is none yet.
+    fn make_keys(&mut self, here: &Stack) {
+        if !self.has_keys {
+            here.create_table(KEYS, 0);
+            here.replace(self.shared_slot + 1);
+            self.has_keys = true;
+        }
+    }
+
+    /// Gives the text on top the next number.
+    fn remember_key(&mut self, here: &Stack) {
+        self.make_keys(here);
+        self.keys += 1;
+        here.push_value(-1);
+        here.raw_set_i(self.shared_slot + 1, self.keys);
     }
 
     /// Puts the value on top in its place.
@@ -333,16 +409,19 @@ impl<'a> Decoder<'a> {
     /// protected call of its own: a coroutine that nobody resumed has none to raise into.
     fn go_on_elsewhere(&mut self, here: &Stack, place: Place) -> Result<()> {
         let floor = self.frames.len() - 1;
+        self.make_keys(here);
+        let shared_slot = self.shared_slot;
         let next = here.new_thread();
-        here.push_value(self.shared_slot);
-        here.push_value(-3);
-        here.move_to(&next, 2);
+        here.push_value(shared_slot);
+        here.push_value(shared_slot + 1);
+        here.push_value(-4);
+        here.move_to(&next, 3);
         match &mut self.frames[floor].parent {
-            Parent::Table(table) => table.slot = 2,
-            Parent::Function(function) => function.slot = 2,
+            Parent::Table(table) => table.slot = 3,
+            Parent::Function(function) => function.slot = 3,
         }
-        let shared_slot = std::mem::replace(&mut self.shared_slot, 1);
-        next.protected(2, |next| {
+        self.shared_slot = 1;
+        next.protected(3, |next| {
             if !next.check(LEVEL) {
                 return Err(Error::Memory);
             }

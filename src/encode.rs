@@ -7,6 +7,7 @@
 //! allocated in Lua.
 
 use std::ffi::c_int;
+use std::ptr;
 
 use rustc_hash::FxHashMap;
 
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{self, Stack, Type};
 use crate::policy::{Functions, Policy, Upvalues};
+use crate::seen::{Seen, SeenSet};
 
 struct TableFrame {
     stack: Stack,
@@ -43,14 +45,6 @@ enum Frame {
     Function(FunctionFrame),
 }
 
-/// A table or function of the message.
-#[derive(Clone, Copy)]
-struct Seen {
-    id: u32,
-    /// Where its tag stands in the message.
-    tag: usize,
-}
-
 /// Appends a message of the top `count` values to `out`, and pops them, in a protected call of its own.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
     let encoder = &mut Encoder::new(out, policy);
@@ -74,7 +68,8 @@ pub struct Encoder<'a> {
     out: &'a mut Vec<u8>,
     policy: &'a Policy<'a>,
     frames: Vec<Frame>,
-    seen: FxHashMap<usize, Seen>,
+    seen: SeenSet,
+    keys: KeyCache,
     /// Variables that functions of this message have captured: as which upvalue of which one first.
     variables: FxHashMap<usize, (Seen, c_int)>,
     start: usize,
@@ -93,7 +88,8 @@ impl<'a> Encoder<'a> {
             out,
             policy,
             frames: Vec::new(),
-            seen: FxHashMap::default(),
+            seen: SeenSet::default(),
+            keys: KeyCache::default(),
             variables: FxHashMap::default(),
             start: 0,
             position: 0,
@@ -119,7 +115,7 @@ impl<'a> Encoder<'a> {
         fault::point("encode")?;
         self.begin(count as usize);
         for index in first..first + count {
-            if let Err(error) = self.plain_value(stack, index) {
+            if let Err(error) = self.plain_value(stack, index, stack.kind(index)) {
                 return self.give_up(error);
             }
         }
@@ -129,6 +125,7 @@ impl<'a> Encoder<'a> {
     /// Starts a message whose `count` values are then given to [`Encoder::next_value`].
     pub fn begin(&mut self, count: usize) {
         self.seen.clear();
+        self.keys.clear();
         self.variables.clear();
         self.frames.clear();
         self.start = self.out.len();
@@ -162,7 +159,17 @@ impl<'a> Encoder<'a> {
 
     /// Makes sure of room for so many bytes, and a scalar or a header, so that what follows can't abort for
     /// want of memory.
+    #[inline]
     fn room(&mut self, bytes: usize) -> Result<()> {
+        if self.out.capacity() - self.out.len() > bytes.saturating_add(SCALAR) {
+            Ok(())
+        } else {
+            self.grow(bytes)
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) -> Result<()> {
         let capacity = self.out.capacity();
         self.out.try_reserve(bytes.saturating_add(SCALAR))?;
         if self.out.capacity() != capacity {
@@ -178,39 +185,94 @@ impl<'a> Encoder<'a> {
 
     /// Writes what the begun tables and functions hold, but for the first `floor`.
     fn walk(&mut self, here: &Stack, floor: usize) -> Result<()> {
-        while let Some(frame) = self.frames[floor..].last_mut() {
-            match frame {
-                Frame::Table(table) if table.in_key => {
+        while self.frames.len() > floor {
+            match self.frames.last_mut() {
+                Some(Frame::Table(table)) if table.in_key => {
                     // The key is written and gone: table, key, value.
                     table.in_key = false;
                     self.value(here)?;
                 }
-                Frame::Table(table) => {
-                    if !here.next(-2) {
-                        let (header, array, record) = (table.header, table.array, table.record);
-                        self.out[header + 1..header + 5].copy_from_slice(&array.to_le_bytes());
-                        self.out[header + 5..header + 9].copy_from_slice(&record.to_le_bytes());
-                        self.finish(here);
-                    } else if table.in_array && here.whole(-2) == Some(i64::from(table.array) + 1) {
-                        table.array += 1;
-                        self.value(here)?;
-                    } else if self.policy.functions == Functions::Shape && !is_scalar(here.kind(-2)) {
-                        here.pop(1);
-                    } else {
-                        table.in_array = false;
-                        table.record += 1;
-                        table.in_key = true;
-                        here.push_value(-2);
-                        self.value(here)?;
-                    }
+                Some(Frame::Table(table)) => {
+                    let begun = (table.array, table.record, table.in_array);
+                    self.fields(here, begun)?;
                 }
-                Frame::Function(function) if function.upvalue == function.count => self.finish(here),
-                Frame::Function(function) => {
+                Some(Frame::Function(function)) if function.upvalue == function.count => self.finish(here),
+                Some(Frame::Function(function)) => {
                     function.upvalue += 1;
                     self.upvalue(here)?;
                 }
+                None => {}
             }
         }
+        Ok(())
+    }
+
+    /// Writes fields of the innermost table, which has its last key on top, until one needs a frame of its own or
+    /// there are none left.
+    fn fields(&mut self, here: &Stack, begun: (u32, u32, bool)) -> Result<()> {
+        let (mut array, mut record, mut in_array) = begun;
+        let only_shape = self.policy.functions == Functions::Shape;
+        loop {
+            if !here.next(-2) {
+                if let Some(Frame::Table(table)) = self.frames.last() {
+                    let header = table.header;
+                    self.out[header + 1..header + 5].copy_from_slice(&array.to_le_bytes());
+                    self.out[header + 5..header + 9].copy_from_slice(&record.to_le_bytes());
+                }
+                self.finish(here);
+                return Ok(());
+            }
+            in_array = in_array && here.whole(-2) == Some(i64::from(array) + 1);
+            let key = if in_array { Type::Number } else { here.kind(-2) };
+            if only_shape && !in_array && !is_scalar(key) {
+                here.pop(1);
+                continue;
+            }
+            if in_array {
+                array += 1;
+            } else {
+                record += 1;
+                match key {
+                    Type::String => self.key(here, -2)?,
+                    key if is_plain(key) => self.plain_value(here, -2, key)?,
+                    _ => {
+                        self.pause(array, record, in_array, true);
+                        here.push_value(-2);
+                        return self.value(here);
+                    }
+                }
+            }
+            let kind = here.kind(-1);
+            if !is_plain(kind) {
+                self.pause(array, record, in_array, false);
+                return self.value(here);
+            }
+            self.plain_value(here, -1, kind)?;
+            here.pop(1);
+        }
+    }
+
+    /// Notes how far the innermost table is written.
+    fn pause(&mut self, array: u32, record: u32, in_array: bool, in_key: bool) {
+        if let Some(Frame::Table(table)) = self.frames.last_mut() {
+            (table.array, table.record, table.in_array, table.in_key) = (array, record, in_array, in_key);
+        }
+    }
+
+    /// Writes a text that is a key. Those that come again and again are written once, and by their number from then on.
+    fn key(&mut self, here: &Stack, index: c_int) -> Result<()> {
+        let bytes = here.bytes(index);
+        self.room(bytes.len())?;
+        match self.keys.meet(bytes) {
+            Met::Known(number) => {
+                self.out.extend_from_slice(&[codec::KEY, number]);
+                return Ok(());
+            }
+            Met::Again => self.out.push(codec::NEW_KEY),
+            Met::Once => self.out.push(codec::STRING),
+        }
+        put_length(self.out, bytes.len());
+        self.out.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -219,10 +281,11 @@ impl<'a> Encoder<'a> {
     fn value(&mut self, here: &Stack) -> Result<()> {
         self.room(0)?;
         match here.kind(-1) {
-            kind if is_plain(kind) => self.plain_value(here, -1)?,
+            kind if is_plain(kind) => self.plain_value(here, -1, kind)?,
             Type::Table => {
-                if !self.reference(here.pointer(-1)) {
-                    return self.open_table(here);
+                let pointer = here.pointer(-1);
+                if !self.reference(pointer)? {
+                    return self.open_table(here, pointer);
                 }
             }
             Type::Function if self.policy.functions == Functions::Refuse => {
@@ -234,11 +297,11 @@ impl<'a> Encoder<'a> {
             },
             Type::Function => {
                 let pointer = here.pointer(-1);
-                if !self.named(here, pointer)? && !self.reference(pointer) {
+                if !self.named(here, pointer)? && !self.reference(pointer)? {
                     if here.is_native(-1) {
                         return Err(self.unsendable("C function"));
                     }
-                    return self.open_function(here);
+                    return self.open_function(here, pointer);
                 }
             }
             Type::Userdata | Type::Thread if self.policy.functions == Functions::Shape => {
@@ -250,10 +313,11 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes a value that is neither table nor function, and leaves it where it is.
-    fn plain_value(&mut self, here: &Stack, index: c_int) -> Result<()> {
+    /// Writes a value of a plain kind, and leaves it where it is.
+    #[inline]
+    fn plain_value(&mut self, here: &Stack, index: c_int, kind: Type) -> Result<()> {
         self.room(0)?;
-        match here.kind(index) {
+        match kind {
             Type::Boolean => self.out.push(if here.boolean(index) { codec::TRUE } else { codec::FALSE }),
             Type::Number => match here.whole(index) {
                 Some(value) => self.put_eight(codec::INTEGER, value.cast_unsigned()),
@@ -308,12 +372,12 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes a reference to what this message holds already, and marks that as shared.
-    fn reference(&mut self, pointer: usize) -> bool {
-        let Some(&Seen { id, tag }) = self.seen.get(&pointer) else { return false };
+    fn reference(&mut self, pointer: usize) -> Result<bool> {
+        let Some(Seen { id, tag }) = self.seen.find(pointer)? else { return Ok(false) };
         self.share(tag);
         self.out.push(codec::REFERENCE);
         put_length(self.out, id as usize);
-        true
+        Ok(true)
     }
 
     fn share(&mut self, tag: usize) {
@@ -322,19 +386,16 @@ impl<'a> Encoder<'a> {
     }
 
     /// Gives the table or function on top its id, and makes sure of room for its frame.
-    fn remember(&mut self, here: &Stack) -> Result<Seen> {
+    fn remember(&mut self, pointer: usize) -> Result<Seen> {
         self.frames.try_reserve(1)?;
-        self.seen.try_reserve(1)?;
-        let seen = Seen { id: self.seen.len() as u32, tag: self.out.len() };
-        self.seen.insert(here.pointer(-1), seen);
-        Ok(seen)
+        self.seen.insert(pointer, self.out.len())
     }
 
-    fn open_table(&mut self, here: &Stack) -> Result<()> {
-        self.remember(here)?;
+    fn open_table(&mut self, here: &Stack, pointer: usize) -> Result<()> {
+        self.remember(pointer)?;
         let header = self.out.len();
-        self.out.push(codec::TABLE);
-        self.out.extend_from_slice(&[0; 8]);
+        // How many items and fields there are shows at the end.
+        self.out.extend_from_slice(&[codec::TABLE, 0, 0, 0, 0, 0, 0, 0, 0]);
         self.frames.push(Frame::Table(TableFrame {
             stack: *here,
             slot: here.top(),
@@ -352,8 +413,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    fn open_function(&mut self, here: &Stack) -> Result<()> {
-        let seen = self.remember(here)?;
+    fn open_function(&mut self, here: &Stack, pointer: usize) -> Result<()> {
+        let seen = self.remember(pointer)?;
         self.out.push(codec::FUNCTION);
         let length = self.out.len();
         self.out.extend_from_slice(&[0; 4]);
@@ -480,6 +541,63 @@ impl<'a> Encoder<'a> {
     fn finish(&mut self, here: &Stack) {
         self.frames.pop();
         here.pop(1);
+    }
+}
+
+/// Texts that were met as keys, by where their bytes stand: Lua has each short text once. Each has one place here that
+/// it can be in, and drives another out of it.
+struct KeyCache {
+    places: [(*const u8, Option<u8>); KEY_PLACES],
+    /// How many have a number.
+    numbered: u8,
+    is_used: bool,
+}
+
+const KEY_PLACES: usize = 64;
+
+/// A longer text is not worth remembering, and Lua may have it more than once.
+const LONGEST_KEY: usize = 40;
+
+enum Met {
+    /// For the first time, or where there are no numbers left.
+    Once,
+    /// For the second time: it has the next number now.
+    Again,
+    Known(u8),
+}
+
+impl Default for KeyCache {
+    fn default() -> KeyCache {
+        KeyCache { places: [(ptr::null(), None); KEY_PLACES], numbered: 0, is_used: false }
+    }
+}
+
+impl KeyCache {
+    fn clear(&mut self) {
+        if self.is_used {
+            *self = KeyCache::default();
+        }
+    }
+
+    fn meet(&mut self, key: &[u8]) -> Met {
+        if key.len() > LONGEST_KEY {
+            return Met::Once;
+        }
+        self.is_used = true;
+        let start = key.as_ptr();
+        let place = &mut self.places[(start as usize >> 4) % KEY_PLACES];
+        match place {
+            (known, Some(number)) if *known == start => Met::Known(*number),
+            (known, none) if *known == start && self.numbered < u8::MAX => {
+                *none = Some(self.numbered);
+                self.numbered += 1;
+                Met::Again
+            }
+            _ => {
+                *place = (start, None);
+                Met::Once
+            }
+        }
     }
 }
 

@@ -27,6 +27,7 @@
 //! | `stdlib`, `coroutine` | where a worker's standard library is not Lua's | worker |
 //! | `names` | the names of things that both sides have | both |
 //! | `encode`, `decode`, `codec` | values and functions across | both |
+//! | `seen` | the tables that a message holds already | both |
 //! | `policy` | what may cross, and under which names | both |
 //! | `hostcall` | requests and replies | both |
 //! | `pool` | threads; knows no Lua | both |
@@ -63,6 +64,7 @@ mod response;
 #[cfg(all(test, feature = "linked"))]
 mod roundtrip;
 mod seat;
+mod seen;
 mod state;
 mod stdlib;
 mod tasks;

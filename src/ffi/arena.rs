@@ -20,7 +20,7 @@ const CLASSES: usize = SMALL / STEP;
 
 /// A fresh state fits into the first region; the next ones are twice as large each, up to [`LARGEST_REGION`].
 const FIRST_REGION: usize = 32 << 10;
-const LARGEST_REGION: usize = 1 << 20;
+const LARGEST_REGION: usize = 8 << 20;
 
 /// A block in a free list: it holds the next one.
 struct Free {
@@ -139,6 +139,7 @@ impl Arena {
             if start.is_null() {
                 return start;
             }
+            expect_filling(start, size);
             self.regions.push(Region { start, size });
         }
     }
