@@ -297,6 +297,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Puts the value on top in its place.
+    #[inline]
     fn settle(&self, here: &Stack, place: Place) -> Result<()> {
         match (place, self.frames.last().map(|frame| &frame.parent)) {
             (Place::Stay, _) => {}
@@ -399,6 +400,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Begins to fill the table or function on top.
+    #[inline(always)] // The frame is made where it stays.
     fn push_frame(&mut self, here: &Stack, parent: Parent, place: Place) -> Result<()> {
         self.frames.try_reserve(1)?;
         self.frames.push(Frame { parent, stays: place == Place::Stay });

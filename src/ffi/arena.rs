@@ -56,7 +56,38 @@ const HEADER: usize = size_of::<Large>();
 struct Image {
     cursor: Cursor,
     /// The cut parts of the regions, and after them the large blocks, in the order of their list.
-    bytes: Vec<u8>,
+    bytes: Bytes,
+}
+
+/// Bytes that are filled one part after another. They are the system's: the spare area is for what can't be refused.
+struct Bytes {
+    start: *mut u8,
+    size: usize,
+    filled: usize,
+}
+
+impl Bytes {
+    /// Room for so many; none where memory has run out.
+    fn with_room(size: usize) -> Option<Bytes> {
+        let start = take(size.max(1));
+        (!start.is_null()).then_some(Bytes { start, size: size.max(1), filled: 0 })
+    }
+
+    /// # Safety
+    /// There are so many bytes to read, and room for them.
+    unsafe fn append(&mut self, part: *const u8, length: usize) {
+        // SAFETY: as promised by the caller. What of a part was never written may be any bytes: they are only ever
+        // copied back.
+        unsafe { ptr::copy_nonoverlapping(part, self.start.add(self.filled), length) };
+        self.filled += length;
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        // SAFETY: they came with that size, and their owner is gone.
+        unsafe { give_back(self.start, self.size) }
+    }
 }
 
 pub(super) struct Arena {
@@ -282,23 +313,21 @@ impl Arena {
                 header = (*header).next;
             }
         }
-        let mut bytes = Vec::new();
-        if bytes.try_reserve_exact(size).is_err() || self.images.try_reserve(1).is_err() {
+        let (Some(mut bytes), Ok(())) = (Bytes::with_room(size), self.images.try_reserve(1)) else {
             return false;
-        }
+        };
         for (start, length) in self.parts(&self.cursor) {
-            // SAFETY: a region is that long. What of it was never written may be read as any bytes: they are
-            // only ever copied back.
-            bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(start, length) });
+            // SAFETY: a region is that long, and the room was counted.
+            unsafe { bytes.append(start, length) };
         }
         let mut header = self.large;
         while !header.is_null() {
-            // SAFETY: the list holds live headers alone, with a block of that size behind each.
+            // SAFETY: the list holds live headers alone, with a block of that size behind each; the room was counted.
             unsafe {
                 if (*header).image == 0 {
                     (*header).image = level;
                 }
-                bytes.extend_from_slice(std::slice::from_raw_parts(header.add(1).cast(), (*header).size));
+                bytes.append(header.add(1).cast(), (*header).size);
                 header = (*header).next;
             }
         }
@@ -314,7 +343,7 @@ impl Arena {
         self.images.truncate(level);
         let Some(image) = self.images.pop() else { return };
         self.cursor = image.cursor;
-        let mut at = image.bytes.as_ptr();
+        let mut at = image.bytes.start.cast_const();
         // SAFETY: the image has the bytes of these parts in this order, and the caller promises that nobody is in
         // the midst of using them; the list holds live headers alone.
         unsafe {

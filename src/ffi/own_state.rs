@@ -129,6 +129,7 @@ impl OwnState {
 
     /// Takes an image of the whole state, above those that were taken before.
     pub fn take_image(&mut self) -> Result<()> {
+        self.images.try_reserve(1)?;
         if !self.heap.arena.get_mut().take_image() {
             return Err(Error::Memory);
         }

@@ -541,7 +541,7 @@ fn whatever_fails_every_task_has_one_outcome() {
         end
         assert(completed == started and started > 30, completed .. " of " .. started)
         -- What is left of the faults comes to its end.
-        for _ = 1, 30 do pcall(run, 10, 2, nil, ask) pcall(run, 10, 2, "cmd", ask) end
+        for _ = 1, 100 do pcall(run, 10, 2, nil, ask) pcall(run, 10, 2, "cmd", ask) end
         check_health()
         "#,
     )
