@@ -62,10 +62,14 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
     // The host's next job may count on this thread as soon as this one is over.
     drop(busy);
     job.leave();
-    if let Some(mut state) = desk.state {
-        state.tidy();
-        KEPT.set(Some(state));
+    if desk.state.is_some() {
+        KEPT.set(desk.state);
     }
+}
+
+/// Has the state of a thread that goes to sleep take little memory.
+fn rest() {
+    KEPT.with_borrow_mut(|kept| kept.iter_mut().for_each(State::rest));
 }
 
 /// What a worker has for its next task.
@@ -198,10 +202,11 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
 
 /// Starts that many workers of the job on the pool. The job counts on them already.
 pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
-    let started = pool::get()?.spawn(workers, || {
+    let make = || {
         let (job, worker) = (Arc::clone(job), job.seat());
         move |busy| run(&job, &worker, busy)
-    })?;
+    };
+    let started = pool::get()?.spawn(workers, make, rest)?;
     job.give_back(workers - started);
     Ok(())
 }

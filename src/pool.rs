@@ -193,9 +193,9 @@ impl Pool {
     }
 
     /// Runs what `make` makes on that many threads at once, and gives how many were had. Each gets its
-    /// [`Busy`] mark, to drop when its thread may be counted on again. A panic in one would abort the
-    /// process: it must catch its own.
-    pub fn spawn<F>(&self, wanted: usize, make: impl Fn() -> F) -> Result<usize>
+    /// [`Busy`] mark, to drop when its thread may be counted on again. A thread calls `rest` before it sleeps. A panic
+    /// in either would abort the process: they must catch their own.
+    pub fn spawn<F>(&self, wanted: usize, make: impl Fn() -> F, rest: fn()) -> Result<usize>
     where
         F: FnOnce(Busy) + Send + 'static,
     {
@@ -226,6 +226,7 @@ impl Pool {
                             work();
                             next = lobby.wait();
                         }
+                        rest();
                     });
                 }
                 started += 1;
@@ -284,13 +285,14 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         let started = get()
             .and_then(|pool| {
-                pool.spawn(wanted, || {
+                let make = || {
                     let (barrier, sender) = (Arc::clone(&barrier), sender.clone());
                     move |_busy| {
                         barrier.wait();
                         let _ = sender.send(());
                     }
-                })
+                };
+                pool.spawn(wanted, make, || {})
             })
             .expect("threads can be made here");
         assert_eq!(started, wanted);
@@ -303,7 +305,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         get()
             .and_then(|pool| {
-                pool.spawn(1, || {
+                let make = || {
                     let sender = sender.clone();
                     move |_busy| {
                         let name = std::thread::current().name().map(str::to_owned);
@@ -311,7 +313,8 @@ mod tests {
                         let blocks = mask.is_ok_and(|mask| mask.contains(nix::sys::signal::SIGINT));
                         let _ = sender.send((name, blocks));
                     }
-                })
+                };
+                pool.spawn(1, make, || {})
             })
             .expect("threads can be made here");
         let (name, blocks) = receiver.recv().expect("the closure ran");

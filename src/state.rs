@@ -46,6 +46,8 @@ pub struct Environment {
 pub struct State {
     own: OwnState,
     environment: Arc<Environment>,
+    /// It has what the environment says, not only what it was made with.
+    is_fitted: bool,
     /// The job's functions that stand on the state's stack; those that can't, with the reason.
     functions: Vec<Result<Function>>,
     gma_names: Rc<NameMap>,
@@ -113,20 +115,21 @@ impl State {
         let mut state = State {
             own,
             environment: Arc::default(),
+            is_fitted: false,
             functions: Vec::new(),
             gma_names: Rc::default(),
             life,
             libraries,
         };
-        if life == Life::Long {
-            state.own.take_image()?;
-        }
         state.fit(environment)?;
         Ok(state)
     }
 
     /// Gives the state, as it was made, what a job's tasks expect.
     fn fit(&mut self, environment: &Arc<Environment>) -> Result<()> {
+        if self.life == Life::Long {
+            self.own.take_image()?;
+        }
         self.own.set_limit(environment.memory_limit);
         let stack = self.own.stack();
         self.gma_names = Rc::new(gma::install(&stack, environment.gma.as_deref())?);
@@ -157,20 +160,22 @@ impl State {
             }
         }
         self.environment = Arc::clone(environment);
+        self.is_fitted = true;
         if self.life == Life::Long { self.own.take_image() } else { Ok(()) }
     }
 
-    /// Makes the state what the tasks of a job have to find, whatever ran in it before. False where it can't be, and
+    /// Makes the state, as [`State::put_back`] left it, what the tasks of a job have to find. False where it can't be, and
     /// a new state is needed.
     pub fn prepare(&mut self, environment: &Arc<Environment>) -> Result<bool> {
         if self.life == Life::Once || self.environment.sandbox != environment.sandbox {
             return Ok(false);
         }
-        if Arc::ptr_eq(&self.environment, environment) || *self.environment == **environment {
-            self.put_back();
+        if !self.is_fitted {
+            self.fit(environment)?;
+        } else if Arc::ptr_eq(&self.environment, environment) || *self.environment == **environment {
             gma::set_names(&self.gma_names);
         } else {
-            self.own.put_back(MADE);
+            self.rest();
             self.fit(environment)?;
         }
         Ok(true)
@@ -225,10 +230,13 @@ impl State {
         !self.has_run_out() && self.own.stack().raw_len(LIBRARIES) == self.libraries
     }
 
-    /// Frees what the job's tasks left, so that an idle worker holds little.
-    pub fn tidy(&mut self) {
-        self.put_back();
-        self.own.trim();
+    /// Makes the state what it was when it was made, and takes no more memory for it than it needs.
+    pub fn rest(&mut self) {
+        if self.is_fitted {
+            self.own.put_back(MADE);
+            self.own.forget_images();
+            self.is_fitted = false;
+        }
     }
 
     pub fn stack(&self) -> Stack {

@@ -366,6 +366,19 @@ impl Arena {
         self.images.push(image);
     }
 
+    /// Forgets all images: what the blocks are now is what they stay.
+    pub(super) fn forget_images(&mut self) {
+        self.images.clear();
+        let mut header = self.large;
+        while !header.is_null() {
+            // SAFETY: the list holds live headers alone.
+            unsafe {
+                (*header).image = 0;
+                header = (*header).next;
+            }
+        }
+    }
+
     /// Gives back the regions that no block is cut from.
     pub(super) fn trim(&mut self) {
         for region in self.regions.drain((self.cursor.region + 1).min(self.regions.len())..) {
@@ -457,6 +470,13 @@ mod tests {
         unsafe { arena.put_back(1) };
         assert!(all_hold(1));
         arena.trim();
+        arena.forget_images();
         assert!(all_hold(1));
+        fill_all(6);
+        assert!(arena.take_image());
+        fill_all(7);
+        // SAFETY: as above.
+        unsafe { arena.put_back(1) };
+        assert!(all_hold(6));
     }
 }

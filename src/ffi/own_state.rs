@@ -154,9 +154,12 @@ impl OwnState {
         self.memory().saturating_sub(self.images.last().copied().unwrap_or(0))
     }
 
-    /// Gives back the memory that no block of the state's is in.
-    pub fn trim(&mut self) {
-        self.heap.arena.get_mut().trim();
+    /// Forgets all images, and gives back the memory that nothing of the state is in.
+    pub fn forget_images(&mut self) {
+        let arena = self.heap.arena.get_mut();
+        arena.forget_images();
+        arena.trim();
+        self.images.clear();
     }
 
     /// Bytes in use, from the allocator's own account.
