@@ -249,7 +249,7 @@ impl Arena {
     }
 
     /// Gives a block another size, and maybe another place. Null, and the block as it was, where memory has run
-    /// out.
+    /// out; not for a block that shrinks, since Lua counts on that: it stays where it is then.
     ///
     /// # Safety
     /// This arena gave it with the old size, and the caller uses the new one from now on.
@@ -258,20 +258,21 @@ impl Arena {
             return block;
         }
         // SAFETY: as promised by the caller; both blocks are as large as what is copied.
-        unsafe {
-            if old > SMALL && new > SMALL {
-                let header = block.cast::<Large>().sub(1);
-                if (*header).image == 0 {
-                    return self.resize_large(header, new);
+        let moved = unsafe {
+            if old > SMALL && new > SMALL && (*block.cast::<Large>().sub(1)).image == 0 {
+                self.resize_large(block.cast::<Large>().sub(1), new)
+            } else {
+                let moved = self.allocate(new);
+                if !moved.is_null() {
+                    ptr::copy_nonoverlapping(block, moved, old.min(new));
+                    self.free(block, old);
                 }
+                moved
             }
-            let moved = self.allocate(new);
-            if !moved.is_null() {
-                ptr::copy_nonoverlapping(block, moved, old.min(new));
-                self.free(block, old);
-            }
-            moved
-        }
+        };
+        // A large block that is given back with a small size joins the small ones, and stays in the list as well until
+        // all of them go.
+        if moved.is_null() && new < old { block } else { moved }
     }
 
     /// # Safety
