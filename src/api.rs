@@ -59,8 +59,7 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     }
     let mut standard = NameMap::default();
     let _: Result<()> = ffi::with_stack(lua, (), |stack| {
-        names::note_standard(stack, ffi::native(stdlib::clock));
-        standard = names::read_standard(stack);
+        names::read_standard(stack, ffi::native(stdlib::clock), &mut standard);
         Ok(())
     });
     lua.set_app_data(Standard(Rc::new(standard)));

@@ -7,6 +7,7 @@
 //! allocated in Lua.
 
 use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use rustc_hash::FxHashMap;
@@ -50,7 +51,9 @@ pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -
     let encoder = &mut Encoder::new(out, policy);
     if (1..=count).all(|n| is_plain(stack.kind(-n))) {
         // Reading them allocates nothing in Lua and raises nothing, so that needs no protection.
-        encoder.plain_message(stack, stack.top() - count + 1, count)?;
+        let first = stack.top() - count + 1;
+        let written = catch_unwind(AssertUnwindSafe(|| encoder.plain_message(stack, first, count)));
+        written.unwrap_or_else(|payload| Err(Error::panic(payload)))?;
         stack.pop(count);
         return Ok(());
     }
@@ -77,7 +80,7 @@ pub struct Encoder<'a> {
 }
 
 /// The slots that one level of the walk may need at most.
-const LEVEL: c_int = 8;
+const LEVEL: c_int = 12;
 
 /// More bytes than a scalar, a header or an upvalue's record takes.
 const SCALAR: usize = 32;

@@ -42,10 +42,9 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut desk, &mut results)));
         let outcome = outcome.unwrap_or_else(|payload| {
-            desk.state = None;
+            desk.close();
             Err(Error::panic(payload).into())
         });
-        // Closing a state may run finalizers of the task's: that is part of its time.
         desk.clear(job, index, outcome.is_ok());
         match (worker.seat.end(), outcome) {
             (End::GivenUp, _) => {
@@ -95,10 +94,17 @@ impl Desk {
         }
     }
 
+    /// Closes the state. That may run finalizers of the task's, in its time; they can't ask the host for anything.
+    fn close(&mut self) {
+        hostcall::disconnected(|| self.state = None);
+    }
+
     /// Has the state ready for the next task, or closes it.
     fn clear(&mut self, job: &Job, index: usize, has_ended_well: bool) {
         let is_over = job.mode == Mode::Cmd || stdlib::is_spoiled();
-        self.state.take_if(|state| is_over || !state.is_fit());
+        if is_over || self.state.as_ref().is_some_and(|state| !state.is_fit()) {
+            self.close();
+        }
         match (&mut self.state, job.tasks.get(index)) {
             (Some(state), Ok(task)) if has_ended_well => state.put_back_after(task.function),
             (Some(state), _) => state.put_back(),

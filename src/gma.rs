@@ -39,7 +39,7 @@ pub fn worker_names() -> WorkerNames {
 
 impl Names for WorkerNames {
     fn name_of(&self, stack: &Stack, pointer: usize) -> Option<Cow<'_, str>> {
-        let standard = || names::standard_name(stack, pointer).map(Cow::Owned);
+        let standard = || names::standard_name(stack, native(stdlib::clock), pointer).map(Cow::Owned);
         self.0.name_of(stack, pointer).or_else(standard)
     }
 }
@@ -47,7 +47,7 @@ impl Names for WorkerNames {
 impl Resolve for WorkerNames {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
         if !is_gma(name) {
-            return names::push_standard(stack, name);
+            return names::push_standard(stack, native(stdlib::clock), name);
         }
         stack.push_globals();
         stack.raw_get_text(-1, GMA);
@@ -66,7 +66,7 @@ struct Shape;
 impl Resolve for Shape {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
         if !is_gma(name) {
-            return names::push_standard(stack, name);
+            return names::push_standard(stack, native(stdlib::clock), name);
         }
         stack.push_bytes(name.as_bytes());
         let function = match name {

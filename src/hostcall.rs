@@ -266,6 +266,13 @@ impl Drop for Connection {
     }
 }
 
+/// Runs `body` without the thread's line: what it calls of the host is refused, and it sleeps for no time.
+pub fn disconnected(body: impl FnOnce()) {
+    let line = LINE.take();
+    body();
+    LINE.set(line);
+}
+
 /// Runs `body` with this thread's line; not where there is none, or where the task has to stop.
 fn line<R>(body: impl FnOnce(&Arc<Mailbox>, &Arc<Reply>) -> R) -> Option<R> {
     if seat::is_stopping() {

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use crate::codec::{GMA, SEPARATOR};
 use crate::error::{Error, Result};
-use crate::ffi::{Key, NativeFunction, Stack, Type};
+use crate::ffi::{NativeFunction, Stack, Type};
 use crate::policy::Names;
 
 /// Things by identity.
@@ -48,58 +48,60 @@ const BASE: [&str; 23] = [
 const LIBRARIES: [&str; 10] =
     ["bit32", "coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8"];
 
-/// The registry's table of the standard library by name, as it was when it was read.
-static BY_NAME: Key = Key::new();
+/// What is in all states beside the standard library: our own `clock`.
+const CLOCK: &str = "gma2workers.clock";
 
-/// Notes the standard library of a state by name in its registry, and with it our `clock`, which is in all states. A
-/// function written in Lua is somebody's replacement, and crosses as code. *Raises.*
-pub fn note_standard(stack: &Stack, clock: NativeFunction) {
-    stack.create_table(0, 192);
-    let by_name = stack.top();
+/// Calls `body` with each thing of the standard library that crosses by its name, by identity, and with its library and
+/// its name there, until it gives something. A function written in Lua is somebody's replacement, and crosses as code.
+/// *Raises.*
+fn find_standard<R>(
+    stack: &Stack,
+    clock: NativeFunction,
+    mut body: impl FnMut(usize, &str, &[u8]) -> Option<R>,
+) -> Option<R> {
+    let base = stack.top();
+    stack.push_native(clock, 0);
+    let mut found = body(stack.pointer(-1), CLOCK, b"");
     stack.push_globals();
-    let globals = stack.top();
     for name in BASE {
-        stack.raw_get_text(globals, name);
-        note(stack, by_name, name);
-    }
-    // What `package.loaded` is, also where a sandbox has no `package`.
-    stack.push_registry();
-    stack.raw_get_text(-1, "_LOADED");
-    let loaded = stack.top();
-    for library in LIBRARIES {
-        if stack.raw_get_text(loaded, library) == Type::Table {
-            note_library(stack, by_name, library);
+        if found.is_some() {
+            break;
+        }
+        stack.raw_get_text(base + 2, name);
+        if is_named(stack) {
+            found = body(stack.pointer(-1), name, b"");
         }
         stack.pop(1);
     }
-    stack.set_top(by_name);
-    stack.push_native(clock, 0);
-    note(stack, by_name, "gma2workers.clock");
-    stack.registry_set(&BY_NAME);
+    for library in LIBRARIES {
+        if found.is_some() {
+            break;
+        }
+        if push_library(stack, library) == Type::Table {
+            found = body(stack.pointer(-1), library, b"");
+            let table = stack.top();
+            stack.push_nil();
+            while found.is_none() && stack.next(table) {
+                if stack.kind(-2) == Type::String && is_named(stack) {
+                    found = body(stack.pointer(-1), library, stack.bytes(-2));
+                }
+                stack.pop(1);
+            }
+        }
+        stack.set_top(base + 2);
+    }
+    stack.set_top(base);
+    found
 }
 
-fn note_library(stack: &Stack, by_name: c_int, library: &str) {
-    let table = stack.top();
-    stack.push_nil();
-    while stack.next(table) {
-        // On this frame nothing may be owned while Lua may raise, so the name is put together in Lua.
-        stack.push_bytes(library.as_bytes());
-        stack.push_bytes(b".");
-        stack.push_value(-4);
-        if stack.kind(-1) == Type::String {
-            stack.concat(3);
-            stack.insert(-2);
-            if is_named(stack) {
-                stack.raw_set(by_name);
-            } else {
-                stack.pop(2);
-            }
-        } else {
-            stack.pop(4);
-        }
-    }
-    stack.push_value(table);
-    note(stack, by_name, library);
+/// Pushes a library's table, also where a sandbox has no global of that name: what `package.loaded` has. *Raises.*
+fn push_library(stack: &Stack, library: &str) -> Type {
+    stack.push_registry();
+    stack.raw_get_text(-1, "_LOADED");
+    let kind = stack.raw_get_text(-1, library);
+    stack.remove(-2);
+    stack.remove(-2);
+    kind
 }
 
 /// Whether the value on top is one that crosses by its name.
@@ -110,53 +112,51 @@ fn is_named(stack: &Stack) -> bool {
     }
 }
 
-/// Notes the value on top, if it is one to name, and pops it.
-fn note(stack: &Stack, by_name: c_int, name: &str) {
-    if is_named(stack) {
-        stack.raw_set_text(by_name, name);
-    } else {
-        stack.pop(1);
+fn join(library: &str, name: &[u8]) -> String {
+    match std::str::from_utf8(name) {
+        Ok("") | Err(_) => library.to_owned(),
+        Ok(name) => format!("{library}.{name}"),
     }
 }
 
-/// Calls `body` with each thing that was noted, by identity, and its name, until it gives something.
-fn find_standard<R>(stack: &Stack, mut body: impl FnMut(usize, &str) -> Option<R>) -> Option<R> {
-    let base = stack.top();
-    stack.registry_get(&BY_NAME);
-    stack.push_nil();
-    let mut found = None;
-    while found.is_none() && stack.next(base + 1) {
-        found = body(stack.pointer(-1), std::str::from_utf8(stack.bytes(-2)).unwrap_or_default());
-        stack.pop(1);
-    }
-    stack.set_top(base);
-    found
-}
-
-/// The standard library that was noted, by identity.
-pub fn read_standard(stack: &Stack) -> NameMap {
-    let mut names = NameMap::default();
-    find_standard(stack, |pointer, name| {
-        names.insert(pointer, name.into());
+/// The standard library of a state by identity, as it is now. *Raises.*
+pub fn read_standard(stack: &Stack, clock: NativeFunction, names: &mut NameMap) {
+    find_standard(stack, clock, |pointer, library, name| {
+        names.insert(pointer, join(library, name).into());
         None::<()>
     });
-    names
 }
 
-/// The name of one thing of the standard library that was noted. For where that is seldom asked: it is looked for.
-pub fn standard_name(stack: &Stack, pointer: usize) -> Option<String> {
-    find_standard(stack, |known, name| (known == pointer).then(|| name.to_owned()))
+/// The name of one thing of the standard library. For where that is seldom asked: it is looked for. *Raises.*
+pub fn standard_name(stack: &Stack, clock: NativeFunction, pointer: usize) -> Option<String> {
+    find_standard(stack, clock, |known, library, name| (known == pointer).then(|| join(library, name)))
 }
 
-/// Pushes a thing of the standard library by its name. *Raises.*
-pub fn push_standard(stack: &Stack, name: &str) -> Result<()> {
-    stack.registry_get(&BY_NAME);
-    if stack.raw_get_text(-1, name) == Type::Nil {
-        stack.pop(2);
-        return Err(Error::Absent { name: name.to_owned() });
+/// Pushes a thing of the standard library by its name: the state's own. *Raises.*
+pub fn push_standard(stack: &Stack, clock: NativeFunction, name: &str) -> Result<()> {
+    let base = stack.top();
+    match name.split_once('.') {
+        _ if name == CLOCK => stack.push_native(clock, 0),
+        Some((library, field)) => {
+            if push_library(stack, library) == Type::Table {
+                stack.raw_get_text(-1, field);
+                stack.remove(-2);
+            }
+        }
+        None if LIBRARIES.contains(&name) => {
+            push_library(stack, name);
+        }
+        None => {
+            stack.push_globals();
+            stack.raw_get_text(-1, name);
+            stack.remove(-2);
+        }
     }
-    stack.remove(-2);
-    Ok(())
+    if matches!(stack.kind(-1), Type::Function | Type::Table) {
+        return Ok(());
+    }
+    stack.set_top(base);
+    Err(Error::Absent { name: name.to_owned() })
 }
 
 /// Names all functions and tables under the `gma` table on top of the stack, and pops it.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::decode::decode;
 use crate::error::{Error, Result};
-use crate::ffi::{Key, OwnState, Stack, Type, native};
-use crate::names::{self, NameMap};
+use crate::ffi::{Key, OwnState, Stack, Type};
+use crate::names::NameMap;
 use crate::{bytecode, codec, coroutine, fault, gma, stdlib};
 
 /// In the registry of every state of ours.
@@ -107,7 +107,6 @@ impl State {
             if environment.sandbox {
                 stdlib::restrict(stack);
             }
-            names::note_standard(stack, native(stdlib::clock));
             stack.run_collector(true);
             stack.new_thread();
             Ok(())

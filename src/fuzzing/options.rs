@@ -61,8 +61,7 @@ impl Host {
         lua.load(include_str!("../../tests/fuzz/host.lua")).set_name("@host.lua").call::<()>(functions)?;
         let mut standard = NameMap::default();
         let read: Result<()> = ffi::with_stack(&lua, (), |stack| {
-            names::note_standard(stack, ffi::native(stdlib::clock));
-            standard = names::read_standard(stack);
+            names::read_standard(stack, ffi::native(stdlib::clock), &mut standard);
             Ok(())
         });
         read.expect("the standard library has names");
