@@ -551,14 +551,19 @@ impl<'a> Encoder<'a> {
 
 /// Texts that were met as keys, by where their bytes stand: Lua has each short text once. Each has one place here that
 /// it can be in, and drives another out of it.
+#[derive(Default)]
 struct KeyCache {
-    places: [(*const u8, Option<u8>); KEY_PLACES],
+    /// Empty until so many keys were met that it is worth the memory.
+    places: Vec<(*const u8, Option<u8>)>,
+    met: usize,
     /// How many have a number.
     numbered: u8,
-    is_used: bool,
 }
 
 const KEY_PLACES: usize = 64;
+
+/// A message with fewer keys is read and written as quickly without.
+const WORTH_REMEMBERING: usize = 64;
 
 /// A longer text is not worth remembering, and Lua may have it more than once.
 const LONGEST_KEY: usize = 40;
@@ -571,24 +576,23 @@ enum Met {
     Known(u8),
 }
 
-impl Default for KeyCache {
-    fn default() -> KeyCache {
-        KeyCache { places: [(ptr::null(), None); KEY_PLACES], numbered: 0, is_used: false }
-    }
-}
-
 impl KeyCache {
     fn clear(&mut self) {
-        if self.is_used {
-            *self = KeyCache::default();
-        }
+        self.places.clear();
+        (self.met, self.numbered) = (0, 0);
     }
 
     fn meet(&mut self, key: &[u8]) -> Met {
+        if self.places.is_empty() {
+            self.met += 1;
+            if self.met < WORTH_REMEMBERING || self.places.try_reserve(KEY_PLACES).is_err() {
+                return Met::Once;
+            }
+            self.places.resize(KEY_PLACES, (ptr::null(), None));
+        }
         if key.len() > LONGEST_KEY {
             return Met::Once;
         }
-        self.is_used = true;
         let start = key.as_ptr();
         let place = &mut self.places[(start as usize >> 4) % KEY_PLACES];
         match place {

@@ -8,7 +8,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
-use super::pages::expect_filling;
+use super::pages::{discard, expect_filling};
 
 /// Sizes are rounded up to this, which is also how blocks are aligned.
 const STEP: usize = 16;
@@ -369,7 +369,10 @@ impl Arena {
 
     /// Forgets all images: what the blocks are now is what they stay.
     pub(super) fn forget_images(&mut self) {
-        self.images.clear();
+        for image in self.images.drain(..) {
+            // SAFETY: it goes now.
+            unsafe { discard(image.bytes.start, image.bytes.size) };
+        }
         let mut header = self.large;
         while !header.is_null() {
             // SAFETY: the list holds live headers alone.
