@@ -10,10 +10,11 @@ local sum = 0
 for i = first, last do sum = sum + math.sin(i) * math.cos(i) end
 return sum]]
 
+-- (Threads of lua-luv get every number as a float.)
 local ALLOC = [[
 local first, last = ...
 local sum = 0
-for i = first, last do
+for i = math.tointeger(first), math.tointeger(last) do
   local row = { id = i, name = "fixture " .. i, values = { i, i + 1, i + 2 } }
   sum = sum + #row.name + row.values[3] - row.id
 end
