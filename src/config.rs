@@ -20,7 +20,7 @@ pub const WORKER_LIMIT: u64 = 256;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It is made pristine and used again.
+    /// It is put back to what it was, and used again.
     #[default]
     Timer,
     /// It is closed, and the next task gets a new one.

@@ -21,7 +21,7 @@
 //! | `lane` | what became of the tasks of one worker | both |
 //! | `seat` | a worker's seat in a job: its task, until when, how it is stopped | both |
 //! | `config` | the options | host |
-//! | `state` | makes a worker's state and makes it pristine again | worker |
+//! | `state` | makes a worker's state, fits it to a job and puts it back | worker |
 //! | `bytecode` | what a function can do | worker |
 //! | `gma` | `gma` as a task sees it | worker |
 //! | `stdlib`, `coroutine` | where a worker's standard library is not Lua's | worker |

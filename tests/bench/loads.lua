@@ -99,3 +99,30 @@ end
 
 row("alloc, 10 tasks, 2 workers", ALLOC, 1000000, 10, 2, alloc_figures(2.3))
 row("alloc, 19 tasks, 19 workers", ALLOC, 1000000, 19, 19, alloc_figures(1.75))
+
+-- The same work over more and more workers.
+do
+  local total = 4000000
+  local loop = load(CPU)
+  local expected = loop(1, total)
+  local speedups = { gma2workers = {}, processes = {} }
+  for _, count in ipairs { 1, 2, 4, 10, 19 } do
+    local list = parts(count, total)
+    local ours, theirs = {}, {}
+    for round = 1, 5 do
+      local plain = measure.seconds(loop, 1, total)
+      local seconds, sum = measure.seconds(in_workers, CPU, list, count)
+      assert(measure.is_close(sum, expected), "wrong answer")
+      ours[round] = plain / seconds
+      seconds, sum = measure.seconds(in_processes, CPU, list)
+      assert(measure.is_close(sum, expected), "wrong answer")
+      theirs[round] = plain / seconds
+    end
+    table.insert(speedups.gma2workers, measure.median(ours))
+    table.insert(speedups.processes, measure.median(theirs))
+  end
+  measure.report {
+    name = "speed-up over workers", unit = "times the plain loop", sides = speedups,
+    figures = { { name = "at 19 workers", value = speedups.gma2workers[5] } },
+  }
+end

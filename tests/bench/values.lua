@@ -58,8 +58,9 @@ local TEXT = ("x"):rep(64 << 20)
 local function length(text)
   return #text
 end
+-- Made of large parts, since making it is not what is measured.
 local function repeated(size)
-  return ("x"):rep(size)
+  return ("x"):rep(1 << 20):rep(size >> 20)
 end
 measure.row {
   name = "64 MiB string", unit = "ms", scale = 1e3,
@@ -71,7 +72,8 @@ measure.row {
   },
   figures = {
     { name = "ms in", of = "in", most = 15 },
-    { name = "ms out", of = "out", most = 35 },
+    { name = "ms out, and making it there", of = "out", most = 35 },
+    { name = "times making it on the host", of = "out", over = "built on the host" },
   },
 }
 

@@ -1,0 +1,102 @@
+//! Runs the benchmarks in Lua, prints what they found beside what was to be reached, keeps a dated record, and draws
+//! the plots that the README shows.
+//!
+//! ```text
+//! bench DATE FOLDER FILE...    each FILE is run by lua5.3 and prints one row a line, as JSON
+//! ```
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+mod plot;
+
+/// One thing that was measured.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Row {
+    pub name: String,
+    pub unit: String,
+    /// Every round's value, in the unit, by side.
+    pub sides: BTreeMap<String, Vec<f64>>,
+    pub figures: Vec<Figure>,
+}
+
+/// What a row comes down to, and what it was to be.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Figure {
+    pub name: String,
+    pub value: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<f64>,
+}
+
+impl Figure {
+    /// The target as people write it, and whether it is met.
+    fn target(&self) -> (String, &'static str) {
+        let word = |is_met| if is_met { "yes" } else { "no" };
+        match (self.least, self.most) {
+            (Some(least), _) => (format!("≥ {least}"), word(self.value >= least)),
+            (_, Some(most)) => (format!("≤ {most}"), word(self.value <= most)),
+            _ => (String::new(), ""),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    date: &'a str,
+    machine: String,
+    rows: &'a [Row],
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [date, folder, files @ ..] = arguments.as_slice() else {
+        eprintln!("bench: write bench DATE FOLDER FILE...");
+        return ExitCode::from(2);
+    };
+    match run(date, Path::new(folder), files) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(date: &str, folder: &Path, files: &[String]) -> Result<(), Box<dyn Error>> {
+    println!("| what | figure | measured | to reach | reached |\n|---|---|---:|---:|---|");
+    let mut rows = Vec::new();
+    for file in files {
+        let output = Command::new("lua5.3").arg(file).stderr(Stdio::inherit()).output()?;
+        for line in String::from_utf8(output.stdout)?.lines() {
+            let row: Row = serde_json::from_str(line).map_err(|cause| format!("{file} printed {line:?}: {cause}"))?;
+            for figure in &row.figures {
+                let (target, is_met) = figure.target();
+                println!("| {} | {} | {:.3} | {target} | {is_met} |", row.name, figure.name, figure.value);
+            }
+            rows.push(row);
+        }
+        if !output.status.success() {
+            return Err(format!("{file} failed: {}", output.status).into());
+        }
+    }
+    fs::create_dir_all(folder)?;
+    let record = Record { date, machine: machine(), rows: &rows };
+    fs::write(folder.join(format!("{date}.json")), serde_json::to_string_pretty(&record)? + "\n")?;
+    plot::draw(&rows, folder)
+}
+
+/// The processor, and how many of its cores there are.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    format!("{}, {cores} cores", name.trim_start_matches(['\t', ' ', ':']))
+}

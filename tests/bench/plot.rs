@@ -1,0 +1,80 @@
+//! The plots, each a file of its own. A plot whose row was not run is left as it is.
+
+use std::error::Error;
+use std::path::Path;
+
+use plotters::prelude::*;
+
+use crate::Row;
+
+struct Plot {
+    file: &'static str,
+    title: &'static str,
+    across: &'static str,
+    up: &'static str,
+    /// The row, and where its sides' points stand across.
+    row: &'static str,
+    at: &'static [f64],
+}
+
+/// Each side of these rows has one value a point, not one a round.
+const PLOTS: [Plot; 3] = [
+    Plot {
+        file: "speed-up.svg",
+        title: "Speed-up over a plain loop, two cores",
+        across: "workers",
+        up: "times",
+        row: "speed-up over workers",
+        at: &[1.0, 2.0, 4.0, 10.0, 19.0],
+    },
+    Plot {
+        file: "cost-per-task.svg",
+        title: "Cost of a tiny task",
+        across: "tasks in the job",
+        up: "µs a task",
+        row: "growth in tasks",
+        at: &[1e3, 1e4, 1e5, 1e6],
+    },
+    Plot {
+        file: "transfer.svg",
+        title: "A table of rows to a worker",
+        across: "rows",
+        up: "µs a row",
+        row: "growth of a table",
+        at: &[1e3, 1e4, 1e5, 4e5],
+    },
+];
+
+pub fn draw(rows: &[Row], folder: &Path) -> Result<(), Box<dyn Error>> {
+    for plot in &PLOTS {
+        if let Some(row) = rows.iter().find(|row| row.name == plot.row) {
+            draw_one(plot, row, &folder.join(plot.file))?;
+        }
+    }
+    Ok(())
+}
+
+fn draw_one(plot: &Plot, row: &Row, path: &Path) -> Result<(), Box<dyn Error>> {
+    let highest = row.sides.values().flatten().copied().fold(0.0, f64::max);
+    let (first, last) = (plot.at[0], plot.at[plot.at.len() - 1]);
+    let area = SVGBackend::new(path, (640, 360)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(plot.title, ("sans-serif", 18))
+        .margin(12)
+        .x_label_area_size(40)
+        .y_label_area_size(50)
+        .build_cartesian_2d((first..last).log_scale(), 0.0..highest * 1.15)?;
+    chart.configure_mesh().x_desc(plot.across).y_desc(plot.up).draw()?;
+    for (number, (side, values)) in row.sides.iter().enumerate() {
+        let colour = Palette99::pick(number).to_rgba();
+        let points: Vec<(f64, f64)> = plot.at.iter().copied().zip(values.iter().copied()).collect();
+        chart
+            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+            .label(side.as_str())
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+    }
+    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
+    area.present()?;
+    Ok(())
+}
