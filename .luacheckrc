@@ -8,3 +8,4 @@ read_globals = { "gma" }
 
 files["tests/spec"] = { std = "+busted", globals = { "gma" } }
 files["tests/console"] = { globals = { "gma" } }
+files["tests/bench"] = { globals = { "gma" } }

@@ -76,7 +76,8 @@ fn run(date: &str, folder: &Path, files: &[String]) -> Result<(), Box<dyn Error>
     for file in files {
         let output = Command::new("lua5.3").arg(file).stderr(Stdio::inherit()).output()?;
         for line in String::from_utf8(output.stdout)?.lines() {
-            let row: Row = serde_json::from_str(line).map_err(|cause| format!("{file} printed {line:?}: {cause}"))?;
+            let row: Row =
+                serde_json::from_str(line).map_err(|cause| format!("{file} printed {line:?}: {cause}"))?;
             for figure in &row.figures {
                 let (target, is_met) = figure.target();
                 println!("| {} | {} | {:.3} | {target} | {is_met} |", row.name, figure.name, figure.value);
