@@ -33,11 +33,10 @@ local function start(name, options)
     local shown = options == nil and "no value" or type(options)
     error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got %s)"):format(name, name, shown), 3)
   end
-  local id, problem = core.start(options, name == "RunAsync")
+  local id, total = core.start(options, name == "RunAsync")
   if not id then
-    error(problem, 3)
+    error(total, 3)
   end
-  local _, total = core.progress(id)
   local job = {
     id = id,
     total = total,

@@ -119,20 +119,27 @@ end
 --- One turn: serves host calls for at most `budget` seconds, and waits for more at most `lull` at a time.
 -- @treturn boolean whether the job is over
 function pump.turn(job, budget, lull)
-  local stop = core.clock() + (budget or BUDGET)
+  local left = budget or BUDGET
+  local stop = core.clock() + left
   repeat
-    while serve(job, core.next_call(job.id)) do end -- luacheck: ignore 542
-    if core.finished(job.id) then
+    local rang, over = core.wait(job.id, math.min(left, lull or LULL))
+    if rang and not over then
+      while serve(job, core.next_call(job.id)) do end -- luacheck: ignore 542
+      over = select(2, core.wait(job.id, 0))
+    end
+    if over then
       merge(job)
     end
-    local now = core.clock()
     if job.response or job.dropped then
       return true
-    elseif job.onProgress and now >= job.next_progress then
-      tell_progress(job, now, core.progress(job.id))
     end
-    local left = stop - core.clock()
-  until left <= 0 or not core.wait(job.id, math.min(left, lull or LULL))
+    local now = core.clock()
+    if job.onProgress and now >= job.next_progress then
+      tell_progress(job, now, core.progress(job.id))
+      now = core.clock()
+    end
+    left = stop - now
+  until left <= 0 or not rang
   return false
 end
 

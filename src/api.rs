@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlua::{Lua, LuaString, Table, Value};
+use mlua::{Lua, Table, Value};
 
 use crate::dispatcher;
 use crate::error::{self, Error, Result};
@@ -70,7 +70,6 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     core.raw_set("wait", ffi::function(lua, wait)?)?;
     core.raw_set("next_call", ffi::function(lua, next_call)?)?;
     core.raw_set("answer", ffi::function(lua, answer)?)?;
-    core.raw_set("finished", ffi::function(lua, finished)?)?;
     core.raw_set("progress", ffi::function(lua, progress)?)?;
     core.raw_set("collect", ffi::function(lua, collect)?)?;
     core.raw_set("cancel", ffi::function(lua, cancel)?)?;
@@ -90,15 +89,15 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     lua.set_named_registry_value(MODULE, module)
 }
 
-/// `start(options, is_async)`: the number of the started job, or nil and what is wrong.
-fn start(lua: &Lua, (options, is_async): (Table, bool)) -> mlua::Result<(Option<u64>, Option<LuaString>)> {
+/// `start(options, is_async)`: the number of the started job and that of its tasks, or nil and what is wrong.
+fn start(lua: &Lua, (options, is_async): (Table, bool)) -> mlua::Result<(Option<u64>, Value)> {
     let standard = lua.app_data_ref::<Standard>().map(|standard| Rc::clone(&standard.0)).unwrap_or_default();
     let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         dispatcher::start(lua, &standard, &options, is_async)
     }));
     match started.unwrap_or_else(|payload| Err(Error::panic(payload))) {
-        Ok(job) => Ok((Some(job.id), None)),
-        Err(error) => Ok((None, Some(lua.create_string(error.text())?))),
+        Ok(job) => Ok((Some(job.id), Value::Integer(job.tasks.len() as i64))),
+        Err(error) => Ok((None, Value::String(lua.create_string(error.text())?))),
     }
 }
 
@@ -117,13 +116,15 @@ fn with_names<R>(stack: &Stack, body: impl FnOnce(&HostNames) -> R) -> R {
     body(&HostNames::new(&standard.unwrap_or_default()))
 }
 
-/// `wait(job, seconds)`: true as soon as there is something to do.
+/// `wait(job, seconds)`: whether there is something to do, as soon as there is; and whether that is the end: every task
+/// has its outcome, and every host call was taken.
 fn wait(stack: &Stack) -> Returns {
     let seconds = stack.number(2).unwrap_or(0.0);
     let at_most = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let rang = job(stack)?.is_some_and(|job| job.mailbox.wait(at_most));
-    stack.push_boolean(rang);
-    Ok(1)
+    let job = job(stack)?;
+    stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.wait(at_most)));
+    stack.push_boolean(job.is_some_and(|job| job.mailbox.is_finished()));
+    Ok(2)
 }
 
 /// `next_call(job)`: ticket, function, name, arguments of the next host call, or nothing.
@@ -140,13 +141,6 @@ fn answer(stack: &Stack) -> Returns {
     let returned = stack.boolean(4);
     with_names(stack, |names| host::answer(stack, &job, names, ticket, &name, returned, 5));
     Ok(0)
-}
-
-/// `finished(job)`: every task has its outcome, and every host call was taken.
-fn finished(stack: &Stack) -> Returns {
-    let finished = job(stack)?.is_some_and(|job| job.mailbox.is_finished());
-    stack.push_boolean(finished);
-    Ok(1)
 }
 
 /// `progress(job)`: how many tasks are done, and how many there are.

@@ -137,11 +137,15 @@ impl OwnState {
         Ok(())
     }
 
-    /// Makes the state what it was in the image taken as the `level`-th, from 1, and drops those above it. What is
+    /// Makes the state what it was in the image taken as the `level`-th, from 1, and drops those above it; where there
+    /// is none, nothing has run since it would have been taken. What is
     /// outside of its memory stays as it is: files that were opened, libraries that were loaded.
     ///
     /// To be called between calls into the state: a borrow of it that Lua code runs in can't be had then.
     pub fn put_back(&mut self, level: usize) {
+        if level > self.images.len() {
+            return;
+        }
         // SAFETY: `&mut self`, and `protected` and `resume` borrow the state while Lua code runs; an interruption
         // from another thread holds the coroutine that runs, and none does.
         unsafe { self.heap.arena.get_mut().put_back(level) };
