@@ -222,3 +222,73 @@ describe("gma2workers.clock", function()
     assert.is_true(math.abs(took - entry_of.duration) < took * 0.05, took .. " and " .. entry_of.duration)
   end)
 end)
+
+describe("a state that is used again", function()
+  local function open_files()
+    local own = assert(io.open("/proc/self/stat")):read("n")
+    local pipe = assert(io.popen("ls /proc/" .. own .. "/fd | wc -l"))
+    local count = pipe:read("n")
+    pipe:close()
+    return count
+  end
+
+  it("has no file open that a task left (I2)", function()
+    local function leave()
+      kept = { assert(io.open("/dev/null")), assert(io.lines("/dev/null")), io.output("/dev/null") } -- luacheck: ignore 111
+      return io.output() == kept[3] -- luacheck: ignore 113
+    end
+    local function look()
+      return kept == nil and io.output() == io.stdout -- luacheck: ignore 113
+    end
+    local before = open_files()
+    for _ = 1, 10 do
+      local tasks = { { func = leave }, { func = look } }
+      local result = gma2workers.RunSync { tasks = tasks, workers = 1 }.result
+      assert.is_true(result[1].data, result[1].data)
+      assert.is_true(result[2].data, result[2].data)
+    end
+    -- Threads and what else a job opens is there from the first on; each round would leave three more.
+    assert.is_true(open_files() < before + 10)
+  end)
+
+  it("has a function's variables as they were, whatever a task did to them", function()
+    local function counter()
+      local count, list = 0, {}
+      return function(step)
+        count = count + step
+        list[#list + 1] = count
+        return count, #list
+      end
+    end
+    local tasks = {}
+    for i = 1, 20 do
+      tasks[i] = { func = counter(), args = { 1 } }
+      tasks[i].func = tasks[1].func
+    end
+    for _, entry in ipairs(gma2workers.RunSync { tasks = tasks, workers = 1, upvalues = "copy" }.result) do
+      assert.same({ 1, 1, n = 2 }, entry.returns)
+    end
+  end)
+
+  it("is whole after a job whose tasks could not cross", function()
+    local bad, good = { func = print, args = { io.stdout } }, { func = type, args = { 1 } }
+    for _ = 1, 5 do
+      assert.equal("transfer", gma2workers.RunSync { tasks = { bad }, workers = 1 }.result[1].kind)
+      local result = gma2workers.RunSync { tasks = { bad, good, bad }, workers = 1 }.result
+      assert.equal("number", result[2].data)
+    end
+  end)
+
+  it("is put back after harmless tasks, too, that left much", function()
+    local function text(i) return "text " .. i, { i, i, { i } } end
+    local tasks = {}
+    for i = 1, 5000 do
+      tasks[i] = { func = text, args = { i } }
+    end
+    local result = gma2workers.RunSync { tasks = tasks, workers = 1 }.result
+    for i = 1, 5000 do
+      assert.equal("text " .. i, result[i].data)
+    end
+    assert.same({ 5000, 5000, { 5000 } }, result[5000].returns[2])
+  end)
+end)
