@@ -1,7 +1,8 @@
 //! The pool: threads that run closures. It knows no Lua.
 //!
-//! One pool serves the process. It is a list of rayon pools: where a job asks for more threads than stand
-//! idle, a further one is built with the missing ones. No closure is handed to a rayon pool that has no idle thread for it, so what is spawned really
+//! One pool serves the process. It is a list of rayon pools: the first has a thread for each usable
+//! core, and where a job asks for more threads than stand idle, a further one is built with the missing
+//! ones. No closure is handed to a rayon pool that has no idle thread for it, so what is spawned really
 //! runs at the same time, also past the number of cores. Threads are named `gma2worker-N`, block every
 //! signal (the host's handlers stay the host's) and have stacks that hold Lua's deepest C recursion.
 
@@ -152,7 +153,7 @@ pub fn get() -> Result<&'static Pool> {
     POOL.get_or_try_init(|| {
         ffi::pin()?;
         watch_for_forks()?;
-        Ok(Pool { segments: Mutex::default() })
+        Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0)?]) })
     })
 }
 
