@@ -62,10 +62,17 @@ fn draw_one(plot: &Plot, row: &Row, path: &Path) -> Result<(), Box<dyn Error>> {
     let mut chart = ChartBuilder::on(&area)
         .caption(plot.title, ("sans-serif", 18))
         .margin(12)
+        .margin_right(40)
         .x_label_area_size(40)
         .y_label_area_size(50)
         .build_cartesian_2d((first..last).log_scale(), 0.0..highest * 1.15)?;
-    chart.configure_mesh().x_desc(plot.across).y_desc(plot.up).draw()?;
+    chart
+        .configure_mesh()
+        .max_light_lines(2)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .x_desc(plot.across)
+        .y_desc(plot.up)
+        .draw()?;
     for (number, (side, values)) in row.sides.iter().enumerate() {
         let colour = Palette99::pick(number).to_rgba();
         let points: Vec<(f64, f64)> = plot.at.iter().copied().zip(values.iter().copied()).collect();
