@@ -151,6 +151,7 @@ fn in_a_worker(message: &[u8]) {
     }
     WORKER.with_borrow_mut(|kept| {
         let is_ready = kept.as_mut().is_some_and(|(state, environment)| {
+            state.put_back();
             state.is_fit() && state.prepare(environment).expect("memory enough")
         });
         if !is_ready {
@@ -159,7 +160,7 @@ fn in_a_worker(message: &[u8]) {
             *kept = Some((state, environment));
         }
         let Some((state, _)) = kept else { return };
-        let stack = state.stack();
+        let (stack, _) = state.coroutine().expect("a coroutine");
         let names = gma::worker_names();
         let (mut decoder, known) = (Decoder::new(&names), known_message());
         {

@@ -11,7 +11,7 @@ use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::ffi::{self, Stack, Type};
 use crate::host::HostNames;
-use crate::job::Task;
+use crate::job::Tasks;
 use crate::names::{self, NameMap};
 use crate::policy::{Functions, Policy, Upvalues};
 use crate::stdlib;
@@ -39,7 +39,7 @@ impl Resolve for Things {
             return Ok(());
         }
         stack.pop(2);
-        names::push_standard(stack, name)
+        names::push_standard(stack, ffi::native(stdlib::clock), name)
     }
 }
 
@@ -119,21 +119,20 @@ pub fn options(input: &[u8]) -> bool {
 }
 
 /// What a list of tasks was read into.
-struct Tasks {
+struct Read {
     functions: Vec<Vec<u8>>,
-    arguments: Vec<u8>,
-    tasks: Vec<Task>,
+    tasks: Tasks,
 }
 
-type Outcome = Result<(config::Config, Tasks)>;
+type Outcome = Result<(config::Config, Read)>;
 
 fn read(host: &Host, options: &Table, is_async: bool) -> Outcome {
     let config = config::read(&host.lua, options, is_async)?;
     let names = HostNames::new(&host.standard);
     let mut reader = TaskReader::new(&names, config.upvalues);
     ffi::with_stack(&host.lua, &config.tasks, |stack| reader.read(stack))?;
-    let TaskReader { functions, arguments, tasks, .. } = reader;
-    Ok((config, Tasks { functions, arguments, tasks }))
+    let TaskReader { functions, tasks, .. } = reader;
+    Ok((config, Read { functions, tasks }))
 }
 
 fn text(text: &LuaString) -> String {
@@ -150,7 +149,7 @@ fn check_refusal(error: &Error, (wrong, open, ..): &Judgement) {
 }
 
 /// What was accepted is what was asked for.
-fn check(host: &Host, read: &Tasks, (wrong, _, counts, given, _): &Judgement) {
+fn check(host: &Host, read: &Read, (wrong, _, counts, given, _): &Judgement) {
     assert!(wrong.is_empty(), "accepted, but wrong is {wrong:?}");
     assert_eq!(read.tasks.len(), counts.len());
     let values = |message: &[u8]| {
@@ -158,14 +157,14 @@ fn check(host: &Host, read: &Tasks, (wrong, _, counts, given, _): &Judgement) {
             ffi::with_stack(&host.lua, (), |stack| decode(stack, message, &HostNames::new(&host.standard)));
         outcome.expect("what was written can be read")
     };
-    for ((task, count), given) in read.tasks.iter().zip(counts).zip(given) {
-        match task {
-            Task::Ready { function, arguments, name } => {
-                assert_eq!(values(&read.functions[*function]), 1);
-                assert_eq!(i64::from(values(&read.arguments[arguments.clone()])), *count);
-                assert_eq!(name.as_deref().map(str::to_owned), given.as_string().map(text));
+    for ((index, count), given) in counts.iter().enumerate().zip(given) {
+        match read.tasks.get(index) {
+            Ok(task) => {
+                assert_eq!(values(&read.functions[task.function]), 1);
+                assert_eq!(i64::from(values(task.arguments)), *count);
+                assert_eq!(task.name.map(str::to_owned), given.as_string().map(text));
             }
-            Task::Refused(error) => {
+            Err(error) => {
                 assert!(matches!(error, Error::Unsendable { .. } | Error::Upvalue { .. }), "{error}");
             }
         }
@@ -181,10 +180,10 @@ fn in_little_memory(host: &Host, outcome: &Outcome, mix: usize, read: impl FnOnc
     match (here, outcome) {
         (Ok((_, here)), Ok((_, tasks))) => {
             assert_eq!(here.tasks.len(), tasks.tasks.len());
-            for (here, task) in here.tasks.iter().zip(&tasks.tasks) {
-                match (here, task) {
-                    (Task::Refused(Error::Memory), _) | (Task::Ready { .. }, Task::Ready { .. }) => {}
-                    (Task::Refused(here), Task::Refused(error)) => assert_eq!(here, error),
+            for index in 0..here.tasks.len() {
+                match (here.tasks.get(index), tasks.tasks.get(index)) {
+                    (Err(Error::Memory), _) | (Ok(_), Ok(_)) => {}
+                    (Err(here), Err(error)) => assert_eq!(here, error),
                     _ => panic!("a task is another one in little memory"),
                 }
             }
