@@ -232,7 +232,7 @@ describe("a state that is used again", function()
     return count
   end
 
-  it("has no file open that a task left (I2)", function()
+  it("has no file open that a task left (I1)", function()
     local function leave()
       kept = { assert(io.open("/dev/null")), assert(io.lines("/dev/null")), io.output("/dev/null") } -- luacheck: ignore 111
       return io.output() == kept[3] -- luacheck: ignore 113
