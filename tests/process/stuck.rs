@@ -91,7 +91,9 @@ fn the_late_result_of_a_task_that_was_given_up_is_dropped() {
             local input = os.tmpname()
             os.remove(input)
             assert(os.execute("mkfifo " .. input))
-            -- It reads until somebody has written, and nothing but the kernel can stop it.
+            -- Open for both, so that nobody waits in opening it: a task that was stopped there closes it again.
+            local writer = assert(io.open(input, "r+"))
+            -- It reads until nobody writes any more, and nothing but the kernel can stop it.
             local function read(name, i)
               local text = assert(io.open(name)):read("a")
               print("late", i)
@@ -110,7 +112,6 @@ fn the_late_result_of_a_task_that_was_given_up_is_dropped() {
             check_health()
             -- The pool has grown by those that took their place, and takes the lost ones back.
             local threads = gma2workers.info.threads
-            local writer = assert(io.open(input, "w"))
             writer:write("something")
             writer:close()
             os.remove(input)
