@@ -8,43 +8,17 @@
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{self, SEPARATOR, put_length};
+use crate::codec::{self, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{self, Stack, Type};
+use crate::frame::{self, Frame, FunctionFrame, TableFrame};
+use crate::keys::{KeyCache, Met};
 use crate::policy::{Functions, Policy, Upvalues};
 use crate::seen::{Seen, SeenSet};
-
-struct TableFrame {
-    stack: Stack,
-    /// Where the table stands; its current key is in the slot above.
-    slot: c_int,
-    header: usize,
-    array: u32,
-    record: u32,
-    /// The walk is still in 1, 2, 3…, which `next` gives first.
-    in_array: bool,
-    /// The key is being written, and its value waits on the stack.
-    in_key: bool,
-}
-
-struct FunctionFrame {
-    stack: Stack,
-    slot: c_int,
-    seen: Seen,
-    /// The upvalue being written, from 1.
-    upvalue: c_int,
-    count: c_int,
-}
-
-enum Frame {
-    Table(TableFrame),
-    Function(FunctionFrame),
-}
 
 /// Appends a message of the top `count` values to `out`, and pops them, in a protected call of its own.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
@@ -296,7 +270,7 @@ impl<'a> Encoder<'a> {
             Type::Function if self.policy.functions == Functions::Refuse => {
                 return Err(self.unsendable("function to the host"));
             }
-            Type::Function if self.policy.functions == Functions::Shape => match self.path_name() {
+            Type::Function if self.policy.functions == Functions::Shape => match frame::name(&self.frames) {
                 Some(name) => self.put_name(&name)?,
                 None => self.out.push(codec::NIL),
             },
@@ -361,19 +335,6 @@ impl<'a> Encoder<'a> {
         put_length(self.out, name.len());
         self.out.extend_from_slice(name.as_bytes());
         Ok(())
-    }
-
-    /// The name, by its keys, of the function on top. A key that can't be part of one leaves it without.
-    fn path_name(&self) -> Option<String> {
-        let mut name = codec::GMA.to_owned();
-        for frame in &self.frames {
-            let Frame::Table(table) = frame else { return None };
-            let key = table.stack.bytes(table.slot + 1);
-            let key = std::str::from_utf8(key).ok().filter(|key| !key.is_empty() && !key.contains(SEPARATOR));
-            name.push(SEPARATOR);
-            name.push_str(key?);
-        }
-        Some(name)
     }
 
     /// Writes a reference to what this message holds already, and marks that as shared.
@@ -483,39 +444,15 @@ impl<'a> Encoder<'a> {
 
     /// The error of an upvalue that can't cross.
     fn captured(&self, here: &Stack, kind: Type) -> Error {
-        let Some(Frame::Function(function)) = self.frames.last() else {
-            return Error::Internal("an upvalue without its function".into());
-        };
-        let (holds, advice) = match kind {
-            Type::Function => ("a C function", "call it on the host, or require its module in the task"),
-            Type::Userdata => ("a userdata", "make it in the task, or pass what it holds in args"),
-            Type::Thread => ("a coroutine", "make it in the task"),
-            Type::Number => ("a number", PASS_IT),
-            Type::String => ("a string", PASS_IT),
-            Type::Boolean => ("a boolean", PASS_IT),
-            Type::Table => ("a table", PASS_IT),
-            _ => ("a light userdata", PASS_IT),
-        };
-        let name = here.upvalue_name(function.slot, function.upvalue);
-        let function = here.place_of(function.slot);
-        Error::Upvalue { name, holds: holds.into(), function, advice }
+        match self.frames.last() {
+            Some(Frame::Function(function)) => function.refusal(here, kind),
+            _ => Error::Internal("an upvalue without its function".into()),
+        }
     }
 
     /// The error of a value that can't cross, with the path to it.
     fn unsendable(&self, what: &'static str) -> Error {
-        let mut path = String::new();
-        for frame in &self.frames {
-            match frame {
-                Frame::Table(table) if table.in_key => path.push_str(", in a key"),
-                Frame::Table(table) => push_key(&mut path, &table.stack, table.slot + 1),
-                Frame::Function(function) => {
-                    let name = function.stack.upvalue_name(function.slot, function.upvalue);
-                    let place = function.stack.place_of(function.slot);
-                    path.push_str(&format!(", in upvalue '{name}' of the function at {place}"));
-                }
-            }
-        }
-        Error::Unsendable { what, path: (self.policy.place)(self.position, &path) }
+        Error::Unsendable { what, path: (self.policy.place)(self.position, &frame::path(&self.frames)) }
     }
 
     /// Writes the table or function on top, and pops it, in a new coroutine's stack, since this one is full. It
@@ -549,67 +486,6 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Texts that were met as keys, by where their bytes stand: Lua has each short text once. Each has one place here that
-/// it can be in, and drives another out of it.
-#[derive(Default)]
-struct KeyCache {
-    /// Empty until so many keys were met that it is worth the memory.
-    places: Vec<(*const u8, Option<u8>)>,
-    met: usize,
-    /// How many have a number.
-    numbered: u8,
-}
-
-const KEY_PLACES: usize = 64;
-
-/// A message with fewer keys is read and written as quickly without.
-const WORTH_REMEMBERING: usize = 64;
-
-/// A longer text is not worth remembering, and Lua may have it more than once.
-const LONGEST_KEY: usize = 40;
-
-enum Met {
-    /// For the first time, or where there are no numbers left.
-    Once,
-    /// For the second time: it has the next number now.
-    Again,
-    Known(u8),
-}
-
-impl KeyCache {
-    fn clear(&mut self) {
-        self.places.clear();
-        (self.met, self.numbered) = (0, 0);
-    }
-
-    fn meet(&mut self, key: &[u8]) -> Met {
-        if self.places.is_empty() {
-            self.met += 1;
-            if self.met < WORTH_REMEMBERING || self.places.try_reserve(KEY_PLACES).is_err() {
-                return Met::Once;
-            }
-            self.places.resize(KEY_PLACES, (ptr::null(), None));
-        }
-        if key.len() > LONGEST_KEY {
-            return Met::Once;
-        }
-        let start = key.as_ptr();
-        let place = &mut self.places[(start as usize >> 4) % KEY_PLACES];
-        match place {
-            (known, Some(number)) if *known == start => Met::Known(*number),
-            (known, none) if *known == start && self.numbered < u8::MAX => {
-                *none = Some(self.numbered);
-                self.numbered += 1;
-                Met::Again
-            }
-            _ => {
-                *place = (start, None);
-                Met::Once
-            }
-        }
-    }
-}
-
 /// Whether values of that kind hold no others and name nothing.
 pub fn is_plain(kind: Type) -> bool {
     matches!(kind, Type::None | Type::Nil | Type::Boolean | Type::Number | Type::LightUserdata | Type::String)
@@ -617,29 +493,4 @@ pub fn is_plain(kind: Type) -> bool {
 
 fn is_scalar(kind: Type) -> bool {
     matches!(kind, Type::Boolean | Type::Number | Type::String)
-}
-
-const PASS_IT: &str = "pass it in args, or set upvalues = \"copy\"";
-
-/// Appends `.key`, `[1]` or `["a key"]` to a path.
-fn push_key(path: &mut String, stack: &Stack, index: c_int) {
-    match stack.kind(index) {
-        Type::String => {
-            let key = String::from_utf8_lossy(stack.bytes(index)).into_owned();
-            let is_word = key.chars().next().is_some_and(|first| first == '_' || first.is_ascii_alphabetic())
-                && key.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-            if is_word {
-                path.push('.');
-                path.push_str(&key);
-            } else {
-                path.push_str(&format!("[{key:?}]"));
-            }
-        }
-        Type::Number => match stack.is_integer(index).then(|| stack.integer(index)).flatten() {
-            Some(key) => path.push_str(&format!("[{key}]")),
-            None => path.push_str(&format!("[{}]", stack.number(index).unwrap_or(f64::NAN))),
-        },
-        Type::Boolean => path.push_str(&format!("[{}]", stack.boolean(index))),
-        kind => path.push_str(&format!("[a {}]", kind.name())),
-    }
 }

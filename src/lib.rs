@@ -27,6 +27,8 @@
 //! | `stdlib`, `coroutine` | where a worker's standard library is not Lua's | worker |
 //! | `names` | the names of things that both sides have | both |
 //! | `encode`, `decode`, `codec` | values and functions across | both |
+//! | `frame` | where a walk over a value is | both |
+//! | `keys` | the keys that a message holds already | both |
 //! | `seen` | the tables that a message holds already | both |
 //! | `policy` | what may cross, and under which names | both |
 //! | `hostcall` | requests and replies | both |
@@ -48,6 +50,7 @@ mod executor;
 mod fault;
 #[allow(unsafe_code, reason = "the fence")]
 mod ffi;
+mod frame;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -55,6 +58,7 @@ mod gma;
 mod host;
 mod hostcall;
 mod job;
+mod keys;
 mod lane;
 mod names;
 mod policy;

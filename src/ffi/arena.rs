@@ -189,6 +189,17 @@ impl Arena {
         }
     }
 
+    /// The headers in the list, the newest first. Each may be released once it was handed out.
+    fn headers(&self) -> impl Iterator<Item = *mut Large> + use<> {
+        let mut next = self.large;
+        std::iter::from_fn(move || {
+            let header = (!next.is_null()).then_some(next)?;
+            // SAFETY: the list holds live headers alone.
+            next = unsafe { (*header).next };
+            Some(header)
+        })
+    }
+
     /// Has the neighbours of a header point at it.
     ///
     /// # Safety
@@ -306,14 +317,8 @@ impl Arena {
     pub(super) fn take_image(&mut self) -> bool {
         let level = self.images.len() + 1;
         let mut size: usize = self.parts(&self.cursor).map(|(_, length)| length).sum();
-        let mut header = self.large;
-        while !header.is_null() {
-            // SAFETY: the list holds live headers alone.
-            unsafe {
-                size += (*header).size;
-                header = (*header).next;
-            }
-        }
+        // SAFETY: the list holds live headers alone.
+        size += self.headers().map(|header| unsafe { (*header).size }).sum::<usize>();
         let (Some(mut bytes), Ok(())) = (Bytes::with_room(size), self.images.try_reserve(1)) else {
             return false;
         };
@@ -321,15 +326,13 @@ impl Arena {
             // SAFETY: a region is that long, and the room was counted.
             unsafe { bytes.append(start, length) };
         }
-        let mut header = self.large;
-        while !header.is_null() {
+        for header in self.headers() {
             // SAFETY: the list holds live headers alone, with a block of that size behind each; the room was counted.
             unsafe {
                 if (*header).image == 0 {
                     (*header).image = level;
                 }
                 bytes.append(header.add(1).cast(), (*header).size);
-                header = (*header).next;
             }
         }
         self.images.push(Image { cursor: self.cursor, bytes });
@@ -352,16 +355,14 @@ impl Arena {
                 ptr::copy_nonoverlapping(at, start, length);
                 at = at.add(length);
             }
-            let mut header = self.large;
-            while !header.is_null() {
-                let Large { next, size, image, .. } = *header;
+            for header in self.headers() {
+                let Large { size, image, .. } = *header;
                 if (1..=level).contains(&image) {
                     ptr::copy_nonoverlapping(at, header.add(1).cast(), size);
                     at = at.add(size);
                 } else {
                     self.release(header);
                 }
-                header = next;
             }
         }
         self.images.push(image);
@@ -373,13 +374,9 @@ impl Arena {
             // SAFETY: it goes now.
             unsafe { discard(image.bytes.start, image.bytes.size) };
         }
-        let mut header = self.large;
-        while !header.is_null() {
+        for header in self.headers() {
             // SAFETY: the list holds live headers alone.
-            unsafe {
-                (*header).image = 0;
-                header = (*header).next;
-            }
+            unsafe { (*header).image = 0 };
         }
     }
 
@@ -394,9 +391,9 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        while !self.large.is_null() {
-            // SAFETY: the first of the list is in it, and the state that used the blocks is gone.
-            unsafe { self.release(self.large) }
+        for header in self.headers() {
+            // SAFETY: it is in the list, and the state that used the blocks is gone.
+            unsafe { self.release(header) }
         }
         for region in &self.regions {
             // SAFETY: the region is ours, and the state that used its blocks is gone.

@@ -1,0 +1,108 @@
+//! Where a walk over a value is: a frame for each table and function that it is in. An error says so as a path.
+
+use std::ffi::c_int;
+
+use crate::codec::{self, SEPARATOR};
+use crate::error::Error;
+use crate::ffi::{Stack, Type};
+use crate::seen::Seen;
+
+pub struct TableFrame {
+    pub stack: Stack,
+    /// Where the table stands; its current key is in the slot above.
+    pub slot: c_int,
+    pub header: usize,
+    pub array: u32,
+    pub record: u32,
+    /// The walk is still in 1, 2, 3…, which `next` gives first.
+    pub in_array: bool,
+    /// The key is being written, and its value waits on the stack.
+    pub in_key: bool,
+}
+
+pub struct FunctionFrame {
+    pub stack: Stack,
+    pub slot: c_int,
+    pub seen: Seen,
+    /// The upvalue being written, from 1.
+    pub upvalue: c_int,
+    pub count: c_int,
+}
+
+pub enum Frame {
+    Table(TableFrame),
+    Function(FunctionFrame),
+}
+
+const PASS_IT: &str = "pass it in args, or set upvalues = \"copy\"";
+
+impl FunctionFrame {
+    /// The error of the upvalue that the walk is at: one of that kind can't cross.
+    pub fn refusal(&self, here: &Stack, kind: Type) -> Error {
+        let (holds, advice) = match kind {
+            Type::Function => ("a C function", "call it on the host, or require its module in the task"),
+            Type::Userdata => ("a userdata", "make it in the task, or pass what it holds in args"),
+            Type::Thread => ("a coroutine", "make it in the task"),
+            Type::Number => ("a number", PASS_IT),
+            Type::String => ("a string", PASS_IT),
+            Type::Boolean => ("a boolean", PASS_IT),
+            Type::Table => ("a table", PASS_IT),
+            _ => ("a light userdata", PASS_IT),
+        };
+        let name = here.upvalue_name(self.slot, self.upvalue);
+        Error::Upvalue { name, holds: holds.into(), function: here.place_of(self.slot), advice }
+    }
+}
+
+/// The way to where the walk is, for an error: `.deep[1]`.
+pub fn path(frames: &[Frame]) -> String {
+    let mut path = String::new();
+    for frame in frames {
+        match frame {
+            Frame::Table(table) if table.in_key => path.push_str(", in a key"),
+            Frame::Table(table) => push_key(&mut path, &table.stack, table.slot + 1),
+            Frame::Function(function) => {
+                let name = function.stack.upvalue_name(function.slot, function.upvalue);
+                let place = function.stack.place_of(function.slot);
+                path.push_str(&format!(", in upvalue '{name}' of the function at {place}"));
+            }
+        }
+    }
+    path
+}
+
+/// The name, by its keys, of the function that the walk is at. A key that can't be part of one leaves it without.
+pub fn name(frames: &[Frame]) -> Option<String> {
+    let mut name = codec::GMA.to_owned();
+    for frame in frames {
+        let Frame::Table(table) = frame else { return None };
+        let key = table.stack.bytes(table.slot + 1);
+        let key = std::str::from_utf8(key).ok().filter(|key| !key.is_empty() && !key.contains(SEPARATOR));
+        name.push(SEPARATOR);
+        name.push_str(key?);
+    }
+    Some(name)
+}
+
+/// Appends `.key`, `[1]` or `["a key"]` to a path.
+fn push_key(path: &mut String, stack: &Stack, index: c_int) {
+    match stack.kind(index) {
+        Type::String => {
+            let key = String::from_utf8_lossy(stack.bytes(index)).into_owned();
+            let is_word = key.chars().next().is_some_and(|first| first == '_' || first.is_ascii_alphabetic())
+                && key.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+            if is_word {
+                path.push('.');
+                path.push_str(&key);
+            } else {
+                path.push_str(&format!("[{key:?}]"));
+            }
+        }
+        Type::Number => match stack.is_integer(index).then(|| stack.integer(index)).flatten() {
+            Some(key) => path.push_str(&format!("[{key}]")),
+            None => path.push_str(&format!("[{}]", stack.number(index).unwrap_or(f64::NAN))),
+        },
+        Type::Boolean => path.push_str(&format!("[{}]", stack.boolean(index))),
+        kind => path.push_str(&format!("[a {}]", kind.name())),
+    }
+}
