@@ -1,8 +1,10 @@
 --- Work that shares nothing: arithmetic, and small tables and strings, over workers and over processes.
 
-local gma2workers = require "gma2workers"
 local measure = require "measure"
+local split = require "split"
 local peers = require("peers").installed()
+
+local parts, in_workers, in_processes = split.parts, split.in_workers, split.in_processes
 
 local CPU = [[
 local first, last = ...
@@ -19,41 +21,6 @@ for i = math.tointeger(first), math.tointeger(last) do
   sum = sum + #row.name + row.values[3] - row.id
 end
 return sum]]
-
-local function parts(count, total)
-  local list = {}
-  for part = 1, count do
-    list[part] = { (part - 1) * total // count + 1, part * total // count }
-  end
-  return list
-end
-
-local function in_workers(code, list, workers)
-  local func = load(code)
-  local tasks = {}
-  for part, range in ipairs(list) do
-    tasks[part] = { func = func, args = range }
-  end
-  local sum = 0
-  for _, entry in ipairs(gma2workers.RunSync { tasks = tasks, workers = workers }.result) do
-    sum = sum + (entry.success and entry.data or error(entry.data))
-  end
-  return sum
-end
-
-local function in_processes(code, list)
-  local outputs = {}
-  for part, range in ipairs(list) do
-    local whole = ('print(("%%.17g"):format((function(...) %s end)(%d, %d)))'):format(code, range[1], range[2])
-    outputs[part] = io.popen("lua5.3 -e '" .. whole .. "'")
-  end
-  local sum = 0
-  for _, output in ipairs(outputs) do
-    sum = sum + tonumber(output:read("a"))
-    output:close()
-  end
-  return sum
-end
 
 local function in_peer(run, code, list)
   local sum = 0

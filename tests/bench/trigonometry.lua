@@ -5,78 +5,35 @@
 --
 --   lua5.3 tests/bench/trigonometry.lua [MILLIONS] [ROUNDS]
 
-local gma2workers = require "gma2workers"
-local clock = require("consolenative").clock
+local measure = require "measure"
+local split = require "split"
 
 local operations = (tonumber(arg[1]) or 20) * 1000000
 local rounds = tonumber(arg[2]) or 5
 
-local function waves(first, last)
-  local sum = 0
-  for i = first, last do
-    sum = sum + math.sin(i) * math.cos(i)
-  end
-  return sum
-end
-
 local WAVES = [[
+local first, last = ...
 local sum = 0
-for i = %d, %d do sum = sum + math.sin(i) * math.cos(i) end
-print(string.format("%%.17g", sum))]]
+for i = first, last do sum = sum + math.sin(i) * math.cos(i) end
+return sum]]
 
---- First and last number of each part.
-local function parts(count)
-  local list = {}
-  for part = 1, count do
-    list[part] = { (part - 1) * operations // count + 1, part * operations // count }
-  end
-  return list
-end
-
-local function seconds_of(run, ...)
-  local start = clock()
-  local sum = run(...)
-  return clock() - start, sum
-end
+local waves = load(WAVES)
 
 local function plain()
   return waves(1, operations)
 end
 
 local function in_workers(count)
-  local tasks = {}
-  for part, range in ipairs(parts(count)) do
-    tasks[part] = { func = waves, args = range }
-  end
-  local response = gma2workers.RunSync { tasks = tasks, workers = count }
-  local sum = 0
-  for _, result in ipairs(response.result) do
-    sum = sum + (result.success and result.data or error(result.data))
-  end
-  return sum
+  return split.in_workers(WAVES, split.parts(count, operations), count)
 end
 
 local function in_processes(count)
-  local outputs = {}
-  for part, range in ipairs(parts(count)) do
-    outputs[part] = io.popen(("lua5.3 -e '%s'"):format(WAVES:format(range[1], range[2])))
-  end
-  local sum = 0
-  for _, output in ipairs(outputs) do
-    sum = sum + tonumber(output:read("a"))
-    output:close()
-  end
-  return sum
-end
-
-local function median(list)
-  table.sort(list)
-  return (list[(#list + 1) // 2] + list[#list // 2 + 1]) / 2
+  return split.in_processes(WAVES, split.parts(count, operations))
 end
 
 local function check(sum, expected)
   -- Parts are summed in another order than the whole.
-  if math.abs(sum - expected) > 1e-6 * math.max(1, math.abs(expected)) then
+  if not measure.is_close(sum, expected) then
     error(("wrong answer: %.17g instead of %.17g"):format(sum, expected))
   end
 end
@@ -91,15 +48,15 @@ for _, count in ipairs { 1, 2, 4, 10, 19 } do
   local loop, workers, processes, over_loop, over_processes = {}, {}, {}, {}, {}
   for round = 1, rounds do
     local sums = {}
-    loop[round], sums[1] = seconds_of(plain)
-    workers[round], sums[2] = seconds_of(in_workers, count)
-    processes[round], sums[3] = seconds_of(in_processes, count)
+    loop[round], sums[1] = measure.seconds(plain)
+    workers[round], sums[2] = measure.seconds(in_workers, count)
+    processes[round], sums[3] = measure.seconds(in_processes, count)
     for _, sum in ipairs(sums) do
       check(sum, expected)
     end
     over_loop[round] = loop[round] / workers[round]
     over_processes[round] = processes[round] / workers[round]
   end
-  print(("| %d | %.3f | %.3f | %.3f | %.2f | %.3f |"):format(count, median(loop), median(workers),
-    median(processes), median(over_loop), median(over_processes)))
+  print(("| %d | %.3f | %.3f | %.3f | %.2f | %.3f |"):format(count, measure.median(loop), measure.median(workers),
+    measure.median(processes), measure.median(over_loop), measure.median(over_processes)))
 end
