@@ -2,7 +2,7 @@
 -- @module gma2workers
 
 local core, modules = ...
-local arguments, pump, drivers = modules.arguments, modules.pump, modules.drivers
+local arguments, hints, pump, drivers = modules.arguments, modules.hints, modules.pump, modules.drivers
 
 local gma2workers = {}
 
@@ -27,7 +27,9 @@ function Ticket:__gc()
   core.release(self.id)
 end
 
---- Checks the options, starts the workers and gives the job. Raises at the caller's caller.
+--- Checks the options and starts the workers. Raises at the caller's caller.
+-- @treturn int the job's number
+-- @treturn int how many tasks it has
 local function start(name, options)
   if type(options) ~= "table" then
     local shown = options == nil and "no value" or type(options)
@@ -37,7 +39,12 @@ local function start(name, options)
   if not id then
     error(total, 3)
   end
-  local job = {
+  return id, total
+end
+
+--- What the pump has to know of a job.
+local function new_job(id, total, options)
+  return {
     id = id,
     total = total,
     started = core.clock(),
@@ -48,7 +55,6 @@ local function start(name, options)
     told = -1,
     ticket = setmetatable({ id = id }, Ticket),
   }
-  return job
 end
 
 -- The job handle ------------------------------------------------------------------------------------------
@@ -117,29 +123,51 @@ end
 -- @section running
 
 --- Raises what came out of the pump. A place inside of it (an interrupt's, say) tells the caller nothing: theirs does.
-local function raise(message)
+-- @int level where theirs is, as `error` counts
+local function raise(message, level)
   local is_ours = type(message) == "string" and message:match("^gma2workers/%a+%.lua:%d+: (.*)$")
-  error(is_ours or message, is_ours and 3 or 0)
+  error(is_ours or message, is_ours and level + 1 or 0)
+end
+
+--- Pumps a job to its end.
+-- @treturn table the response
+-- @treturn ?table what `onProgress` raised, where it did
+local function run(job)
+  pump.add(job)
+  local ok, message = pcall(pump.run, job)
+  if not ok then
+    pump.drop(job)
+    raise(message, 3)
+  end
+  return job.response, job.failure
 end
 
 --- Runs the tasks and blocks until all have ended.
 -- @tab options see the README's table of options
 -- @treturn table the response
 function gma2workers.RunSync(options)
-  local job = start("RunSync", options)
-  pump.add(job)
-  local ok, message = pcall(pump.run, job)
+  local id, total = start("RunSync", options)
+  local onComplete = rawget(options, "onComplete")
+  local ok, response, failed, failure = true, nil, nil, nil
+  if rawget(options, "onProgress") == nil then
+    -- A small job is over before a pump for it would be made.
+    ok, response, failed = pcall(core.collect_soon, id)
+  end
   if not ok then
-    pump.drop(job)
-    raise(message)
+    core.release(id)
+    raise(response, 2)
+  elseif response then
+    hints.add(response, failed, rawget(options, "sandbox"))
+  else
+    response, failure = run(new_job(id, total, options))
   end
-  if job.onComplete then
-    job.onComplete(job.response)
+  if onComplete then
+    onComplete(response)
   end
-  if job.failure then
-    error(job.failure.value, 0)
+  if failure then
+    error(failure.value, 0)
   end
-  return job.response
+  return response
 end
 
 --- The name that RunSync once had.
@@ -170,7 +198,8 @@ end
 -- @tab options see the README's table of options
 -- @treturn job a handle
 function gma2workers.RunAsync(options)
-  local job = start("RunAsync", options)
+  local id, total = start("RunAsync", options)
+  local job = new_job(id, total, options)
   job.complete = complete
   pump.add(job)
   local mode = rawget(options, "mode") or "timer"

@@ -13,7 +13,7 @@ use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::fault;
-use crate::ffi::{self, Type};
+use crate::ffi::{self, Stack, Type};
 use crate::host::HostNames;
 use crate::job::{Job, Parts};
 use crate::names::NameMap;
@@ -33,10 +33,20 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> 
     let started = Instant::now();
     let config = config::read(lua, options, is_async)?;
     let names = HostNames::new(standard);
-    let mut environment = read_environment(lua, &names, &config)?;
-
+    let mut environment =
+        Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
+    let mut has_gma = false;
     let mut reader = TaskReader::new(&names, config.upvalues);
-    ffi::with_stack(lua, &config.tasks, |stack| reader.read(stack))?;
+    ffi::with_stack(lua, &config.tasks, |stack| {
+        has_gma = read_paths(stack, &mut environment);
+        reader.read(stack)
+    })?;
+    if has_gma {
+        environment.gma = Some(read_gma(lua, &names)?);
+    }
+    if !config.globals.is_empty() {
+        environment.globals = Some(read_globals(lua, &names, &config)?);
+    }
 
     let TaskReader { functions, tasks, .. } = reader;
     environment.functions = functions;
@@ -62,35 +72,29 @@ pub fn cancel(job: &Arc<Job>) -> Result<()> {
     watchdog::watch(job)
 }
 
-/// What the job's states have in common, but for its functions: the module paths, `gma`, and the globals asked for.
-fn read_environment(lua: &Lua, names: &HostNames, config: &Config) -> Result<Environment> {
-    let mut environment =
-        Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
-    let Environment { path, cpath, .. } = &mut environment;
-    let mut has_gma = false;
-    ffi::with_stack(lua, (), |stack| {
-        stack.push_globals();
-        has_gma = stack.raw_get_text(1, GMA) == Type::Table;
-        if stack.raw_get_text(1, "package") == Type::Table {
-            stack.raw_get_text(3, "path");
-            stack.raw_get_text(3, "cpath");
-            path.extend_from_slice(stack.bytes(4));
-            cpath.extend_from_slice(stack.bytes(5));
-        }
-        Ok(())
-    })?;
-    if has_gma {
-        let gma: Value = lua.globals().raw_get(GMA).map_err(|cause| Error::Internal(cause.to_string()))?;
-        let mut shape = Vec::new();
-        let place = |_, path: &str| format!("{GMA}{path}");
-        let policy = Policy { names, functions: Functions::Shape, place: &place };
-        ffi::with_stack(lua, gma, |stack| encode(stack, 1, &mut shape, &policy))?;
-        environment.gma = Some(shape);
+/// Reads the host's module paths, and whether it has a `gma`. *Raises.*
+fn read_paths(stack: &Stack, environment: &mut Environment) -> bool {
+    let top = stack.top();
+    stack.push_globals();
+    let has_gma = stack.raw_get_text(top + 1, GMA) == Type::Table;
+    if stack.raw_get_text(top + 1, "package") == Type::Table {
+        stack.raw_get_text(top + 3, "path");
+        stack.raw_get_text(top + 3, "cpath");
+        environment.path.extend_from_slice(stack.bytes(top + 4));
+        environment.cpath.extend_from_slice(stack.bytes(top + 5));
     }
-    if !config.globals.is_empty() {
-        environment.globals = Some(read_globals(lua, names, config)?);
-    }
-    Ok(environment)
+    stack.set_top(top);
+    has_gma
+}
+
+/// The shape of the host's `gma`, in one message.
+fn read_gma(lua: &Lua, names: &HostNames) -> Result<Vec<u8>> {
+    let gma: Value = lua.globals().raw_get(GMA).map_err(|cause| Error::Internal(cause.to_string()))?;
+    let mut shape = Vec::new();
+    let place = |_, path: &str| format!("{GMA}{path}");
+    let policy = Policy { names, functions: Functions::Shape, place: &place };
+    ffi::with_stack(lua, gma, |stack| encode(stack, 1, &mut shape, &policy))?;
+    Ok(shape)
 }
 
 /// The host's globals that the job asks for, as one table in one message.

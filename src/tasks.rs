@@ -48,6 +48,10 @@ struct Fields {
 
 const ABSENT: c_int = 0;
 
+/// What a small function takes as a message, and what a few numbers do: a buffer that has to grow costs more than either.
+const FUNCTION_SIZE: usize = 512;
+const ARGUMENTS_SIZE: usize = 32;
+
 /// As many slots as the list, a task, its fields and a few arguments take, and more.
 const SLOTS: c_int = 40;
 
@@ -69,6 +73,7 @@ impl<'a> TaskReader<'a> {
         self.tasks.reserve(count as usize)?;
         let mut name = None;
         let mut arguments = std::mem::take(&mut self.tasks.arguments);
+        arguments.try_reserve(ARGUMENTS_SIZE * count as usize)?;
         let names = self.names;
         let place = |n: usize, path: &str| format!("args[{n}]{path}");
         let functions = Functions::Carry(self.upvalues);
@@ -169,6 +174,7 @@ impl<'a> TaskReader<'a> {
 
     fn dump(&mut self, stack: &Stack) -> Result<u32> {
         let mut message = Vec::new();
+        message.try_reserve(FUNCTION_SIZE)?;
         let place = |_, path: &str| format!("func{path}");
         let policy = Policy { names: self.names, functions: Functions::Carry(self.upvalues), place: &place };
         stack.push_value(-1);
