@@ -44,9 +44,12 @@ end
 
 --- What the pump has to know of a job.
 local function new_job(id, total, options)
+  local result, failed = core.lists(total)
   return {
     id = id,
     total = total,
+    result = result,
+    failed = failed,
     started = core.clock(),
     onComplete = rawget(options, "onComplete"),
     onProgress = rawget(options, "onProgress"),

@@ -2,7 +2,7 @@
 -- Everything here that calls into the engine or a user's callback may yield there, since `gma.sleep` is
 -- `coroutine.yield`: that is why the pump is Lua. Several pumps may turn for one job (a timer's and a
 -- `job:wait()`), and the engine may switch between them at any instruction: each host call is served by whoever
--- takes it, and the outcome is merged by whoever collects it. The native calls say nothing of a job that is over.
+-- takes it, and results are merged by whoever finds them. The native calls say nothing of a job that is over.
 
 local core, modules = ...
 local hints = modules.hints
@@ -90,13 +90,26 @@ local function failed_response(job, message)
   return { result = result, jobId = "Job_" .. job.id, workerCount = 0, duration = core.clock() - job.started }
 end
 
---- Merges the outcome of a finished job, unless another pump does.
+--- Merges the results that there are while tasks still run.
 local function merge(job)
-  local ok, response, failed = pcall(core.collect, job.id)
+  local ok, failure = pcall(core.merge, job.id, job.result, job.failed)
+  if not ok and is_interrupt(failure) then
+    error(failure, 0)
+  elseif not ok then
+    job.broken = job.broken or failure
+  end
+end
+
+--- Ends a finished job with its response, unless another pump does.
+local function finish(job)
+  local ok, response, failed = pcall(core.collect, job.id, job.result, job.failed)
   if ok and not response then
     return
   end
   forget(job)
+  if job.broken then
+    ok, response = false, job.broken
+  end
   if not ok and not job.complete then
     error(response, 0)
   elseif not ok then
@@ -122,13 +135,16 @@ function pump.turn(job, budget, lull)
   local left = budget or BUDGET
   local stop = core.clock() + left
   repeat
-    local rang, over = core.wait(job.id, math.min(left, lull or LULL))
+    local rang, over, has_results = core.wait(job.id, math.min(left, lull or LULL))
     if rang and not over then
       while serve(job, core.next_call(job.id)) do end -- luacheck: ignore 542
+      if has_results then
+        merge(job)
+      end
       over = select(2, core.wait(job.id, 0))
     end
     if over then
-      merge(job)
+      finish(job)
     end
     if job.response or job.dropped then
       return true

@@ -71,6 +71,8 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     core.raw_set("next_call", ffi::function(lua, next_call)?)?;
     core.raw_set("answer", ffi::function(lua, answer)?)?;
     core.raw_set("progress", ffi::function(lua, progress)?)?;
+    core.raw_set("lists", ffi::function(lua, lists)?)?;
+    core.raw_set("merge", ffi::function(lua, merge)?)?;
     core.raw_set("collect", ffi::function(lua, collect)?)?;
     core.raw_set("collect_soon", ffi::function(lua, collect_soon)?)?;
     core.raw_set("cancel", ffi::function(lua, cancel)?)?;
@@ -117,15 +119,16 @@ fn with_names<R>(stack: &Stack, body: impl FnOnce(&HostNames) -> R) -> R {
     body(&HostNames::new(&standard.unwrap_or_default()))
 }
 
-/// `wait(job, seconds)`: whether there is something to do, as soon as there is; and whether that is the end: every task
-/// has its outcome, and every host call was taken.
+/// `wait(job, seconds)`: whether there is something to do, as soon as there is; whether that is the end: every task has
+/// its outcome, and every host call was taken; and whether there are results to merge before that.
 fn wait(stack: &Stack) -> Returns {
     let seconds = stack.number(2).unwrap_or(0.0);
     let at_most = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let job = job(stack)?;
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.wait(at_most)));
-    stack.push_boolean(job.is_some_and(|job| job.mailbox.is_finished()));
-    Ok(2)
+    stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.is_finished()));
+    stack.push_boolean(job.is_some_and(|job| job.mailbox.has_results()));
+    Ok(3)
 }
 
 /// `next_call(job)`: ticket, function, name, arguments of the next host call, or nothing.
@@ -152,20 +155,40 @@ fn progress(stack: &Stack) -> Returns {
     Ok(2)
 }
 
-/// `collect(job)`: the response, and the indices of the failed tasks. The job is over then, and nobody
-/// else can collect it.
+/// `lists(count)`: the list of results of so many tasks, and that of the indices of the failed ones, both empty.
+fn lists(stack: &Stack) -> Returns {
+    let count = stack.integer(1).and_then(|count| usize::try_from(count).ok());
+    response::push_lists(stack, count.unwrap_or(0))?;
+    Ok(2)
+}
+
+/// `merge(job, result, failed)`: fills the outcomes that there are by now into both lists.
+fn merge(stack: &Stack) -> Returns {
+    let Some(job) = job(stack)? else { return Ok(0) };
+    stack.set_top(3);
+    with_names(stack, |names| response::merge(stack, &job, names))?;
+    Ok(0)
+}
+
+/// `collect(job, result, failed)`: the response with that list of results, when what is missing was filled into it, and
+/// the other list. The job is over then, and nobody else can collect it.
 fn collect(stack: &Stack) -> Returns {
     let Some(job) = job(stack)? else { return Ok(0) };
     registry::remove(job.id);
+    stack.set_top(3);
     with_names(stack, |names| response::collect(stack, &job, names))?;
     Ok(2)
 }
 
-/// `collect_soon(job)`: as `collect` where the job is over within microseconds and has called nothing of the host's;
-/// nothing where it is not.
+/// `collect_soon(job)`: as `collect`, into new lists, where the job is over within microseconds and has called nothing of
+/// the host's; nothing where it is not.
 fn collect_soon(stack: &Stack) -> Returns {
     match job(stack)? {
-        Some(job) if job.mailbox.look() && job.mailbox.is_finished() => collect(stack),
+        Some(job) if job.mailbox.look() && job.mailbox.is_finished() => {
+            stack.set_top(1);
+            response::push_lists(stack, job.tasks.len())?;
+            collect(stack)
+        }
         _ => Ok(0),
     }
 }

@@ -75,7 +75,9 @@ pub fn put_length(out: &mut Vec<u8>, mut value: usize) {
 }
 
 /// The error of a message that is shorter than it says.
-pub const ENDS_EARLY: Error = Error::Corrupt("it ends early");
+pub fn ends_early() -> Error {
+    Error::Corrupt("it ends early")
+}
 
 /// A cursor over a message. What it reads is none where the bytes end early.
 pub struct Reader<'a> {

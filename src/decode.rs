@@ -1,13 +1,12 @@
 //! Values into a state: from a message onto its stack.
 //!
-//! Runs on the thread of the state it fills, with the collector stopped (it would only walk what is
-//! being built) and inside a protected call of its own, so a full memory is an error and leaves nothing
+//! Runs on the thread of the state it fills, without the collector where the message is large, and inside a protected call of its own, so a full memory is an error and leaves nothing
 //! behind. Like [`crate::encode`] it iterates, one or two slots of Lua's stack a level, and goes on in a
 //! coroutine's stack where one is full: that is half a million levels. A message that is not one of ours is an error, never more.
 
 use std::ffi::c_int;
 
-use crate::codec::{self, ENDS_EARLY, HAS_SHARED, Reader, SHARED};
+use crate::codec::{self, HAS_SHARED, Reader, SHARED, ends_early};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::Stack;
@@ -24,7 +23,16 @@ pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_in
         return Ok(count);
     }
     let mut decoder = Decoder::new(names);
-    stack.without_collector(|| stack.protected(0, |stack| decoder.message(stack, message)))
+    stack.building(message.len(), || stack.protected(0, |stack| decoder.message(stack, message)))
+}
+
+/// As [`decode`], for what a state is to have before its code runs.
+pub fn furnish(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
+    if let Some(count) = decode_scalars(stack, message)? {
+        return Ok(count);
+    }
+    let mut decoder = Decoder::new(names);
+    stack.furnishing(message.len(), || stack.protected(0, |stack| decoder.message(stack, message)))
 }
 
 /// As [`decode`], for a few values that take no memory; pushes nothing where there are others.
@@ -32,15 +40,15 @@ pub fn decode_scalars(stack: &Stack, message: &[u8]) -> Result<Option<c_int>> {
     // Lua gives a function, and a fresh coroutine, room for twenty values.
     const FEW: u32 = 8;
     let mut reader = Reader::new(message);
-    let (flags, count) = (reader.byte().ok_or(ENDS_EARLY)?, reader.u32().ok_or(ENDS_EARLY)?);
+    let (flags, count) = (reader.byte().ok_or_else(ends_early)?, reader.u32().ok_or_else(ends_early)?);
     if flags != 0 || count > FEW || !holds_scalars(message, count) {
         return Ok(None);
     }
     fault::point("decode")?;
     for _ in 0..count {
-        match reader.byte().ok_or(ENDS_EARLY)? {
-            codec::INTEGER => stack.push_integer(reader.u64().ok_or(ENDS_EARLY)?.cast_signed()),
-            codec::FLOAT => stack.push_number(f64::from_bits(reader.u64().ok_or(ENDS_EARLY)?)),
+        match reader.byte().ok_or_else(ends_early)? {
+            codec::INTEGER => stack.push_integer(reader.u64().ok_or_else(ends_early)?.cast_signed()),
+            codec::FLOAT => stack.push_number(f64::from_bits(reader.u64().ok_or_else(ends_early)?)),
             codec::NIL => stack.push_nil(),
             tag => stack.push_boolean(tag == codec::TRUE),
         }
@@ -141,8 +149,8 @@ impl<'a> Decoder<'a> {
         self.keys = 0;
         self.has_keys = false;
         self.unannounced = message.len() as u64;
-        self.has_shared = self.reader.byte().ok_or(ENDS_EARLY)? & HAS_SHARED != 0;
-        let count = self.reader.u32().ok_or(ENDS_EARLY)?;
+        self.has_shared = self.reader.byte().ok_or_else(ends_early)? & HAS_SHARED != 0;
+        let count = self.reader.u32().ok_or_else(ends_early)?;
         if !stack.check(LEVEL) {
             return Err(Error::Memory);
         }
@@ -203,8 +211,8 @@ impl<'a> Decoder<'a> {
                 self.finish(here);
                 return Ok(());
             };
-            let tag = self.reader.byte().ok_or(ENDS_EARLY)?;
-            if !self.push_plain(here, tag).ok_or(ENDS_EARLY)? {
+            let tag = self.reader.byte().ok_or_else(ends_early)?;
+            if !self.push_plain(here, tag).ok_or_else(ends_early)? {
                 if let Some(Frame { parent: Parent::Table(paused), .. }) = self.frames.last_mut() {
                     *paused = table;
                 }
@@ -244,8 +252,8 @@ impl<'a> Decoder<'a> {
 
     /// Reads one value and puts it in its place; a table or function then gets a frame.
     fn value(&mut self, here: &Stack, place: Place) -> Result<()> {
-        let tag = self.reader.byte().ok_or(ENDS_EARLY)?;
-        if self.push_plain(here, tag).ok_or(ENDS_EARLY)? {
+        let tag = self.reader.byte().ok_or_else(ends_early)?;
+        if self.push_plain(here, tag).ok_or_else(ends_early)? {
             return self.settle(here, place);
         }
         self.tagged_value(here, tag, place)
@@ -255,14 +263,14 @@ impl<'a> Decoder<'a> {
     fn tagged_value(&mut self, here: &Stack, tag: u8, place: Place) -> Result<()> {
         match tag & !SHARED {
             codec::NAMED => {
-                let name = self.reader.bytes().ok_or(ENDS_EARLY)?;
+                let name = self.reader.bytes().ok_or_else(ends_early)?;
                 let name = std::str::from_utf8(name).map_err(|_| Error::Corrupt("a name"))?;
                 if let Err(error) = self.names.push_named(here, name) {
                     return Err(self.absent(here, place, error));
                 }
             }
             codec::REFERENCE => {
-                let id = self.reader.length().ok_or(ENDS_EARLY)?;
+                let id = self.reader.length().ok_or_else(ends_early)?;
                 self.push_shared(here, id)?;
             }
             codec::TABLE => return self.open_table(here, place, tag),
@@ -270,8 +278,8 @@ impl<'a> Decoder<'a> {
             codec::GLOBALS => here.push_globals(),
             codec::JOINED => {
                 let Place::Upvalue(n) = place else { return Err(Error::Corrupt("a stray upvalue")) };
-                let id = self.reader.length().ok_or(ENDS_EARLY)?;
-                let index = c_int::from(self.reader.byte().ok_or(ENDS_EARLY)?);
+                let id = self.reader.length().ok_or_else(ends_early)?;
+                let index = c_int::from(self.reader.byte().ok_or_else(ends_early)?);
                 return self.join(here, n, id, index);
             }
             _ => return Err(Error::Corrupt("an unknown tag")),
@@ -332,8 +340,8 @@ impl<'a> Decoder<'a> {
     }
 
     fn open_table(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
-        let array = self.reader.u32().ok_or(ENDS_EARLY)?;
-        let record = self.reader.u32().ok_or(ENDS_EARLY)?;
+        let array = self.reader.u32().ok_or_else(ends_early)?;
+        let record = self.reader.u32().ok_or_else(ends_early)?;
         let announced = u64::from(array) + 2 * u64::from(record);
         self.unannounced = self
             .unannounced
@@ -348,9 +356,9 @@ impl<'a> Decoder<'a> {
     }
 
     fn open_function(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
-        let size = self.reader.u32().ok_or(ENDS_EARLY)? as usize;
-        let bytecode = self.reader.slice(size).ok_or(ENDS_EARLY)?;
-        let count = c_int::from(self.reader.byte().ok_or(ENDS_EARLY)?);
+        let size = self.reader.u32().ok_or_else(ends_early)? as usize;
+        let bytecode = self.reader.slice(size).ok_or_else(ends_early)?;
+        let count = c_int::from(self.reader.byte().ok_or_else(ends_early)?);
         here.load(bytecode, c"=task")?;
         if here.upvalue_count(-1) != count {
             return Err(Error::Corrupt("a function with other upvalues"));

@@ -31,13 +31,13 @@ pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -
         stack.pop(count);
         return Ok(());
     }
-    stack.without_collector(|| {
-        stack.protected(count, |stack| {
-            encoder.message(stack, 1, count)?;
-            stack.set_top(0);
-            Ok(())
-        })
-    })
+    let written = stack.protected(count, |stack| {
+        encoder.message(stack, 1, count)?;
+        stack.set_top(0);
+        Ok(())
+    });
+    encoder.finish_deep(stack);
+    written
 }
 
 /// Writes one message after another into `out`.
@@ -51,6 +51,8 @@ pub struct Encoder<'a> {
     variables: FxHashMap<usize, (Seen, c_int)>,
     start: usize,
     position: usize,
+    /// The collector is held: a value goes deeper than one stack.
+    holds_collector: bool,
 }
 
 /// The slots that one level of the walk may need at most.
@@ -70,6 +72,14 @@ impl<'a> Encoder<'a> {
             variables: FxHashMap::default(),
             start: 0,
             position: 0,
+            holds_collector: false,
+        }
+    }
+
+    /// To be called after the protected call that values were written in.
+    pub fn finish_deep(&mut self, stack: &Stack) {
+        if std::mem::take(&mut self.holds_collector) {
+            stack.release_collector();
         }
     }
 
@@ -459,6 +469,9 @@ impl<'a> Encoder<'a> {
     /// is a protected call of its own: a coroutine that nobody resumed has none to raise into. *Raises.*
     fn go_on_elsewhere(&mut self, here: &Stack) -> Result<()> {
         let floor = self.frames.len() - 1;
+        if !self.holds_collector {
+            self.holds_collector = here.hold_collector();
+        }
         let next = here.new_thread();
         here.push_value(-2);
         here.move_to(&next, 1);

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::config::Mode;
-use crate::decode::decode;
+use crate::decode::furnish;
 use crate::encode::encode;
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
@@ -139,7 +139,7 @@ fn run_function(job: &Job, state: &State, task: &Task, out: &mut Vec<u8>) -> Res
     ffi::take_stopped_at();
     coroutine::begin_task(identity);
     state.push_function(task.function, &coroutine)?;
-    let count = decode(&coroutine, task.arguments, &gma::worker_names())?;
+    let count = furnish(&coroutine, task.arguments, &gma::worker_names())?;
     match seat::stoppable(&coroutine, || coroutine.resume(&stack, count)) {
         Resumed::Returned => Ok(encode_results(job, &coroutine, out)?),
         // What it raised may be a stop's doing, and its `__tostring` would only be stopped again.

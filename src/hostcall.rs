@@ -92,17 +92,25 @@ struct Inner {
     next_ticket: u64,
     /// No call is accepted any more.
     closed: bool,
+    /// There are results that the host may merge while tasks still run.
+    has_results: bool,
     /// The job's last worker has left.
     finished: bool,
     /// The host sleeps, and has to be woken.
     host_sleeps: bool,
 }
 
+impl Inner {
+    fn has_news(&self) -> bool {
+        !self.queue.is_empty() || self.finished || self.has_results
+    }
+}
+
 /// A job's requests, and the host's bell.
 #[derive(Debug, Default)]
 pub struct Mailbox {
     inner: Mutex<Inner>,
-    /// Something for the host: a request, or the end of the job.
+    /// Something for the host: a request, results, or the end of the job.
     bell: Condvar,
     /// Whether there is, to be read without the lock.
     has_news: AtomicBool,
@@ -135,11 +143,30 @@ impl Mailbox {
         }
     }
 
+    /// There are results for the host.
+    pub fn offer_results(&self) {
+        let mut inner = lock(&self.inner);
+        inner.has_results = true;
+        self.ring(&inner);
+    }
+
+    /// Whether there are.
+    pub fn has_results(&self) -> bool {
+        lock(&self.inner).has_results
+    }
+
+    /// The host takes them.
+    pub fn take_results(&self) {
+        let mut inner = lock(&self.inner);
+        inner.has_results = false;
+        self.has_news.store(inner.has_news(), Ordering::Relaxed);
+    }
+
     /// The host takes the oldest request, and the ticket to answer it by.
     pub fn take(&self) -> Option<(Request, Option<u64>)> {
         let mut inner = lock(&self.inner);
         let request = inner.queue.pop_front()?;
-        self.has_news.store(!inner.queue.is_empty() || inner.finished, Ordering::Relaxed);
+        self.has_news.store(inner.has_news(), Ordering::Relaxed);
         if inner.queue.len() + 1 == QUEUE_LIMIT {
             self.room.notify_all();
         }
@@ -176,7 +203,7 @@ impl Mailbox {
         }
         let mut inner = lock(&self.inner);
         loop {
-            if !inner.queue.is_empty() || inner.finished {
+            if inner.has_news() {
                 return true;
             }
             let left = deadline.saturating_duration_since(Instant::now());

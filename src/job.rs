@@ -95,7 +95,7 @@ impl Tasks {
 pub struct Worker {
     pub seat: Arc<Seat>,
     lane: Mutex<Lane>,
-    /// How many outcomes the lane has.
+    /// How many outcomes the lane has had.
     done: AtomicUsize,
 }
 
@@ -181,9 +181,16 @@ impl Job {
 
     /// Puts a task's outcome, its results or its failure, into its worker's lane.
     pub fn put(&self, worker: &Worker, index: usize, outcome: Result<&mut Vec<u8>, Failure>) {
-        let mut lane = worker.lane.lock().unwrap_or_else(PoisonError::into_inner);
-        lane.put(index, outcome);
-        worker.done.store(lane.len(), Ordering::Relaxed);
+        let offers = {
+            let mut lane = worker.lane.lock().unwrap_or_else(PoisonError::into_inner);
+            lane.put(index, outcome);
+            // Only who holds the lane counts.
+            worker.done.store(worker.done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            lane.offers()
+        };
+        if offers {
+            self.mailbox.offer_results();
+        }
     }
 
     /// How many tasks have their outcome.
@@ -227,8 +234,9 @@ impl Job {
         }
     }
 
-    /// Takes the outcomes of all lanes.
+    /// Takes the outcomes that all lanes have by now.
     pub fn take_outcomes(&self) -> Vec<Lane> {
+        self.mailbox.take_results();
         let take = |worker: &Arc<Worker>| {
             std::mem::take(&mut *worker.lane.lock().unwrap_or_else(PoisonError::into_inner))
         };

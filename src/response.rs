@@ -9,30 +9,26 @@ use crate::fault;
 use crate::ffi::Stack;
 use crate::host::HostNames;
 use crate::job::Job;
-use crate::lane::Failure;
+use crate::lane::{Failure, Lane};
 
-/// Where `collect` keeps what it fills, and the field names it needs for each entry.
-const RESPONSE: c_int = 1;
-const RESULT: c_int = 2;
-const FAILED: c_int = 3;
-const SUCCESS: c_int = 4;
-const DATA: c_int = 5;
+/// Where [`merge`] has what it fills, and the field names it needs for each entry.
+const RESULT: c_int = 1;
+const FAILED: c_int = 2;
+const SUCCESS: c_int = 3;
+const DATA: c_int = 4;
 
-/// Pushes the response of a finished job, and the list of the failed tasks' indices.
-pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
+/// Fills the outcomes that there are by now into the list of results and that of the failed tasks' indices, which are the
+/// two values on the stack.
+pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     fault::point("collect")?;
     let lanes = job.take_outcomes();
     let mut decoder = Decoder::new(names);
-    let id = format!("Job_{}", job.id);
     let mut unsendable = Vec::new();
-    stack.without_collector(|| {
-        stack.protected(0, |stack| {
-            stack.create_table(0, 4);
-            stack.create_table(job.tasks.len().try_into().unwrap_or(0), 0);
-            stack.create_table(0, 0);
+    stack.building(lanes.iter().map(Lane::size).sum(), || {
+        stack.protected(2, |stack| {
             stack.push_bytes(b"success");
             stack.push_bytes(b"data");
-            let mut failures = 0;
+            let mut failures = stack.raw_len(FAILED) as i64;
             for lane in &lanes {
                 for (index, outcome) in lane.outcomes() {
                     let failed = match outcome {
@@ -61,22 +57,42 @@ pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
                     }
                 }
             }
-            stack.push_value(RESULT);
-            stack.raw_set_text(RESPONSE, "result");
-            stack.push_integer(job.worker_count() as i64);
-            stack.raw_set_text(RESPONSE, "workerCount");
-            stack.push_bytes(id.as_bytes());
-            stack.raw_set_text(RESPONSE, "jobId");
-            stack.push_number(job.started.elapsed().as_secs_f64());
-            stack.raw_set_text(RESPONSE, "duration");
-            if job.is_cancelled() {
-                stack.push_boolean(true);
-                stack.raw_set_text(RESPONSE, "cancelled");
-            }
             stack.set_top(FAILED);
-            stack.remove(RESULT);
             Ok(())
         })
+    })
+}
+
+/// Merges what is left of a finished job's outcomes, and puts the response in place of the list of results.
+pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
+    merge(stack, job, names)?;
+    let id = format!("Job_{}", job.id);
+    stack.protected(2, |stack| {
+        stack.create_table(0, 4);
+        let response = stack.top();
+        stack.push_value(RESULT);
+        stack.raw_set_text(response, "result");
+        stack.push_integer(job.worker_count() as i64);
+        stack.raw_set_text(response, "workerCount");
+        stack.push_bytes(id.as_bytes());
+        stack.raw_set_text(response, "jobId");
+        stack.push_number(job.started.elapsed().as_secs_f64());
+        stack.raw_set_text(response, "duration");
+        if job.is_cancelled() {
+            stack.push_boolean(true);
+            stack.raw_set_text(response, "cancelled");
+        }
+        stack.replace(RESULT);
+        Ok(())
+    })
+}
+
+/// Pushes the list of results that [`merge`] fills, with room for each, and that of the failed tasks.
+pub fn push_lists(stack: &Stack, tasks: usize) -> Result<()> {
+    stack.protected(0, |stack| {
+        stack.create_table(tasks.try_into().unwrap_or(0), 0);
+        stack.create_table(0, 0);
+        Ok(())
     })
 }
 

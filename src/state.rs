@@ -9,7 +9,7 @@ use std::ffi::c_int;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::decode::decode;
+use crate::decode::furnish;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
 use crate::names::NameMap;
@@ -86,6 +86,10 @@ const BYTES_KEPT: usize = 64 << 10;
 /// What a task may leave for the collector, or for the next [`State::put_back`], if it did nothing else.
 const WORTH_PUTTING_BACK: usize = 64 << 10;
 
+/// How many KiB tasks may take before the collector begins: most are over before, and are put back. More than
+/// [`WORTH_PUTTING_BACK`].
+const UNCOLLECTED: c_int = 256;
+
 impl State {
     /// A new state, fitted to a job.
     pub fn new(environment: &Arc<Environment>, life: Life) -> Result<State> {
@@ -108,6 +112,7 @@ impl State {
                 stdlib::restrict(stack);
             }
             stack.run_collector(true);
+            stack.postpone_collector(UNCOLLECTED);
             stack.new_thread();
             Ok(())
         })?;
@@ -150,7 +155,7 @@ impl State {
         self.functions.clear();
         if are_kept(&environment.functions) {
             for message in &environment.functions {
-                let loaded = decode(&stack, message, &gma::worker_names());
+                let loaded = furnish(&stack, message, &gma::worker_names());
                 if loaded.is_err() {
                     stack.push_nil();
                 }
@@ -206,7 +211,7 @@ impl State {
                 Ok(())
             }
             Some(Err(error)) => Err(error.clone()),
-            None => decode(coroutine, &self.environment.functions[index], &gma::worker_names()).map(drop),
+            None => furnish(coroutine, &self.environment.functions[index], &gma::worker_names()).map(drop),
         }
     }
 
@@ -261,7 +266,7 @@ fn push_libraries(stack: &Stack) {
 
 /// Sets the globals that a message has as one table by name.
 fn set_globals(stack: &Stack, globals: &[u8]) -> Result<()> {
-    decode(stack, globals, &gma::worker_names())?;
+    furnish(stack, globals, &gma::worker_names())?;
     stack.protected(1, |stack| {
         stack.push_globals();
         stack.push_nil();

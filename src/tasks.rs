@@ -99,7 +99,9 @@ impl<'a> TaskReader<'a> {
             stack.set_top(0);
             Ok(())
         };
-        stack.without_collector(|| stack.protected(1, read))?;
+        let read = stack.protected(1, read);
+        encoder.finish_deep(stack);
+        read?;
         self.tasks.arguments = arguments;
         Ok(())
     }

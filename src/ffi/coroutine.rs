@@ -1,4 +1,4 @@
-//! Coroutines, and the collector of the state they belong to.
+//! Coroutines.
 
 use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
@@ -18,8 +18,6 @@ pub enum Resumed {
 }
 
 impl Stack {
-    // Coroutines.
-
     /// *Raises.* Pushes a new coroutine.
     pub fn new_thread(&self) -> Stack {
         let l = api!(self, lua_newthread);
@@ -98,31 +96,5 @@ impl Stack {
             });
         }
         text
-    }
-
-    // The collector.
-
-    pub fn run_collector(&self, on: bool) {
-        api!(self, lua_gc, if on { lua::LUA_GCRESTART } else { lua::LUA_GCSTOP }, 0);
-    }
-
-    /// Runs `body` with the collector stopped: it would only walk what is being built, and a finalizer has
-    /// no room to run while a deep value fills the stack.
-    pub fn without_collector<R>(&self, body: impl FnOnce() -> R) -> R {
-        let collects = api!(self, lua_gc, lua::LUA_GCISRUNNING, 0) != 0;
-        if collects {
-            self.run_collector(false);
-        }
-        let outcome = body();
-        if collects {
-            self.run_collector(true);
-        }
-        outcome
-    }
-
-    /// *Raises* what a finalizer raises.
-    #[cfg(any(all(test, feature = "linked"), fuzzing))]
-    pub fn collect(&self) {
-        api!(self, lua_gc, lua::LUA_GCCOLLECT, 0);
     }
 }

@@ -12,6 +12,7 @@
 
 mod arena;
 mod call;
+mod collector;
 mod coroutine;
 mod interrupt;
 mod own_state;
