@@ -35,15 +35,11 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> 
     let names = HostNames::new(standard);
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
-    let mut has_gma = false;
     let mut reader = TaskReader::new(&names, config.upvalues);
     ffi::with_stack(lua, &config.tasks, |stack| {
-        has_gma = read_paths(stack, &mut environment);
+        read_host(stack, &names, &mut environment)?;
         reader.read(stack)
     })?;
-    if has_gma {
-        environment.gma = Some(read_gma(lua, &names)?);
-    }
     if !config.globals.is_empty() {
         environment.globals = Some(read_globals(lua, &names, &config)?);
     }
@@ -72,29 +68,24 @@ pub fn cancel(job: &Arc<Job>) -> Result<()> {
     watchdog::watch(job)
 }
 
-/// Reads the host's module paths, and whether it has a `gma`. *Raises.*
-fn read_paths(stack: &Stack, environment: &mut Environment) -> bool {
+/// Reads what all of the host's jobs have in common: its module paths, and the shape of its `gma`. *Raises.*
+fn read_host(stack: &Stack, names: &HostNames, environment: &mut Environment) -> Result<()> {
     let top = stack.top();
     stack.push_globals();
-    let has_gma = stack.raw_get_text(top + 1, GMA) == Type::Table;
     if stack.raw_get_text(top + 1, "package") == Type::Table {
-        stack.raw_get_text(top + 3, "path");
-        stack.raw_get_text(top + 3, "cpath");
-        environment.path.extend_from_slice(stack.bytes(top + 4));
-        environment.cpath.extend_from_slice(stack.bytes(top + 5));
+        stack.raw_get_text(top + 2, "path");
+        stack.raw_get_text(top + 2, "cpath");
+        environment.path.extend_from_slice(stack.bytes(top + 3));
+        environment.cpath.extend_from_slice(stack.bytes(top + 4));
+    }
+    stack.set_top(top + 1);
+    if stack.raw_get_text(top + 1, GMA) == Type::Table {
+        let place = |_, path: &str| format!("{GMA}{path}");
+        let policy = Policy { names, functions: Functions::Shape, place: &place };
+        encode(stack, 1, environment.gma.get_or_insert_default(), &policy)?;
     }
     stack.set_top(top);
-    has_gma
-}
-
-/// The shape of the host's `gma`, in one message.
-fn read_gma(lua: &Lua, names: &HostNames) -> Result<Vec<u8>> {
-    let gma: Value = lua.globals().raw_get(GMA).map_err(|cause| Error::Internal(cause.to_string()))?;
-    let mut shape = Vec::new();
-    let place = |_, path: &str| format!("{GMA}{path}");
-    let policy = Policy { names, functions: Functions::Shape, place: &place };
-    ffi::with_stack(lua, gma, |stack| encode(stack, 1, &mut shape, &policy))?;
-    Ok(shape)
+    Ok(())
 }
 
 /// The host's globals that the job asks for, as one table in one message.
