@@ -1,8 +1,8 @@
 --- gma2workers: runs tasks of a plugin in parallel, in isolated Lua states on real threads.
+-- The other modules are loaded where they are first needed: a small job needs none of them.
 -- @module gma2workers
 
 local core, modules = ...
-local arguments, hints, pump, drivers = modules.arguments, modules.hints, modules.pump, modules.drivers
 
 local gma2workers = {}
 
@@ -19,14 +19,6 @@ gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, 
   end,
 })
 
--- A job that nobody can wait for any more is dropped with its last reference: so it is when its plugin's
--- coroutine was killed, and when the host's state closes.
-local Ticket = {}
-
-function Ticket:__gc()
-  core.release(self.id)
-end
-
 --- Checks the options and starts the workers. Raises at the caller's caller.
 -- @treturn int the job's number
 -- @treturn int how many tasks it has
@@ -40,86 +32,6 @@ local function start(name, options)
     error(total, 3)
   end
   return id, total
-end
-
---- What the pump has to know of a job.
-local function new_job(id, total, options)
-  local result, failed = core.lists(total)
-  return {
-    id = id,
-    total = total,
-    result = result,
-    failed = failed,
-    started = core.clock(),
-    onComplete = rawget(options, "onComplete"),
-    onProgress = rawget(options, "onProgress"),
-    sandbox = rawget(options, "sandbox"),
-    next_progress = 0,
-    told = -1,
-    ticket = setmetatable({ id = id }, Ticket),
-  }
-end
-
--- The job handle ------------------------------------------------------------------------------------------
-
---- A handle to a running job. Dropping it changes nothing.
--- @type job
-local Job = {}
-Job.__index = Job
-Job.__name = "gma2workers.job"
-
--- The handle shows its id alone.
-local jobs = setmetatable({}, { __mode = "k" })
-
-local function job_of(handle, method)
-  local job = type(handle) == "table" and jobs[handle]
-  if not job then
-    error(("bad argument #1 to '%s' (job expected, got %s): write job:%s()"):format(method, type(handle), method), 3)
-  end
-  return job
-end
-
---- Where the job stands.
--- @treturn string "running", "done" or "cancelled"
--- @treturn int how many tasks are done
--- @treturn int how many tasks there are
-function Job:status()
-  local job = job_of(self, "status")
-  if job.response then
-    local total = #job.response.result
-    return job.cancelled and "cancelled" or "done", total, total
-  end
-  local done, total = core.progress(job.id)
-  -- None where another pump is about to merge it.
-  return job.cancelled and "cancelled" or "running", done or job.total, total or job.total
-end
-
---- Stops the job: tasks that run are stopped, those that wait never begin. `onComplete` still gets the response.
--- @treturn boolean false where the job was over already
-function Job:cancel()
-  local job = job_of(self, "cancel")
-  if job.response then
-    return false
-  end
-  job.cancelled = true
-  core.cancel(job.id)
-  return true
-end
-
---- Waits for the job, and pumps it meanwhile.
--- @tparam[opt] number seconds how long at most
--- @treturn ?table the response; nil when the time is over
-function Job:wait(seconds)
-  local job = job_of(self, "wait")
-  arguments.check(seconds, "number or nil", 1, "wait", 2)
-  if not job.response then
-    pump.run(job, seconds and core.clock() + seconds)
-  end
-  return job.response
-end
-
-function Job:__tostring()
-  return "gma2workers.job " .. self.id
 end
 
 --- Running
@@ -136,6 +48,7 @@ end
 -- @treturn table the response
 -- @treturn ?table what `onProgress` raised, where it did
 local function run(job)
+  local pump = modules.pump
   pump.add(job)
   local ok, message = pcall(pump.run, job)
   if not ok then
@@ -159,10 +72,10 @@ function gma2workers.RunSync(options)
   if not ok then
     core.release(id)
     raise(response, 2)
-  elseif response then
-    hints.add(response, failed, rawget(options, "sandbox"))
-  else
-    response, failure = run(new_job(id, total, options))
+  elseif not response then
+    response, failure = run(modules.job.new(id, total, options))
+  elseif failed[1] then
+    modules.hints.add(response, failed, rawget(options, "sandbox"))
   end
   if onComplete then
     onComplete(response)
@@ -176,45 +89,18 @@ end
 --- The name that RunSync once had.
 gma2workers.Dispatch = gma2workers.RunSync
 
---- Shows an error that nobody can catch: a callback's of an asynchronous job.
-local function report(failure)
-  local text = "gma2workers: error in a callback: " .. failure.traceback
-  local engine = rawget(_G, "gma")
-  if type(engine) == "table" and type(engine.echo) == "function" then
-    engine.echo(text)
-  else
-    io.stderr:write(text, "\n")
-  end
-end
-
-local function complete(job)
-  local ok, failure = xpcall(job.onComplete, pump.trace, job.response)
-  if job.failure then
-    report(job.failure)
-  end
-  if not ok then
-    report(failure)
-  end
-end
-
 --- Starts the tasks and returns at once. `onComplete` is called with the response when all have ended.
 -- @tab options see the README's table of options
 -- @treturn job a handle
 function gma2workers.RunAsync(options)
   local id, total = start("RunAsync", options)
-  local job = new_job(id, total, options)
-  job.complete = complete
-  pump.add(job)
-  local mode = rawget(options, "mode") or "timer"
-  local ok, message = pcall(drivers[mode], job)
+  local job = modules.job.new(id, total, options)
+  local ok, message = pcall(modules.async.run, job, rawget(options, "mode") or "timer")
   if not ok then
-    pump.drop(job)
+    modules.pump.drop(job)
     error(message, 2)
   end
-  job.returned = true
-  local handle = setmetatable({ id = "Job_" .. job.id }, Job)
-  jobs[handle] = job
-  return handle
+  return modules.job.handle(job)
 end
 
 --- Wall seconds since some moment. A task may use it too: it crosses as what it is, `local clock = gma2workers.clock`.
@@ -225,7 +111,7 @@ gma2workers.clock = core.clock
 --- Pumps all running jobs once, without waiting: for hosts without an engine.
 -- @treturn int how many jobs still run
 function gma2workers.Poll()
-  return pump.poll()
+  return modules.pump.poll()
 end
 
 return gma2workers

@@ -25,13 +25,15 @@ use crate::stdlib;
 /// The host's standard library by identity, as it was when the module was loaded.
 struct Standard(Rc<NameMap>);
 
-/// The Lua side, in the order of its imports.
-const MODULES: [(&str, &str); 5] = [
+/// The Lua side.
+const MODULES: [(&str, &str); 7] = [
     ("arguments", include_str!("../lua/arguments.lua")),
-    ("hints", include_str!("../lua/hints.lua")),
-    ("pump", include_str!("../lua/pump.lua")),
+    ("async", include_str!("../lua/async.lua")),
     ("drivers", include_str!("../lua/drivers.lua")),
     ("gma2workers", include_str!("../lua/gma2workers.lua")),
+    ("hints", include_str!("../lua/hints.lua")),
+    ("job", include_str!("../lua/job.lua")),
+    ("pump", include_str!("../lua/pump.lua")),
 ];
 
 /// Where the host's registry keeps the module table, which every name that loads it gets.
@@ -81,14 +83,20 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     core.raw_set("threads", ffi::function(lua, threads)?)?;
     core.raw_set("lost", ffi::function(lua, lost)?)?;
 
-    // Each module's chunk gets the native calls and the modules before it, and returns its own table.
+    // A module is compiled where it is first asked for: that takes longer than a small job does. Its chunk gets the
+    // native calls and this table, and returns its own.
     let modules = lua.create_table()?;
-    for (name, code) in MODULES {
-        let chunk = lua.load(code).set_name(format!("@gma2workers/{name}.lua"));
-        let module: Table = chunk.call((&core, &modules))?;
-        modules.raw_set(name, module)?;
-    }
-    let module: Table = modules.raw_get("gma2workers")?;
+    let load = move |lua: &Lua, (modules, name): (Table, String)| {
+        let Some((_, code)) = MODULES.iter().find(|(known, _)| *known == name) else { return Ok(Value::Nil) };
+        let chunk = lua.load(*code).set_name(format!("@gma2workers/{name}.lua"));
+        let module: Value = chunk.call((&core, &modules))?;
+        modules.raw_set(name, &module)?;
+        Ok(module)
+    };
+    let loading = lua.create_table()?;
+    loading.raw_set("__index", lua.create_function(load)?)?;
+    modules.set_metatable(Some(loading))?;
+    let module: Table = modules.get("gma2workers")?;
     lua.set_named_registry_value(MODULE, module)
 }
 
@@ -180,11 +188,14 @@ fn collect(stack: &Stack) -> Returns {
     Ok(2)
 }
 
-/// `collect_soon(job)`: as `collect`, into new lists, where the job is over within microseconds and has called nothing of
-/// the host's; nothing where it is not.
+/// How long a job may take that is waited for without a pump.
+const SOON: Duration = Duration::from_millis(1);
+
+/// `collect_soon(job)`: as `collect`, into new lists, where the job is over soon and calls nothing of the host's; nothing
+/// where it is not.
 fn collect_soon(stack: &Stack) -> Returns {
     match job(stack)? {
-        Some(job) if job.mailbox.look() && job.mailbox.is_finished() => {
+        Some(job) if job.mailbox.wait(SOON) && job.mailbox.is_finished() => {
             stack.set_top(1);
             response::push_lists(stack, job.tasks.len())?;
             collect(stack)

@@ -189,18 +189,10 @@ impl Mailbox {
         }
     }
 
-    /// The host looks for a moment for something to do, and does not sleep: true when there is.
-    pub fn look(&self) -> bool {
-        pool::spin(PATIENCE, || self.has_news.load(Ordering::Acquire));
-        self.has_news.load(Ordering::Acquire)
-    }
-
     /// The host waits, at most that long, for something to do: true when there is.
     pub fn wait(&self, at_most: Duration) -> bool {
         let deadline = Instant::now() + at_most;
-        if !at_most.is_zero() {
-            self.look();
-        }
+        pool::spin(PATIENCE.min(at_most), || self.has_news.load(Ordering::Acquire));
         let mut inner = lock(&self.inner);
         loop {
             if inner.has_news() {

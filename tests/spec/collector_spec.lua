@@ -26,7 +26,7 @@ describe("what has crossed and is garbage", function()
   local TIMES, TEXT = 200, 1024
   local function text_of(i) return ("x"):rep(TEXT << 10) .. i end
 
-  it("goes on the host, where results come job after job", function()
+  it("goes on the host, where results come job after job (T7)", function()
     local size = #RunSync({ tasks = { { func = rows, args = { 10000 } } } }).result[1].data * 0.25
     local peak, before = peak_of(function(look)
       for _ = 1, 40 do
@@ -37,7 +37,7 @@ describe("what has crossed and is garbage", function()
     assert.is_true(peak < 3 * before + 8 * size, ("%.0f KiB before, at most %.0f"):format(before, peak))
   end)
 
-  it("goes on the host, where tasks call it with it", function()
+  it("goes on the host, where tasks call it with it (T7)", function()
     local peak, before = peak_of(function(look)
       with_gma({ show = look }, function()
         local function call() for i = 1, TIMES do gma.show({ text_of(i) }) end end
@@ -47,7 +47,7 @@ describe("what has crossed and is garbage", function()
     assert.is_true(peak < 3 * before + 16 * TEXT, ("%.0f KiB before, at most %.0f"):format(before, peak))
   end)
 
-  it("goes in a task, where the host answers with it", function()
+  it("goes in a task, where the host answers with it (T7)", function()
     local index = 0
     with_gma({ get = function() index = index + 1 return text_of(index) end }, function()
       local peak = crossing.call(function(times)

@@ -1,0 +1,39 @@
+--- Jobs that nobody waits for: what turns them, and who hears of their end.
+
+local _, modules = ...
+local drivers, pump = modules.drivers, modules.pump
+
+local async = {}
+
+--- Shows an error that nobody can catch: a callback's of an asynchronous job.
+local function report(failure)
+  local text = "gma2workers: error in a callback: " .. failure.traceback
+  local engine = rawget(_G, "gma")
+  if type(engine) == "table" and type(engine.echo) == "function" then
+    engine.echo(text)
+  else
+    io.stderr:write(text, "\n")
+  end
+end
+
+local function complete(job)
+  local ok, failure = xpcall(job.onComplete, pump.trace, job.response)
+  if job.failure then
+    report(job.failure)
+  end
+  if not ok then
+    report(failure)
+  end
+end
+
+--- Has a started job pumped to its end from elsewhere, and `onComplete` called then.
+-- @tab job
+-- @string mode
+function async.run(job, mode)
+  job.complete = complete
+  pump.add(job)
+  drivers[mode](job)
+  job.returned = true
+end
+
+return async

@@ -1,0 +1,101 @@
+--- A job as the Lua side has it, and the handle to one.
+
+local core, modules = ...
+local arguments, pump = modules.arguments, modules.pump
+
+local job = {}
+
+-- A job that nobody can wait for any more is dropped with its last reference: so it is when its plugin's
+-- coroutine was killed, and when the host's state closes.
+local Ticket = {}
+
+function Ticket:__gc()
+  core.release(self.id)
+end
+
+--- A started job.
+function job.new(id, total, options)
+  local result, failed = core.lists(total)
+  return {
+    id = id,
+    total = total,
+    result = result,
+    failed = failed,
+    started = core.clock(),
+    onComplete = rawget(options, "onComplete"),
+    onProgress = rawget(options, "onProgress"),
+    sandbox = rawget(options, "sandbox"),
+    next_progress = 0,
+    told = -1,
+    ticket = setmetatable({ id = id }, Ticket),
+  }
+end
+
+--- A handle to a running job. Dropping it changes nothing.
+-- @type job
+local Job = {}
+Job.__index = Job
+Job.__name = "gma2workers.job"
+
+-- The handle shows its id alone.
+local jobs = setmetatable({}, { __mode = "k" })
+
+local function job_of(handle, method)
+  local found = type(handle) == "table" and jobs[handle]
+  if not found then
+    error(("bad argument #1 to '%s' (job expected, got %s): write job:%s()"):format(method, type(handle), method), 3)
+  end
+  return found
+end
+
+--- Where the job stands.
+-- @treturn string "running", "done" or "cancelled"
+-- @treturn int how many tasks are done
+-- @treturn int how many tasks there are
+function Job:status()
+  local this = job_of(self, "status")
+  if this.response then
+    local total = #this.response.result
+    return this.cancelled and "cancelled" or "done", total, total
+  end
+  local done, total = core.progress(this.id)
+  -- None where another pump is about to merge it.
+  return this.cancelled and "cancelled" or "running", done or this.total, total or this.total
+end
+
+--- Stops the job: tasks that run are stopped, those that wait never begin. `onComplete` still gets the response.
+-- @treturn boolean false where the job was over already
+function Job:cancel()
+  local this = job_of(self, "cancel")
+  if this.response then
+    return false
+  end
+  this.cancelled = true
+  core.cancel(this.id)
+  return true
+end
+
+--- Waits for the job, and pumps it meanwhile.
+-- @tparam[opt] number seconds how long at most
+-- @treturn ?table the response; nil when the time is over
+function Job:wait(seconds)
+  local this = job_of(self, "wait")
+  arguments.check(seconds, "number or nil", 1, "wait", 2)
+  if not this.response then
+    pump.run(this, seconds and core.clock() + seconds)
+  end
+  return this.response
+end
+
+function Job:__tostring()
+  return "gma2workers.job " .. self.id
+end
+
+--- A handle to a job.
+function job.handle(of)
+  local handle = setmetatable({ id = "Job_" .. of.id }, Job)
+  jobs[handle] = of
+  return handle
+end
+
+return job
