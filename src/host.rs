@@ -84,7 +84,7 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<c_int> {
         }
         let display = names::display(&request.name);
         let mut decoder = Decoder::new(names);
-        let pushed = stack.building(request.arguments.len(), || {
+        let pushed = stack.building_on_host(request.arguments.len(), || {
             stack.protected(0, |stack| {
                 match ticket {
                     Some(ticket) => stack.push_integer(ticket as i64),

@@ -24,7 +24,8 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     let lanes = job.take_outcomes();
     let mut decoder = Decoder::new(names);
     let mut unsendable = Vec::new();
-    stack.building(lanes.iter().map(Lane::size).sum(), || {
+    let size = lanes.iter().map(Lane::size).sum();
+    stack.building_on_host(size, || {
         stack.protected(2, |stack| {
             stack.push_bytes(b"success");
             stack.push_bytes(b"data");

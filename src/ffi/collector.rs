@@ -9,6 +9,7 @@ use std::ffi::c_int;
 
 use mlua::ffi as lua;
 
+use super::pages::LARGE;
 use super::stack::{Stack, api};
 
 /// Further than what is built at once can reach, in KiB.
@@ -56,6 +57,11 @@ impl Stack {
             self.release_collector();
         }
         outcome
+    }
+
+    /// As [`Stack::building`], on a host, whose allocator knows nothing of what is to come.
+    pub fn building_on_host<R>(&self, size: usize, body: impl FnOnce() -> R) -> R {
+        self.building(size, || if size < LARGE { body() } else { self.with_huge_pages(body) })
     }
 
     /// As [`Stack::building`], for what a state gets before its code runs: the collector leaves it alone until as much
