@@ -40,10 +40,12 @@ measure.row {
   sides = {
     { "one worker", function() return run(1) end },
     { "two workers", function() return run(2) end },
+    { "twenty workers", function() return run(20) end },
   },
   figures = {
     { name = "us a call, one worker", of = "one worker", most = 5 },
     { name = "us a call, two workers", of = "two workers" },
+    { name = "us a call, twenty workers", of = "twenty workers" },
   },
 }
 

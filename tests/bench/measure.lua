@@ -49,18 +49,29 @@ function measure.seconds(run, ...)
   return clock() - start, answer
 end
 
-local function ratios(above, below)
+--- The median over the rounds of what `join` makes of both sides' values.
+local function paired(one, other, join)
   local list = {}
-  for round = 1, #above do
-    list[round] = above[round] / below[round]
+  for round = 1, #one do
+    list[round] = join(one[round], other[round])
   end
   return measure.median(list)
 end
 
+local function figure_value(figure, values)
+  local of = values[figure.of]
+  if figure.over then
+    return paired(of, values[figure.over], function(above, below) return above / below end)
+  elseif figure.less then
+    return paired(of, values[figure.less], function(all, part) return all - part end)
+  end
+  return measure.median(of)
+end
+
 --- Measures a row.
 -- @tab row `name`; `unit`; `scale` from seconds to the unit (1 by default); `rounds`; `sides`, a list of
--- `{ name, run }`; `check(answer, side)`; `figures`, a list of `{ name =, of = side, over = side, least = or most = }`
--- where `over` may be left out
+-- `{ name, run }`; `check(answer, side)`; `figures`, a list of `{ name =, of = side, least = or most = }`, each with
+-- `over = side` for a ratio, or with `less = side` for a difference
 function measure.row(row)
   local scale = row.scale or 1
   local values = {}
@@ -77,10 +88,9 @@ function measure.row(row)
   end
   local figures = {}
   for i, figure in ipairs(row.figures) do
-    local of, over = values[figure.of], figure.over and values[figure.over]
     figures[i] = {
       name = figure.name,
-      value = over and ratios(of, over) or measure.median(of),
+      value = figure_value(figure, values),
       least = figure.least,
       most = figure.most,
     }

@@ -2,6 +2,7 @@
 
 local gma2workers = require "gma2workers"
 local measure = require "measure"
+local peers = require("peers").installed()
 
 local COUNT = 20000
 
@@ -39,28 +40,47 @@ local function list(count, func, arguments)
   return tasks
 end
 
-local function row(name, tasks, is_right, figures)
+local function row(name, tasks, is_right, figures, others)
   local function check(result, side)
     assert(#result == #tasks)
     for i = 1, #result, 97 do
       assert(result[i].success and is_right(result[i].data, i), side .. ": wrong answer")
     end
   end
+  local sides = {
+    { "plain loop", function() return plain(tasks) end },
+    { "gma2workers", function() return in_workers(tasks, 2) end },
+    { "one worker", function() return in_workers(tasks, 1) end },
+  }
   measure.row {
     name = name, unit = "us a task", scale = 1e6 / #tasks, rounds = 15, check = check, figures = figures,
-    sides = {
-      { "plain loop", function() return plain(tasks) end },
-      { "gma2workers", function() return in_workers(tasks, 2) end },
-      { "one worker", function() return in_workers(tasks, 1) end },
-    },
+    sides = table.move(others or {}, 1, #(others or {}), #sides + 1, sides),
   }
+end
+
+-- The same in other libraries, with the result records of this one.
+local function tiny_in_peers()
+  local sides, arguments = {}, {}
+  for i = 1, COUNT do
+    arguments[i] = { i, 1 }
+  end
+  for name, run in pairs(peers) do
+    sides[#sides + 1] = { name, function()
+      local result = run("local a, b = ... return a + b", arguments)
+      for i = 1, #result do
+        result[i] = { success = true, data = result[i] }
+      end
+      return result
+    end }
+  end
+  return sides
 end
 
 row("tiny", list(COUNT, add, function(i) return { i, 1 } end), function(data, i) return data == i + 1 end, {
   { name = "us a task", of = "gma2workers", most = 0.2 },
   { name = "times the plain loop's time", of = "gma2workers", over = "plain loop", most = 1 },
   { name = "us a task, one worker", of = "one worker" },
-})
+}, tiny_in_peers())
 
 local function fixture(i)
   return { { id = i, level = i % 100, name = "Fixture " .. i } }
