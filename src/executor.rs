@@ -69,6 +69,7 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
 /// Has the state of a thread that goes to sleep take little memory.
 fn rest() {
     KEPT.with_borrow_mut(|kept| kept.iter_mut().for_each(State::rest));
+    ffi::release_stack();
 }
 
 /// What a worker has for its next task.

@@ -8,7 +8,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
-use super::pages::{discard, expect_filling};
+use memmap2::MmapMut;
+
+use super::pages::expect_filling;
 
 /// Sizes are rounded up to this, which is also how blocks are aligned.
 const STEP: usize = 16;
@@ -59,18 +61,19 @@ struct Image {
     bytes: Bytes,
 }
 
-/// Bytes that are filled one part after another. They are the system's: the spare area is for what can't be refused.
+/// Bytes that are filled one part after another, in pages of their own: these are given back whole, while what is freed
+/// to an allocator it keeps.
 struct Bytes {
-    start: *mut u8,
-    size: usize,
+    pages: MmapMut,
     filled: usize,
 }
 
 impl Bytes {
-    /// Room for so many; none where memory has run out.
-    fn with_room(size: usize) -> Option<Bytes> {
-        let start = take(size.max(1));
-        (!start.is_null()).then_some(Bytes { start, size: size.max(1), filled: 0 })
+    /// Room for so many, in pages that were used before where they suffice; none where memory has run out.
+    fn with_room(size: usize, used: Option<MmapMut>) -> Option<Bytes> {
+        let used = used.filter(|pages| pages.len() >= size);
+        let pages = used.or_else(|| MmapMut::map_anon(size.max(1)).ok())?;
+        Some(Bytes { pages, filled: 0 })
     }
 
     /// # Safety
@@ -78,15 +81,8 @@ impl Bytes {
     unsafe fn append(&mut self, part: *const u8, length: usize) {
         // SAFETY: as promised by the caller. What of a part was never written may be any bytes: they are only ever
         // copied back.
-        unsafe { ptr::copy_nonoverlapping(part, self.start.add(self.filled), length) };
+        unsafe { ptr::copy_nonoverlapping(part, self.pages.as_mut_ptr().add(self.filled), length) };
         self.filled += length;
-    }
-}
-
-impl Drop for Bytes {
-    fn drop(&mut self) {
-        // SAFETY: they came with that size, and their owner is gone.
-        unsafe { give_back(self.start, self.size) }
     }
 }
 
@@ -96,6 +92,8 @@ pub(super) struct Arena {
     /// The newest first.
     large: *mut Large,
     images: Vec<Image>,
+    /// Those of an image that was dropped, for the next one.
+    spare: Option<MmapMut>,
 }
 
 fn layout(size: usize) -> Option<Layout> {
@@ -134,6 +132,7 @@ impl Arena {
             cursor: Cursor { region: 0, cut: 0, free: [ptr::null_mut(); CLASSES] },
             large: ptr::null_mut(),
             images: Vec::new(),
+            spare: None,
         }
     }
 
@@ -319,7 +318,8 @@ impl Arena {
         let mut size: usize = self.parts(&self.cursor).map(|(_, length)| length).sum();
         // SAFETY: the list holds live headers alone.
         size += self.headers().map(|header| unsafe { (*header).size }).sum::<usize>();
-        let (Some(mut bytes), Ok(())) = (Bytes::with_room(size), self.images.try_reserve(1)) else {
+        let room = Bytes::with_room(size, self.spare.take());
+        let (Some(mut bytes), Ok(())) = (room, self.images.try_reserve(1)) else {
             return false;
         };
         for (start, length) in self.parts(&self.cursor) {
@@ -344,10 +344,12 @@ impl Arena {
     /// # Safety
     /// The state that uses the blocks is at rest: nothing of it is on any thread's C stack.
     pub(super) unsafe fn put_back(&mut self, level: usize) {
-        self.images.truncate(level);
+        if self.images.len() > level {
+            self.spare = self.images.drain(level..).next().map(|image| image.bytes.pages);
+        }
         let Some(image) = self.images.pop() else { return };
         self.cursor = image.cursor;
-        let mut at = image.bytes.start.cast_const();
+        let mut at = image.bytes.pages.as_ptr();
         // SAFETY: the image has the bytes of these parts in this order, and the caller promises that nobody is in
         // the midst of using them; the list holds live headers alone.
         unsafe {
@@ -370,10 +372,8 @@ impl Arena {
 
     /// Forgets all images: what the blocks are now is what they stay.
     pub(super) fn forget_images(&mut self) {
-        for image in self.images.drain(..) {
-            // SAFETY: it goes now.
-            unsafe { discard(image.bytes.start, image.bytes.size) };
-        }
+        self.images.clear();
+        self.spare = None;
         for header in self.headers() {
             // SAFETY: the list holds live headers alone.
             unsafe { (*header).image = 0 };

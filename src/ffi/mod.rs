@@ -25,7 +25,7 @@ pub use call::{Leave, NativeFunction, Returns, function, native, open, with_stac
 pub use coroutine::Resumed;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
-pub use pages::expect_filling;
+pub use pages::{expect_filling, release_stack};
 #[cfg(unix)]
 pub use pin::at_fork;
 pub use pin::pin;

@@ -1,7 +1,9 @@
-//! Large blocks of memory, about to be filled.
+//! Memory by the page: large blocks that are about to be filled, and stacks that are not used.
 
 #[cfg(target_os = "linux")]
 use std::ffi::c_void;
+#[cfg(target_os = "linux")]
+use std::mem::MaybeUninit;
 #[cfg(target_os = "linux")]
 use std::ptr;
 
@@ -18,25 +20,42 @@ pub const LARGE: usize = 4 << 20;
 #[cfg(target_os = "linux")]
 const PAGE: usize = 4096;
 
-/// The whole pages in a block: where they begin, and how many bytes they are.
-#[cfg(target_os = "linux")]
-fn pages(start: *const u8, size: usize) -> (*mut c_void, usize) {
-    let first = (start as usize).next_multiple_of(PAGE);
-    let end = (start as usize + size) / PAGE * PAGE;
-    (first as *mut c_void, end.saturating_sub(first))
-}
-
-/// Gives the memory of a block back that is about to be freed. Allocators keep that of small ones.
+/// Advises the system on the whole pages between two addresses.
 ///
 /// # Safety
-/// Nobody reads the block any more.
+/// The memory there may be treated as the advice says.
 #[cfg(target_os = "linux")]
-pub unsafe fn discard(start: *mut u8, size: usize) {
-    let (first, length) = pages(start, size);
-    // SAFETY: these pages lie within the block, whose bytes nobody needs, as the caller promises; they read as zeros
-    // from now on.
-    unsafe { libc::madvise(first, length, libc::MADV_DONTNEED) };
+unsafe fn advise(start: usize, end: usize, advice: libc::c_int) {
+    let first = start.next_multiple_of(PAGE);
+    let length = (end / PAGE * PAGE).saturating_sub(first);
+    // SAFETY: as promised by the caller. A kernel that does not take the advice says so, which does no harm.
+    unsafe { libc::madvise(first as *mut c_void, length, advice) };
 }
+
+/// Gives back the part of this thread's stack that nothing is on: it stays as large as it has ever been, otherwise.
+#[cfg(target_os = "linux")]
+pub fn release_stack() {
+    /// What is called next is on pages that are there.
+    const KEPT: usize = PAGE;
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let (mut start, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the attributes are filled before they are read, and destroyed once; all pointers are to locals.
+    let is_known = unsafe {
+        libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) == 0 && {
+            let known = libc::pthread_attr_getstack(attributes.as_ptr(), &mut start, &mut size) == 0;
+            libc::pthread_attr_destroy(attributes.as_mut_ptr());
+            known
+        }
+    };
+    let here = ptr::from_ref(&attributes) as usize;
+    if is_known && (start as usize..start as usize + size).contains(&here) {
+        // SAFETY: a stack grows downwards, so below this frame, and what it calls, nobody has anything.
+        unsafe { advise(start as usize, here.saturating_sub(KEPT), libc::MADV_DONTNEED) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn release_stack() {}
 
 /// Asks for huge pages where a large block lies that is about to be filled: it then comes in a few large pieces, each
 /// with one interruption, and not in thousands of small ones. Changes nothing but that.
@@ -45,16 +64,9 @@ pub fn expect_filling(start: *const u8, size: usize) {
     if size < LARGE {
         return;
     }
-    let (first, length) = pages(start, size);
-    // SAFETY: the range lies within a block of the caller's, and advice of this kind changes nothing in it. A kernel
-    // that does not take it says so, which does no harm.
-    unsafe { libc::madvise(first, length, libc::MADV_HUGEPAGE) };
+    // SAFETY: the range is a block of the caller's, and advice of this kind changes nothing in it.
+    unsafe { advise(start as usize, start as usize + size, libc::MADV_HUGEPAGE) };
 }
-
-/// # Safety
-/// None is needed.
-#[cfg(not(target_os = "linux"))]
-pub unsafe fn discard(_: *mut u8, _: usize) {}
 
 #[cfg(not(target_os = "linux"))]
 pub fn expect_filling(_: *const u8, _: usize) {}
