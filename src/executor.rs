@@ -45,7 +45,9 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
             desk.close();
             Err(Error::panic(payload).into())
         });
-        desk.clear(job, index, outcome.is_ok());
+        // A stop that came just as the task ended has left its hook in the coroutine, for the next one.
+        let has_ended_well = outcome.is_ok() && !worker.seat.is_stopping();
+        desk.clear(job, index, has_ended_well);
         match (worker.seat.end(), outcome) {
             (End::GivenUp, _) => {
                 pool::find();
@@ -141,7 +143,11 @@ fn run_function(job: &Job, state: &State, task: &Task, out: &mut Vec<u8>) -> Res
     coroutine::begin_task(identity);
     state.push_function(task.function, &coroutine)?;
     let count = furnish(&coroutine, task.arguments, &gma::worker_names())?;
-    match seat::stoppable(&coroutine, || coroutine.resume(&stack, count)) {
+    let resumed = seat::stoppable(&coroutine, || {
+        let resumed = coroutine.resume(&stack, count);
+        fault::point("returned").map(|()| resumed)
+    });
+    match resumed? {
         Resumed::Returned => Ok(encode_results(job, &coroutine, out)?),
         // What it raised may be a stop's doing, and its `__tostring` would only be stopped again.
         _ if seat::is_stopping() => Err(stopped(&coroutine)),

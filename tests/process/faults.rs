@@ -489,6 +489,22 @@ fn a_panic_while_a_worker_is_replaced_is_missed_by_no_job() {
     with_faults("worker.threads=1*panic", "", &(ALL_STUCK.to_owned() + CHECK_TIME_OUTS)).run().expect_clean();
 }
 
+/// T4. A worker's tasks run in one coroutine: a stop that comes just as one has ended is not the next one's.
+#[test]
+fn a_stop_as_a_task_ends_is_not_the_next_ones() {
+    with_faults(
+        "worker.returned=1*sleep(300)",
+        "",
+        r#"
+        local response = gma2workers.RunSync { tasks = sums(3), workers = 1, timeout = 0.05 }
+        for i, entry in ipairs(response.result) do check_sum(i, entry) end
+        check_health(gma2workers.info.threads)
+        "#,
+    )
+    .run()
+    .expect_clean();
+}
+
 /// E5, E6. Faults on all sides, with time-outs, cancels and failing tasks between them.
 #[test]
 fn whatever_fails_every_task_has_one_outcome() {
