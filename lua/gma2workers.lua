@@ -4,6 +4,14 @@
 
 local core, modules = ...
 
+setmetatable(modules, {
+  __index = function(_, name)
+    local module = core.load(name)(core, modules)
+    modules[name] = module
+    return module
+  end,
+})
+
 local gma2workers = {}
 
 --- What this is.
@@ -37,23 +45,32 @@ end
 --- Running
 -- @section running
 
---- Raises what came out of the pump. A place inside of it (an interrupt's, say) tells the caller nothing: theirs does.
--- @int level where theirs is, as `error` counts
-local function raise(message, level)
-  local is_ours = type(message) == "string" and message:match("^gma2workers/%a+%.lua:%d+: (.*)$")
-  error(is_ours or message, is_ours and level + 1 or 0)
+--- What was raised, without a place inside of the Lua side (an interrupt's, say), which tells the caller nothing; nil
+-- where there was none.
+local function without_place(message)
+  return type(message) == "string" and message:match("^gma2workers/%a+%.lua:%d+: (.*)$")
 end
 
---- Pumps a job to its end.
+--- Waits for a started job.
 -- @treturn table the response
 -- @treturn ?table what `onProgress` raised, where it did
-local function run(job)
-  local pump = modules.pump
+local function finish(id, total, options)
+  if rawget(options, "onProgress") == nil then
+    -- A small job is over before a pump for it would be made.
+    local response, failed = core.collect_soon(id)
+    if response then
+      if failed[1] then
+        modules.hints.add(response, failed, rawget(options, "sandbox"))
+      end
+      return response
+    end
+  end
+  local job, pump = modules.job.new(id, total, options), modules.pump
   pump.add(job)
   local ok, message = pcall(pump.run, job)
   if not ok then
     pump.drop(job)
-    raise(message, 3)
+    error(message, 0)
   end
   return job.response, job.failure
 end
@@ -64,18 +81,11 @@ end
 function gma2workers.RunSync(options)
   local id, total = start("RunSync", options)
   local onComplete = rawget(options, "onComplete")
-  local ok, response, failed, failure = true, nil, nil, nil
-  if rawget(options, "onProgress") == nil then
-    -- A small job is over before a pump for it would be made.
-    ok, response, failed = pcall(core.collect_soon, id)
-  end
+  local ok, response, failure = pcall(finish, id, total, options)
   if not ok then
     core.release(id)
-    raise(response, 2)
-  elseif not response then
-    response, failure = run(modules.job.new(id, total, options))
-  elseif failed[1] then
-    modules.hints.add(response, failed, rawget(options, "sandbox"))
+    local message = without_place(response)
+    error(message or response, message and 2 or 0)
   end
   if onComplete then
     onComplete(response)
@@ -89,18 +99,29 @@ end
 --- The name that RunSync once had.
 gma2workers.Dispatch = gma2workers.RunSync
 
+--- Has a started job pumped to its end from elsewhere.
+-- @treturn job a handle
+local function leave(id, total, options)
+  local job = modules.job.new(id, total, options)
+  local ok, message = pcall(modules.async.run, job, rawget(options, "mode") or "timer")
+  if not ok then
+    modules.pump.drop(job)
+    error(message, 0)
+  end
+  return modules.job.handle(job)
+end
+
 --- Starts the tasks and returns at once. `onComplete` is called with the response when all have ended.
 -- @tab options see the README's table of options
 -- @treturn job a handle
 function gma2workers.RunAsync(options)
   local id, total = start("RunAsync", options)
-  local job = modules.job.new(id, total, options)
-  local ok, message = pcall(modules.async.run, job, rawget(options, "mode") or "timer")
+  local ok, job = pcall(leave, id, total, options)
   if not ok then
-    modules.pump.drop(job)
-    error(message, 2)
+    core.release(id)
+    error(without_place(job) or job, 2)
   end
-  return modules.job.handle(job)
+  return job
 end
 
 --- Wall seconds since some moment. A task may use it too: it crosses as what it is, `local clock = gma2workers.clock`.

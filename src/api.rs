@@ -4,11 +4,12 @@
 //! long and know a job by its number. `start` gives `nil, message` instead of raising, so that the Lua
 //! side raises at the caller's line.
 
+use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlua::{Lua, Table, Value};
+use mlua::{Function, Lua, Table, Value};
 
 use crate::dispatcher;
 use crate::error::{self, Error, Result};
@@ -25,15 +26,16 @@ use crate::stdlib;
 /// The host's standard library by identity, as it was when the module was loaded.
 struct Standard(Rc<NameMap>);
 
-/// The Lua side.
-const MODULES: [(&str, &str); 7] = [
-    ("arguments", include_str!("../lua/arguments.lua")),
-    ("async", include_str!("../lua/async.lua")),
-    ("drivers", include_str!("../lua/drivers.lua")),
-    ("gma2workers", include_str!("../lua/gma2workers.lua")),
-    ("hints", include_str!("../lua/hints.lua")),
-    ("job", include_str!("../lua/job.lua")),
-    ("pump", include_str!("../lua/pump.lua")),
+/// The Lua side: the name of each module, its chunk's, and its code. A chunk gets the native calls and the table of all
+/// modules, and returns its own table.
+const MODULES: [(&str, &CStr, &str); 7] = [
+    ("arguments", c"@gma2workers/arguments.lua", include_str!("../lua/arguments.lua")),
+    ("async", c"@gma2workers/async.lua", include_str!("../lua/async.lua")),
+    ("drivers", c"@gma2workers/drivers.lua", include_str!("../lua/drivers.lua")),
+    ("gma2workers", c"@gma2workers/gma2workers.lua", include_str!("../lua/gma2workers.lua")),
+    ("hints", c"@gma2workers/hints.lua", include_str!("../lua/hints.lua")),
+    ("job", c"@gma2workers/job.lua", include_str!("../lua/job.lua")),
+    ("pump", c"@gma2workers/pump.lua", include_str!("../lua/pump.lua")),
 ];
 
 /// Where the host's registry keeps the module table, which every name that loads it gets.
@@ -68,6 +70,7 @@ fn build(lua: &Lua) -> mlua::Result<()> {
 
     let core = lua.create_table()?;
     core.raw_set("version", env!("CARGO_PKG_VERSION"))?;
+    core.raw_set("load", ffi::function(lua, load)?)?;
     core.raw_set("start", lua.create_function(start)?)?;
     core.raw_set("wait", ffi::function(lua, wait)?)?;
     core.raw_set("next_call", ffi::function(lua, next_call)?)?;
@@ -83,21 +86,21 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     core.raw_set("threads", ffi::function(lua, threads)?)?;
     core.raw_set("lost", ffi::function(lua, lost)?)?;
 
-    // A module is compiled where it is first asked for: that takes longer than a small job does. Its chunk gets the
-    // native calls and this table, and returns its own.
+    // The first module has the others compiled where they are first asked for: that takes longer than a small job does.
     let modules = lua.create_table()?;
-    let load = move |lua: &Lua, (modules, name): (Table, String)| {
-        let Some((_, code)) = MODULES.iter().find(|(known, _)| *known == name) else { return Ok(Value::Nil) };
-        let chunk = lua.load(*code).set_name(format!("@gma2workers/{name}.lua"));
-        let module: Value = chunk.call((&core, &modules))?;
-        modules.raw_set(name, &module)?;
-        Ok(module)
-    };
-    let loading = lua.create_table()?;
-    loading.raw_set("__index", lua.create_function(load)?)?;
-    modules.set_metatable(Some(loading))?;
-    let module: Table = modules.get("gma2workers")?;
+    let entry: Function = core.raw_get::<Function>("load")?.call("gma2workers")?;
+    let module: Table = entry.call((core, modules))?;
     lua.set_named_registry_value(MODULE, module)
+}
+
+/// `load(name)`: the chunk of a module of the Lua side.
+fn load(stack: &Stack) -> Returns {
+    let name = stack.bytes(1);
+    if let Some((_, chunk, code)) = MODULES.iter().find(|(known, ..)| known.as_bytes() == name) {
+        stack.load(code.as_bytes(), chunk)?;
+        return Ok(1);
+    }
+    Err(Error::Internal(format!("there is no module '{}'", String::from_utf8_lossy(name))).into())
 }
 
 /// `start(options, is_async)`: the number of the started job and that of its tasks, or nil and what is wrong.
