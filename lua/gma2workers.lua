@@ -27,37 +27,47 @@ gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, 
   end,
 })
 
---- Checks the options and starts the workers. Raises at the caller's caller.
--- @treturn int the job's number
--- @treturn int how many tasks it has
-local function start(name, options)
+-- An error can come at any instruction, since that is how Ctrl-C comes: so a job has its number from within the native
+-- call that starts it, and whoever has the job ends it.
+
+--- Checks the options and starts the workers. Raises at the caller of who is called in a protected call.
+-- @tab job gets its number, `id`, and that of its tasks, `total`
+local function start(job, name, options)
   if type(options) ~= "table" then
     local shown = options == nil and "no value" or type(options)
-    error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got %s)"):format(name, name, shown), 3)
+    error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got %s)"):format(name, name, shown), 5)
   end
-  local id, total = core.start(options, name == "RunAsync")
-  if not id then
-    error(total, 3)
+  local problem = core.start(job, options, name == "RunAsync")
+  if problem then
+    error(problem, 5)
   end
-  return id, total
 end
 
 --- Running
 -- @section running
 
---- What was raised, without a place inside of the Lua side (an interrupt's, say), which tells the caller nothing; nil
--- where there was none.
-local function without_place(message)
-  return type(message) == "string" and message:match("^gma2workers/%a+%.lua:%d+: (.*)$")
+--- Ends a job that an error came into, and gives what to raise: a place inside of the Lua side (an interrupt's, say) tells
+-- the caller nothing, theirs does.
+-- @treturn string the message
+-- @treturn int the level it has to be raised at by the caller
+local function fail(job, message)
+  if job.pumped then
+    modules.pump.drop(job)
+  elseif job.id then
+    core.release(job.id)
+  end
+  local is_ours = type(message) == "string" and message:match("^gma2workers/%a+%.lua:%d+: (.*)$")
+  return is_ours or message, is_ours and 2 or 0
 end
 
---- Waits for a started job.
+--- Starts a job, and waits for its end.
 -- @treturn table the response
 -- @treturn ?table what `onProgress` raised, where it did
-local function finish(id, total, options)
+local function run(job, options)
+  start(job, "RunSync", options)
   if rawget(options, "onProgress") == nil then
     -- A small job is over before a pump for it would be made.
-    local response, failed = core.collect_soon(id)
+    local response, failed = core.collect_soon(job.id)
     if response then
       if failed[1] then
         modules.hints.add(response, failed, rawget(options, "sandbox"))
@@ -65,13 +75,9 @@ local function finish(id, total, options)
       return response
     end
   end
-  local job, pump = modules.job.new(id, total, options), modules.pump
-  pump.add(job)
-  local ok, message = pcall(pump.run, job)
-  if not ok then
-    pump.drop(job)
-    error(message, 0)
-  end
+  modules.job.open(job, options)
+  modules.pump.add(job)
+  modules.pump.run(job)
   return job.response, job.failure
 end
 
@@ -79,14 +85,12 @@ end
 -- @tab options see the README's table of options
 -- @treturn table the response
 function gma2workers.RunSync(options)
-  local id, total = start("RunSync", options)
-  local onComplete = rawget(options, "onComplete")
-  local ok, response, failure = pcall(finish, id, total, options)
+  local job = {}
+  local ok, response, failure = pcall(run, job, options)
   if not ok then
-    core.release(id)
-    local message = without_place(response)
-    error(message or response, message and 2 or 0)
+    error(fail(job, response))
   end
+  local onComplete = rawget(options, "onComplete")
   if onComplete then
     onComplete(response)
   end
@@ -99,15 +103,12 @@ end
 --- The name that RunSync once had.
 gma2workers.Dispatch = gma2workers.RunSync
 
---- Has a started job pumped to its end from elsewhere.
+--- Starts a job, and has it pumped to its end from elsewhere.
 -- @treturn job a handle
-local function leave(id, total, options)
-  local job = modules.job.new(id, total, options)
-  local ok, message = pcall(modules.async.run, job, rawget(options, "mode") or "timer")
-  if not ok then
-    modules.pump.drop(job)
-    error(message, 0)
-  end
+local function leave(job, options)
+  start(job, "RunAsync", options)
+  modules.job.open(job, options)
+  modules.async.run(job, rawget(options, "mode") or "timer")
   return modules.job.handle(job)
 end
 
@@ -115,13 +116,12 @@ end
 -- @tab options see the README's table of options
 -- @treturn job a handle
 function gma2workers.RunAsync(options)
-  local id, total = start("RunAsync", options)
-  local ok, job = pcall(leave, id, total, options)
+  local job = {}
+  local ok, handle = pcall(leave, job, options)
   if not ok then
-    core.release(id)
-    error(without_place(job) or job, 2)
+    error(fail(job, handle))
   end
-  return job
+  return handle
 end
 
 --- Wall seconds since some moment. A task may use it too: it crosses as what it is, `local clock = gma2workers.clock`.

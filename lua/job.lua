@@ -13,22 +13,16 @@ function Ticket:__gc()
   core.release(self.id)
 end
 
---- A started job.
-function job.new(id, total, options)
-  local result, failed = core.lists(total)
-  return {
-    id = id,
-    total = total,
-    result = result,
-    failed = failed,
-    started = core.clock(),
-    onComplete = rawget(options, "onComplete"),
-    onProgress = rawget(options, "onProgress"),
-    sandbox = rawget(options, "sandbox"),
-    next_progress = 0,
-    told = -1,
-    ticket = setmetatable({ id = id }, Ticket),
-  }
+--- Gives a started job what its pump needs.
+function job.open(started, options)
+  started.started = core.clock()
+  started.onComplete = rawget(options, "onComplete")
+  started.onProgress = rawget(options, "onProgress")
+  started.sandbox = rawget(options, "sandbox")
+  started.next_progress = 0
+  started.told = -1
+  started.result, started.failed = core.lists(started.total)
+  started.ticket = setmetatable({ id = started.id }, Ticket)
 end
 
 --- A handle to a running job. Dropping it changes nothing.

@@ -212,6 +212,7 @@ end
 
 --- Enters a started job.
 function pump.add(job)
+  job.pumped = true
   running[job.id] = job
 end
 

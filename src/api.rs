@@ -1,15 +1,15 @@
 //! What Lua sees: the module table, made of the embedded Lua side over a few native calls.
 //!
 //! The native calls, in a table that only `lua/*.lua` gets, are plain functions that don't block for
-//! long and know a job by its number. `start` gives `nil, message` instead of raising, so that the Lua
-//! side raises at the caller's line.
+//! long and know a job by its number. `start` gives a message instead of raising, so that the Lua side raises at the
+//! caller's line.
 
 use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlua::{Function, Lua, Table, Value};
+use mlua::{Function, Lua, LuaString, Table, Value};
 
 use crate::dispatcher;
 use crate::error::{self, Error, Result};
@@ -103,15 +103,23 @@ fn load(stack: &Stack) -> Returns {
     Err(Error::Internal(format!("there is no module '{}'", String::from_utf8_lossy(name))).into())
 }
 
-/// `start(options, is_async)`: the number of the started job and that of its tasks, or nil and what is wrong.
-fn start(lua: &Lua, (options, is_async): (Table, bool)) -> mlua::Result<(Option<u64>, Value)> {
+/// `start(job, options, is_async)`: gives the job's table the number of the started job, as `id`, and that of its tasks,
+/// as `total`; returns what is wrong where it did not start.
+fn start(lua: &Lua, (table, options, is_async): (Table, Table, bool)) -> mlua::Result<Option<LuaString>> {
+    // There is room for both before anything runs.
+    table.raw_set("id", false)?;
+    table.raw_set("total", false)?;
     let standard = lua.app_data_ref::<Standard>().map(|standard| Rc::clone(&standard.0)).unwrap_or_default();
     let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         dispatcher::start(lua, &standard, &options, is_async)
     }));
     match started.unwrap_or_else(|payload| Err(Error::panic(payload))) {
-        Ok(job) => Ok((Some(job.id), Value::Integer(job.tasks.len() as i64))),
-        Err(error) => Ok((None, Value::String(lua.create_string(error.text())?))),
+        Ok(job) => {
+            table.raw_set("id", job.id)?;
+            table.raw_set("total", job.tasks.len())?;
+            Ok(None)
+        }
+        Err(error) => Ok(Some(lua.create_string(error.text())?)),
     }
 }
 
