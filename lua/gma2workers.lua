@@ -46,8 +46,13 @@ end
 --- Running
 -- @section running
 
---- Ends a job that an error came into, and gives what to raise: a place inside of the Lua side (an interrupt's, say) tells
--- the caller nothing, theirs does.
+--- A message without its place inside of the Lua side (an interrupt's, say), which tells the caller nothing; nil where it
+-- has none.
+local function without_place(message)
+  return type(message) == "string" and message:match("^gma2workers/%a+%.lua:%d+: (.*)$") or nil
+end
+
+--- Ends a job that an error came into, and gives what to raise.
 -- @treturn string the message
 -- @treturn int the level it has to be raised at by the caller
 local function fail(job, message)
@@ -56,8 +61,8 @@ local function fail(job, message)
   elseif job.id then
     core.release(job.id)
   end
-  local is_ours = type(message) == "string" and message:match("^gma2workers/%a+%.lua:%d+: (.*)$")
-  return is_ours or message, is_ours and 2 or 0
+  local text = without_place(message)
+  return text or message, text and 2 or 0
 end
 
 --- Starts a job, and waits for its end.
@@ -108,7 +113,10 @@ gma2workers.Dispatch = gma2workers.RunSync
 local function leave(job, options)
   start(job, "RunAsync", options)
   modules.job.open(job, options)
-  modules.async.run(job, rawget(options, "mode") or "timer")
+  local ok, message = pcall(modules.async.run, job, rawget(options, "mode") or "timer")
+  if not ok then
+    error(without_place(message) or message, 4)
+  end
   return modules.job.handle(job)
 end
 
