@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
 /// What runs longer hangs, and is killed.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The folder of the module that `scripts/build` made in this test's own profile.
 pub fn module_folder() -> PathBuf {
