@@ -15,8 +15,8 @@ local await, finalizer = signal.await, endless.stuck["a finalizer"]
 
 -- A limit that the stopped tasks are far above, and one that good tasks are far below.
 local LIMIT, AMPLE = 0.05, 30
--- A stop takes milliseconds, giving up a second; this is for busy machines.
-local SOON = 10
+-- A stop takes milliseconds, giving up a second; this is for busy machines, where host calls take long and do not count.
+local SOON = 60
 
 local function identity(...) return ... end
 local function loop() while true do end end
