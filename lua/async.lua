@@ -5,6 +5,9 @@ local drivers, pump = modules.drivers, modules.pump
 
 local async = {}
 
+-- About an engine's tick.
+local SOON = 0.01
+
 --- Shows an error that nobody can catch: a callback's of an asynchronous job.
 local function report(failure)
   local text = "gma2workers: error in a callback: " .. failure.traceback
@@ -26,13 +29,26 @@ local function complete(job)
   end
 end
 
---- Has a started job pumped to its end from elsewhere, and `onComplete` called then.
+--- Has a started job pumped to its end from elsewhere, and `onComplete` called then. On a host without an engine nothing
+-- turns it but Poll() and job:wait().
 -- @tab job
 -- @string mode
 function async.run(job, mode)
   job.complete = complete
   pump.add(job)
-  drivers[mode](job)
+  job.closed = drivers[mode]("gma2workers_job_" .. job.id, function()
+    -- The engine may have begun inside the very call that asked for it; then the job must not end before that call has.
+    if not job.returned then
+      _G.gma.sleep(SOON)
+    end
+    pump.run_in_background(job)
+  end)
+  if not job.closed then
+    pump.keep(job)
+  elseif job.response then
+    -- Another's Poll() was quicker.
+    job.closed()
+  end
   job.returned = true
 end
 

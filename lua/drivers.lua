@@ -1,9 +1,5 @@
---- What turns the pump of an asynchronous job: a timer or a command line of the engine's.
--- Either way one coroutine of the engine's turns until the job is over, so nothing is left running then.
--- On a host without an engine nothing does, and Poll() or job:wait() turns it.
-
-local _, modules = ...
-local pump = modules.pump
+--- What starts a coroutine of the engine's: a timer or a command line. Each starts one, once, and nothing of it is left.
+-- A driver gives a function that takes back what is left of it while it has not begun; nil on a host without an engine.
 
 local drivers = {}
 
@@ -11,43 +7,48 @@ local drivers = {}
 local ONCE = 1
 local SOON = 0.01
 
---- Turns the job in the coroutine that the engine has started. It may have started it inside the very
--- call that asked for it; then the job must not end before that call has.
-local function turn_from_engine(job)
-  if not job.returned then
-    _G.gma.sleep(SOON)
-  end
-  pump.run_in_background(job)
+--- The engine, where there is one that has this function.
+local function engine_with(name)
+  local engine = rawget(_G, "gma")
+  return type(engine) == "table" and type(engine[name]) == "function" and engine or nil
 end
 
-function drivers.timer(job)
-  local engine = rawget(_G, "gma")
-  if type(engine) == "table" and type(engine.timer) == "function" then
-    engine.timer(function() turn_from_engine(job) end, SOON, ONCE)
-  else
-    pump.keep(job)
-  end
+--- Whether the engine can be given time from here.
+function drivers.can_sleep()
+  return engine_with("sleep") ~= nil and coroutine.isyieldable()
 end
 
---- A command line can only name a global, so the job has one of its own until the command has begun.
-function drivers.cmd(job)
-  local engine = rawget(_G, "gma")
-  if type(engine) ~= "table" or type(engine.cmd) ~= "function" then
-    pump.keep(job)
-    return
+local function nothing_left() end
+
+function drivers.timer(_, body)
+  local engine = engine_with("timer")
+  if not engine then
+    return nil
   end
-  local alias = "gma2workers_job_" .. job.id
-  job.closed = function()
+  engine.timer(body, SOON, ONCE)
+  return nothing_left
+end
+
+--- A command line can only name a global, so there is one until the command has begun.
+-- @string alias its name, which nobody else has
+function drivers.cmd(alias, body)
+  local engine = engine_with("cmd")
+  if not engine then
+    return nil
+  end
+  local function close()
     rawset(_G, alias, nil)
   end
   rawset(_G, alias, function()
-    rawset(_G, alias, nil)
-    turn_from_engine(job)
+    close()
+    body()
   end)
-  local refusal = engine.cmd(('LUA "if %s then %s() end"'):format(alias, alias))
-  if refusal then
-    error("the command line refused to run the job: " .. tostring(refusal), 0)
+  local ok, refusal = pcall(engine.cmd, ('LUA "if %s then %s() end"'):format(alias, alias))
+  if not ok or refusal then
+    close()
+    error(ok and "the command line refused to run the job: " .. tostring(refusal) or refusal, 0)
   end
+  return close
 end
 
 return drivers

@@ -18,10 +18,10 @@ local gma2workers = {}
 -- @table info
 -- @field name
 -- @field version
--- @field backend "native"
+-- @field backend "native", or "cooperative" where the binary can't be loaded
 -- @field threads how many threads the pool has by now: 0 before the first job
 -- @field lost how many of them are held by a task that could not be stopped
-gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, backend = "native" }, {
+gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, backend = core.backend }, {
   __index = function(_, key)
     return (key == "threads" or key == "lost") and core[key]() or nil
   end,
@@ -49,7 +49,7 @@ end
 --- A message without its place inside of the Lua side (an interrupt's, say), which tells the caller nothing; nil where it
 -- has none.
 local function without_place(message)
-  return type(message) == "string" and message:match("^gma2workers/%a+%.lua:%d+: (.*)$") or nil
+  return type(message) == "string" and message:match("^gma2workers/[%a_]+%.lua:%d+: (.*)$") or nil
 end
 
 --- Ends a job that an error came into, and gives what to raise.

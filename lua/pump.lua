@@ -5,7 +5,7 @@
 -- takes it, and results are merged by whoever finds them. The native calls say nothing of a job that is over.
 
 local core, modules = ...
-local hints = modules.hints
+local drivers, hints = modules.drivers, modules.hints
 
 local pump = {}
 
@@ -18,8 +18,8 @@ local LULL = 0.001
 -- What the pump sleeps between turns: about an engine's tick.
 local TICK = 0.01
 
--- A short job is waited for outright; then the engine gets to breathe.
-local PATIENCE = 0.010
+-- A short job is waited for outright; then the engine gets to breathe. Tasks of the cooperative backend need its breath.
+local PATIENCE = core.backend == "cooperative" and 0 or 0.010
 
 -- A stock interpreter sees Ctrl-C only in Lua, so a wait in C is never longer than this.
 local SLICE = 0.02
@@ -159,12 +159,6 @@ function pump.turn(job, budget, lull)
   return false
 end
 
---- Whether the pump can give time back to the engine from here.
-local function can_breathe()
-  local engine = rawget(_G, "gma")
-  return type(engine) == "table" and type(engine.sleep) == "function" and coroutine.isyieldable()
-end
-
 --- Turns until the job is over or the deadline has passed.
 -- @tparam[opt] number deadline as core.clock() counts
 -- @treturn boolean whether the job is over
@@ -173,7 +167,7 @@ function pump.run(job, deadline)
   while true do
     local now = core.clock()
     local left = deadline and math.max(deadline - now, 0) or math.huge
-    local breathes = can_breathe() and now >= patient
+    local breathes = drivers.can_sleep() and now >= patient
     local budget = breathes and math.min(BUDGET, left) or math.min(SLICE, left)
     if pump.turn(job, budget, breathes and LULL or budget) then
       return true

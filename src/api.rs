@@ -70,6 +70,7 @@ fn build(lua: &Lua) -> mlua::Result<()> {
 
     let core = lua.create_table()?;
     core.raw_set("version", env!("CARGO_PKG_VERSION"))?;
+    core.raw_set("backend", "native")?;
     core.raw_set("load", ffi::function(lua, load)?)?;
     core.raw_set("start", lua.create_function(start)?)?;
     core.raw_set("wait", ffi::function(lua, wait)?)?;
