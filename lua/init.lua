@@ -1,6 +1,6 @@
 --- The drop-in folder: `require` of the folder this file lies in gives gma2workers.
--- The binary lies beside this file, or, installed as a rock, on `package.cpath`. Nothing here knows the
--- folder's name, so it may be renamed.
+-- The binary lies beside this file, or, installed as a rock, on `package.cpath`. Where it can't be loaded, the cooperative
+-- backend beside this file takes its place, and says so. Nothing here knows the folder's name, so it may be renamed.
 
 local VERSION = "0.1.0"
 
@@ -21,19 +21,71 @@ local _, path = ...
 local source = type(path) == "string" and path or debug.getinfo(1, "S").source:gsub("^@", "")
 local folder = source:match("^(.*[/\\])[^/\\]*$") or "./"
 local is_windows = package.config:sub(1, 1) == "\\"
-local binary = folder .. (is_windows and "gma2workers.dll" or "gma2workers.so")
 
-local open, problem = package.loadlib(binary, "luaopen_gma2workers")
-if not open and package.searchpath("gma2workers", package.cpath) then
-  return require("gma2workers")
-elseif not open then
-  error(("gma2workers: cannot load its binary, which belongs beside %s: %s"):format(source, problem), 0)
+--- The binary's entry and its path; nil and why where it can't be loaded.
+local function find_binary()
+  local beside = folder .. (is_windows and "gma2workers.dll" or "gma2workers.so")
+  local open, problem = package.loadlib(beside, "luaopen_gma2workers")
+  if open then
+    return open, beside
+  end
+  local elsewhere = package.searchpath("gma2workers", package.cpath)
+  if elsewhere then
+    open, problem = package.loadlib(elsewhere, "luaopen_gma2workers")
+  end
+  return open, open and elsewhere or problem
 end
 
-local gma2workers = open("gma2workers", binary)
-if gma2workers.info.version ~= VERSION then
-  error(("gma2workers: %s is of version %s, and the binary beside it of version %s: copy both from one release")
-    :format(source, VERSION, gma2workers.info.version), 0)
+local function open_binary(open, binary)
+  local gma2workers = open("gma2workers", binary)
+  if gma2workers.info.version ~= VERSION then
+    error(("gma2workers: %s is of version %s, and the binary %s of version %s: copy both from one release")
+      :format(source, VERSION, binary, gma2workers.info.version), 0)
+  end
+  return gma2workers
+end
+
+--- Compiles a Lua file of this folder.
+local function read(name)
+  local file, problem = io.open(folder .. name .. ".lua", "rb")
+  local text = file and file:read("a")
+  if not text then
+    error(("gma2workers: cannot read %s: copy the whole folder"):format(problem or folder .. name .. ".lua"), 0)
+  end
+  file:close()
+  return assert(load(text, "@gma2workers/" .. name .. ".lua", "t"))
+end
+
+local function say(text)
+  local engine = rawget(_G, "gma")
+  if type(engine) == "table" and type(engine.echo) == "function" then
+    engine.echo(text)
+  else
+    io.stderr:write(text, "\n")
+  end
+end
+
+--- What takes the place of a binary that can't be loaded.
+local function fall_back(reason, wanted)
+  local ok, chunk = pcall(read, "cooperative")
+  if not ok or wanted == "native" then
+    error(("gma2workers: cannot load its binary, which belongs beside %s: %s"):format(source, reason), 0)
+  end
+  local gma2workers = chunk(read, VERSION)
+  say("gma2workers: its binary can't be loaded, so tasks take turns on the host (the cooperative backend): " .. reason)
+  return gma2workers
+end
+
+-- For tests, a backend may be asked for.
+local wanted = os.getenv("GMA2WORKERS_BACKEND") or ""
+local gma2workers
+if wanted == "cooperative" then
+  gma2workers = read("cooperative")(read, VERSION)
+elseif wanted == "native" or wanted == "" then
+  local open, found = find_binary()
+  gma2workers = open and open_binary(open, found) or fall_back(found, wanted)
+else
+  error(('gma2workers: GMA2WORKERS_BACKEND must be "native" or "cooperative", got "%s"'):format(wanted), 0)
 end
 package.loaded["gma2workers"] = gma2workers
 return gma2workers

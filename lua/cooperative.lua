@@ -1,0 +1,291 @@
+--- The cooperative backend: gma2workers in pure Lua, for a host that can't load the binary.
+-- It is the same Lua side as the native backend's, over the calls below in place of the native ones.
+--
+-- **Where tasks run.** In the host's own state, with its globals and whatever their functions have captured. Each worker is
+-- one coroutine of the engine's, started by a timer or a command line as `mode` says; it takes tasks in the list's order
+-- until none are left. There are as many as `workers` says, or one for each task (256 at most). An engine that slices its
+-- time gives each of them a slice, so that many workers get more of it than one plugin does; on one that does not, tasks
+-- run one after another, and beside each other where they call `gma.sleep`. Without an engine, and where a waiting
+-- `RunSync` can't be suspended, whoever waits runs them one after another: `RunSync`, `job:wait()`, `Poll()` (one or two of
+-- each job). So it is, too, where none of the engine's coroutines has come within a second. `workerCount` says how many
+-- were to run beside each other, also where they can't.
+--
+-- **What differs.** `timeout`, `memoryLimit` and `sandbox` are refused. `upvalues` and `globals` are checked and change
+-- nothing. Arguments and results are copied at the same moments and by the same rules, but functions pass as they are.
+-- `gma.*` calls in a task are plain calls. A task that runs can't be stopped: when its job is cancelled it counts as
+-- cancelled at once, and what comes of it later is dropped. A task may not use gma2workers, but for its `clock`; inside a
+-- coroutine of its own that is not noticed.
+--
+-- **Slices.** The engine may switch coroutines between any two instructions, though not inside a function of C's. So what
+-- only one may do is decided by a `table.remove`: who gets the task out of the queue runs it, who gets the mark out of a
+-- task or a job sets its outcome or collects it; and what is left to do is counted by the length of a list.
+
+local read, version = ...
+
+local core = { version = version, backend = "cooperative" }
+local modules = {}
+
+--- The jobs by their numbers; false for one that is over, since no number is given twice.
+local jobs = {}
+
+local IN_TASK = "gma2workers is not available in a worker: start jobs on the host"
+
+-- Seconds for which a worker may keep an engine that does not slice; then it sleeps for about a tick.
+local STINT = 0.005
+local TICK = 0.01
+
+-- Seconds after which no worker of the engine's is expected any more.
+local LATE = 1
+
+-- The coroutine of ours that was seen last. Where another was seen while a task ran, the engine slices.
+local seen_last
+
+-- The processor's clock stands still while the process sleeps: so it is never more than a second behind the calendar's.
+local begun, skipped = os.time(), 0
+
+local function processor_time()
+  local now = os.clock() + skipped
+  local behind = os.time() - begun - 1 - now
+  if behind > 0 then
+    skipped, now = skipped + behind, now + behind
+  end
+  return now
+end
+
+-- The engine's own clock, from where there was an engine first, and what it was behind then.
+local engine_clock, lag
+
+--- Wall seconds since some moment.
+function core.clock()
+  if engine_clock then
+    return engine_clock() + lag
+  end
+  local now = processor_time()
+  local engine = rawget(_G, "gma")
+  local clock = type(engine) == "table" and rawget(engine, "gettime")
+  local engine_now = type(clock) == "function" and clock()
+  if type(engine_now) == "number" then
+    lag = now - engine_now
+    engine_clock = clock
+  end
+  return now
+end
+
+local function is_over(job)
+  return #job.open == 0
+end
+
+--- Enters a job, and gives it its number.
+local function enter(job)
+  table.insert(jobs, job)
+  local id = #jobs
+  while jobs[id] ~= job do
+    id = id - 1
+  end
+  job.id = id
+end
+
+--- Gives a task its outcome, unless it has one.
+local function put(job, task, entry)
+  if table.remove(task.unset) then
+    job.entries[task.index] = entry
+    table.remove(job.open)
+  end
+end
+
+--- What a worker of the engine's does.
+local function work(job)
+  local here = coroutine.running()
+  job.has_come = true
+  if not job.has_started then
+    -- The engine has begun inside the very call that asked for it.
+    _G.gma.sleep(TICK)
+  end
+  seen_last = here
+  local since = core.clock()
+  local task = table.remove(job.queue)
+  while task do
+    put(job, task, (modules.cooperative_run.task(task)))
+    if seen_last ~= here then
+      seen_last, since = here, core.clock()
+    elseif core.clock() - since >= STINT and modules.drivers.can_sleep() then
+      _G.gma.sleep(TICK)
+      since = core.clock()
+    end
+    task = table.remove(job.queue)
+  end
+end
+
+--- Has whoever waits run a task. Ctrl-C is for them, too.
+local function run_here(job, task)
+  local entry, value = modules.cooperative_run.task(task)
+  put(job, task, entry)
+  if type(value) == "string" and value:sub(-12) == "interrupted!" then
+    error(value, 0)
+  end
+end
+
+--- Takes back the tasks that have not begun, and the workers that have not come.
+local function close(job)
+  while table.remove(job.queue) do end -- luacheck: ignore 542
+  for _, take_back in ipairs(job.closers) do
+    take_back()
+  end
+end
+
+--- Asks the engine for the workers. Without one, whoever waits is to run the tasks.
+local function start_workers(job)
+  for worker = 1, job.workers do
+    local alias = ("gma2workers_worker_%d_%d"):format(job.id, worker)
+    local take_back = modules.drivers[job.mode](alias, function() work(job) end)
+    if not take_back then
+      job.is_mine = true
+      return
+    end
+    table.insert(job.closers, take_back)
+  end
+end
+
+local function read_job(config, is_async)
+  local started = core.clock()
+  local checked = modules.cooperative_options.read(config, is_async)
+  local tasks = modules.cooperative_tasks.read(checked.tasks)
+  modules.cooperative_options.check_globals(checked.globals)
+  local total = #tasks
+  local job = { started = started, mode = checked.mode, workers = math.min(checked.workers, total), total = total,
+    tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {} }
+  for i, task in ipairs(tasks) do
+    task.unset = { true }
+    job.queue[total + 1 - i], job.open[i] = task, true
+  end
+  return job
+end
+
+--- Checks everything and starts the workers. Gives the caller's table the job's number, as `id`, and that of its tasks, as
+-- `total`; returns what is wrong where it did not start.
+function core.start(pumped, config, is_async)
+  if modules.cooperative_run.is_in_task() then
+    return IN_TASK
+  end
+  local ok, job = pcall(read_job, config, is_async)
+  if not ok then
+    return type(job) == "table" and job.message or job
+  end
+  enter(job)
+  pumped.id, pumped.total = job.id, job.total
+  if is_async or modules.drivers.can_sleep() then
+    local is_started, problem = pcall(start_workers, job)
+    if not is_started then
+      return problem
+    end
+  else
+    job.is_mine = true
+  end
+  job.has_started = true
+  return nil
+end
+
+--- Runs a task where the engine does not: whether there was something to do, and whether the job is over. It does not wait,
+-- since the pump lets the engine breathe in between.
+function core.wait(id, seconds)
+  local job = jobs[id]
+  if not job then
+    return false, false, false
+  elseif modules.cooperative_run.is_in_task() then
+    error(IN_TASK, 0)
+  end
+  seen_last = coroutine.running()
+  local can_sleep = modules.drivers.can_sleep()
+  local is_mine = job.is_mine or not can_sleep or not job.has_come and core.clock() - job.started > LATE
+  local task = is_mine and table.remove(job.queue)
+  if task then
+    run_here(job, task)
+    return true, is_over(job), false
+  elseif seconds > 0 and not can_sleep and not is_over(job) then
+    error("cannot wait here: the tasks that have begun need the engine, and it can't be given time from here", 0)
+  end
+  return is_over(job), is_over(job), false
+end
+
+--- No task asks for a host call: it makes it.
+function core.next_call() end
+
+--- How many tasks are done, and how many there are.
+function core.progress(id)
+  local job = jobs[id]
+  if job then
+    return job.total - #job.open, job.total
+  end
+end
+
+--- The list of results and that of the failed tasks, both empty.
+function core.lists()
+  return {}, {}
+end
+
+--- The response with that list of results, filled, and the other list; nothing where the job has been collected.
+function core.collect(id, result, failed)
+  local job = jobs[id]
+  if not job or not table.remove(job.uncollected) then
+    return nil
+  end
+  jobs[id] = false
+  close(job)
+  for index, entry in ipairs(job.entries) do
+    result[index] = entry
+    if not entry.success then
+      failed[#failed + 1] = index
+    end
+  end
+  local response = { result = result, workerCount = job.workers, jobId = "Job_" .. id, duration = core.clock() - job.started,
+    cancelled = job.is_cancelled }
+  return response, failed
+end
+
+--- As `collect`, of a job that is over already.
+function core.collect_soon(id)
+  local job = jobs[id]
+  if job and is_over(job) then
+    return core.collect(id, {}, {})
+  end
+end
+
+--- Waiting tasks never begin; those that run count as cancelled.
+function core.cancel(id)
+  local job = jobs[id]
+  if not job then
+    return
+  end
+  job.is_cancelled = true
+  close(job)
+  for _, task in ipairs(job.tasks) do
+    put(job, task, modules.cooperative_run.failed("cancelled", "cancelled"))
+  end
+end
+
+--- Nobody wants the job's outcome any more.
+function core.release(id)
+  local job = jobs[id]
+  if job then
+    jobs[id] = false
+    close(job)
+  end
+end
+
+--- There are no threads.
+function core.threads()
+  return 0
+end
+
+function core.lost()
+  return 0
+end
+
+--- The chunk of a module of the Lua side. Here all are loaded below, since slices could let two load one.
+core.load = read
+
+for _, name in ipairs { "arguments", "drivers", "cooperative_values", "cooperative_options", "cooperative_tasks",
+  "cooperative_run", "hints", "pump", "async", "job", "gma2workers" } do
+  modules[name] = read(name)(core, modules)
+end
+return modules.gma2workers

@@ -1,0 +1,226 @@
+--- The options of a job, checked as the native backend checks them, with the same messages; and refused, where they need
+-- threads or states of their own.
+
+local _, modules = ...
+local values = modules.cooperative_values
+
+local options = {}
+
+-- The most workers that one job may ask for.
+local WORKER_LIMIT = 256
+
+-- Every option there is, for messages.
+local NAMES = { "tasks", "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit", "sandbox",
+  "onProgress" }
+
+--- Raises a refusal, which `core.start` hands on.
+-- @string place what is wrong: an option, or a part of `tasks`
+function options.refuse(place, problem)
+  error({ message = ("%s %s"):format(place, problem) }, 0)
+end
+
+local function refuse_option(name, problem)
+  options.refuse(("option '%s'"):format(name), problem)
+end
+
+--- A float in as few digits as give the same one.
+local function shortest(number)
+  if number % 1 == 0 and math.abs(number) < 1e15 then
+    return ("%.0f"):format(number)
+  end
+  for digits = 14, 17 do
+    local text = ("%." .. digits .. "g"):format(number)
+    if tonumber(text) == number then
+      return (text:gsub("e%+?(%-?)0*", "e%1"))
+    end
+  end
+  return number ~= number and "NaN" or tostring(number)
+end
+
+--- A value as a message shows it: what it is, and its text where that helps.
+function options.describe(value)
+  local kind = type(value)
+  if kind == "nil" then
+    return "nothing"
+  elseif kind == "string" then
+    return '"' .. value .. '"'
+  elseif math.type(value) == "float" then
+    return shortest(value)
+  elseif kind == "number" or kind == "boolean" then
+    return tostring(value)
+  end
+  return "a " .. kind
+end
+
+local function unexpected(name, expected, value)
+  refuse_option(name, ("must be %s, got %s"):format(expected, options.describe(value)))
+end
+
+--- How many letters have to be put in, left out, changed, or swapped with the next to get from one word to another.
+local function distance(from, to)
+  local rows = {}
+  for i = 0, #from do
+    rows[i] = { [0] = i }
+    for j = 1, #to do
+      if i == 0 then
+        rows[0][j] = j
+      else
+        local same = from:byte(i) == to:byte(j)
+        local steps = math.min(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (same and 0 or 1))
+        if i > 1 and j > 1 and from:byte(i) == to:byte(j - 1) and from:byte(i - 1) == to:byte(j) then
+          steps = math.min(steps, rows[i - 2][j - 2] + 1)
+        end
+        rows[i][j] = steps
+      end
+    end
+  end
+  return rows[#from][#to]
+end
+
+--- The known name that a name looks like a slip of.
+function options.nearest(name, known)
+  local best, nearest = 3, nil
+  for _, other in ipairs(known) do
+    -- To measure a long text would take long.
+    local steps = #name <= #other + best and distance(name:lower(), other:lower()) or math.huge
+    if steps < best or steps == best and nearest and other < nearest then
+      best, nearest = steps, other
+    end
+  end
+  return nearest
+end
+
+--- The options that are given, by name.
+local function given(config)
+  local found = {}
+  for key, value in next, config do
+    if type(key) ~= "string" then
+      error({ message = ("options have names, but there is one at [%s]: write { tasks = { ... } }"):format(
+        options.describe(key)) }, 0)
+    end
+    found[key] = value
+  end
+  for key in next, found do
+    local is_known = false
+    for _, name in ipairs(NAMES) do
+      is_known = is_known or key == name
+    end
+    if not is_known then
+      local meant = options.nearest(key, NAMES)
+      refuse_option(key, "is unknown: "
+        .. (meant and ("did you mean '%s'?"):format(meant) or "there are " .. table.concat(NAMES, ", ")))
+    end
+  end
+  return found
+end
+
+local function check_callbacks(found, is_async)
+  for _, name in ipairs { "onComplete", "onProgress" } do
+    local value = found[name]
+    if type(value) ~= "function" and is_async and name == "onComplete" then
+      refuse_option(name, ("must be a function, got %s: RunAsync requires an onComplete callback"):format(
+        options.describe(value)))
+    elseif type(value) ~= "function" and value ~= nil then
+      unexpected(name, "a function", value)
+    end
+  end
+end
+
+--- The number of workers, which may be given as text.
+local function read_workers(value)
+  local number = value
+  if type(value) == "string" then
+    number = value:find("^%s*[%d.eE+-]+%s*$") and tonumber(value)
+  end
+  local workers = type(number) == "number" and math.tointeger(number)
+  if value ~= nil and not (workers and workers >= 1 and workers <= WORKER_LIMIT) then
+    unexpected("workers", "a whole number from 1 to " .. WORKER_LIMIT, value)
+  end
+  return workers or WORKER_LIMIT
+end
+
+local function read_word(found, name, first, second)
+  local value = found[name]
+  if value ~= nil and value ~= first and value ~= second then
+    unexpected(name, ('"%s" or "%s"'):format(first, second), value)
+  end
+  return value or first
+end
+
+--- Refuses what there are no threads or states for.
+local function refuse_impossible(found)
+  local why = {
+    timeout = "can't stop a task",
+    memoryLimit = "can't limit a task's memory, which is the host's",
+    sandbox = "runs tasks in the host's own state",
+  }
+  for _, name in ipairs { "timeout", "memoryLimit", "sandbox" } do
+    if found[name] then
+      refuse_option(name, ("is not possible here, since the cooperative backend %s: leave it out, or have the binary loaded")
+        :format(why[name]))
+    end
+  end
+end
+
+local function check_limits(found)
+  local seconds, bytes = found.timeout, found.memoryLimit
+  if seconds ~= nil and not (type(seconds) == "number" and seconds > 0 and seconds < math.huge) then
+    unexpected("timeout", "a number of seconds above 0", seconds)
+  end
+  if bytes ~= nil and not (type(bytes) == "number" and bytes > 0 and bytes % 1 == 0) then
+    unexpected("memoryLimit", "a whole number of bytes above 0", bytes)
+  end
+end
+
+local function read_globals(list)
+  local count = 0
+  for _ in next, type(list) == "table" and list or {} do
+    count = count + 1
+  end
+  local is_list = list == nil or type(list) == "table"
+  for i = 1, is_list and count or 0 do
+    local name = rawget(list, i)
+    is_list = is_list and type(name) == "string" and utf8.len(name) ~= nil
+  end
+  if not is_list then
+    unexpected("globals", 'a list of names of globals: { "name", ... }', list)
+  end
+  return list or {}
+end
+
+--- Checks that the globals are there and could cross. Here tasks see the host's own.
+function options.check_globals(names)
+  local copies = {}
+  for i, name in ipairs(names) do
+    copies[name] = rawget(_G, name)
+    if copies[name] == nil then
+      options.refuse(("option 'globals'[%d]"):format(i), ("names no global of the host: '%s'"):format(name))
+    end
+  end
+  local _, failure = values.clone({ copies }, 1, function(_, path) return "globals" .. path end)
+  if failure then
+    refuse_option("globals", "holds what cannot cross: " .. failure.message)
+  end
+end
+
+--- Reads and checks all options but the list of tasks and what the globals hold.
+-- @treturn table `tasks`, `mode`, `workers`, `globals`
+function options.read(config, is_async)
+  local found = given(config)
+  check_callbacks(found, is_async)
+  if type(found.tasks) ~= "table" then
+    unexpected("tasks", "a list of tasks: { { func = f, args = { ... } }, ... }", found.tasks)
+  end
+  local workers = read_workers(found.workers)
+  check_limits(found)
+  local mode = read_word(found, "mode", "timer", "cmd")
+  read_word(found, "upvalues", "error", "copy")
+  local globals = read_globals(found.globals)
+  if found.sandbox ~= nil and type(found.sandbox) ~= "boolean" then
+    unexpected("sandbox", "true or false", found.sandbox)
+  end
+  refuse_impossible(found)
+  return { tasks = found.tasks, mode = mode, workers = workers, globals = globals }
+end
+
+return options

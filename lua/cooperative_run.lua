@@ -1,0 +1,90 @@
+--- Runs one task in the coroutine that is here, and makes its entry in the response.
+
+local _, modules = ...
+local values = modules.cooperative_values
+
+local run = {}
+
+-- Coroutines that run a task.
+local in_task = setmetatable({}, { __mode = "k" })
+
+--- Whether a task runs in the coroutine that is here. Inside a coroutine of the task's own that is not seen.
+function run.is_in_task()
+  return in_task[coroutine.running()] == true
+end
+
+--- The entry of a task that failed.
+function run.failed(kind, message, traceback)
+  return { success = false, data = "Error: " .. message, kind = kind, traceback = traceback }
+end
+
+--- The entry of a task that returned.
+-- @tab results packed, with `true` before them
+local function returned(results)
+  local count = results.n - 1
+  local function place(n, path)
+    return (count == 1 and "result" or ("returns[%d]"):format(n)) .. path
+  end
+  local copied, failure = values.clone(table.move(results, 2, results.n, 1, {}), count, place)
+  if not copied then
+    return run.failed(failure.kind, failure.message)
+  end
+  local entry = { success = true, data = copied[1] }
+  if count > 1 then
+    copied.n = count
+    entry.returns = copied
+  end
+  return entry
+end
+
+--- A task's call stack ends where this file calls it.
+local function own_part(traceback)
+  return traceback:match("^(.*)\n\t%[C%]: in function 'xpcall'\n\tgma2workers/cooperative_run%.lua:") or traceback
+end
+
+-- The call stack first: a `__tostring` may fail.
+local function note(value)
+  return { value = value, traceback = debug.traceback(nil, 2) }
+end
+
+--- The entry of a task that raised.
+local function raised(task, failure)
+  if type(failure) ~= "table" then
+    -- Lua's own, for which no handler could be called.
+    return run.failed(failure == "not enough memory" and "memory" or "runtime", tostring(failure))
+  end
+  local value = failure.value
+  local ok, message = pcall(tostring, value)
+  if not ok then
+    local why = type(message) == "string" and message or ("(error object is a %s value)"):format(type(message))
+    message = "error in the error's own __tostring: " .. why
+  end
+  local head = task.name and ("in task %d '%s'\n"):format(task.index, task.name) or ""
+  local entry = run.failed("runtime", message, head .. own_part(failure.traceback))
+  if type(value) ~= "string" then
+    local copied = values.clone({ value }, 1, function() return "" end)
+    entry.error = copied and copied[1]
+  end
+  return entry
+end
+
+--- Runs a task.
+-- @treturn table its entry
+-- @return what it raised, if it did
+function run.task(task)
+  if task.failure then
+    return run.failed(task.failure.kind, task.failure.message)
+  end
+  local here = coroutine.running()
+  local func, args = task.func, task.args
+  task.func, task.args = nil, nil
+  in_task[here] = true
+  local results = table.pack(xpcall(func, note, table.unpack(args, 1, task.count)))
+  in_task[here] = nil
+  if results[1] then
+    return returned(results)
+  end
+  return raised(task, results[2]), type(results[2]) == "table" and results[2].value or nil
+end
+
+return run

@@ -1,0 +1,130 @@
+--- The list of tasks: read once, checked with the native backend's messages, and copied. Fields are read raw.
+
+local _, modules = ...
+local options, values = modules.cooperative_options, modules.cooperative_values
+
+local tasks = {}
+
+local FIELDS = { "func", "args", "name" }
+local IS_FIELD = { func = true, args = true, name = true }
+
+-- The most arguments that a task may have.
+local ARGUMENT_LIMIT = 100000
+
+local function refuse_task(index, field, problem)
+  options.refuse(("tasks[%d]%s"):format(index, field), problem)
+end
+
+local function refuse_list(problem)
+  options.refuse("option 'tasks'", "must be a list" .. problem)
+end
+
+--- How many tasks the list has. It must be a list without holes.
+local function count_tasks(list)
+  local count, last = 0, 0
+  for key in next, list do
+    if math.type(key) == "integer" then
+      if key < 1 then
+        refuse_list((" that starts at 1, but has [%d]"):format(key))
+      end
+      count, last = count + 1, math.max(last, key)
+    elseif type(key) == "string" then
+      if key ~= "n" then
+        refuse_list((", but has a field '%s': write tasks = { { func = f, args = { ... } }, ... }"):format(key))
+      end
+    else
+      refuse_list((", but has a %s as a key"):format(values.kind(key)))
+    end
+  end
+  if count ~= last then
+    local hole = 1
+    while rawget(list, hole) ~= nil do
+      hole = hole + 1
+    end
+    refuse_task(hole, "", ("is missing: the list has a hole (tasks[%d] is there)"):format(last))
+  end
+  return count
+end
+
+--- Refuses a field that looks like a slip of one of ours; others are the caller's own.
+local function check_fields(task, index)
+  for key in next, task do
+    if type(key) == "string" and not IS_FIELD[key] then
+      local meant = options.nearest(key, FIELDS)
+      if meant then
+        refuse_task(index, "", ("has a field '%s': did you mean '%s'?"):format(key, meant))
+      end
+    end
+  end
+end
+
+--- How many arguments the table holds: its `n`, or its last whole-numbered key.
+local function count_arguments(args, index)
+  local last = 0
+  for key in next, args do
+    if math.type(key) == "integer" then
+      last = math.max(last, key)
+    end
+  end
+  local n = rawget(args, "n")
+  local count = n == nil and last or math.type(n) and math.tointeger(n)
+  if not count then
+    local got = type(n) == "table" and "a table" or options.describe(n)
+    refuse_task(index, ".args.n", "must be a whole number of arguments, got " .. got)
+  elseif count < 0 or count > ARGUMENT_LIMIT then
+    refuse_task(index, ".args", ("must hold 0 to %d arguments, got %d: pass one table with them instead"):format(
+      ARGUMENT_LIMIT, count))
+  end
+  return count
+end
+
+--- The function to run, and the callable table that is to be its first argument.
+local function callable(func, index)
+  if type(func) == "function" then
+    return func, nil
+  end
+  local meta = type(func) == "table" and debug.getmetatable(func)
+  local call = meta and rawget(meta, "__call")
+  if type(call) ~= "function" then
+    refuse_task(index, ".func", func == nil and "is missing: write { func = f, args = { ... } }"
+      or "must be a function or a callable table, got a " .. values.kind(func))
+  end
+  return call, func
+end
+
+local function read_task(task, index)
+  if type(task) ~= "table" then
+    refuse_task(index, "", "must be a task { func = f, args = { ... } }, got a " .. values.kind(task))
+  end
+  check_fields(task, index)
+  local name, args = rawget(task, "name"), rawget(task, "args")
+  if name ~= nil and type(name) ~= "string" then
+    refuse_task(index, ".name", "must be a string, got a " .. values.kind(name))
+  elseif args ~= nil and type(args) ~= "table" then
+    refuse_task(index, ".args", ("must be a table, got a %s: write args = { value, ... }"):format(values.kind(args)))
+  end
+  local count = args and count_arguments(args, index) or 0
+  local func, object = callable(rawget(task, "func"), index)
+  local list, extra = {}, object and 1 or 0
+  list[1] = object
+  for i = 1, count do
+    list[extra + i] = rawget(args, i)
+  end
+  -- An error's path does not count the callable table.
+  local copied, failure = values.clone(list, extra + count, function(n, path)
+    return ("args[%d]%s"):format(math.max(n - extra, 1), path)
+  end)
+  return { index = index, name = name, func = func, args = copied, count = extra + count, failure = failure }
+end
+
+--- Reads the list.
+-- @treturn table a task for each: `index`, `func`, `args`, `count` and `name`; `failure` where it could not be copied
+function tasks.read(list)
+  local all = {}
+  for index = 1, count_tasks(list) do
+    all[index] = read_task(rawget(list, index), index)
+  end
+  return all
+end
+
+return tasks

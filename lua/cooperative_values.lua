@@ -1,0 +1,119 @@
+--- Values by value in one state, as the native backend has them cross between two: a structured clone.
+-- Tables are copied, references shared inside one message are kept, cyclic ones too. Fields are read raw and metatables
+-- stay behind. Functions pass as they are; userdata and coroutines are refused, with their place. Nothing here recurses,
+-- so the depth is bounded by memory alone.
+
+local values = {}
+
+-- Kinds that hold no others.
+local PLAIN = { ["nil"] = true, boolean = true, number = true, string = true, ["function"] = true }
+
+--- The kind of a value, as messages name it.
+function values.kind(value)
+  local kind = type(value)
+  if kind == "thread" then
+    return "coroutine"
+  end
+  -- An address in a light userdata is like a number. `type` does not tell it, but it alone can't have a user value.
+  if kind == "userdata" and debug and not pcall(debug.setuservalue, value, debug.getuservalue(value)) then
+    return "light userdata"
+  end
+  return kind
+end
+
+--- How a key stands in the path to a value: `.key`, `[1]` or `["a key"]`.
+local function step(key)
+  local kind = values.kind(key)
+  if kind == "string" then
+    return key:find("^[%a_][%w_]*$") and "." .. key or ("[%q]"):format(key):gsub("\\\n", "\\n")
+  elseif kind == "number" or kind == "boolean" then
+    return "[" .. tostring(key) .. "]"
+  end
+  return "[a " .. kind .. "]"
+end
+
+--- Raises that a value can't cross.
+-- @tab met the tables on the way, as `copy_tables` notes them
+-- @int at in which of them it stands, 0 for none
+local function refuse(value, met, at, way, place)
+  local parts = {}
+  while at > 0 do
+    parts[#parts + 1] = way
+    at, way = met.inside[at], met.ways[at]
+  end
+  local path = {}
+  for i = #parts, 1, -1 do
+    path[#path + 1] = parts[i]
+  end
+  local message = ("cannot send a %s (at %s)"):format(values.kind(value), place(way, table.concat(path)))
+  error({ kind = "transfer", message = message }, 0)
+end
+
+-- Where a key is no part of the path, but what it leads to.
+local IN_KEY = ", in a key"
+
+--- Copies the tables among `list[1]` to `list[n]`, and all that they hold.
+local function copy_tables(list, n, place)
+  local copies = {}
+  -- The tables in the order in which they were met; in which one each was found, and by which way: a text, or, for
+  -- those in no other, the position in the list.
+  local met = { tables = {}, inside = {}, ways = {} }
+  local count, done = 0, 0
+
+  local function copy(value, at, key, is_key)
+    if type(value) == "table" then
+      local known = copies[value]
+      if not known then
+        known, count = {}, count + 1
+        copies[value] = known
+        met.tables[count], met.inside[count] = value, at
+        met.ways[count] = at == 0 and key or is_key and IN_KEY or step(key)
+      end
+      return known
+    elseif PLAIN[type(value)] or values.kind(value) == "light userdata" then
+      return value
+    end
+    return refuse(value, met, at, at == 0 and key or is_key and IN_KEY or step(key), place)
+  end
+
+  local copied = {}
+  for i = 1, n do
+    copied[i] = copy(list[i], 0, i)
+  end
+  while done < count do
+    done = done + 1
+    local source = met.tables[done]
+    local target = copies[source]
+    for key, value in next, source do
+      local new_key = PLAIN[type(key)] and key or copy(key, done, key, true)
+      target[new_key] = PLAIN[type(value)] and value or copy(value, done, key)
+    end
+  end
+  return copied
+end
+
+local function clone(list, n, place)
+  for i = 1, n do
+    if not PLAIN[type(list[i])] then
+      return copy_tables(list, n, place)
+    end
+  end
+  return table.move(list, 1, n, 1, {})
+end
+
+--- Copies `list[1]` to `list[n]`.
+-- @func place says where something stands, from a position in the list and a path
+-- @treturn ?table the copies; nil where they can't be made
+-- @treturn ?table why: `kind` and `message`
+function values.clone(list, n, place)
+  local ok, copied = pcall(clone, list, n, place)
+  if ok then
+    return copied
+  elseif type(copied) == "table" then
+    return nil, copied
+  end
+  -- Memory ran out, or a table was changed while it was copied, by code that the engine ran meanwhile.
+  return nil, { kind = copied == "not enough memory" and "memory" or "transfer", message = tostring(copied) }
+end
+
+return values
