@@ -61,7 +61,7 @@ local CANCELLED = { success = false, data = "Error: cancelled", kind = "cancelle
 describe("a cancelled job", function()
   each_mode(function(mode)
     for name, func in pairs(endless.tasks) do
-      it(("stops a task in %s, and its worker goes on"):format(name), function()
+      it(("stops a task in %s, and its worker goes on #native"):format(name), function()
         good_job()
         local threads, begun, response = info.threads, 0, nil
         with_gma({ sleep = host.sleep, probe = host.probe, echo = function() begun = begun + 1 end }, function()
@@ -82,7 +82,7 @@ describe("a cancelled job", function()
       end)
     end
 
-    it("keeps what has ended, stops what runs, and begins no more; onComplete gets it once (M6)", function()
+    it("keeps what has ended, stops what runs, and begins no more; onComplete gets it once (M6) #native", function()
       local begun, calls = {}, {}
       with_gma({ echo = function(n) begun[#begun + 1] = n end }, function()
         local job = RunAsync { tasks = tasks_of(10, function(n) gma.echo(n) return n < 3 and n or loop() end), workers = 1, mode = mode,
@@ -104,7 +104,7 @@ describe("a cancelled job", function()
       end)
     end)
 
-    it("is told to onComplete once by an engine (M6)", function()
+    it("is told to onComplete once by an engine (M6) #native", function()
       local calls, begun = {}, nil
       local engine = running.in_engine({}, function()
         _G.gma.note = function(n) begun = n end
@@ -135,7 +135,7 @@ describe("a cancelled job", function()
     assert.same({}, empty:wait(SOON).result)
   end)
 
-  it("shows what its tasks have told before", function()
+  it("shows what its tasks have told before #native", function()
     local shown = {}
     with_gma({ echo = function(n) shown[#shown + 1] = n end }, function()
       signal.with(function(path)
@@ -154,7 +154,7 @@ describe("a cancelled job", function()
     assert.same(running.count_to(100), shown)
   end)
 
-  it("leaves other jobs alone", function()
+  it("leaves other jobs alone #native", function()
     local gate, open = running.gate()
     with_gma(gate, function()
       local jobs = {}
@@ -174,7 +174,7 @@ describe("a cancelled job", function()
     end)
   end)
 
-  it("can be cancelled from its own host call, and who waits is released (H9)", function()
+  it("can be cancelled from its own host call, and who waits is released (H9) #native", function()
     local job, calls = nil, 0
     with_gma({ ask = function() spin(0.02) job:cancel() return 1 end }, function()
       job = RunAsync { tasks = tasks_of(6, function() return gma.ask() end), workers = 4, onComplete = function() calls = calls + 1 end }
@@ -205,7 +205,7 @@ describe("a cancelled job", function()
     assert.same({ 1, "cancelled" }, { in_call, response.result[1].kind })
   end)
 
-  it("can be cancelled from onProgress, which hears of its end", function()
+  it("can be cancelled from onProgress, which hears of its end #native", function()
     local job, told, cancelled_at = nil, nil, nil
     with_gma({ open = function() return false end }, function()
       local pass_gate = running.pass_gate
@@ -223,7 +223,7 @@ describe("a cancelled job", function()
     assert.same({ 2, { 20, 20 } }, { cancelled_at, told })
   end)
 
-  it("can be cancelled from another's onComplete; its own comes too late", function()
+  it("can be cancelled from another's onComplete; its own comes too late #native", function()
     local first, second, calls = nil, nil, {}
     with_gma({ open = function() return false end }, function()
       first = RunAsync { tasks = tasks_of(2, running.pass_gate), onComplete = function(response) calls.first = response end }
@@ -252,7 +252,7 @@ describe("a cancelled job", function()
   end)
 end)
 
-describe("a job that ends by an error of the pump's", function()
+describe("a job that ends by an error of the pump's #native", function()
   it("releases its tasks that wait (H9)", function()
     for _ = 1, 10 do
       with_gma({ ask = function() error("interrupted!", 0) end }, function()

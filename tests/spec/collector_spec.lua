@@ -26,7 +26,7 @@ describe("what has crossed and is garbage", function()
   local TIMES, TEXT = 200, 1024
   local function text_of(i) return ("x"):rep(TEXT << 10) .. i end
 
-  it("goes on the host, where results come job after job (T7)", function()
+  it("goes on the host, where results come job after job (T7) #native", function()
     local size = #RunSync({ tasks = { { func = rows, args = { 10000 } } } }).result[1].data * 0.25
     local peak, before = peak_of(function(look)
       for _ = 1, 40 do

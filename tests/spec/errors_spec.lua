@@ -201,7 +201,7 @@ describe("an error value", function()
 end)
 
 describe("an error in a coroutine of the task", function()
-  it("is the task's, with the traceback of the coroutine (E15)", function()
+  it("is the task's, with the traceback of the coroutine (E15) #native", function()
     local function deep() error("boom") end
     local function body() deep() return 1 end
     local function task() coroutine.wrap(body)() end
@@ -213,7 +213,7 @@ describe("an error in a coroutine of the task", function()
     end
   end)
 
-  it("in a coroutine of that has the traceback of both (E15)", function()
+  it("in a coroutine of that has the traceback of both (E15) #native", function()
     local function inner() error("boom") end
     local function outer() coroutine.wrap(inner)() end
     local function task() for _ in coroutine.wrap(outer) do end end -- luacheck: ignore 512
@@ -223,7 +223,7 @@ describe("an error in a coroutine of the task", function()
     end
   end)
 
-  it("is the task's after it has yielded, too (E15)", function()
+  it("is the task's after it has yielded, too (E15) #native", function()
     local function body() coroutine.yield() error("boom") end
     local entry = failed(function()
       local step = coroutine.wrap(body)
@@ -283,14 +283,14 @@ describe("a fault that is not the task's code", function()
       { func = function() return { deep = coroutine.create(print) } end } },
     ["the second result can't cross (E11)"] = { "transfer", "cannot send a userdata (at returns[2])",
       { func = function() return 1, io.stdout end } },
-    ["captured data (F2b)"] = { "upvalue", ("upvalue 'captured' (a number) of the function at %s"):format(HERE),
+    ["captured data (F2b) #native"] = { "upvalue", ("upvalue 'captured' (a number) of the function at %s"):format(HERE),
       { func = function() return captured end } },
-    ["a library function that workers have not (F4)"] = { "upvalue", "debug.sethook is not available in a worker",
+    ["a library function that workers have not (F4) #native"] = { "upvalue", "debug.sethook is not available in a worker",
       { func = debug.sethook } },
-    ["a C function that is nobody's (F4)"] = { "transfer", "cannot send a C function (at func)",
+    ["a C function that is nobody's (F4) #native"] = { "transfer", "cannot send a C function (at func)",
       { func = string.gmatch("", "") } },
     ["gma2workers in a task (D1)"] = { "runtime", "gma2workers is not available in a worker",
-      { func = function() return require("gma2workers") end } },
+      { func = function() return require("gma2workers").RunSync { tasks = {} } end } },
   }
   for name, case in pairs(faults) do
     for _, mode in ipairs { "timer", "cmd" } do
@@ -325,7 +325,7 @@ describe("a global that only the host has", function()
     ["call in a coroutine"] = function() return coroutine.wrap(function() return errors_spec_help() end)() end,
   }
   for name, task in pairs(uses) do
-    it("is hinted at: " .. name, function()
+    it("is hinted at #native: " .. name, function()
       with_globals({ errors_spec_help = function() end }, function()
         local entry = failed(task)
         assert_says("(global 'errors_spec_help')", entry.data)
@@ -337,7 +337,7 @@ describe("a global that only the host has", function()
     end)
   end
 
-  it("is there once it is listed", function()
+  it("is there once it is listed #native", function()
     with_globals({ errors_spec_help = function() return 5 end, errors_spec_data = { 6 } }, function()
       local entry = run(function() return errors_spec_help() + errors_spec_data[1] end, {},
         { globals = { "errors_spec_help", "errors_spec_data" } })
@@ -345,7 +345,7 @@ describe("a global that only the host has", function()
     end)
   end)
 
-  it("is no matter of a field or a local with the same name, nor of a text that only looks like it", function()
+  it("is no matter of a field or a local with the same name, nor of a text that only looks like it #native", function()
     with_globals({ errors_spec_help = function() end }, function()
       assert_silent_on("globals = ", failed(function() return string.errors_spec_help() end).data)
       assert_silent_on("globals = ", failed(function(errors_spec_help) errors_spec_help() end).data)

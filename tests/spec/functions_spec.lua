@@ -39,7 +39,7 @@ describe("globals and captured variables", function()
     "_ENV", "x", "" }
   for _, order in ipairs(orders) do
     for captured, values in pairs { data = { 5, { 7 } }, functions = { function() return 5 end, function() return { 7 } end } } do
-      it(("keep their places: %s captured in the order '%s' (F1)"):format(captured, order), function()
+      it(("keep their places: %s captured in the order '%s' (F1) #native"):format(captured, order), function()
         local body = {}
         for name in order:gmatch("%S+") do
           body[#body + 1] = captured == "functions" and reads[name]:gsub("= ([xy]) ", "= %1() ") or reads[name]
@@ -102,7 +102,7 @@ describe("captured functions", function()
     assert.is_true(call(function() return a() == b() and a() ~= a end))
   end)
 
-  it("stand in variables that a task may set, for itself alone (F2)", function()
+  it("stand in variables that a task may set, for itself alone (F2) #native", function()
     local function one() return 1 end
     local function two() return 2 end
     local step = one
@@ -114,7 +114,7 @@ describe("captured functions", function()
   end)
 end)
 
-describe("captured data", function()
+describe("captured data #native", function()
   -- Each is data that a function may have captured, and how the error names it.
   local data = { { 5, "a number" }, { 0.5, "a number" }, { math.pi, "a number" }, { "text", "a string" }, { "", "a string" },
     { true, "a boolean" }, { false, "a boolean" }, { {}, "a table" }, { { 1, { x = "y" } }, "a table" },
@@ -244,13 +244,13 @@ describe("a captured standard function or library", function()
     assert.equal(math.sin, call(function() return { math.sin } end)[1])
   end)
 
-  it("fails its task by its upvalue's name where a state has none (F4)", function()
+  it("fails its task by its upvalue's name where a state has none (F4) #native", function()
     assert_says(run(capture(debug.sethook, "spy")), "upvalue",
       "upvalue 'spy' (debug.sethook) of the function at plugin.lua:2 cannot cross: a worker does not have it")
   end)
 end)
 
-describe("what cannot be captured", function()
+describe("what cannot be captured #native", function()
   local values = {
     ["a C function"] = string.gmatch("a", "a"),
     ["a userdata"] = io.stdout,
@@ -278,7 +278,7 @@ describe("what cannot be captured", function()
   end)
 end)
 
-describe("a custom _ENV", function()
+describe("a custom _ENV #native", function()
   local code = "local _ENV = { rate = 5 }\nreturn function() rate = rate + 1 return rate end"
 
   it("is captured data: it fails its task (F5)", function()
@@ -327,7 +327,7 @@ describe("a function's size and form", function()
     assert.equal(2, call(assert(load("local a, b = ... return select('#', ...)")), 1, 2))
   end)
 
-  it("may be stripped of its names and lines (F7)", function()
+  it("may be stripped of its names and lines (F7) #native", function()
     local stripped = load(string.dump(function(n) return string.rep("x", n) end, true))
     assert.equal("xxx", call(stripped, 3))
     -- Its globals are its second upvalue, and none has a name.
@@ -340,7 +340,7 @@ describe("a function's size and form", function()
     assert_says(run(load(string.dump(function() error("boom") end, true))), "runtime", "boom")
   end)
 
-  it("runs right in 10000 tasks and more, in time that grows with them (F8)", function()
+  it("runs right in 10000 tasks and more, in time that grows with them (F8) #native", function()
     local big = plugin(("return function(n) local text = %q return n + #text end"):format(("x"):rep(1 << 16)))
     local function measure(amount)
       local tasks = {}
@@ -376,7 +376,7 @@ describe("require in a task", function()
     assert.same({ module, (name:gsub("[^/\\]+$", "?")), n = 2 }, entry.returns)
   end)
 
-  it("finds a C module by the host's package.cpath (F10)", function()
+  it("finds a C module by the host's package.cpath (F10) #native", function()
     if not package.searchpath("consolenative", package.cpath) then
       pending("there is no C module here")
       return
@@ -437,7 +437,7 @@ describe("functions among arguments and results", function()
     assert.equal(20, back.quadruple(5))
   end)
 
-  it("have the host's globals when they come back", function()
+  it("have the host's globals when they come back #native", function()
     local get = call(function() _G.mark = "task" return function() return mark, _G end end) -- luacheck: ignore 113
     local mark, globals = get()
     assert.is_nil(mark)
@@ -478,7 +478,7 @@ describe("an error in a task", function()
     assert.is_truthy(index.traceback:find("plugin.lua:6", 1, true), index.traceback)
   end)
 
-  it("hints at `globals` for what only the host has, and at nothing else", function()
+  it("hints at `globals` for what only the host has, and at nothing else #native", function()
     rawset(_G, "clean", { all = print })
     for _, use in ipairs { "clean()", "return clean.all", "clean.x = 1", "clean:go()", "return 1 + clean", "return 'a' .. clean",
       "return #clean", "return -clean", "coroutine.wrap(function() clean() end)()" } do

@@ -72,7 +72,7 @@ describe("host calls", function()
     end)
   end)
 
-  it("leave the task's tables alone, and the host's (H12)", function()
+  it("leave the task's tables alone, and the host's (H12) #native", function()
     local kept = {}
     local engine = { keep = function(value) kept[#kept + 1] = value value[1], value.deep[1] = "host", "host" return value end }
     with_gma(engine, function()
@@ -168,7 +168,7 @@ describe("an error of the host's function", function()
     end)
   end)
 
-  it("that cannot cross is its text (H2)", function()
+  it("that cannot cross is its text (H2) #native", function()
     with_gma({ raise = function() error(setmetatable({ coroutine.create(print) }, { __tostring = function() return "spoken" end })) end },
       function()
         assert.equal("spoken", call(function() return select(2, pcall(gma.raise)) end))
@@ -189,7 +189,7 @@ describe("an error of the host's function", function()
   end)
 end)
 
-describe("a function for the host", function()
+describe("a function for the host #native", function()
   local called = 0
   for place, value in pairs { ["args[2]"] = function() end, ["args[2][2].f"] = { 1, { f = print } }, ["in a key"] = { [print] = 1 } } do
     it(("is refused at the call, with its place: %s (H3)"):format(place), function()
@@ -238,7 +238,7 @@ describe("what the host has under gma", function()
     end)
   end)
 
-  it("is found under its nested name at the time of the call (H8)", function()
+  it("is found under its nested name at the time of the call (H8) #native", function()
     local engine = { show = { getobj = { handle = function(name) return "first " .. name end } } }
     function engine.swap(what)
       if what == "function" then
@@ -281,7 +281,7 @@ describe("what the host has under gma", function()
     end)
   end
 
-  it("is a value where it is a constant, as at the call", function()
+  it("is a value where it is a constant, as at the call #native", function()
     local engine = { version = "3.9", limits = { pages = 9999, rates = { 0.5, 1.0 } }, live = true, off = false }
     engine.again = engine.limits
     engine.change = function() engine.version, engine.limits.pages = "4", 1 end
@@ -294,7 +294,7 @@ describe("what the host has under gma", function()
   end)
 end)
 
-describe("a call after its task is over", function()
+describe("a call after its task is over #native", function()
   for _, mode in ipairs(MODES) do
     it(("is refused at once, in mode %s (H6)"):format(mode), function()
       local called = 0
@@ -370,7 +370,7 @@ describe("many calls", function()
     end
   end)
 
-  it("are all right, and a quiet task is served among a noisy one's (H10)", function()
+  it("are all right, and a quiet task is served among a noisy one's (H10) #native", function()
     local order = {}
     local engine = { noisy = function(n) order[#order + 1] = "noisy" return n * 2, order.quiet or n > 1000000 end,
       quiet = function() order[#order + 1] = "quiet" return #order end, done = function() order.quiet = true end }
@@ -399,7 +399,7 @@ describe("many calls", function()
     assert.equal("1 starts, 1 slow, 1 ends, 2 starts, 2 slow, 2 ends, 3 starts, 3 slow, 3 ends", table.concat(marks, ", "))
   end)
 
-  it("wait while the host is in a slow function, and tasks that make none go on (H11)", function()
+  it("wait while the host is in a slow function, and tasks that make none go on (H11) #native", function()
     local order, came = {}, nil
     local set, await = signal.set, signal.await
     local engine = { slow = function(path) set(path, "busy") came = await(path, "computed") order[#order + 1] = "slow" end,

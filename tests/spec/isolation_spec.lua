@@ -13,7 +13,7 @@ local function engine()
   return { echo = function() end, version = "3.9", show = { getobj = { handle = function() return 1 end } } }
 end
 
-describe("the next task finds a state as new after", function()
+describe("the next task finds a state as new after #native", function()
   local spoilers = {
     "extra = 1 _G[1] = 2 _G[2.5] = {}",
     "for i = 1, 10000 do _G['many' .. i] = i end",
@@ -137,7 +137,7 @@ describe("the next task finds a state as new after", function()
   end)
 end)
 
-describe("debug in a task", function()
+describe("debug in a task #native", function()
   it("has traceback and getinfo alone by whatever way (I3)", function()
     assert.same({ true, true, "getinfo traceback" }, call(function()
       local names = {}
@@ -150,7 +150,7 @@ describe("debug in a task", function()
   end)
 end)
 
-describe("names of host calls", function()
+describe("names of host calls #native", function()
   it("that the host's gma has not are nil, however they are made up (I8)", function()
     local host = engine()
     host.exec = setmetatable({}, { __index = os })
@@ -205,7 +205,7 @@ describe("names of host calls", function()
   end)
 end)
 
-describe("the library in a task", function()
+describe("the library in a task #native", function()
   local broken = {
     "pcall, xpcall, error, assert = nil",
     "tostring = function() error('mine') end",
@@ -291,7 +291,7 @@ describe("the option globals", function()
   end
 
   for _, mode in ipairs(MODES) do
-    it("brings values, tables and functions to each task as new, in mode " .. mode, function()
+    it("brings values, tables and functions to each task as new, in mode " .. mode .. " #native", function()
       local function helper(n) return n + limits.step end -- luacheck: ignore 113
       local values = { rate = 0.5, flag = false, limits = { step = 2, names = { "a" } }, advance = helper }
       values.alias = values.limits
@@ -318,7 +318,7 @@ describe("the option globals", function()
     end)
   end
 
-  it("takes them as they are at the call", function()
+  it("takes them as they are at the call #native", function()
     with_globals({ rate = 1, list = { 1 } }, function()
       local got
       local job = gma2workers.RunAsync { tasks = { { func = function() return { _G.rate, _G.list[1] } end } },
@@ -350,7 +350,7 @@ describe("the option globals", function()
   end)
 end)
 
-describe("the host", function()
+describe("the host #native", function()
   it("is as it was after tasks of both modes", function()
     local function copy(of)
       local fields = {}

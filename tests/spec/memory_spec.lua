@@ -67,7 +67,7 @@ local eaters = {
   ["a table with a lazy collector (I10)"] = function() collectgarbage("setpause", 100000) fill() end,
 }
 
-describe("a task that takes more memory than it may", function()
+describe("a task that takes more memory than it may #native", function()
   each_mode(function(mode)
     for name, func in pairs(eaters) do
       it(("fails by %s, and the next one on its worker does not (T1)"):format(name), function()
@@ -107,7 +107,7 @@ describe("a task that takes more memory than it may", function()
   end)
 end)
 
-describe("memory that is free again", function()
+describe("memory that is free again #native", function()
   it("does not count: garbage under a small limit", function()
     for _, limit in ipairs { MIB, 2 * MIB, LIMIT } do
       assert.equal(200000, entries({ { func = function()
@@ -137,7 +137,7 @@ describe("memory that is free again", function()
   end)
 end)
 
-describe("memoryLimit", function()
+describe("memoryLimit #native", function()
   it("is each state's own, not the job's", function()
     local here = 0
     local engine = { arrive = function() here = here + 1 end, all = function() return here == 3 end }
@@ -209,7 +209,7 @@ describe("memoryLimit", function()
   end)
 end)
 
-describe("what crosses", function()
+describe("what crosses #native", function()
   local function deep(levels)
     local value = {}
     for _ = 1, levels do value = { value } end

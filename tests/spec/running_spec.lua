@@ -38,7 +38,7 @@ describe("RunSync", function()
       assert.same({}, response)
     end)
 
-    it("puts each result where its task stands, in whatever order they end (M1)", function()
+    it("puts each result where its task stands, in whatever order they end (M1) #native", function()
       local function work(n)
         return ask_until(gma.is_turn, n) and gma.ended(n)
       end
@@ -78,7 +78,7 @@ describe("RunSync", function()
     end)
   end)
 
-  it("tells the wall seconds from the call until the results are there", function()
+  it("tells the wall seconds from the call until the results are there #native", function()
     local first, last
     local before = native.clock()
     local response
@@ -215,7 +215,7 @@ describe("RunAsync on a host without an engine", function()
     end)
   end)
 
-  it("job:wait gives nil when its time is over, and the response once there is one", function()
+  it("job:wait gives nil when its time is over, and the response once there is one #native", function()
     local host, open = gate()
     with_gma(host, function()
       local calls = 0
@@ -274,7 +274,7 @@ describe("RunAsync on a host without an engine", function()
     end
   end)
 
-  it("Poll counts the jobs that wait for something", function()
+  it("Poll counts the jobs that wait for something #native", function()
     local host, open = gate()
     with_gma(host, function()
       for i = 1, 7 do
@@ -348,7 +348,7 @@ describe("many", function()
     assert.equal(10000, served)
   end)
 
-  it("short tasks don't wait for a long one (T9)", function()
+  it("short tasks don't wait for a long one (T9) #native", function()
     local short = 0
     with_gma({ short = function() short = short + 1 end, all_over = function() return short == 1000 end }, function()
       local tasks = tasks_of(1001, function(n)
@@ -381,7 +381,7 @@ describe("a million tasks in one job #long", function()
   end)
 end)
 
-describe("a finalizer of the host's that uses the library while the pump turns", function()
+describe("a finalizer of the host's that uses the library while the pump turns #native", function()
   it("gets its answer, and the job goes on (D6)", function()
     local inner, outer
     local function probe()

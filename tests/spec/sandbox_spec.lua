@@ -95,7 +95,7 @@ local function reachable()
   return counts["function"], table.concat(foreign, ", ")
 end
 
-describe("a task in a sandbox", function()
+describe("a task in a sandbox #native", function()
   each_mode(function(mode)
     it("has exactly base, string, table, math, utf8, coroutine and the clocks of os (I4)", function()
       with_gma(nil, function()
@@ -196,7 +196,7 @@ describe("a task in a sandbox", function()
   end)
 end)
 
-describe("what crosses into a sandbox", function()
+describe("what crosses into a sandbox #native", function()
   it("are functions that have captured what it has, too (F3)", function()
     local format, sin, strings, wrap, date, pack, char = string.format, math.sin, string, coroutine.wrap, os.date, table.pack, utf8.char
     local check, G = assert, _G
@@ -262,7 +262,7 @@ describe("what crosses into a sandbox", function()
   end)
 end)
 
-describe("jobs with a sandbox and without one", function()
+describe("jobs with a sandbox and without one #native", function()
   it("take turns on the same worker, each with its own (I4)", function()
     local function look() return io ~= nil and require ~= nil and os.execute ~= nil and debug ~= nil and package ~= nil end
     local function count() return #load("local n = {} for k in pairs(_G) do n[#n + 1] = k end return n")() end
@@ -309,7 +309,7 @@ describe("jobs with a sandbox and without one", function()
   end)
 end)
 
-describe("sandbox must be true or false:", function()
+describe("sandbox must be true or false #native:", function()
   refusal.each("sandbox", { 1, 0, 0.5, "yes", "true", "", {}, print },
     { "1", "0", "0.5", '"yes"', '"true"', '""', "a table", "a function" })
 end)

@@ -6,7 +6,7 @@ local stock = require "spec.fixtures.stock"
 
 local call, run = crossing.call, crossing.run
 
-describe("the standard library", function()
+describe("the standard library #native", function()
   -- Names of all there is: globals and one level below.
   local function names()
     local list = {}
@@ -56,7 +56,7 @@ describe("the standard library", function()
   end)
 end)
 
-describe("binary chunks", function()
+describe("binary chunks #native", function()
   it("are refused by load and its kin whatever the mode (I5, F9)", function()
     local path = os.tmpname()
     local file = io.open(path, "wb")
@@ -91,7 +91,7 @@ describe("binary chunks", function()
   end)
 end)
 
-describe("os", function()
+describe("os #native", function()
   it("refuses to exit, in whatever way it is asked (I2)", function()
     local ways = {
       function() os.exit() end,
@@ -136,7 +136,7 @@ describe("os", function()
   end)
 end)
 
-describe("many workers at once", function()
+describe("many workers at once #native", function()
   it("get right answers from os.date, os.time and io.open (P9)", function()
     local function ask(worker)
       for i = 1, 10000 do
@@ -199,7 +199,7 @@ end)
 describe("gma2workers.clock", function()
   local clock = gma2workers.clock
 
-  it("counts wall seconds in a task as on the host (P8)", function()
+  it("counts wall seconds in a task as on the host (P8) #native", function()
     local before = clock()
     local first, slept, last = crossing.with_gma({ sleep = function() end }, function()
       return call(function()
@@ -223,7 +223,7 @@ describe("gma2workers.clock", function()
   end)
 end)
 
-describe("a state that is used again", function()
+describe("a state that is used again #native", function()
   local function open_files()
     local own = assert(io.open("/proc/self/stat")):read("n")
     local pipe = assert(io.popen("ls /proc/" .. own .. "/fd | wc -l"))

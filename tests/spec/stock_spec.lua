@@ -7,7 +7,7 @@ local stock = require "spec.fixtures.stock"
 
 -- Specifies that each piece of code does in a task what it does in a main program.
 local function same_as_stock(subject, snippets)
-  describe(subject, function()
+  describe(subject .. " #native", function()
     local expected, tasks = stock.results(snippets), {}
     for i, code in ipairs(snippets) do
       tasks[i] = { func = results_of, args = { code } }
@@ -223,7 +223,7 @@ same_as_stock("what an error says", {
   "return debug.getinfo(100), pcall(debug.getinfo, 1, '?')",
 })
 
-describe("what a task prints", function()
+describe("what a task prints #native", function()
   local scripts = {
     ["mixed values"] = [[
       print() print(nil) print(1, 1.0, -0.0, 1e15, 1e16, 2^53, 2^63, 1/0, -1/0, math.mininteger, 0.1, 1/3)

@@ -46,7 +46,7 @@ local function assert_reused(threads)
   assert.same({ threads, 0 }, { info.threads, info.lost })
 end
 
-describe("a task over its time limit", function()
+describe("a task over its time limit #native", function()
   each_mode(function(mode)
     for name, func in pairs(endless.tasks) do
       it(("is stopped in %s, and its worker goes on (T4)"):format(name), function()
@@ -114,7 +114,7 @@ describe("a task over its time limit", function()
   end)
 end)
 
-describe("a time limit that does not strike", function()
+describe("a time limit that does not strike #native", function()
   it("changes nothing (T6)", function()
     local list = { identity, raise, function() error({ { 5 }, 5 }) end, function() return coroutine.wrap(identity)(1) end,
       function() return select("#", pcall(error, nil)), string.format("%q", "x"), { { 1 } } end,
@@ -144,7 +144,7 @@ describe("a time limit that does not strike", function()
   end)
 end)
 
-describe("time in host calls", function()
+describe("time in host calls #native", function()
   it("does not count (H11)", function()
     with_gma({ slow = function(n) spin(0.2) return n end }, function()
       local response = RunSync { tasks = tasks_of(4, function(n) return gma.slow(n) + gma.slow(n) end), workers = 3, timeout = 0.1 }
@@ -197,7 +197,7 @@ local function assert_lost(entry, why)
   assert.is_truthy(entry.data:find("^Error: " .. why .. ".*could not be stopped"), entry.data)
 end
 
-describe("a task that can't be stopped", function()
+describe("a task that can't be stopped #native", function()
   each_mode(function(mode)
     for name, func in pairs(endless.stuck) do
       it(("is given up in %s, and a late result is dropped (T5)"):format(name), function()

@@ -24,7 +24,7 @@ describe("gma.echo and gma.feedback", function()
     end)
   end
 
-  it("return at once, while the host is busy (H11)", function()
+  it("return at once, while the host is busy (H11) #native", function()
     local shown, came = 0, nil
     local set, await = signal.set, signal.await
     local engine = { echo = function() shown = shown + 1 end,
@@ -39,7 +39,7 @@ describe("gma.echo and gma.feedback", function()
     assert.equal(2, shown)
   end)
 
-  it("take values of any kind, and errors of the host's are nobody's", function()
+  it("take values of any kind, and errors of the host's are nobody's #native", function()
     local shown = {}
     local engine = { echo = function(...) shown[#shown + 1] = table.pack(...) error("in echo") end, feedback = false }
     with_gma(engine, function()
@@ -56,7 +56,7 @@ describe("gma.echo and gma.feedback", function()
     end
   end)
 
-  it("wait where the host is far behind, so that what waits for it is bounded (T12)", function()
+  it("wait where the host is far behind, so that what waits for it is bounded (T12) #native", function()
     local total, shown, ahead = 3000, 0, nil
     local function echo(_, path)
       shown = shown + 1
@@ -85,7 +85,7 @@ describe("gma.echo and gma.feedback", function()
   end)
 end)
 
-describe("gma.sleep in a task", function()
+describe("gma.sleep in a task #native", function()
   it("sleeps in the worker: the others go on, and the host's is not called", function()
     local slept = {}
     local host_sleep = coroutine.isyieldable() and rawget(_G, "gma") and _G.gma.sleep

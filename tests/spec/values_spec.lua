@@ -226,7 +226,7 @@ describe("identity", function()
     assert.equal(3, answer)
   end)
 
-  it("is not shared with a host function (V10)", function()
+  it("is not shared with a host function (V10) #native", function()
     local kept
     crossing.with_gma({ keep = function(value) kept, value[1] = value, "changed" end }, function()
       assert.equal("mine", call(function()
@@ -280,27 +280,31 @@ describe("what cannot cross", function()
     assert.is_truthy(entry.data:find(message, 1, true), entry.data .. " does not say " .. message)
   end
 
+  -- In one state, functions pass as they are.
+  local tags = { ["C function"] = " #native" }
+
   for kind, make in pairs(kinds) do
-    it(("is named with its place among the arguments: a %s (V7)"):format(kind), function()
+    local tag = tags[kind] or ""
+    it(("is named with its place among the arguments: a %s (V7)%s"):format(kind, tag), function()
       for path, put in pairs(places) do
         assert_refused(run(print, { "first", put(make()) }), kind, "args[2]" .. path)
       end
     end)
 
-    it(("is named with its place among the results: a %s (V7)"):format(kind), function()
+    it(("is named with its place among the results: a %s (V7)%s"):format(kind, tag), function()
       for path, put in pairs(places) do
         local entry = run(function(place, value) return "first", place(value()) end, { put, make })
         assert_refused(entry, kind, "returns[2]" .. path)
       end
     end)
 
-    it(("is refused as a key: a %s (V7)"):format(kind), function()
+    it(("is refused as a key: a %s (V7)%s"):format(kind, tag), function()
       local entry = run(print, { { deep = { [make()] = 1 } } })
       assert.equal("transfer", entry.kind)
       assert.is_truthy(entry.data:find(("cannot send a %s (at args[1].deep"):format(kind), 1, true), entry.data)
     end)
 
-    it(("raises at a host call that sends it, or that is answered with it: a %s (V7)"):format(kind), function()
+    it(("raises at a host call that sends it, or that is answered with it: a %s (V7) #native"):format(kind), function()
       local function caught(value)
         local _, sent = pcall(function() gma.probe { x = value() } end)
         local _, answered = pcall(function() gma.make() end)

@@ -39,7 +39,7 @@ end
 describe("workers", function()
   each_mode(function(mode)
     for _, count in ipairs { 2, 6, 32 } do
-      it(("of one job run at the same time, also past the cores: %d"):format(count), function()
+      it(("of one job run at the same time, also past the cores: %d #native"):format(count), function()
         with_gma(meeting(), function()
           local response = RunSync { tasks = tasks_of(count, meet, count), workers = count, mode = mode }
           assert.same(always(count), data_of(response))
@@ -48,7 +48,7 @@ describe("workers", function()
       end)
     end
 
-    it("of twenty jobs run at the same time", function()
+    it("of twenty jobs run at the same time #native", function()
       local responses = {}
       with_gma(meeting(), function()
         for i = 1, 20 do
@@ -62,7 +62,7 @@ describe("workers", function()
     end)
 
     for _, limit in ipairs { 1, 2, 3, 5 } do
-      it(("are never more than asked for: %d"):format(limit), function()
+      it(("are never more than asked for: %d #native"):format(limit), function()
         local inside, most = 0, 0
         local host = {
           enter = function() inside = inside + 1 most = math.max(most, inside) end,
@@ -88,13 +88,13 @@ describe("workers", function()
       end)
     end
 
-    it("are as many as the text says", function()
+    it("are as many as the text says #native", function()
       with_gma(meeting(), function()
         assert.same(always(4), data_of(RunSync { tasks = tasks_of(4, meet, 4), workers = " 4 ", mode = mode }))
       end)
     end)
 
-    it("take the next task while others are busy", function()
+    it("take the next task while others are busy #native", function()
       -- One is held up until all the others are through.
       local host, open = gate()
       local ended = 0
@@ -164,7 +164,7 @@ describe("onProgress", function()
       end)
     end
 
-    it("is called while tasks run, and for the last time before onComplete", function()
+    it("is called while tasks run, and for the last time before onComplete #native", function()
       local seen, log = -1, {}
       local function wait_until_told(n)
         return n == 1 or ask_until(gma.is_told, n - 1)
@@ -200,7 +200,7 @@ describe("a job started", function()
 
   for _, workers in ipairs { 1, 4 } do
     each_mode(function(mode)
-      it(("inside a host call gives its answer, and the outer job goes on: %d workers (D2)"):format(workers), function()
+      it(("inside a host call gives its answer, and the outer job goes on: %d workers (D2) #native"):format(workers), function()
         with_gma({ nested = function(n) return nested(n, workers) end }, function()
           local response = RunSync { tasks = tasks_of(20, function(n) return gma.nested(n) end), workers = workers,
             mode = mode }
@@ -244,7 +244,7 @@ describe("a job started", function()
     end)
   end
 
-  it("inside a host call of a job that was started inside a host call runs, too (D2)", function()
+  it("inside a host call of a job that was started inside a host call runs, too (D2) #native", function()
     local depth = 0
     local function deeper()
       depth = depth + 1
@@ -256,7 +256,7 @@ describe("a job started", function()
     end)
   end)
 
-  it("beside one that waits for the host is served, too", function()
+  it("beside one that waits for the host is served, too #native", function()
     local host, open = gate()
     with_gma(host, function()
       local waiting = RunAsync { tasks = tasks_of(2, pass_gate), onComplete = open }
