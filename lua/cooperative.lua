@@ -22,7 +22,7 @@
 
 local read, version = ...
 
-local core = { version = version, backend = "cooperative" }
+local core = { version = version, backend = "cooperative", clock = read("cooperative_clock")() }
 local modules = {}
 
 --- The jobs by their numbers; false for one that is over, since no number is given twice.
@@ -39,37 +39,6 @@ local LATE = 1
 
 -- The coroutine of ours that was seen last. Where another was seen while a task ran, the engine slices.
 local seen_last
-
--- The processor's clock stands still while the process sleeps: so it is never more than a second behind the calendar's.
-local begun, skipped = os.time(), 0
-
-local function processor_time()
-  local now = os.clock() + skipped
-  local behind = os.time() - begun - 1 - now
-  if behind > 0 then
-    skipped, now = skipped + behind, now + behind
-  end
-  return now
-end
-
--- The engine's own clock, from where there was an engine first, and what it was behind then.
-local engine_clock, lag
-
---- Wall seconds since some moment.
-function core.clock()
-  if engine_clock then
-    return engine_clock() + lag
-  end
-  local now = processor_time()
-  local engine = rawget(_G, "gma")
-  local clock = type(engine) == "table" and rawget(engine, "gettime")
-  local engine_now = type(clock) == "function" and clock()
-  if type(engine_now) == "number" then
-    lag = now - engine_now
-    engine_clock = clock
-  end
-  return now
-end
 
 local function is_over(job)
   return #job.open == 0
@@ -97,7 +66,7 @@ end
 local function work(job)
   local here = coroutine.running()
   job.has_come = true
-  if not job.has_started then
+  if not job.has_started and modules.drivers.can_sleep() then
     -- The engine has begun inside the very call that asked for it.
     _G.gma.sleep(TICK)
   end

@@ -69,7 +69,8 @@ local function count_arguments(args, index)
   local n = rawget(args, "n")
   local count = n == nil and last or math.type(n) and math.tointeger(n)
   if not count then
-    local got = type(n) == "table" and "a table" or options.describe(n)
+    local shows = type(n) == "string" or type(n) == "number"
+    local got = shows and options.describe(n) or "a " .. values.kind(n)
     refuse_task(index, ".args.n", "must be a whole number of arguments, got " .. got)
   elseif count < 0 or count > ARGUMENT_LIMIT then
     refuse_task(index, ".args", ("must hold 0 to %d arguments, got %d: pass one table with them instead"):format(
