@@ -101,7 +101,8 @@ describe("depth", function()
   end)
 end)
 
-describe("time #long", function()
+-- The cooperative backend copies while the host's collector runs, which has its own times: see cooperative_spec.lua.
+describe("time #long #native", function()
   local makers = {
     ["items"] = function(n)
       local value = {}
