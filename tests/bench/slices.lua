@@ -14,8 +14,8 @@ local gma2workers = assert(loadfile("lua/init.lua"))("gma2workers", "lua/init.lu
 
 assert(gma2workers.info.backend == "cooperative", "call it by scripts/bench --slices")
 
-local operations = tonumber(arg[1]) or 3000000
-local slice = tonumber(arg[2]) or 20000
+local operations = tonumber(arg[1]) or 750000
+local slice = tonumber(arg[2]) or 5000
 local TICK = 0.010
 
 local function waves(first, last)
@@ -65,6 +65,6 @@ for _, count in ipairs { 1, 2, 4, 10, 19 } do
   for _, mode in ipairs { "timer", "cmd" } do
     local sum, seconds, ticks, share = in_engine(in_workers, count, mode)
     assert(measure.is_close(sum, expected), "wrong answer")
-    print(("| %d | %s | %.2f | %d | %.2f | %.0f %% |"):format(count, mode, seconds, ticks, alone / seconds, 100 * share))
+    print(("| %d | %s | %.2f | %d | %.2f | %.0f %% |"):format(count, mode, seconds, ticks, alone_ticks / ticks, 100 * share))
   end
 end
