@@ -42,11 +42,13 @@ sampled("idle worker", "KiB", KIB .. [[
       assert(entry.success, entry.data)
     end
   end
+  -- A thread looks for more work before it rests.
+  local function rest() collectgarbage() collectgarbage() os.execute("sleep 0.2") end
   run(4)
-  collectgarbage() collectgarbage()
+  rest()
   local before = kib("VmRSS")
   run(104)
-  collectgarbage() collectgarbage()
+  rest()
   print((kib("VmRSS") - before) / 100)]], 7, { name = "KiB a worker", most = 40 })
 
 sampled("1,000 waiting tasks", "KiB", KIB .. [[
