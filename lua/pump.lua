@@ -112,7 +112,9 @@ local function finish(job)
   end
   if not ok and not job.complete then
     error(response, 0)
-  elseif not ok then
+  end
+  local interrupt = not ok and is_interrupt(response) and response
+  if not ok then
     -- Nobody waits who could be told by an error.
     response, failed = failed_response(job, response), {}
   end
@@ -126,6 +128,9 @@ local function finish(job)
   end
   if job.complete then
     job.complete(job)
+  end
+  if interrupt then
+    error(interrupt, 0)
   end
 end
 

@@ -163,7 +163,7 @@ fn answer(stack: &Stack) -> Returns {
     let ticket = stack.integer(2).unwrap_or(0).unsigned_abs();
     let name = String::from_utf8_lossy(stack.bytes(3)).into_owned();
     let returned = stack.boolean(4);
-    with_names(stack, |names| host::answer(stack, &job, names, ticket, &name, returned, 5));
+    with_names(stack, |names| host::answer(stack, &job, names, ticket, &name, returned, 5))?;
     Ok(0)
 }
 

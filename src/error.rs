@@ -104,6 +104,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether this is what a stock interpreter raises at Ctrl-C: it may come in any call of Lua's.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Error::Lua(text) if text.ends_with(b"interrupted!"))
+    }
+
     /// The error of an option, by its name.
     pub fn option(name: &str, problem: impl Into<String>) -> Error {
         Error::BadConfig { place: format!("option '{name}'"), problem: problem.into() }

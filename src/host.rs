@@ -104,14 +104,18 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<c_int> {
             Ok(count) => return Ok(count),
             Err(error) => error,
         };
+        let interrupt = error.is_interrupt().then(|| error.clone());
         if let Some(ticket) = ticket {
             job.mailbox.answer(ticket, Answer::Failed(error));
         }
+        // It came while the call was prepared, and is the host's as well.
+        interrupt.map_or(Ok(()), Err)?;
     }
     Ok(0)
 }
 
-/// Answers a host call with the values from index `first` up: its results, or what it raised.
+/// Answers a host call with the values from index `first` up: its results, or what it raised. An error is Ctrl-C, which
+/// came meanwhile.
 pub fn answer(
     stack: &Stack,
     job: &Job,
@@ -120,7 +124,7 @@ pub fn answer(
     name: &str,
     returned: bool,
     first: c_int,
-) {
+) -> Result<()> {
     let place = |n: usize, path: &str| format!("returns[{n}]{path} of {name}");
     let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
     let mut message = Vec::new();
@@ -139,10 +143,12 @@ pub fn answer(
             encode(stack, 1, &mut message, &policy)
         })
     };
+    let interrupt = encoded.as_ref().err().filter(|error| error.is_interrupt()).cloned();
     let answer = match encoded {
         Ok(()) if returned => Answer::Returned(message),
         Ok(()) => Answer::Raised(message),
         Err(cause) => Answer::Failed(Error::HostAnswer { name: name.to_owned(), cause: Box::new(cause) }),
     };
     job.mailbox.answer(ticket, answer);
+    interrupt.map_or(Ok(()), Err)
 }

@@ -153,6 +153,8 @@ impl<'a> TaskReader<'a> {
         });
         match encoded {
             Ok(function) => self.tasks.push(function, encoder.length(), name.take()),
+            // Not the task's own.
+            Err(error) if error.is_interrupt() => return Err(error),
             Err(error) => self.tasks.refuse(error),
         }
         *name = None;

@@ -432,6 +432,42 @@ fn an_error_at_any_instruction_of_a_run_ends_its_job() {
     }
 }
 
+/// L12. Ctrl-C may come at any call as well, those that Lua makes for us inside of native code among them: it is nobody's
+/// but the host's.
+#[test]
+fn ctrl_c_at_any_call_of_a_run_is_not_lost() {
+    Case::new(WAIT_FOR_REST)
+        .then(
+            r#"
+            local gma2workers = require "gma2workers"
+            gma = { ask = function(...) return ... end }
+            local function task(list) for i = 1, 3 do gma.ask(i, list) end return list end
+            local function run(count)
+              local calls, is_raised = 0, false
+              debug.sethook(function()
+                calls = calls + 1
+                if calls == count then
+                  is_raised = true
+                  error("interrupted!")
+                end
+              end, "c")
+              local ok, message = pcall(gma2workers.RunSync,
+                { tasks = { { func = task, args = { { 1, 2 } } }, { func = task, args = { { 3 } } } }, workers = 2 })
+              calls = count
+              debug.sethook()
+              assert(ok ~= is_raised, "lost at call " .. count)
+              assert(ok or tostring(message):find("interrupted!", 1, true), message)
+              return is_raised
+            end
+            for count = 3, 150 do run(count) end
+            assert(not run(10000))
+            wait_for_rest()
+            "#,
+        )
+        .run()
+        .expect_clean();
+}
+
 /// What the dynamic linker says that it did, in a case's stderr.
 fn linker_log(case: Case) -> String {
     let outcome = case.env("LD_DEBUG", "files").run().expect_code(0);
