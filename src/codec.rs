@@ -74,6 +74,13 @@ pub fn put_length(out: &mut Vec<u8>, mut value: usize) {
     out.push(value as u8);
 }
 
+/// Appends a tag, and a value of eight bytes.
+pub fn put_eight(out: &mut Vec<u8>, tag: u8, value: u64) {
+    let mut bytes = [tag; 9];
+    bytes[1..].copy_from_slice(&value.to_le_bytes());
+    out.extend_from_slice(&bytes);
+}
+
 /// The error of a message that is shorter than it says.
 pub fn ends_early() -> Error {
     Error::Corrupt("it ends early")

@@ -1,8 +1,9 @@
 //! Values into a state: from a message onto its stack.
 //!
-//! Runs on the thread of the state it fills, without the collector where the message is large, and inside a protected call of its own, so a full memory is an error and leaves nothing
-//! behind. Like [`crate::encode`] it iterates, one or two slots of Lua's stack a level, and goes on in a
-//! coroutine's stack where one is full: that is half a million levels. A message that is not one of ours is an error, never more.
+//! Runs on the thread of the state it fills, without the collector where the message is large, and inside a protected
+//! call of its own, so a full memory is an error and leaves nothing behind. Like [`crate::encode`] it iterates, one or two
+//! slots of Lua's stack a level, and goes on in a coroutine's stack where one is full: that is half a million levels. A
+//! message that is not one of ours is an error, never more.
 
 use std::ffi::c_int;
 

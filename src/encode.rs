@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{self, put_length};
+use crate::codec::{self, put_eight, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{self, Stack, Type};
@@ -23,7 +23,7 @@ use crate::seen::{Seen, SeenSet};
 /// Appends a message of the top `count` values to `out`, and pops them, in a protected call of its own.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
     let encoder = &mut Encoder::new(out, policy);
-    if (1..=count).all(|n| is_plain(stack.kind(-n))) {
+    if (1..=count).all(|n| stack.kind(-n).is_plain()) {
         // Reading them allocates nothing in Lua and raises nothing, so that needs no protection.
         let first = stack.top() - count + 1;
         let written = catch_unwind(AssertUnwindSafe(|| encoder.plain_message(stack, first, count)));
@@ -213,7 +213,7 @@ impl<'a> Encoder<'a> {
             }
             in_array = in_array && here.whole(-2) == Some(i64::from(array) + 1);
             let key = if in_array { Type::Number } else { here.kind(-2) };
-            if only_shape && !in_array && !is_scalar(key) {
+            if only_shape && !in_array && !key.is_scalar() {
                 here.pop(1);
                 continue;
             }
@@ -223,7 +223,7 @@ impl<'a> Encoder<'a> {
                 record += 1;
                 match key {
                     Type::String => self.key(here, -2)?,
-                    key if is_plain(key) => self.plain_value(here, -2, key)?,
+                    key if key.is_plain() => self.plain_value(here, -2, key)?,
                     _ => {
                         self.pause(array, record, in_array, true);
                         here.push_value(-2);
@@ -232,7 +232,7 @@ impl<'a> Encoder<'a> {
                 }
             }
             let kind = here.kind(-1);
-            if !is_plain(kind) {
+            if !kind.is_plain() {
                 self.pause(array, record, in_array, false);
                 return self.value(here);
             }
@@ -270,7 +270,7 @@ impl<'a> Encoder<'a> {
     fn value(&mut self, here: &Stack) -> Result<()> {
         self.room(0)?;
         match here.kind(-1) {
-            kind if is_plain(kind) => self.plain_value(here, -1, kind)?,
+            kind if kind.is_plain() => self.plain_value(here, -1, kind)?,
             Type::Table => {
                 let pointer = here.pointer(-1);
                 if !self.reference(pointer)? {
@@ -309,10 +309,10 @@ impl<'a> Encoder<'a> {
         match kind {
             Type::Boolean => self.out.push(if here.boolean(index) { codec::TRUE } else { codec::FALSE }),
             Type::Number => match here.whole(index) {
-                Some(value) => self.put_eight(codec::INTEGER, value.cast_unsigned()),
-                None => self.put_eight(codec::FLOAT, here.number(index).unwrap_or(0.0).to_bits()),
+                Some(value) => put_eight(self.out, codec::INTEGER, value.cast_unsigned()),
+                None => put_eight(self.out, codec::FLOAT, here.number(index).unwrap_or(0.0).to_bits()),
             },
-            Type::LightUserdata => self.put_eight(codec::LIGHT, here.light(index) as u64),
+            Type::LightUserdata => put_eight(self.out, codec::LIGHT, here.light(index) as u64),
             Type::String => {
                 let bytes = here.bytes(index);
                 self.room(bytes.len())?;
@@ -323,12 +323,6 @@ impl<'a> Encoder<'a> {
             _ => self.out.push(codec::NIL),
         }
         Ok(())
-    }
-
-    fn put_eight(&mut self, tag: u8, value: u64) {
-        let mut bytes = [tag; 9];
-        bytes[1..].copy_from_slice(&value.to_le_bytes());
-        self.out.extend_from_slice(&bytes);
     }
 
     /// Writes the name of a thing that has one.
@@ -497,13 +491,4 @@ impl<'a> Encoder<'a> {
         self.frames.pop();
         here.pop(1);
     }
-}
-
-/// Whether values of that kind hold no others and name nothing.
-pub fn is_plain(kind: Type) -> bool {
-    matches!(kind, Type::None | Type::Nil | Type::Boolean | Type::Number | Type::LightUserdata | Type::String)
-}
-
-fn is_scalar(kind: Type) -> bool {
-    matches!(kind, Type::Boolean | Type::Number | Type::String)
 }

@@ -8,7 +8,7 @@ use std::ffi::c_int;
 use rustc_hash::FxHashMap;
 
 use crate::config;
-use crate::encode::{self, Encoder, encode};
+use crate::encode::{Encoder, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{Stack, Type};
 use crate::host::HostNames;
@@ -371,7 +371,7 @@ fn encode_arguments(
             let base = stack.top();
             let mut is_plain = true;
             for n in 1..=count {
-                is_plain &= encode::is_plain(stack.raw_get_i(list, n.into()));
+                is_plain &= stack.raw_get_i(list, n.into()).is_plain();
             }
             if is_plain {
                 return encoder.plain_message(stack, base + 1, count);

@@ -24,6 +24,16 @@ pub enum Type {
 }
 
 impl Type {
+    /// Whether values of that kind hold no others and name nothing.
+    pub fn is_plain(self) -> bool {
+        use Type::{Boolean, LightUserdata, Nil, None, Number, String};
+        matches!(self, None | Nil | Boolean | Number | LightUserdata | String)
+    }
+
+    pub fn is_scalar(self) -> bool {
+        matches!(self, Type::Boolean | Type::Number | Type::String)
+    }
+
     fn of(tag: c_int) -> Type {
         match tag {
             lua::LUA_TNIL => Type::Nil,
