@@ -193,8 +193,12 @@ where
     F: Fn(&Stack) -> Returns + Copy + 'static,
 {
     let function = native(open);
-    // SAFETY: as promised by the caller.
-    unsafe { function(l) }
+    // SAFETY: as promised by the caller; what `check` raises passes nothing that owns anything.
+    unsafe {
+        #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+        super::host_lua::check(l);
+        function(l)
+    }
 }
 
 /// Runs `body` on a stack that holds the given values, in a protected call.

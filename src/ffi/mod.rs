@@ -14,6 +14,8 @@ mod arena;
 mod call;
 mod collector;
 mod coroutine;
+#[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+mod host_lua;
 mod interrupt;
 mod own_state;
 mod pages;

@@ -37,10 +37,25 @@ pub fn pin() -> Result<()> {
 /// Keeps this library mapped until the process ends, whatever the host unloads: threads run in it.
 #[cfg(windows)]
 pub fn pin() -> Result<()> {
-    use libloading::os::windows::Library;
-    Library::open_already_loaded("gma2workers.dll")
-        .and_then(Library::pin)
-        .map_err(|cause| Error::NoWorkers(format!("cannot pin the library: {cause}")))
+    use windows_sys::Win32::System::LibraryLoader::{
+        GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, GET_MODULE_HANDLE_EX_FLAG_PIN, GetModuleHandleExW,
+    };
+
+    let here = pin as fn() -> Result<()> as *const u16;
+    let mut library = std::ptr::null_mut();
+    // SAFETY: the library that has this very code is loaded; with this flag the address is no text.
+    let is_pinned = unsafe {
+        GetModuleHandleExW(
+            GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+            here,
+            &mut library,
+        )
+    } != 0;
+    if is_pinned {
+        return Ok(());
+    }
+    let cause = std::io::Error::last_os_error();
+    Err(Error::NoWorkers(format!("cannot pin the library: {cause}")))
 }
 
 /// Has `child` called in every process that is forked off this one. The library has to be pinned before.

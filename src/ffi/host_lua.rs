@@ -1,0 +1,147 @@
+//! The host's Lua, looked up when this library is loaded.
+//!
+//! Lua's functions are called by name, and a system opens a library only if it finds all the names that this one lacks.
+//! So some names are here: each is a jump through a slot, which is filled from the host's Lua later.
+//!
+//! - **On Linux** those that not every Lua has. The library then opens in any of them, and says itself which one it needs. A
+//!   host that shows no Lua at all is refused by the system, over the names that are left to it.
+//! - **On Windows** all of them. There, a name is bound to the file it is in, and a host may have its Lua anywhere: in
+//!   `lua53.dll`, in a library of another name, in its program. A host that shows no Lua is refused by [`DllMain`].
+//! - **Elsewhere** this file is left out, and the system binds all.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+#[cfg(unix)]
+use libloading::os::unix::Library;
+#[cfg(windows)]
+use libloading::os::windows::Library;
+use mlua::ffi as lua;
+
+/// Where a function of the host's Lua is; null as long as nobody knows.
+type Slot = AtomicPtr<c_void>;
+
+/// Defines the functions that have to be looked up: on Windows those of every Lua, too.
+macro_rules! functions {
+    (every_lua: $($every:ident)*; not_every_lua: $($some:ident)*;) => {
+        #[cfg(windows)]
+        looked_up! { $($every)* $($some)* }
+        #[cfg(not(windows))]
+        looked_up! { $($some)* }
+    };
+}
+
+/// Defines a module for each function, with its slot and with the jump in its name; and the list of all.
+macro_rules! looked_up {
+    ($($name:ident)*) => {
+        $(#[allow(non_snake_case, reason = "the names are Lua's")]
+        mod $name {
+            pub static SLOT: super::Slot = super::Slot::new(std::ptr::null_mut());
+            #[cfg(target_arch = "x86_64")]
+            std::arch::global_asm!(
+                concat!(".globl ", stringify!($name)),
+                concat!(stringify!($name), ": jmp qword ptr [rip + {slot}]"),
+                slot = sym SLOT,
+            );
+            // There, a C name has an underscore before it.
+            #[cfg(target_arch = "x86")]
+            std::arch::global_asm!(
+                concat!(".globl _", stringify!($name)),
+                concat!("_", stringify!($name), ": jmp dword ptr [{slot}]"),
+                slot = sym SLOT,
+            );
+        })*
+        /// Each name, with a zero after it, and its slot.
+        static SLOTS: &[(&str, &Slot)] = &[$((concat!(stringify!($name), "\0"), &$name::SLOT)),*];
+    };
+}
+
+// Every Lua: 5.1 to 5.5, and LuaJIT.
+functions! {
+    every_lua:
+        luaL_argerror luaL_checkstack luaL_openlibs luaL_ref luaL_where lua_checkstack lua_close lua_concat
+        lua_createtable lua_dump lua_error lua_gc lua_getallocf lua_getinfo lua_getmetatable lua_getstack lua_gettop
+        lua_getupvalue lua_iscfunction lua_newstate lua_newthread lua_next lua_pushboolean lua_pushcclosure
+        lua_pushinteger lua_pushlightuserdata lua_pushlstring lua_pushnil lua_pushnumber lua_pushstring
+        lua_pushthread lua_pushvalue lua_rawequal lua_rawget lua_rawgeti lua_rawset lua_rawseti lua_resume
+        lua_setallocf lua_setfield lua_sethook lua_setmetatable lua_settop lua_setupvalue lua_status lua_toboolean
+        lua_tocfunction lua_tolstring lua_topointer lua_tothread lua_touserdata lua_type lua_typename lua_xmove;
+    not_every_lua:
+        luaL_checkversion_ luaL_loadbufferx luaL_loadfilex luaL_tolstring luaL_traceback lua_absindex lua_callk
+        lua_copy lua_isinteger lua_isyieldable lua_newuserdata lua_pcallk lua_rawgetp lua_rawlen lua_rawsetp
+        lua_rotate lua_tointegerx lua_tonumberx lua_upvalueid lua_upvaluejoin lua_yieldk;
+}
+
+/// Fills all slots from a library that has all the functions; false where it lacks one.
+fn fill_from(library: &Library) -> bool {
+    // SAFETY: what has the name is not touched.
+    let find = |name: &str| unsafe { library.get::<*mut c_void>(name.as_bytes()).map(|found| *found) };
+    if !SLOTS.iter().all(|(name, _)| find(name).is_ok()) {
+        return false;
+    }
+    for (name, slot) in SLOTS {
+        slot.store(find(name).unwrap_or(ptr::null_mut()), Ordering::Release);
+    }
+    true
+}
+
+/// *Raises*, unless the host's Lua is the one that this library needs. Nothing else of it is called before.
+///
+/// # Safety
+/// `l` is a live state of this thread, of any Lua.
+pub unsafe fn check(l: *mut lua::lua_State) {
+    const VERSION: lua::lua_Number = 503.0;
+    const SIZES: usize = size_of::<lua::lua_Integer>() * 16 + size_of::<lua::lua_Number>();
+
+    // On Windows it was found before, or the library would not be here.
+    #[cfg(unix)]
+    if !fill_from(&Library::this()) {
+        // SAFETY: as promised by the caller; both functions are alike in every Lua.
+        unsafe {
+            lua::lua_pushstring(l, c"gma2workers needs Lua 5.3, this is another one".as_ptr());
+            lua::lua_error(l);
+        }
+    }
+    // SAFETY: as promised by the caller. In Lua 5.3 it raises if that is not the Lua that was found.
+    unsafe { lua::luaL_checkversion_(l, VERSION, SIZES) }
+}
+
+/// Called by the system when this library comes and goes; false refuses it. Looks for Lua in the program and then in all that
+/// it has loaded, in that order. Never is a Lua loaded: a second one would not know the first one's values.
+#[cfg(windows)]
+#[unsafe(no_mangle)]
+extern "system" fn DllMain(_library: usize, reason: u32, _reserved: usize) -> i32 {
+    use libloading::os::windows::Library;
+    use windows_sys::Win32::System::ProcessStatus::K32EnumProcessModules;
+    use windows_sys::Win32::System::SystemServices::DLL_PROCESS_ATTACH;
+    use windows_sys::Win32::System::Threading::GetCurrentProcess;
+
+    /// Programs have some dozens.
+    const MOST: usize = 1024;
+
+    if reason != DLL_PROCESS_ATTACH {
+        return 1;
+    }
+    if Library::this().is_ok_and(|program| fill_from(&program)) {
+        return 1;
+    }
+    let mut modules = [std::ptr::null_mut(); MOST];
+    let mut bytes = 0;
+    // SAFETY: the system writes as many handles as there is room for, and into `bytes` how much room all take.
+    let is_listed = unsafe {
+        K32EnumProcessModules(
+            GetCurrentProcess(),
+            modules.as_mut_ptr(),
+            size_of_val(&modules) as u32,
+            &mut bytes,
+        )
+    } != 0;
+    let listed = if is_listed { bytes as usize / size_of_val(&modules[0]) } else { 0 };
+    let is_found = modules.iter().take(listed).any(|module| {
+        // SAFETY: it is loaded, and stays so while the system's loader is at work here. It is not ours to close.
+        let library = std::mem::ManuallyDrop::new(unsafe { Library::from_raw(*module as _) });
+        fill_from(&library)
+    });
+    i32::from(is_found)
+}
