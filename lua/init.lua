@@ -22,18 +22,74 @@ local source = type(path) == "string" and path or debug.getinfo(1, "S").source:g
 local folder = source:match("^(.*[/\\])[^/\\]*$") or "./"
 local is_windows = package.config:sub(1, 1) == "\\"
 
+--- What the binary may be called: as the zips have it, so that one folder can hold those of all systems, or as a build makes it.
+local function binary_names()
+  local ending = is_windows and ".dll" or ".so"
+  local system = is_windows and "windows" or "linux"
+  local word = string.packsize("T") == 8 and "x86_64" or "x86"
+  return { ("gma2workers-%s-%s%s"):format(system, word, ending), "gma2workers" .. ending }
+end
+
+local function exists(name)
+  local file = io.open(folder .. name, "rb")
+  return file ~= nil and file:close()
+end
+
+--- On Linux, a host may have loaded its Lua in a way that hides it from all other libraries (`RTLD_LOCAL`). Opened by its own
+-- `loadlib` for all of a library, it is hidden no longer. It is the one in whose memory a function of its is.
+-- @treturn boolean whether there is any use in another try
+local function show_lua()
+  local address = math.tointeger(tonumber(tostring(rawequal):match("0x%x+")))
+  local maps = address and io.open("/proc/self/maps")
+  if not maps then
+    return false
+  end
+  local library
+  for line in maps:lines() do
+    local first, last, file = line:match("^(%x+)%-(%x+) %S+ %S+ %S+ %S+ +(/.*)$")
+    if file and address >= tonumber(first, 16) and address < tonumber(last, 16) then
+      library = file
+      break
+    end
+  end
+  maps:close()
+  return library ~= nil and package.loadlib(library, "*") == true
+end
+
+local function load_binary(binary)
+  local open, problem, where = package.loadlib(binary, "luaopen_gma2workers")
+  if not open and problem:find("undefined symbol: lua", 1, true) then
+    if show_lua() then
+      return package.loadlib(binary, "luaopen_gma2workers")
+    end
+    problem = problem .. " (the host shows its Lua to no other library)"
+  elseif not open and is_windows and where == "open" then
+    problem = problem .. " (a host that exports no Lua refuses it so)"
+  end
+  return open, problem
+end
+
 --- The binary's entry and its path; nil and why where it can't be loaded.
 local function find_binary()
-  local beside = folder .. (is_windows and "gma2workers.dll" or "gma2workers.so")
-  local open, problem = package.loadlib(beside, "luaopen_gma2workers")
-  if open then
-    return open, beside
+  local names, problem = binary_names(), nil
+  for _, name in ipairs(names) do
+    if exists(name) then
+      local open, why = load_binary(folder .. name)
+      if open then
+        return open, folder .. name
+      end
+      problem = problem or why
+    end
   end
   local elsewhere = package.searchpath("gma2workers", package.cpath)
   if elsewhere then
-    open, problem = package.loadlib(elsewhere, "luaopen_gma2workers")
+    local open, why = load_binary(elsewhere)
+    if open then
+      return open, elsewhere
+    end
+    problem = problem or why
   end
-  return open, open and elsewhere or problem
+  return nil, problem or ("there is no %s and no %s"):format(names[1], names[2])
 end
 
 local function open_binary(open, binary)

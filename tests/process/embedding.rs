@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
 
-use crate::support::{Case, module_folder, project};
+use crate::support::{Case, drop_in, empty_folder, module_folder, project};
 
 /// Compiles a program of this folder's.
 fn compile(name: &str) -> PathBuf {
@@ -395,9 +395,9 @@ fn the_module_may_be_loaded_and_used_in_coroutines() {
         .expect_clean();
 }
 
-/// B2.
+/// B2. The bare binary can't be loaded; the folder finds the Lua that is hidden.
 #[test]
-fn a_program_that_hides_its_lua_gets_a_load_error() {
+fn a_program_that_hides_its_lua_gets_a_load_error_or_uses_the_folder() {
     static HIDDEN: LazyLock<PathBuf> = LazyLock::new(|| compile("hidden"));
     let hidden = |chunk: &str| {
         let words = [HIDDEN.clone().into_os_string(), "liblua5.3.so.0".into(), chunk.into()];
@@ -414,4 +414,17 @@ fn a_program_that_hides_its_lua_gets_a_load_error() {
         "#,
     )
     .expect_stdout_with("gma2workers.so: undefined symbol: lua");
+    let plugins = empty_folder();
+    drop_in(&plugins.path().join("anything"));
+    let words = [
+        HIDDEN.clone().into_os_string(),
+        "liblua5.3.so.0".into(),
+        RUN.replace("gma2workers", "anything").into(),
+    ];
+    Case::command(words)
+        .path(plugins.path())
+        .without_cpath()
+        .env("GMA2WORKERS_BACKEND", "native")
+        .run()
+        .expect_clean();
 }
