@@ -1,6 +1,7 @@
 -- The stand-in behaves as the engine's facts say, so that what passes in it can be trusted.
 
 local console = require "console"
+local system = require "spec.fixtures.system"
 
 local function run(options, func)
   local engine = console.new(options)
@@ -131,7 +132,7 @@ describe("gma.timer", function()
   it("goes on for ever with a count of 0, until its plugin is switched off", function()
     local engine = console.new { tick = 0.001 }
     engine:install()
-    local path = os.tmpname()
+    local path = system.temporary()
     local file = io.open(path, "w")
     file:write("return function() gma.timer(function() CALLS = CALLS + 1 end, 0, 0) end, function() CLEANED = true end")
     file:close()

@@ -6,6 +6,7 @@ local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
 local running = require "spec.fixtures.running"
 local stock = require "spec.fixtures.stock"
+local system = require "spec.fixtures.system"
 
 local RunSync, RunAsync, Poll = gma2workers.RunSync, gma2workers.RunAsync, gma2workers.Poll
 local each_mode, tasks_of, data_of, count_to = running.each_mode, running.tasks, running.data, running.count_to
@@ -443,7 +444,7 @@ describe("tasks in an engine #cooperative", function()
   end)
 
   it("are no more than their plugin: switched off, it leaves nothing", function()
-    local path = os.tmpname()
+    local path = system.temporary()
     local file = io.open(path, "w")
     file:write([[return function()
       local function endless() while true do gma.sleep(0.001) end end

@@ -3,6 +3,7 @@
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
 local stock = require "spec.fixtures.stock"
+local system = require "spec.fixtures.system"
 
 local call, run = crossing.call, crossing.run
 
@@ -364,7 +365,7 @@ describe("require in a task", function()
   it("finds a Lua module by the host's package.path of the call (F10)", function()
     assert.equal("hello you, for the 1. time", call(function() return require("spec.fixtures.greeter").greet("you") end))
     local path = package.path
-    local name = os.tmpname()
+    local name = system.temporary()
     local file = io.open(name, "w")
     file:write("return { name = ... }")
     file:close()

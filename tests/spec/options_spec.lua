@@ -2,6 +2,7 @@
 -- wrong with which option.
 
 local gma2workers = require "gma2workers"
+local system = require "spec.fixtures.system"
 
 local HERE = debug.getinfo(1, "S").short_src
 local CALLS = { "RunSync", "RunAsync" }
@@ -156,9 +157,7 @@ describe("an option", function()
     end)
 
     it("or left out: the usable cores then (T8) #native", function()
-      local nproc = io.popen("nproc")
-      local cores = nproc:read("n")
-      nproc:close()
+      local cores = system.cores()
       local tasks = {}
       for i = 1, cores + 1 do
         tasks[i] = { func = double, args = { i } }

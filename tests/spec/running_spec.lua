@@ -297,9 +297,9 @@ describe("RunAsync on a host without an engine", function()
       repeat until gma2workers.Poll() == 0
       print("done: " .. done)
     ]])
-    assert.is_truthy(text:find("%.?[%w_/]+:%d+: boom in onComplete\nstack traceback:\n"), text)
-    assert.is_truthy(text:find("error in a callback: table: 0x", 1, true), text)
-    assert.is_truthy(text:find("done: 3\n$"), text)
+    assert.is_truthy(text:find("%.?[%w_/\\:~]+:%d+: boom in onComplete\nstack traceback:\n"), text)
+    assert.is_truthy(text:find("error in a callback: table: ", 1, true), text)
+    assert.is_truthy(text:find("done: 3\n", 1, true), text)
   end)
 
   alone("lets a callback use everything (D5)", function()

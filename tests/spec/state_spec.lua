@@ -3,6 +3,7 @@
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
 local stock = require "spec.fixtures.stock"
+local system = require "spec.fixtures.system"
 
 local call, run = crossing.call, crossing.run
 
@@ -58,7 +59,7 @@ end)
 
 describe("binary chunks #native", function()
   it("are refused by load and its kin whatever the mode (I5, F9)", function()
-    local path = os.tmpname()
+    local path = system.temporary()
     local file = io.open(path, "wb")
     file:write(string.dump(function() return 5 end))
     file:close()
@@ -232,7 +233,7 @@ describe("a state that is used again #native", function()
     return count
   end
 
-  it("has no file open that a task left (I1)", function()
+  it("has no file open that a task left (I1) #posix", function()
     local function leave()
       kept = { assert(io.open("/dev/null")), assert(io.lines("/dev/null")), io.output("/dev/null") } -- luacheck: ignore 111
       return io.output() == kept[3] -- luacheck: ignore 113
