@@ -1,0 +1,114 @@
+#!/bin/sh
+# What scripts/test-windows runs on a system that has Wine: run.sh WORD
+set -eu
+word=$1
+programs=target/windows/$word
+export WINEDEBUG=-all WINEDLLOVERRIDES=mscoree,mshtml= WINEPREFIX="$PWD/target/windows/prefix-$word"
+export HOME="${HOME:-/root}" PATH="$PATH:/usr/lib/wine"
+
+cases=$programs/cases
+rm -rf "$cases"
+mkdir -p "$cases/workers"
+trap 'wineserver -k || true' EXIT
+[ -e "$WINEPREFIX/system.reg" ] || wine wineboot --init >/dev/null 2>&1
+
+# The folder with all binaries in it.
+cp lua/*.lua "$cases/workers/"
+for each in x86_64 x86; do
+  [ ! -e "target/windows/$each/gma2workers.dll" ] ||
+    cp "target/windows/$each/gma2workers.dll" "$cases/workers/gma2workers-windows-$each.dll"
+done
+echo "none for Windows" >"$cases/workers/gma2workers-linux-x86_64.so"
+
+passed=0
+failed=0
+# expect NAME PROGRAM CODE TEXT: runs the script on standard input; TEXT is a pattern that its output has to match.
+expect() {
+  script=$cases/case.lua
+  printf 'package.path = [[%s/?/init.lua]]\n' "$cases" >"$script"
+  cat >>"$script"
+  code=0
+  timeout 60 wine "$programs/$2.exe" "$script" >"$cases/output" 2>&1 || code=$?
+  output=$(tr -d '\r' <"$cases/output" | tr '\n' ' ')
+  if [ "$code" -eq "$3" ] && printf '%s\n' "$output" | grep -Eq -e "$4"; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    printf 'failed: %s: expected code %s and "%s", got code %s and:\n' "$1" "$3" "$4" "$code"
+    cat "$cases/output"
+  fi
+}
+
+QUICK_START='
+  local function add(a, b) return a + b end
+  local response = gma2workers.RunSync { tasks = { { func = add, args = { 1, 2 } } } }
+  print(response.result[1].data, gma2workers.info.backend)
+'
+for host in lua named exporting; do
+  expect "the bare binary in $host.exe" $host 0 '^3	native $' <<EOF
+    local gma2workers = require "gma2workers"
+    $QUICK_START
+EOF
+  expect "the folder in $host.exe" $host 0 '^3	native $' <<EOF
+    package.cpath = ""
+    local gma2workers = require "workers"
+    $QUICK_START
+EOF
+done
+expect "the bare binary where no Lua is shown" hidden 1 "error loading module 'gma2workers'" <<EOF
+  require "gma2workers"
+EOF
+expect "the folder where no Lua is shown" hidden 0 '(a host that exports no Lua refuses it so.*3	cooperative|3	cooperative.*a host that exports no Lua refuses it so)' <<EOF
+  package.cpath = ""
+  local gma2workers = require "workers"
+  $QUICK_START
+EOF
+
+SPINNING='
+  local gma2workers = require "gma2workers"
+  local begun = 0
+  gma = { begun = function() begun = begun + 1 end }
+  local function spin() gma.begun() while true do end end
+  local tasks = { { func = spin }, { func = spin }, { func = spin } }
+  gma2workers.RunAsync { tasks = tasks, workers = 3, onComplete = print }
+  repeat gma2workers.Poll() until begun == 3
+'
+expect "a script that ends while tasks run" lua 0 '^$' <<EOF
+  $SPINNING
+EOF
+expect "os.exit while tasks run" lua 5 '^$' <<EOF
+  $SPINNING
+  os.exit(5)
+EOF
+expect "os.exit that closes the state while tasks run" lua 6 '^$' <<EOF
+  $SPINNING
+  os.exit(6, true)
+EOF
+expect "an error while tasks run" lua 1 'case.lua:[0-9]+: over stack traceback' <<EOF
+  $SPINNING
+  error("over")
+EOF
+expect "a script that ends while a task is where nothing stops it" lua 0 '^$' <<'EOF'
+  local gma2workers = require "gma2workers"
+  local begun = 0
+  gma = { begun = function() begun = begun + 1 end }
+  local function find() gma.begun() return ("a"):rep(400):find((".-"):rep(20) .. "b") end
+  gma2workers.RunAsync { tasks = { { func = find } }, onComplete = print }
+  repeat gma2workers.Poll() until begun == 1
+EOF
+expect "os.exit in a task" lua 0 '^Error: .*case.lua:[0-9]+: .*os.exit' <<'EOF'
+  local gma2workers = require "gma2workers"
+  print(gma2workers.RunSync { tasks = { { func = function() os.exit(1) end } } }.result[1].data)
+EOF
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
+
+# The specs, natively and cooperatively.
+export LUA_CPATH="Z:$PWD/$programs/?.dll"
+shared="Z:/usr/share/lua"
+own="tests/?.lua;tests/?/init.lua;tests/examples/?.lua"
+busted="$shared/5.3/?.lua;$shared/5.3/?/init.lua;$shared/5.1/?.lua;$shared/5.1/?/init.lua"
+specs() {
+  timeout 600 wine "$programs/lua.exe" tests/windows/run.lua --output=plainTerminal --exclude-tags="$1,long,posix" tests/spec/*_spec.lua
+}
+LUA_PATH="$own;$busted" specs cooperative
