@@ -27,6 +27,7 @@ build = {
   install = {
     lib = { gma2workers = "target/rock/gma2workers.so" },
     lua = {
+      ["gma2-workers.annotations"] = "lua/annotations.lua",
       ["gma2-workers.arguments"] = "lua/arguments.lua",
       ["gma2-workers.async"] = "lua/async.lua",
       ["gma2-workers.cooperative"] = "lua/cooperative.lua",
@@ -40,6 +41,11 @@ build = {
       ["gma2-workers.hints"] = "lua/hints.lua",
       ["gma2-workers.init"] = "lua/init.lua",
       ["gma2-workers.job"] = "lua/job.lua",
+      ["gma2-workers.plugins.probe"] = "lua/plugins/probe.lua",
+      ["gma2-workers.plugins.template"] = "lua/plugins/template.lua",
+      -- What is no Lua keeps its own name: of these names, only the folder counts.
+      ["gma2-workers.plugins.probe_xml"] = "lua/plugins/probe.xml",
+      ["gma2-workers.plugins.template_xml"] = "lua/plugins/template.xml",
       ["gma2-workers.pump"] = "lua/pump.lua",
     },
   },
