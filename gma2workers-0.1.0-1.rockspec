@@ -12,15 +12,22 @@ description = {
     of real threads, carries gma.* calls back to the engine's thread and merges the results.
     Building it needs a Rust toolchain (cargo).
   ]],
+  homepage = "https://github.com/gma2workers/gma2workers",
   license = "MIT",
+  labels = { "parallel", "threads" },
 }
+supported_platforms = { "linux" }
 dependencies = { "lua >= 5.3, < 5.4" }
 build = {
   type = "command",
-  build_command = "cargo build --release --locked --lib && cp target/release/libgma2workers.so target/release/gma2workers.so",
+  -- Cargo's own name for the binary has a "lib" before it. CARGO_TARGET_DIR may keep what was built for the next time.
+  build_command = [[cargo build --release --locked --lib --target-dir "${CARGO_TARGET_DIR:-target}" \
+    && mkdir -p target/rock \
+    && cp "${CARGO_TARGET_DIR:-target}/release/libgma2workers.so" target/rock/gma2workers.so]],
   install = {
-    lib = { gma2workers = "target/release/gma2workers.so" },
+    lib = { gma2workers = "target/rock/gma2workers.so" },
     lua = {
+      ["gma2-workers.annotations"] = "lua/annotations.lua",
       ["gma2-workers.arguments"] = "lua/arguments.lua",
       ["gma2-workers.async"] = "lua/async.lua",
       ["gma2-workers.cooperative"] = "lua/cooperative.lua",
@@ -34,7 +41,16 @@ build = {
       ["gma2-workers.hints"] = "lua/hints.lua",
       ["gma2-workers.init"] = "lua/init.lua",
       ["gma2-workers.job"] = "lua/job.lua",
+      ["gma2-workers.plugins.probe"] = "lua/plugins/probe.lua",
+      ["gma2-workers.plugins.template"] = "lua/plugins/template.lua",
+      -- What is no Lua keeps its own name: of these names, only the folder counts.
+      ["gma2-workers.plugins.probe_xml"] = "lua/plugins/probe.xml",
+      ["gma2-workers.plugins.template_xml"] = "lua/plugins/template.xml",
       ["gma2-workers.pump"] = "lua/pump.lua",
     },
   },
+}
+test = {
+  type = "command",
+  command = "scripts/build release && scripts/spec release stock",
 }

@@ -352,10 +352,3 @@ fn a_folder_and_a_binary_of_different_versions_are_refused() {
         .expect_stdout_with("version 99.9.9")
         .expect_stdout_with(&format!("version {version}"));
 }
-
-#[test]
-fn the_rockspec_is_of_the_same_version() {
-    let name = format!("gma2workers-{}-1.rockspec", env!("CARGO_PKG_VERSION"));
-    let text = fs::read_to_string(project().join(&name)).expect("the rockspec has the version in its name");
-    assert!(text.contains(&format!("version = \"{}-1\"", env!("CARGO_PKG_VERSION"))), "and inside: {name}");
-}

@@ -232,8 +232,8 @@ describe("what crosses in one state #cooperative", function()
         collectgarbage("restart")
         assert.is_true(entry.success)
         return took
-      end, 50000)
-      assert.is_true(growth < 3, ("%s: twice the amount took %g times as long"):format(name, growth))
+      end, 20000)
+      assert.is_true(growth < 9, ("%s: four times the amount took %g times as long"):format(name, growth))
     end
   end)
 end)
