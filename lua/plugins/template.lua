@@ -12,7 +12,10 @@ local NAME = select(2, ...) or "Template"
 
 local LAST_NUMBER, TASKS, SLIP = 999, 16, 2
 
-local job, bar
+---@type gma2workers.job?
+local job
+---@type integer?
+local bar
 
 --- The library; or nil, and why it can't be had.
 local function find_library()
@@ -32,6 +35,7 @@ end
 
 --- How many letters have to be put in, left out or changed to get from one text to the other.
 local function distance(from, to)
+  ---@type table<integer, integer>
   local row = {}
   for j = 0, #to do
     row[j] = j
