@@ -7,18 +7,16 @@
 -- Nothing in the show is changed. It runs without gma2workers too, and where the engine lacks a function.
 
 local NAME, FILE = "gma2workers probe", "gma2workers_probe.txt"
-local ISSUES = "https://github.com/gma2workers/gma2workers/issues"
 
 -- A command line can only name a global: there is one of this name while the probe runs.
 local ALIAS = "gma2workers_probe"
 
 -- Seconds: between looks at something awaited, how long that is awaited, how long a loop runs, and the library's job.
 local SOON, LONG, LOOP, PATIENCE = 0.01, 2, 0.2, 10
--- Of a loop whose clock stands still.
-local MOST_PASSES = 20000000
+local MOST_PASSES = 20000000 -- of a loop whose clock stands still
 
-local file, job, is_running, is_over
-local queue = {}
+-- The functions that command lines are to run; the report; the library's job.
+local queue, file, job, is_running, is_over = {}, nil, nil, false, false
 
 local function feedback(text)
   pcall(function() gma.feedback(NAME .. ": " .. text) end)
@@ -99,6 +97,12 @@ end
 
 local function joined(list)
   return #list > 0 and table.concat(list, ", ") or nil
+end
+
+--- Folders for plugins, and some more. A console's USB stick comes first: nobody gets a file from its own drive.
+local function plugin_folders(...)
+  return present("/media/sdb1/gma2/plugins", "/media/sdb/gma2/plugins", "/media/sdc1/gma2/plugins",
+    variable("PLUGINPATH") or nil, ...)
 end
 
 -- What it runs on.
@@ -357,18 +361,16 @@ end
 
 -- The library.
 
---- The drop-in folder, where the engine says where plugins are.
-local function drop_in()
-  local plugins = variable("PLUGINPATH")
-  return plugins and plugins .. "/gma2-workers/"
-end
-
 local function find_binary()
   local name = package.config:sub(1, 1) == "\\" and "gma2workers.dll" or "gma2workers.so"
   local init = package.searchpath("gma2-workers", package.path)
-  for _, folder in ipairs(present(init and init:match("^(.*[/\\])") or nil, drop_in() or nil)) do
-    if read(folder .. name, 1) then
-      return folder .. name
+  local paths = present(init and init:gsub("[^/\\]*$", name) or nil)
+  for _, folder in ipairs(plugin_folders()) do
+    paths[#paths + 1] = folder .. "/gma2-workers/" .. name
+  end
+  for _, path in ipairs(paths) do
+    if read(path, 1) then
+      return path
     end
   end
   return (package.searchpath("gma2workers", package.cpath))
@@ -394,10 +396,12 @@ local function find_library()
     problems[#problems + 1] = tostring(found):sub(1, 300)
   end
   -- The plugins folder need not be on package.path.
-  local path = drop_in() and drop_in() .. "init.lua"
-  local chunk = path and loadfile(path)
-  if chunk then
-    return chunk("gma2-workers", path), "PLUGINPATH, and not on package.path"
+  for _, folder in ipairs(plugin_folders()) do
+    local path = folder .. "/gma2-workers/init.lua"
+    local chunk = loadfile(path)
+    if chunk then
+      return chunk("gma2-workers", path), path .. ", which is not on package.path"
+    end
   end
   return nil, "not found: " .. table.concat(problems, "\n")
 end
@@ -441,9 +445,7 @@ end
 
 --- Opens the file of the report in the first folder that can be written to.
 local function open_file()
-  -- First a USB stick, where a console has one: else nobody gets the file out of it.
-  for _, folder in ipairs(present("/media/sdb1/gma2/plugins", "/media/sdb/gma2/plugins", "/media/sdc1/gma2/plugins",
-    variable("PLUGINPATH") or nil, variable("TEMPPATH") or nil, os.getenv("TMPDIR"), os.getenv("TEMP"), "/tmp", ".")) do
+  for _, folder in ipairs(plugin_folders(variable("TEMPPATH") or nil, os.getenv("TMPDIR"), os.getenv("TEMP"), "/tmp", ".")) do
     local path = folder .. "/" .. FILE
     file = io.open(path, "w")
     if file then
@@ -483,15 +485,15 @@ local function Start()
   tell_of("date", "%s", os.date, "%Y-%m-%d %H:%M:%S")
   for _, part in ipairs { tell_system, tell_lua, tell_engine, tell_sleep, tell_timer, tell_command, tell_slices, tell_binary,
     tell_library } do
-    local problem
-    ok, problem = pcall(part)
-    if not ok then
+    local is_whole, problem = pcall(part)
+    if not is_whole then
       tell("not measured", problem)
     end
   end
   tell("end", "of the report")
   finish()
-  feedback(("the report is in the System Monitor%s: please send it to %s"):format(path and " and in " .. path or "", ISSUES))
+  feedback(("the report is in the System Monitor%s: please send it to %s"):format(
+    path and " and in " .. path or "", "https://github.com/gma2workers/gma2workers/issues"))
 end
 
 -- Cleanup is called by Off Plugin, and by whatever else ends a plugin.

@@ -87,7 +87,7 @@ local COMMON = {
   { "slice gain", { "^4 loops do %d+%.%d+ times the passes of one, which does %d+ a second$" } },
   { "binary", { "/gma2%-workers/gma2workers%.so$" } },
   { "binary loads", "yes" },
-  { "library", "PLUGINPATH, and not on package.path" },
+  { "library", { "^/.*/gma2%-workers/init%.lua, which is not on package%.path$" } },
   { "library backend", "native" },
   { "library version", VERSION },
   { "quick start", { "^right, %d+%.%d+ s on 2 workers$" } },
