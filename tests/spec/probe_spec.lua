@@ -279,6 +279,25 @@ describe("the probe #native", function()
     end)
   end)
 
+  it("has the lines that the README shows and explains", function()
+    local known, readme = {}, read("README.md")
+    for _, line in ipairs(COMMON) do
+      known[line[1]] = true
+    end
+    local count = 0
+    for name in readme:match("`scripts/run%-plugin lua/plugins/probe.lua[^\n]*\n.-```text(.-)```"):gmatch("\n([^:\n]+): ") do
+      count = count + 1
+      assert.is_true(known[name], name)
+    end
+    local explained = readme:match("| line | what it tells |(.-)\n\n"):gsub("(\n|[^|]*)[^\n]*", "%1")
+    local settled = readme:match("| fact | how it is known | probe |(.-)\n\n"):gsub("[^\n]*|([^|\n]*)|", "%1")
+    for name in (explained .. settled):gmatch("`(.-)`") do
+      count = count + 1
+      assert.is_true(known[name], name)
+    end
+    assert.is_true(count > 50, count .. " lines")
+  end)
+
   it("writes to another folder where it can't write to that of the plugins (K2) #long", function()
     local path = refused .. "/gma2workers_probe.txt"
     os.remove(path)
