@@ -4,18 +4,17 @@
 --
 -- Each line of the report is "name: value". The lines go to the System Monitor and, one by one, to a file: should the
 -- console stop at one, the file has those before it. A measurement that fails says so in its line and stops nothing.
--- Nothing in the show is changed. It runs without gma2workers too, and where the engine lacks a function.
+-- Nothing in the show is changed. It runs without gma2workers too, where the engine lacks a function, and in older Luas:
+-- hence no operators and functions of Lua 5.3 outside of a measurement.
 
 local NAME, FILE = "gma2workers probe", "gma2workers_probe.txt"
-
 -- A command line can only name a global: there is one of this name while the probe runs.
 local ALIAS = "gma2workers_probe"
-
 -- Seconds: between looks at something awaited, how long that is awaited, how long a loop runs, and the library's job.
 local SOON, LONG, LOOP, PATIENCE = 0.01, 2, 0.2, 10
 local MOST_PASSES = 20000000 -- of a loop whose clock stands still
 
--- The functions that command lines are to run; the report; the library's job.
+-- The functions that command lines are to run; the report's file; the library's job.
 local queue, file, job, is_running, is_over = {}, nil, nil, false, false
 
 local function feedback(text)
@@ -31,18 +30,19 @@ local function tell(name, value)
   end
 end
 
+local function filled(format, first, ...)
+  return first == nil and "none" or format:format(first, ...)
+end
+
 --- Tells what a function gives, put into a format; or, where it fails, why.
 local function tell_of(name, format, func, ...)
-  local ok, text = pcall(function(...)
-    local values = table.pack(func(...))
-    return values[1] == nil and "none" or format:format(table.unpack(values, 1, values.n))
-  end, ...)
+  local ok, text = pcall(function(...) return filled(format, func(...)) end, ...)
   tell(name, ok and text or "not measured: " .. tostring(text))
 end
 
---- A function of the engine's by its path below `gma`; nil where there is none.
-local function engine(path)
-  local found = rawget(_G, "gma")
+--- A function of the engine's by its path below `gma`, or of Lua's below `_G`; nil where there is none.
+local function find(path, root)
+  local found = root or rawget(_G, "gma")
   for name in path:gmatch("[^.]+") do
     found = type(found) == "table" and found[name] or nil
   end
@@ -50,12 +50,12 @@ local function engine(path)
 end
 
 local function call(path, ...)
-  local func = engine(path) or error("the engine has no gma." .. path, 0)
+  local func = find(path) or error("the engine has no gma." .. path, 0)
   return func(...)
 end
 
 local function variable(name)
-  return engine("show.getvar") and call("show.getvar", name)
+  return find("show.getvar") and call("show.getvar", name)
 end
 
 local now = os.clock
@@ -63,7 +63,7 @@ local now = os.clock
 --- Gives the engine time until something is so, for some seconds at most.
 local function wait(is_so, seconds)
   local deadline = now() + seconds
-  for _ = 1, seconds // SOON do
+  for _ = 1, seconds / SOON do
     if is_so() or is_over or now() > deadline then
       break
     end
@@ -82,7 +82,7 @@ end
 --- A file, or its first bytes; nil where there is none.
 local function read(path, size)
   local opened = io.open(path, "rb")
-  local text = opened and opened:read(size or "a")
+  local text = opened and opened:read(size or "*a")
   return text, opened and opened:close()
 end
 
@@ -114,16 +114,14 @@ local function program()
     return nil
   end
   local machines = { [3] = "x86", [40] = "ARM", [62] = "x86_64", [183] = "ARM64" }
-  local machine = string.unpack("<I2", head, 19)
-  return head:byte(5) * 32, machines[machine] or machine
+  return head:byte(5) * 32, machines[head:byte(19)] or "machine " .. head:byte(19)
 end
 
 --- The C library and the Lua library among the files that the program has mapped.
 local function libraries()
   local found = {}
   for path in (read("/proc/self/maps") or ""):gmatch("(/[^\n]*)") do
-    local name = path:match("[^/]*$")
-    if not found[path] and (name:find("^libc[-.]") or name:find("^liblua")) then
+    if not found[path] and (path:find("/libc[-.][^/]*$") or path:find("/liblua[^/]*$")) then
       found[path], found[#found + 1] = true, path
     end
   end
@@ -149,15 +147,15 @@ end
 
 local function tell_lua()
   tell("lua", _VERSION)
-  tell_of("lua size_t", "%d bytes", string.packsize, "T")
+  tell_of("lua size_t", "%d bytes", find("string.packsize", _G), "T")
   tell("lua largest integer", math.maxinteger)
   tell("lua table at", tostring({}):match("%S+$"))
-  tell_of("lua hook", "%s, mask '%s', each %d instructions", debug.gethook)
-  tell("io.popen", type(io.popen))
-  tell("package.path", package.path)
-  tell("package.cpath", package.cpath)
-  tell("package.config", package.config)
-  tell("package.loadlib", type(package.loadlib))
+  tell_of("lua hook", "%s, mask '%s', each %d instructions", find("debug.gethook", _G))
+  tell("io.popen", find("io.popen", _G) and "there" or "not there")
+  for _, name in ipairs { "path", "cpath", "config" } do
+    tell_of("package." .. name, "%s", function() return package[name] end)
+  end
+  tell("package.loadlib", find("package.loadlib", _G) and "there" or "not there")
 end
 
 --- The names of all functions in a table, and in its tables.
@@ -179,7 +177,7 @@ local function tell_engine()
     table.sort(names)
     return #names, table.concat(names, " ")
   end)
-  local gettime = engine("gettime")
+  local gettime = find("gettime")
   local ok, first = pcall(gettime or error)
   now = ok and type(first) == "number" and gettime or os.clock
   tell("clock", now == gettime and "gma.gettime" or "os.clock, since gma.gettime is missing or gives no number")
@@ -195,7 +193,7 @@ end
 -- How coroutines take turns.
 
 local function tell_sleep()
-  tell_of("plugin may sleep", "%s", coroutine.isyieldable)
+  tell_of("plugin may sleep", "%s", find("coroutine.isyieldable", _G))
   tell_of("sleep(0)", "%.6f s, the mean of %d calls", function()
     local calls, started = 0, now()
     repeat
@@ -224,11 +222,13 @@ local function begin_of(ask)
   repeat
     looks = looks + 1
   until begun or now() > deadline or looks == MOST_PASSES
-  local how = is_inside and "before the call returned" or begun and "while its caller ran on" or "while its caller slept"
-  if wait(function() return begun ~= nil end, LONG) then
-    return ("%s, %.3f s after the call"):format(how, begun - asked)
+  if begun then
+    return (is_inside and "before the call returned, %.3f s after it was made" or "while the caller ran on, %.3f s after the call")
+      :format(begun - asked)
   end
-  return ("not within %d s"):format(LONG)
+  asked = now()
+  return wait(function() return begun ~= nil end, LONG) and ("once the caller slept, after %.3f s"):format(begun - asked)
+    or ("not within %d s"):format(LONG)
 end
 
 --- What a coroutine of the engine's finds when it sleeps.
@@ -252,12 +252,12 @@ local function tell_timer()
       ended = now()
     end)
   end)
-  if engine("timer") then
+  if find("timer") then
     wait(function() return ended and #calls > 2 end, LONG)
-    local first, second, third = table.unpack(calls)
+    local first, second, third = calls[1], calls[2], calls[3]
     tell("timer calls", #calls .. " of 3")
     tell_of("timer passes", "%d values: a %s that is %.3f s from the clock's, then %s", function()
-      return first.count, math.type(first.t), math.abs(first.t - first.at), table.concat(counts, ", ")
+      return first.count, (math.type or type)(first.t), math.abs(first.t - first.at), table.concat(counts, ", ")
     end)
     tell_of("timer interval", "%.3f s where 0.1 s was asked", function() return second.at - first.at end)
     tell("timer may sleep", slept)
@@ -282,7 +282,7 @@ local function tell_command()
       slept = nap()
     end)
   end)
-  if engine("cmd") then
+  if find("cmd") then
     tell("command answer", answer)
     wait(function() return slept ~= nil end, LONG)
     tell("command is a coroutine of its own", is_own)
@@ -318,7 +318,7 @@ local function loops(number)
       local one = count(me, shared)
       found[#found + 1] = one
     end
-    if engine("timer") then
+    if find("timer") then
       call("timer", body, SOON, 1)
     else
       command(body)
@@ -348,7 +348,7 @@ local function tell_slices()
     end
     table.sort(sizes)
     table.sort(periods)
-    local middle = (#sizes + 1) // 2
+    local middle = math.floor((#sizes + 1) / 2)
     return ("%d instructions (%d passes of a loop, %d to %d in %d slices), one each %.4f s"):format(
       sizes[middle] * INSTRUCTIONS, sizes[middle], sizes[1], sizes[#sizes], #sizes, periods[middle])
   end)
@@ -414,7 +414,7 @@ local function waves(first, last)
   return sum
 end
 
-local TERMS = 20000
+local HALF = 10000
 
 local function tell_library()
   local library, how = find_library()
@@ -425,9 +425,8 @@ local function tell_library()
   tell("library backend", library.info.backend)
   tell("library version", library.info.version)
   tell_of("quick start", "%s, %.3f s on %d workers", function()
-    local half = TERMS // 2
     job = library.RunAsync {
-      tasks = { { func = waves, args = { 1, half } }, { func = waves, args = { half + 1, TERMS } } },
+      tasks = { { func = waves, args = { 1, HALF } }, { func = waves, args = { HALF + 1, 2 * HALF } } },
       onComplete = function() end,
     }
     local response = job:wait(PATIENCE) or error(("not done within %d s"):format(PATIENCE), 0)
@@ -436,7 +435,7 @@ local function tell_library()
       sum = sum + (entry.success and entry.data or error(entry.data, 0))
     end
     -- The sum of sin(i) cos(i) from 1 to n is sin(n) sin(n + 1) / (2 sin(1)).
-    local is_right = math.abs(sum - math.sin(TERMS) * math.sin(TERMS + 1) / (2 * math.sin(1))) < 1e-9
+    local is_right = math.abs(sum - math.sin(2 * HALF) * math.sin(2 * HALF + 1) / (2 * math.sin(1))) < 1e-9
     return is_right and "right" or "wrong: " .. sum, response.duration, response.workerCount
   end)
 end
