@@ -427,6 +427,7 @@ local function tell_library()
   tell_of("quick start", "%s, %.3f s on %d workers", function()
     job = library.RunAsync {
       tasks = { { func = waves, args = { 1, HALF } }, { func = waves, args = { HALF + 1, 2 * HALF } } },
+      workers = 2,
       onComplete = function() end,
     }
     local response = job:wait(PATIENCE) or error(("not done within %d s"):format(PATIENCE), 0)
