@@ -362,15 +362,16 @@ end
 -- The library.
 
 local function find_binary()
-  local name = package.config:sub(1, 1) == "\\" and "gma2workers.dll" or "gma2workers.so"
-  local init = package.searchpath("gma2-workers", package.path)
-  local paths = present(init and init:gsub("[^/\\]*$", name) or nil)
-  for _, folder in ipairs(plugin_folders()) do
-    paths[#paths + 1] = folder .. "/gma2-workers/" .. name
-  end
-  for _, path in ipairs(paths) do
-    if read(path, 1) then
-      return path
+  local is_windows, is_64 = package.config:sub(1, 1) == "\\", find("string.packsize", _G) and string.packsize("T") == 8
+  local ending = is_windows and ".dll" or ".so"
+  local full = ("-%s-%s"):format(is_windows and "windows" or "linux", is_64 and "x86_64" or "x86")
+  local init = package.searchpath("gma2-workers", package.path) or ""
+  for _, folder in ipairs(plugin_folders(init:match("^(.*)[/\\]gma2%-workers[/\\]init%.lua$"))) do
+    for _, name in ipairs { full, "" } do
+      local path = ("%s/gma2-workers/gma2workers%s%s"):format(folder, name, ending)
+      if read(path, 1) then
+        return path
+      end
     end
   end
   return (package.searchpath("gma2workers", package.cpath))
@@ -441,8 +442,6 @@ local function tell_library()
   end)
 end
 
--- The report.
-
 --- Opens the file of the report in the first folder that can be written to.
 local function open_file()
   for _, folder in ipairs(plugin_folders(variable("TEMPPATH") or nil, os.getenv("TMPDIR"), os.getenv("TEMP"), "/tmp", ".")) do
@@ -469,8 +468,7 @@ end
 
 local function Start()
   if is_running then
-    feedback("runs already")
-    return
+    return feedback("runs already")
   end
   is_running, is_over = true, false
   rawset(_G, ALIAS, function()
