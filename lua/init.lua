@@ -134,6 +134,7 @@ end
 
 -- For tests, a backend may be asked for.
 local wanted = os.getenv("GMA2WORKERS_BACKEND") or ""
+---@type gma2workers
 local gma2workers
 if wanted == "cooperative" then
   gma2workers = read("cooperative")(read, VERSION)

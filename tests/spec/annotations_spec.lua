@@ -1,0 +1,232 @@
+-- What the annotations for editors declare is what there is, and all of it.
+
+local gma2workers = require "gma2workers"
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+local TEXT = read "lua/annotations.lua"
+
+local function set(names)
+  local found = {}
+  for _, name in ipairs(names) do
+    found[name] = true
+  end
+  return found
+end
+
+--- What is declared: the classes' fields by name, true where they may be nil; the words of each alias; the functions of each
+-- table, with the names of what they take, are said to take, and give.
+local function parse(text)
+  local classes, aliases, owners = {}, {}, {}
+  local class, alias, params, returns
+  for line in (text .. "\n"):gmatch("(.-)\n") do
+    local name, optional = line:match("^%-%-%-@field (%a+)(%??) ")
+    local owner, method, parameters = line:match("^function ([%a%d]+)[.:](%a+)%((.-)%) end$")
+    if line:find("^%-%-%-@class ") then
+      class = {}
+      classes[line:gsub("^%-%-%-@class ", ""):gsub("^%(exact%) ", ""):match("^[%a%d_.]+")] = class
+    elseif line:find("^%-%-%-@alias ") then
+      alias = {}
+      aliases[line:match("@alias ([%a%d.]+)")] = alias
+    elseif name then
+      assert(class[name] == nil, name)
+      class[name] = optional == "?"
+    elseif line:find("^%-%-%-|") then
+      alias[line:match('^%-%-%-| "(%a+)"')] = true
+    elseif line:find("^%-%-%-@param ") then
+      params[#params + 1] = line:match("@param (%a+)")
+    elseif line:find("^%-%-%-@return ") then
+      returns[#returns + 1] = line:match("@return [%a%d_.?]+ (%a+)")
+    elseif owner then
+      owners[owner] = owners[owner] or {}
+      owners[owner][method] = { takes = parameters, params = table.concat(params, ", "), returns = #returns }
+    end
+    if not line:find("^%-%-%-") then
+      params, returns = {}, {}
+    end
+  end
+  return classes, aliases, owners
+end
+
+local CLASSES, ALIASES, FUNCTIONS = parse(TEXT)
+
+--- Some lists of names as one, without what is said of them.
+local function names_of(...)
+  local names = {}
+  for _, list in ipairs { ... } do
+    for name in pairs(list) do
+      names[name] = true
+    end
+  end
+  return names
+end
+
+local function message_of(options)
+  return select(2, pcall(gma2workers.RunSync, options))
+end
+
+--- The results of one task each, that ended in all the ways there are here.
+local function responses()
+  local found = {}
+  local function run(options)
+    found[#found + 1] = gma2workers.RunSync(options)
+  end
+  run { tasks = {
+    { func = math.abs, args = { -5 } },
+    { func = function() end },
+    { func = function() return 1, nil, 3 end },
+    { func = function() error("text") end },
+    { func = function() error({ 1 }) end },
+    { func = print, args = { io.stdout } },
+  } }
+  local job = gma2workers.RunAsync { tasks = { { func = tostring, args = { 1 } } }, onComplete = function() end }
+  job:cancel()
+  found[#found + 1] = job:wait()
+  return found
+end
+
+describe("the annotations", function()
+  it("are the module's by its name, and no code", function()
+    assert.equal("---@meta gma2workers", TEXT:match("^[^\n]*"))
+    local ok, message = pcall(assert(loadfile("lua/annotations.lua")))
+    assert.is_false(ok)
+    assert.equal("annotations.lua is for editors: require gma2-workers, or gma2workers", message)
+  end)
+
+  it("are the folder's too, whatever its name", function()
+    assert.truthy(read("lua/init.lua"):find("\n%-%-%-@type gma2workers\nlocal gma2workers\n.*\nreturn gma2workers\n$"))
+  end)
+
+  it("have what the module has, and no more", function()
+    assert.same(names_of(gma2workers), names_of(CLASSES.gma2workers, FUNCTIONS.gma2workers))
+    for name, value in pairs(gma2workers) do
+      assert.equal(type(value) == "function", FUNCTIONS.gma2workers[name] ~= nil, name)
+    end
+  end)
+
+  it("have what info has, and no more", function()
+    local declared = CLASSES["gma2workers.info"]
+    for name, optional in pairs(declared) do
+      assert.is_false(optional)
+      assert.is_not_nil(gma2workers.info[name], name)
+    end
+    for name in pairs(gma2workers.info) do
+      assert.is_not_nil(declared[name], name)
+    end
+    -- What is computed can't be listed; the README does.
+    for name in read("README.md"):match("\n| `info` | ([^\n]+)"):gmatch("`(%l+)`") do
+      assert.is_not_nil(declared[name], name)
+    end
+  end)
+
+  it("have the options that are accepted, and no more", function()
+    local accepted = {}
+    for name in message_of({ tasks = {}, nothing_of_the_kind = 1 }):match("there are (.+)$"):gmatch("%a+") do
+      accepted[name] = true
+    end
+    local declared = CLASSES["gma2workers.options"]
+    assert.same(accepted, names_of(declared))
+    for name, optional in pairs(declared) do
+      assert.equal(name ~= "tasks", optional)
+    end
+    -- RunAsync requires another one.
+    assert.same({ onComplete = false }, CLASSES["gma2workers.async_options"])
+    assert.is_false(pcall(gma2workers.RunAsync, { tasks = {} }))
+    assert.is_true(pcall(gma2workers.RunAsync, { tasks = {}, onComplete = function() end }))
+  end)
+
+  it("have the words that options accept, and no more", function()
+    for _, option in ipairs { "mode", "upvalues" } do
+      local accepted = {}
+      for word in message_of({ tasks = {}, [option] = "?" }):match("must be (.-), got"):gmatch('"(%a+)"') do
+        accepted[word] = true
+      end
+      assert.same(accepted, ALIASES["gma2workers." .. option])
+    end
+  end)
+
+  it("have a task's fields", function()
+    assert.same({ func = false, args = true, name = true }, CLASSES["gma2workers.task"])
+    for name, wrong in pairs { func = 1, args = 1, name = {} } do
+      local task = { func = print, [name] = wrong }
+      assert.truthy(message_of({ tasks = { task } }):find(name, 1, true))
+    end
+  end)
+
+  it("have what a response and its entries have, and no more", function()
+    local response, entry, responses_count, entries_count = {}, {}, 0, 0
+    for _, found in ipairs(responses()) do
+      for name in pairs(found) do
+        response[name] = (response[name] or 0) + 1
+      end
+      for _, one in ipairs(found.result) do
+        for name in pairs(one) do
+          entry[name] = (entry[name] or 0) + 1
+        end
+        entries_count = entries_count + 1
+      end
+      responses_count = responses_count + 1
+    end
+    local function assert_declared(found, class, count)
+      local declared = CLASSES[class]
+      assert.same(names_of(found), names_of(declared))
+      for name, optional in pairs(declared) do
+        assert.equal(found[name] < count, optional, name)
+      end
+    end
+    assert_declared(response, "gma2workers.response", responses_count)
+    assert_declared(entry, "gma2workers.result", entries_count)
+  end)
+
+  it("have the kinds of failure and the backends that the README has", function()
+    local kinds, readme = {}, read("README.md")
+    for kind in readme:match("| kind | the task |(.-)\n\n"):gmatch("\n| `(%a+)`") do
+      kinds[kind] = true
+    end
+    assert.same(kinds, ALIASES["gma2workers.kind"])
+    assert.same(set { "native", "cooperative" }, ALIASES["gma2workers.backend"])
+    assert.is_true(ALIASES["gma2workers.backend"][gma2workers.info.backend])
+  end)
+
+  it("have what a job has, and no more", function()
+    local job = gma2workers.RunAsync { tasks = {}, onComplete = function() end }
+    local methods = {}
+    for name in pairs(getmetatable(job).__index) do
+      methods[name] = not name:find("^__") or nil
+    end
+    assert.same(methods, names_of(FUNCTIONS.job))
+    assert.same(names_of(job), names_of(CLASSES["gma2workers.job"]))
+  end)
+
+  it("have the words for where a job stands", function()
+    local stands = {}
+    local function note(job)
+      stands[(job:status())] = true
+      return job
+    end
+    for _, cancels in ipairs { false, true } do
+      local job = note(gma2workers.RunAsync { tasks = { { func = tostring, args = { 1 } } }, onComplete = function() end })
+      if cancels then
+        job:cancel()
+      end
+      job:wait()
+      note(job)
+    end
+    assert.same(stands, ALIASES["gma2workers.status"])
+  end)
+
+  it("say of each function what it takes and gives", function()
+    local given = { status = 3 }
+    for _, owner in pairs(FUNCTIONS) do
+      for name, declared in pairs(owner) do
+        assert.equal(declared.takes, declared.params, name)
+        assert.equal(given[name] or 1, declared.returns, name)
+      end
+    end
+  end)
+end)

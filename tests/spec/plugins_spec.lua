@@ -1,0 +1,170 @@
+-- The plugins that come along, as files and at work: what a user imports, and what he begins his own with.
+
+local console = require "console"
+local gma2workers = require "gma2workers"
+local ma2_xml = require "ma2_xml"
+local plugins_folder = require "spec.fixtures.plugins_folder"
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+local PLUGINS = { "probe", "template" }
+
+local function names_of(kind)
+  local names = {}
+  local pipe = assert(io.popen("ls lua/plugins"))
+  for name in pipe:lines() do
+    names[#names + 1] = name:match("^(.+)%." .. kind .. "$")
+  end
+  pipe:close()
+  return names
+end
+
+--- The elements of a file, by name; malformed XML raises.
+local function elements_of(text)
+  local elements = {}
+  for event, name, attributes in (ma2_xml.events(text, "test.xml")) do
+    if event == "open" then
+      assert.is_nil(elements[name], "two of " .. name)
+      elements[name] = attributes
+    end
+  end
+  return elements
+end
+
+describe("each plugin that comes along", function()
+  it("has a .lua and an .xml #posix", function()
+    assert.same(PLUGINS, names_of("lua"))
+    assert.same(PLUGINS, names_of("xml"))
+  end)
+
+  for _, name in ipairs(PLUGINS) do
+    it("is what its .xml names, which each console since 3.0 takes: " .. name .. " (K4)", function()
+      local text = read(("lua/plugins/%s.xml"):format(name))
+      assert.equal('<?xml version="1.0" encoding="utf-8"?>', text:match("^[^\n]*"))
+      local found = elements_of(text)
+      local schema = "http://schemas.malighting.de/grandma2/xml/"
+      assert.same({
+        ["xmlns:xsi"] = "http://www.w3.org/2001/XMLSchema-instance", xmlns = schema .. "MA",
+        ["xsi:schemaLocation"] = ("%sMA %s3.0.0/MA.xsd"):format(schema, schema),
+        major_vers = "3", minor_vers = "0", stream_vers = "0",
+      }, found.MA)
+      assert.truthy(found.Info.datetime:find("^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d$"))
+      assert.equal("gma2workers", found.Info.showfile)
+      assert.same({ index = "1", execute_on_load = "0", name = "gma2workers " .. name, luafile = name .. ".lua" }, found.Plugin)
+      found.MA, found.Info, found.Plugin = nil, nil, nil
+      assert.same({}, found)
+    end)
+
+    it("gives the engine Start and Cleanup, and does nothing before: " .. name .. " (K4)", function()
+      local globals = {}
+      for key in pairs(_G) do
+        globals[key] = true
+      end
+      -- Without an engine, so an engine's function at the file's end would be an error.
+      local gma_before = rawget(_G, "gma")
+      rawset(_G, "gma", nil)
+      local start, cleanup = loadfile(("lua/plugins/%s.lua"):format(name))(name, name)
+      rawset(_G, "gma", gma_before)
+      assert.equal("function", type(start))
+      assert.equal("function", type(cleanup))
+      for key in pairs(_G) do
+        assert.is_true(globals[key], key)
+      end
+    end)
+  end
+end)
+
+describe("the template", function()
+  local LABELS = { name = "Group", "Spot front", "Wash", "Spot fornt", [7] = false, [9] = "WASH 2", [12] = "Blinder" }
+
+  local function open(show, variables)
+    -- With time slices, or tasks of the cooperative backend would be over before anything could stop them.
+    local engine = console.new { show = { show }, showvars = variables, slice = 5000 }
+    engine:install()
+    return engine, engine:plugin("lua/plugins/template.lua", { name = "template", visible = "My plugin" })
+  end
+
+  local function run(show, variables)
+    local engine = open(show, variables)
+    engine:run()
+    engine:uninstall()
+    assert.same({}, engine:texts("error"))
+    return engine
+  end
+
+  before_each(function()
+    package.loaded["gma2-workers"] = gma2workers
+  end)
+  after_each(function()
+    package.loaded["gma2-workers"] = nil
+  end)
+
+  it("finds the labels that look alike, and shows how far it is (K5)", function()
+    local engine = run(LABELS)
+    local feedback = engine:texts("feedback")
+    assert.same({
+      'My plugin: Group 1 "Spot front" looks like Group 3 "Spot fornt"',
+      'My plugin: Group 2 "Wash" looks like Group 9 "WASH 2"',
+    }, { feedback[1], feedback[2] })
+    assert.truthy(feedback[3]:find("^My plugin: compared 5 labels in %d+%.%d+ s on %d+ workers$"))
+    assert.equal(3, #feedback)
+    local bar = engine.progress[1]
+    assert.same({ "My plugin", false, { 0, 16 } }, { bar.name, bar.open, bar.range })
+    assert.equal(16, bar.values[#bar.values])
+  end)
+
+  it("looks at the pool that it is told (K5)", function()
+    local engine = console.new { show = { { name = "Macro", "Go", "Go!" } } }
+    engine:install()
+    engine:plugin("lua/plugins/template.lua", { name = "template", argument = "Macro" })
+    engine:run()
+    engine:uninstall()
+    assert.equal('template: Macro 1 "Go" looks like Macro 2 "Go!"', engine:texts("feedback")[1])
+  end)
+
+  it("is stopped by Off Plugin, and nothing of it is left (K6)", function()
+    local many = { name = "Group" }
+    for i = 1, 200 do
+      many[i] = ("%d of many groups with a long name "):format(i):rep(3)
+    end
+    local engine, plugin = open(many)
+    while not engine.progress[1] do
+      engine:tick()
+    end
+    assert.is_true(engine.progress[1].open)
+    -- A second touch meanwhile is refused.
+    plugin:run()
+    engine:tick()
+    engine:stop(plugin)
+    engine:run()
+    engine:uninstall()
+    assert.same({}, engine:texts("error"))
+    assert.same({ "My plugin: runs already" }, engine:texts("feedback"))
+    assert.is_false(engine.progress[1].open)
+    assert.equal(0, engine.count_timers())
+    assert.equal(0, gma2workers.Poll())
+  end)
+
+  it("says what to do where gma2-workers isn't there (K6)", function()
+    package.loaded["gma2-workers"] = nil
+    local engine = run(LABELS, { PLUGINPATH = "/nowhere" })
+    assert.same({ "My plugin: gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
+      .. "the System Monitor has the reason" }, engine:texts("feedback"))
+    assert.truthy(engine:texts("echo")[1]:find("^My plugin: module 'gma2%-workers' not found"))
+    assert.same({}, engine.progress)
+  end)
+
+  it("finds it in the plugins folder, on package.path or not (K6) #posix", function()
+    package.loaded["gma2-workers"] = nil
+    local folder = plugins_folder.make("refused")
+    local engine = run(LABELS, { PLUGINPATH = folder })
+    plugins_folder.remove(folder)
+    assert.equal(3, #engine:texts("feedback"))
+    assert.is_nil(package.loaded["gma2-workers"])
+  end)
+end)
