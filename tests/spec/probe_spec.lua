@@ -168,7 +168,8 @@ if os.getenv("GMA2WORKERS_CONSOLE") or package.config:sub(1, 1) == "\\" then
   return
 end
 
-describe("the probe #native #posix", function()
+-- What it measures takes its time, in a debug build as well.
+describe("the probe #native #posix #long", function()
   local native, refused, bare
   setup(function()
     native, refused = plugins_folder.make("native"), plugins_folder.make("refused")
@@ -224,7 +225,7 @@ describe("the probe #native #posix", function()
     os.remove(full)
   end)
 
-  it("says what did not begin, and ends all the same (K2) #long", function()
+  it("says what did not begin, and ends all the same (K2)", function()
     local shown = probe(bare, { slice = SLICE, engine = "{ dead = { timer = true, cmd = true } }" })
     assert_report(shown, SLICED, NO_LIBRARY, {
       ["timer begins"] = "not within 2 s",
@@ -259,7 +260,7 @@ describe("the probe #native #posix", function()
       feedback = { ["slice"] = SLICED.slice },
     }
     for name, lines in pairs(lacking) do
-      it("gma." .. name .. " (K2) #long", function()
+      it("gma." .. name .. " (K2)", function()
         local shown = probe(bare, { slice = SLICE, engine = ("{ without = { %q } }"):format(name),
           environment = "GMA2WORKERS_BACKEND= TMPDIR=" .. bare })
         assert.same({}, shown.error)
@@ -282,7 +283,7 @@ describe("the probe #native #posix", function()
       assert.is_nil(code:match("[^\n]*[/&|~<>][/&|~<>][^\n]*") or code:match("[^\n]*[&|~][^\n]*") or code:match("[^\n]*goto[^\n]*"))
     end)
 
-    it("much of Lua (K2) #long", function()
+    it("much of Lua (K2)", function()
       local shown = probe(bare, { slice = SLICE, engine = [[{ without_in_lua = { "debug.gethook", "string.packsize", "package.loadlib",
         "package.searchpath", "coroutine.isyieldable", "io.popen", "io.open", "os.getenv", "os.date" } }]] })
       assert.same({}, shown.error)
@@ -324,7 +325,7 @@ describe("the probe #native #posix", function()
     assert.is_true(count > 50, count .. " lines")
   end)
 
-  it("writes to another folder where it can't write to that of the plugins (K2) #long", function()
+  it("writes to another folder where it can't write to that of the plugins (K2)", function()
     local path = refused .. "/gma2workers_probe.txt"
     os.remove(path)
     assert(os.execute("mkdir " .. path))
@@ -348,7 +349,7 @@ describe("the probe #native #posix", function()
     end
   end)
 
-  it("refuses to run twice at the same time, and may run again (K3) #long", function()
+  it("refuses to run twice at the same time, and may run again (K3)", function()
     local shown = probe(bare, { slice = SLICE, during = [[function(engine, plugin)
       engine.runs = engine.runs or plugin:run() and 1
       if engine.runs == 1 and plugin.record.status == "done" and #engine:texts("feedback") == 3 then
