@@ -8,24 +8,16 @@ export HOME="${HOME:-/root}" PATH="$PATH:/usr/lib/wine"
 
 cases=$programs/cases
 rm -rf "$cases"
-mkdir -p "$cases/workers"
+mkdir -p "$cases"
 trap 'wineserver -k || true' EXIT
 [ -e "$WINEPREFIX/system.reg" ] || wine wineboot --init >/dev/null 2>&1
-
-# The folder with all binaries in it.
-cp lua/*.lua "$cases/workers/"
-for each in x86_64 x86; do
-  [ ! -e "target/windows/$each/gma2workers.dll" ] ||
-    cp "target/windows/$each/gma2workers.dll" "$cases/workers/gma2workers-windows-$each.dll"
-done
-echo "none for Windows" >"$cases/workers/gma2workers-linux-x86_64.so"
 
 passed=0
 failed=0
 # expect NAME PROGRAM CODE TEXT: runs the script on standard input; TEXT is a pattern that its output has to match.
 expect() {
   script=$cases/case.lua
-  printf 'package.path = [[%s/?/init.lua]]\n' "$cases" >"$script"
+  printf 'package.path = [[%s/?/init.lua]]\n' target/windows/plugins >"$script"
   cat >>"$script"
   code=0
   timeout 60 wine "$programs/$2.exe" "$script" >"$cases/output" 2>&1 || code=$?
@@ -51,7 +43,7 @@ for host in lua named exporting; do
 EOF
   expect "the folder in $host.exe" $host 0 '^3	native $' <<EOF
     package.cpath = ""
-    local gma2workers = require "workers"
+    local gma2workers = require "gma2-workers"
     $QUICK_START
 EOF
 done
@@ -60,7 +52,7 @@ expect "the bare binary where no Lua is shown" hidden 1 "error loading module 'g
 EOF
 expect "the folder where no Lua is shown" hidden 0 '(a host that exports no Lua refuses it so.*3	cooperative|3	cooperative.*a host that exports no Lua refuses it so)' <<EOF
   package.cpath = ""
-  local gma2workers = require "workers"
+  local gma2workers = require "gma2-workers"
   $QUICK_START
 EOF
 
