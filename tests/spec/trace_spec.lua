@@ -52,7 +52,7 @@ end
 
 describe("the trace", function()
   running.each_mode(function(mode)
-    it("has a row for the host and each worker, and a slice for each task (A2)", function()
+    it("has a row for the host and each worker, and a slice for each task", function()
       local function work(i)
         if i == 3 then error("boom") end
         local sum = 0
@@ -83,7 +83,7 @@ describe("the trace", function()
     end)
   end)
 
-  it("has no two tasks at once on a worker's row (A2) #native", function()
+  it("has no two tasks at once on a worker's row #native", function()
     local events = traced(function(path)
       RunSync { tasks = running.tasks(200, function(i) return i end), workers = 3, trace = path }
     end)
@@ -96,7 +96,7 @@ describe("the trace", function()
     end
   end)
 
-  it("shows what a task waited for inside its slice, and the host at it (A2) #native", function()
+  it("shows what a task waited for inside its slice, and the host at it #native", function()
     local events
     with_gma({ cmd = function() running.ask_until(function() return true end) return "done" end, sleep = identity }, function()
       events = traced(function(path)
@@ -128,7 +128,7 @@ describe("the trace", function()
     end
   end)
 
-  it("is written when a task is stopped, or never begins (A2) #native", function()
+  it("is written when a task is stopped, or never begins #native", function()
     local events = traced(function(path)
       RunSync { tasks = { { func = function() while true do end end }, { func = identity } }, workers = 1, timeout = 0.01,
         trace = path }
@@ -143,7 +143,7 @@ describe("the trace", function()
     assert.is_true(#events.tasks <= 1)
   end)
 
-  it("is there before onComplete is called (A2)", function()
+  it("is there before onComplete is called", function()
     local text
     local events = traced(function(path)
       local job = RunAsync { tasks = running.tasks(2, identity), trace = path, onComplete = function() text = read(path) end }
@@ -194,7 +194,7 @@ describe("the trace", function()
     assert.is_truthy(told[1]:find("option 'trace'", 1, true), told[1])
   end)
 
-  it("of a job that is let go of has what there was (A2) #native", function()
+  it("of a job that is let go of has what there was #native", function()
     local events = traced(function(path)
       with_gma({ echo = function() error("interrupted!", 0) end }, function()
         local ok = pcall(RunSync, { tasks = { { func = function() gma.echo() while true do end end } }, trace = path })
