@@ -159,8 +159,10 @@ function gma2workers.Map(func, list, options)
   elseif failure then
     error(failure.value, 0)
   end
-  local results, problem = job.read(outcome)
-  if problem then
+  local was_read, results, problem = pcall(job.read, outcome)
+  if not was_read then
+    error(fail(job, results))
+  elseif problem then
     error(problem, 2)
   end
   return results
