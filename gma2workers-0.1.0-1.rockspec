@@ -42,11 +42,13 @@ build = {
       ["gma2-workers.hints"] = "lua/hints.lua",
       ["gma2-workers.init"] = "lua/init.lua",
       ["gma2-workers.job"] = "lua/job.lua",
+      ["gma2-workers.map"] = "lua/map.lua",
       ["gma2-workers.plugins.probe"] = "lua/plugins/probe.lua",
       ["gma2-workers.plugins.template"] = "lua/plugins/template.lua",
       -- What is no Lua keeps its own name: of these names, only the folder counts.
       ["gma2-workers.plugins.probe_xml"] = "lua/plugins/probe.xml",
       ["gma2-workers.plugins.template_xml"] = "lua/plugins/template.xml",
+      ["gma2-workers.progress"] = "lua/progress.lua",
       ["gma2-workers.pump"] = "lua/pump.lua",
     },
   },

@@ -59,10 +59,35 @@ end
 ---@field sandbox? boolean Whether tasks get no files, no modules and nothing of the system. Default: false. `true` is refused by the cooperative backend.
 ---@field trace? string Path of a file that gets the job's timeline, in the trace event format of Chrome, before `onComplete` is called.
 ---@field onProgress? fun(done: integer, total: integer) Called on the host, at most about 20 times a second, never backwards, and last with done == total.
+---@field progress? string The title of a progress bar, which the engine shows while the job runs. Without an engine's: a bar on the terminal.
 
 ---The options of `RunAsync`: those of `RunSync`, but `onComplete` is required.
 ---@class (exact) gma2workers.async_options: gma2workers.options
 ---@field onComplete fun(response: gma2workers.response) Called once with the response, on the host, always after `RunAsync` has returned.
+
+---What becomes of the failures of a `Map`.
+---@alias gma2workers.on_error
+---| "raise" # the first one of the list is raised
+---| "collect" # each is its item's record
+
+---The options of `Map`.
+---@class (exact) gma2workers.map_options
+---@field chunk? integer How many items a task gets. Default: 1 with a `timeout`, else up to 64, so that all workers have several tasks.
+---@field onError? gma2workers.on_error Default: `"raise"`.
+---@field onComplete? fun(results?: table, problem?: string) Called once, on the host, always after `Map` has returned a job: with the results, or with nil and the text of the first failure.
+---@field mode? gma2workers.mode Default: `"timer"`.
+---@field workers? integer|string How many tasks run at the same time: 1 to 256, also as text. Default: the usable cores; with the cooperative backend, all tasks.
+---@field upvalues? gma2workers.upvalues Default: `"error"`.
+---@field globals? string[] Names of globals of the host that are copied into each state before a task runs.
+---@field timeout? number Seconds, above 0, that each item may take, or with `chunk` each chunk. Refused by the cooperative backend.
+---@field memoryLimit? number Whole bytes, above 0, that each state may take. Default: 2 GiB, 512 MiB on 32 bit. Refused by the cooperative backend.
+---@field sandbox? boolean Whether tasks get no files, no modules and nothing of the system. Default: false. `true` is refused by the cooperative backend.
+---@field onProgress? fun(done: integer, total: integer) Called on the host with numbers of items, at most about 20 times a second, never backwards, and last with done == total.
+---@field progress? string The title of a progress bar, which the engine shows while the job runs. Without an engine's: a bar on the terminal.
+
+---The options of a `Map` that returns a job: `onComplete` is required.
+---@class (exact) gma2workers.map_async_options: gma2workers.map_options
+---@field onComplete fun(results?: table, problem?: string) Called once, on the host, always after `Map` has returned: with the results, or with nil and the text of the first failure.
 
 ---What became of one task.
 ---@class (exact) gma2workers.result
@@ -94,7 +119,7 @@ function job:status() end
 
 ---Pumps the job until it is over, and lets the engine go on meanwhile.
 ---@param seconds? number How long at most; without it, as long as it takes.
----@return gma2workers.response? response nil when the time is over.
+---@return gma2workers.response? response nil when the time is over. A `Map`'s job gives its results instead, and raises its first failure.
 function job:wait(seconds) end
 
 ---Stops the job: tasks that run are stopped, those that wait never begin. The response still comes, with `cancelled = true`.
@@ -128,6 +153,14 @@ function gma2workers.Dispatch(options) end
 ---@param options gma2workers.async_options
 ---@return gma2workers.job job
 function gma2workers.RunAsync(options) end
+
+---Calls `func(item, index)` in workers for each item of the list, several items a task, and gives the first values that it returned, in the list's order; `n` says how many where some are nil. The first failure is raised at the caller's line; with `onError = "collect"` each item gets a record, as a response has them.
+---@overload fun(func: function|table, list: table, options: gma2workers.map_async_options): gma2workers.job
+---@param func fun(item: any, index: integer): any The function, or a table that can be called. Its code crosses as a task's does.
+---@param list table The items, copied. They are read once, at the call. With `n`, as `table.pack` sets it, they may be nil.
+---@param options? gma2workers.map_options
+---@return table results
+function gma2workers.Map(func, list, options) end
 
 ---Turns all running jobs once, without waiting: for a host without an engine.
 ---@return integer running How many jobs still run.

@@ -37,8 +37,9 @@ local TICK = 0.01
 -- Seconds after which no worker of the engine's is expected any more.
 local LATE = 1
 
--- The coroutine of ours that was seen last. Where another was seen while a task ran, the engine slices.
-local seen_last
+-- The coroutine of ours that was seen last, as `last`. Where another was seen while a task ran, the engine slices. One that the
+-- engine has killed is not kept.
+local seen = setmetatable({}, { __mode = "v" })
 
 local function is_over(job)
   return #job.open == 0
@@ -85,13 +86,13 @@ local function work(job, worker)
     -- The engine has begun inside the very call that asked for it.
     _G.gma.sleep(TICK)
   end
-  seen_last = here
+  seen.last = here
   local since = core.clock()
   local task = table.remove(job.queue)
   while task do
     run(job, task, worker)
-    if seen_last ~= here then
-      seen_last, since = here, core.clock()
+    if seen.last ~= here then
+      seen.last, since = here, core.clock()
     elseif core.clock() - since >= STINT and modules.drivers.can_sleep() then
       _G.gma.sleep(TICK)
       since = core.clock()
@@ -178,7 +179,7 @@ function core.wait(id, seconds)
   elseif modules.cooperative_run.is_in_task() then
     error(IN_TASK, 0)
   end
-  seen_last = coroutine.running()
+  seen.last = coroutine.running()
   local can_sleep = modules.drivers.can_sleep()
   local is_mine = job.is_mine or not can_sleep or not job.has_come and core.clock() - job.started > LATE
   local task = is_mine and table.remove(job.queue)
@@ -264,6 +265,35 @@ function core.release(id)
   end
 end
 
+--- What `Map` has to know before it has a list of tasks: what is wrong; or nil, and `chunk` where it is given, whether all
+-- failures are collected, and how many workers there are to be.
+function core.read_map(config)
+  local ok, split = pcall(modules.cooperative_options.read_map, config)
+  if not ok then
+    return type(split) == "table" and split.message or split
+  end
+  return nil, split.chunk, split.collects, split.workers
+end
+
+--- Raises where the value, which stands at that place, can't be copied.
+function core.check(value, place)
+  local _, failure = modules.cooperative_values.clone({ value }, 1, function(_, path) return place .. path end)
+  if failure then
+    error(failure.message, 0)
+  end
+end
+core.check_in_task = core.check
+
+--- Called with an error.
+function core.trace(value)
+  return { value = value, traceback = debug.traceback(nil, 2) }
+end
+
+--- Pure Lua can't tell, and what is no terminal is a file that nobody wants bars in.
+function core.is_on_terminal()
+  return false
+end
+
 --- There are no threads.
 function core.threads()
   return 0
@@ -277,7 +307,7 @@ end
 core.load = read
 
 for _, name in ipairs { "arguments", "drivers", "cooperative_values", "cooperative_options", "cooperative_tasks",
-  "cooperative_trace", "cooperative_run", "hints", "pump", "async", "job", "gma2workers" } do
+  "cooperative_trace", "cooperative_run", "hints", "pump", "async", "progress", "job", "map", "gma2workers" } do
   modules[name] = read(name)(core, modules)
 end
 return modules.gma2workers

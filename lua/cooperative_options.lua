@@ -11,7 +11,11 @@ local WORKER_LIMIT = 256
 
 -- Every option there is, for messages.
 local NAMES = { "tasks", "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit", "sandbox",
-  "onProgress", "trace" }
+  "onProgress", "progress", "trace" }
+
+-- Every option of Map, for messages.
+local MAP_NAMES = { "chunk", "onError", "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit",
+  "sandbox", "onProgress", "progress", "trace" }
 
 --- Raises a refusal, which `core.start` hands on.
 -- @string place what is wrong: an option, or a part of `tasks`
@@ -91,24 +95,24 @@ function options.nearest(name, known)
 end
 
 --- The options that are given, by name.
-local function given(config)
+local function given(config, names)
   local found = {}
   for key, value in next, config do
     if type(key) ~= "string" then
-      error({ message = ("options have names, but there is one at [%s]: write { tasks = { ... } }"):format(
-        options.describe(key)) }, 0)
+      error({ message = ("options have names, but there is one at [%s]: write { %s }"):format(
+        options.describe(key), names == NAMES and "tasks = { ... }" or "chunk = 10") }, 0)
     end
     found[key] = value
   end
   for key in next, found do
     local is_known = false
-    for _, name in ipairs(NAMES) do
+    for _, name in ipairs(names) do
       is_known = is_known or key == name
     end
     if not is_known then
-      local meant = options.nearest(key, NAMES)
+      local meant = options.nearest(key, names)
       refuse_option(key, "is unknown: "
-        .. (meant and ("did you mean '%s'?"):format(meant) or "there are " .. table.concat(NAMES, ", ")))
+        .. (meant and ("did you mean '%s'?"):format(meant) or "there are " .. table.concat(names, ", ")))
     end
   end
   return found
@@ -206,7 +210,7 @@ end
 --- Reads and checks all options but the list of tasks and what the globals hold.
 -- @treturn table `tasks`, `mode`, `workers`, `globals`, `trace`
 function options.read(config, is_async)
-  local found = given(config)
+  local found = given(config, NAMES)
   check_callbacks(found, is_async)
   if type(found.tasks) ~= "table" then
     unexpected("tasks", "a list of tasks: { { func = f, args = { ... } }, ... }", found.tasks)
@@ -222,8 +226,26 @@ function options.read(config, is_async)
   if found.trace ~= nil and (type(found.trace) ~= "string" or found.trace == "") then
     unexpected("trace", "the path of a file", found.trace)
   end
+  if found.progress ~= nil and type(found.progress) ~= "string" then
+    unexpected("progress", "a title as text", found.progress)
+  end
   refuse_impossible(found)
   return { tasks = found.tasks, mode = mode, workers = workers, globals = globals, trace = found.trace }
+end
+
+--- Reads those options of Map that are not the job's, and refuses unknown ones. The job's are read when it starts.
+-- @treturn table `chunk`, `collects`, `workers`
+function options.read_map(config)
+  local found = given(config, MAP_NAMES)
+  if found.onComplete ~= nil and type(found.onComplete) ~= "function" then
+    unexpected("onComplete", "a function", found.onComplete)
+  end
+  local chunk = found.chunk
+  if chunk ~= nil and not (type(chunk) == "number" and chunk >= 1 and chunk % 1 == 0 and chunk < 2 ^ 53) then
+    unexpected("chunk", "a whole number of items above 0", chunk)
+  end
+  local on_error = read_word(found, "onError", "raise", "collect")
+  return { chunk = math.tointeger(chunk), collects = on_error == "collect", workers = read_workers(found.workers) }
 end
 
 return options

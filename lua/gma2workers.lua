@@ -61,6 +61,9 @@ local function fail(job, message)
   elseif job.id then
     core.release(job.id)
   end
+  if job.bar then
+    job.bar:close()
+  end
   local text = without_place(message)
   return text or message, text and 2 or 0
 end
@@ -70,7 +73,7 @@ end
 -- @treturn ?table what `onProgress` raised, where it did
 local function run(job, options)
   start(job, "RunSync", options)
-  if rawget(options, "onProgress") == nil and rawget(options, "trace") == nil then
+  if rawget(options, "onProgress") == nil and rawget(options, "progress") == nil and rawget(options, "trace") == nil then
     -- A small job is over before a pump for it would be made.
     local response, failed = core.collect_soon(job.id)
     if response then
@@ -130,6 +133,39 @@ function gma2workers.RunAsync(options)
     error(fail(job, handle))
   end
   return handle
+end
+
+--- Starts what `Map` asks for, and waits for it where nobody is to be called.
+local function start_map(job, func, list, options)
+  local config = modules.map.prepare(job, func, list, options)
+  if config.onComplete then
+    return leave(job, config)
+  end
+  return run(job, config)
+end
+
+--- Calls `func(item, index)` in workers for each item of the list, some items a task.
+-- @func func
+-- @tab list
+-- @tab[opt] options those of RunSync but `tasks`; `chunk`, how many items a task gets; `onError`, "raise" or "collect"
+-- @treturn table the results, or with `onError = "collect"` a record for each; with `onComplete` a handle, and those go there
+function gma2workers.Map(func, list, options)
+  local job = {}
+  local ok, outcome, failure = pcall(start_map, job, func, list, options)
+  if not ok then
+    error(fail(job, outcome))
+  elseif job.complete then
+    return outcome
+  elseif failure then
+    error(failure.value, 0)
+  end
+  local was_read, results, problem = pcall(job.read, outcome)
+  if not was_read then
+    error(fail(job, results))
+  elseif problem then
+    error(problem, 2)
+  end
+  return results
 end
 
 --- Wall seconds since some moment. A task may use it too: it crosses as what it is, `local clock = gma2workers.clock`.

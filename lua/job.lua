@@ -11,6 +11,17 @@ local Ticket = {}
 
 function Ticket:__gc()
   core.release(self.id)
+  if self.bar then
+    pcall(self.bar.close, self.bar)
+  end
+end
+
+--- A number of tasks done and one of all, in what the caller counts: the items of a `Map`.
+local function in_items(this, done, total)
+  if this.count then
+    return this.count(done, total)
+  end
+  return done, total
 end
 
 --- Gives a started job what its pump needs.
@@ -23,6 +34,11 @@ function job.open(started, options)
   started.told = -1
   started.result, started.failed = core.lists(started.total)
   started.ticket = setmetatable({ id = started.id }, Ticket)
+  local title = rawget(options, "progress")
+  if title and started.total > 0 then
+    local _, total = in_items(started, 0, started.total)
+    modules.progress.open(started, title, total)
+  end
 end
 
 --- A handle to a running job. Dropping it changes nothing.
@@ -50,11 +66,11 @@ function Job:status()
   local this = job_of(self, "status")
   if this.response then
     local total = #this.response.result
-    return this.cancelled and "cancelled" or "done", total, total
+    return this.cancelled and "cancelled" or "done", in_items(this, total, total)
   end
   local done, total = core.progress(this.id)
   -- None where another pump is about to merge it.
-  return this.cancelled and "cancelled" or "running", done or this.total, total or this.total
+  return this.cancelled and "cancelled" or "running", in_items(this, done or this.total, total or this.total)
 end
 
 --- Stops the job: tasks that run are stopped, those that wait never begin. `onComplete` still gets the response.
@@ -66,17 +82,27 @@ function Job:cancel()
   end
   this.cancelled = true
   core.cancel(this.id)
+  if this.bar then
+    this.bar:close()
+  end
   return true
 end
 
 --- Waits for the job, and pumps it meanwhile.
 -- @tparam[opt] number seconds how long at most
--- @treturn ?table the response; nil when the time is over
+-- @treturn ?table the response, or a `Map`'s results; nil when the time is over
 function Job:wait(seconds)
   local this = job_of(self, "wait")
   arguments.check(seconds, "number or nil", 1, "wait", 2)
   if not this.response then
     pump.run(this, seconds and core.clock() + seconds)
+  end
+  if this.response and this.read then
+    local results, problem = this.read(this.response)
+    if problem then
+      error(problem, 2)
+    end
+    return results
   end
   return this.response
 end

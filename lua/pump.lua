@@ -38,6 +38,7 @@ local unattended = {} -- luacheck: ignore 241
 local function is_interrupt(message)
   return type(message) == "string" and message:sub(-12) == "interrupted!"
 end
+pump.is_interrupt = is_interrupt
 
 --- Keeps what a callback raised, and where.
 function pump.trace(value)
@@ -63,10 +64,19 @@ local function serve(job, ticket, func, name, ...)
 end
 
 local function tell_progress(job, now, done, total)
+  if done and job.count then
+    done, total = job.count(done, total)
+  end
   if not done or done <= job.told then
     return
   end
   job.next_progress, job.told = now + PROGRESS_INTERVAL, done
+  if job.bar then
+    job.bar:show(done, total)
+  end
+  if not job.onProgress then
+    return
+  end
   local ok, failure = xpcall(job.onProgress, pump.trace, done, total)
   if not ok then
     if is_interrupt(failure.value) then
@@ -122,8 +132,11 @@ local function finish(job)
     job.failure = job.failure or { value = problem, traceback = problem }
   end
   hints.add(response, failed, job.sandbox)
-  if job.onProgress then
+  if job.onProgress or job.bar then
     tell_progress(job, core.clock(), #response.result, #response.result)
+  end
+  if job.bar then
+    job.bar:close()
   end
   job.response = response
   if job.closed then
@@ -158,7 +171,7 @@ function pump.turn(job, budget, lull)
       return true
     end
     local now = core.clock()
-    if job.onProgress and now >= job.next_progress then
+    if (job.onProgress or job.bar) and now >= job.next_progress then
       tell_progress(job, now, core.progress(job.id))
       now = core.clock()
     end

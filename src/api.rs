@@ -5,15 +5,18 @@
 //! caller's line.
 
 use std::ffi::CStr;
+use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mlua::{Function, Lua, LuaString, Table, Value};
 
+use crate::config;
 use crate::dispatcher;
 use crate::error::{self, Error, Result};
 use crate::ffi::{self, Returns, Stack};
+use crate::gma;
 use crate::host::{self, HostNames};
 use crate::job::Job;
 use crate::names::{self, NameMap};
@@ -28,13 +31,15 @@ struct Standard(Rc<NameMap>);
 
 /// The Lua side: the name of each module, its chunk's, and its code. A chunk gets the native calls and the table of all
 /// modules, and returns its own table.
-const MODULES: [(&str, &CStr, &str); 7] = [
+const MODULES: [(&str, &CStr, &str); 9] = [
     ("arguments", c"@gma2workers/arguments.lua", include_str!("../lua/arguments.lua")),
     ("async", c"@gma2workers/async.lua", include_str!("../lua/async.lua")),
     ("drivers", c"@gma2workers/drivers.lua", include_str!("../lua/drivers.lua")),
     ("gma2workers", c"@gma2workers/gma2workers.lua", include_str!("../lua/gma2workers.lua")),
     ("hints", c"@gma2workers/hints.lua", include_str!("../lua/hints.lua")),
     ("job", c"@gma2workers/job.lua", include_str!("../lua/job.lua")),
+    ("map", c"@gma2workers/map.lua", include_str!("../lua/map.lua")),
+    ("progress", c"@gma2workers/progress.lua", include_str!("../lua/progress.lua")),
     ("pump", c"@gma2workers/pump.lua", include_str!("../lua/pump.lua")),
 ];
 
@@ -63,7 +68,7 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     }
     let mut standard = NameMap::default();
     let _: Result<()> = ffi::with_stack(lua, (), |stack| {
-        names::read_standard(stack, ffi::native(stdlib::clock), &mut standard);
+        names::read_standard(stack, &gma::own(), &mut standard);
         Ok(())
     });
     lua.set_app_data(Standard(Rc::new(standard)));
@@ -83,6 +88,11 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     core.raw_set("collect_soon", ffi::function(lua, collect_soon)?)?;
     core.raw_set("cancel", ffi::function(lua, cancel)?)?;
     core.raw_set("release", ffi::function(lua, release)?)?;
+    core.raw_set("read_map", lua.create_function(read_map)?)?;
+    core.raw_set("check", ffi::function(lua, check)?)?;
+    core.raw_set("is_on_terminal", ffi::function(lua, is_on_terminal)?)?;
+    core.raw_set("check_in_task", ffi::function(lua, gma::check)?)?;
+    core.raw_set("trace", ffi::function(lua, gma::trace)?)?;
     core.raw_set("clock", ffi::function(lua, stdlib::clock)?)?;
     core.raw_set("threads", ffi::function(lua, threads)?)?;
     core.raw_set("lost", ffi::function(lua, lost)?)?;
@@ -122,6 +132,29 @@ fn start(lua: &Lua, (table, options, is_async): (Table, Table, bool)) -> mlua::R
         }
         Err(error) => Ok(Some(lua.create_string(error.text())?)),
     }
+}
+
+/// What `read_map` gives: what is wrong; or nothing, and `chunk` where it is given, whether all failures are collected, and
+/// how many workers there are to be.
+type MapOptions = (Option<LuaString>, Option<usize>, bool, usize);
+
+/// `read_map(options)`: what `Map` has to know before it has a list of tasks.
+fn read_map(lua: &Lua, options: Table) -> mlua::Result<MapOptions> {
+    match config::read_map(lua, &options) {
+        Ok(split) => Ok((None, split.chunk, split.collects, split.workers)),
+        Err(error) => Ok((Some(lua.create_string(error.text())?), None, false, 0)),
+    }
+}
+
+/// `check(value, place, copies)`: raises where the value, which stands at that place, can't cross.
+fn check(stack: &Stack) -> Returns {
+    Ok(with_names(stack, |names| gma::check_value(stack, names)).map(|()| 0)?)
+}
+
+/// `is_on_terminal()`: whether people see what is written to the standard error.
+fn is_on_terminal(stack: &Stack) -> Returns {
+    stack.push_boolean(std::io::stderr().is_terminal());
+    Ok(1)
 }
 
 /// The job whose number is the first argument; none where it is over, which another pump may have seen to.

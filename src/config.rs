@@ -118,7 +118,7 @@ pub struct Config {
 }
 
 /// Every option there is, for messages.
-const OPTIONS: [&str; 11] = [
+const OPTIONS: [&str; 12] = [
     "tasks",
     "onComplete",
     "mode",
@@ -130,12 +130,78 @@ const OPTIONS: [&str; 11] = [
     "sandbox",
     "onProgress",
     "trace",
+    "progress",
 ];
+
+/// Every option of `Map`, for messages.
+const MAP_OPTIONS: [&str; 13] = [
+    "chunk",
+    "onError",
+    "onComplete",
+    "mode",
+    "workers",
+    "upvalues",
+    "globals",
+    "timeout",
+    "memoryLimit",
+    "sandbox",
+    "onProgress",
+    "progress",
+    "trace",
+];
+
+/// What becomes of the failures of a `Map`.
+#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OnError {
+    /// The first one is raised.
+    #[default]
+    Raise,
+    /// Each is its item's record.
+    Collect,
+}
+
+/// A number of items above 0, which may be a float that is whole.
+struct Count(usize);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let number = f64::deserialize(deserializer)?;
+        if number >= 1.0 && number.fract() == 0.0 && number < COUNT_LIMIT {
+            Ok(Count(number as usize))
+        } else {
+            Err(serde::de::Error::custom("out of range"))
+        }
+    }
+}
+
+/// More items than any list has.
+const COUNT_LIMIT: f64 = (1_u64 << 53) as f64;
+
+/// How a `Map` splits its list.
+pub struct Split {
+    pub chunk: Option<usize>,
+    pub collects: bool,
+    pub workers: usize,
+}
+
+/// Reads those options of `Map` that are not the job's, and refuses unknown ones. The job's are read when it starts.
+pub fn read_map(lua: &Lua, config: &Table) -> Result<Split> {
+    let options = Options::read(config, &MAP_OPTIONS)?;
+    options.callback("onComplete")?;
+    let chunk: Option<Count> = options.parse(lua, "chunk", || "a whole number of items above 0")?;
+    let on_error: Option<OnError> = options.parse(lua, "onError", || "\"raise\" or \"collect\"")?;
+    Ok(Split {
+        chunk: chunk.map(|Count(items)| items),
+        collects: on_error.unwrap_or_default() == OnError::Collect,
+        workers: options.workers(lua)?,
+    })
+}
 
 /// Reads and checks all options of `RunSync` or, where nobody waits for the job, of `RunAsync`. Nothing is
 /// started, and no metamethod of the table runs.
 pub fn read(lua: &Lua, config: &Table, is_async: bool) -> Result<Config> {
-    let options = Options::read(config)?;
+    let options = Options::read(config, &OPTIONS)?;
     for name in ["onComplete", "onProgress"] {
         match options.get(name) {
             Value::Function(_) => {}
@@ -145,9 +211,12 @@ pub fn read(lua: &Lua, config: &Table, is_async: bool) -> Result<Config> {
                     format!("must be a function, got {got}: RunAsync requires an onComplete callback");
                 return Err(Error::option(name, problem));
             }
-            Value::Nil => {}
-            value => return Err(unexpected(name, "a function", value)),
+            _ => options.callback(name)?,
         }
+    }
+    match options.get("progress") {
+        Value::Nil | Value::String(_) => {}
+        value => return Err(unexpected("progress", "a title as text", value)),
     }
     let tasks = match options.get("tasks") {
         Value::Table(tasks) => tasks.clone(),
@@ -155,15 +224,14 @@ pub fn read(lua: &Lua, config: &Table, is_async: bool) -> Result<Config> {
             return Err(unexpected("tasks", "a list of tasks: { { func = f, args = { ... } }, ... }", value));
         }
     };
-    let workers: Option<Workers> =
-        options.parse(lua, "workers", || format!("a whole number from 1 to {WORKER_LIMIT}"))?;
+    let workers = options.workers(lua)?;
     let timeout: Option<Seconds> = options.parse(lua, "timeout", || "a number of seconds above 0")?;
     let memory_limit: Option<Bytes> =
         options.parse(lua, "memoryLimit", || "a whole number of bytes above 0")?;
     Ok(Config {
         tasks,
         mode: options.parse(lua, "mode", || "\"timer\" or \"cmd\"")?.unwrap_or_default(),
-        workers: workers.map_or_else(|| pool::usable_cores().min(WORKER_LIMIT as usize), |workers| workers.0),
+        workers,
         upvalues: options.parse(lua, "upvalues", || "\"error\" or \"copy\"")?.unwrap_or_default(),
         globals: names(options.get("globals"))?,
         timeout: timeout.map(|Seconds(timeout)| timeout),
@@ -177,21 +245,22 @@ pub fn read(lua: &Lua, config: &Table, is_async: bool) -> Result<Config> {
 struct Options(Vec<(&'static str, Value)>);
 
 impl Options {
-    fn read(config: &Table) -> Result<Options> {
+    fn read(config: &Table, known: &[&'static str]) -> Result<Options> {
         let mut options = Vec::new();
         for pair in config.pairs::<Value, Value>() {
             let (key, value) = pair.map_err(|cause| Error::Internal(cause.to_string()))?;
             let Value::String(name) = &key else {
+                let example = if known == MAP_OPTIONS { "chunk = 10" } else { "tasks = { ... }" };
                 return Err(Error::BadCall(format!(
-                    "options have names, but there is one at [{}]: write {{ tasks = {{ ... }} }}",
+                    "options have names, but there is one at [{}]: write {{ {example} }}",
                     describe(&key)
                 )));
             };
-            match OPTIONS.iter().find(|known| name.as_bytes() == known.as_bytes()) {
+            match known.iter().find(|known| name.as_bytes() == known.as_bytes()) {
                 Some(known) => options.push((*known, value)),
                 None => {
                     let name = name.to_string_lossy();
-                    return Err(Error::option(&name, format!("is unknown: {}", advice(&name, &OPTIONS))));
+                    return Err(Error::option(&name, format!("is unknown: {}", advice(&name, known))));
                 }
             }
         }
@@ -200,6 +269,21 @@ impl Options {
 
     fn get(&self, name: &str) -> &Value {
         self.0.iter().find(|(known, _)| *known == name).map_or(&Value::Nil, |(_, value)| value)
+    }
+
+    /// Checks an option that is a function, if it is given.
+    fn callback(&self, name: &str) -> Result<()> {
+        match self.get(name) {
+            Value::Nil | Value::Function(_) => Ok(()),
+            value => Err(unexpected(name, "a function", value)),
+        }
+    }
+
+    /// How many tasks may run at the same time.
+    fn workers(&self, lua: &Lua) -> Result<usize> {
+        let expected = || format!("a whole number from 1 to {WORKER_LIMIT}");
+        let workers: Option<Workers> = self.parse(lua, "workers", expected)?;
+        Ok(workers.map_or_else(|| pool::usable_cores().min(WORKER_LIMIT as usize), |workers| workers.0))
     }
 
     fn parse<T: DeserializeOwned, E: AsRef<str>>(

@@ -149,7 +149,7 @@ fn resume_with(stack: &Stack, coroutine: &Stack, arguments: c_int) -> Result<Res
 /// Puts the caller's position before a message on top, as Lua's `wrap` does, and keeps the call stack of
 /// the coroutine that the error came from.
 fn note_failure(stack: &Stack, coroutine: &Stack) {
-    stack.push_traceback(coroutine);
+    stack.push_traceback(coroutine, 0);
     stack.insert(-2);
     let is_text = stack.kind(-1) == Type::String;
     if is_text {

@@ -189,7 +189,7 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
     let inner = coroutine::inner_traceback(stack, -1);
     let described = stack.protected(1, |stack| {
         // The call stack first: `__tostring` may fail.
-        stack.push_traceback(coroutine);
+        stack.push_traceback(coroutine, 0);
         traceback.extend_from_slice(stack.bytes(-1));
         stack.push_text_of(1);
         message.extend_from_slice(stack.bytes(-1));

@@ -13,10 +13,10 @@ use crate::codec::{GMA, SEPARATOR};
 use crate::decode::{Resolve, decode};
 use crate::encode::encode;
 use crate::error::{Error, Result};
-use crate::ffi::{Leave, Returns, Stack, Type, native};
+use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::hostcall::{self, Answer};
 use crate::names::{self, NameMap};
-use crate::policy::{Functions, Names, Policy};
+use crate::policy::{Functions, Names, Policy, Upvalues};
 use crate::stdlib;
 
 thread_local! {
@@ -39,7 +39,7 @@ pub fn worker_names() -> WorkerNames {
 
 impl Names for WorkerNames {
     fn name_of(&self, stack: &Stack, pointer: usize) -> Option<Cow<'_, str>> {
-        let standard = || names::standard_name(stack, native(stdlib::clock), pointer).map(Cow::Owned);
+        let standard = || names::standard_name(stack, &own(), pointer).map(Cow::Owned);
         self.0.name_of(stack, pointer).or_else(standard)
     }
 }
@@ -47,7 +47,7 @@ impl Names for WorkerNames {
 impl Resolve for WorkerNames {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
         if !is_gma(name) {
-            return names::push_standard(stack, native(stdlib::clock), name);
+            return names::push_standard(stack, &own(), name);
         }
         stack.push_globals();
         stack.raw_get_text(-1, GMA);
@@ -60,13 +60,49 @@ impl Resolve for WorkerNames {
     }
 }
 
+/// The functions of our own that every state has, by the names under which they cross.
+pub fn own() -> [(&'static str, NativeFunction); 3] {
+    [
+        ("gma2workers.clock", native(stdlib::clock)),
+        ("gma2workers.check", native(check)),
+        ("gma2workers.trace", native(trace)),
+    ]
+}
+
+/// `check(value, place, copies)`, in a task: see [`check_value`].
+pub fn check(stack: &Stack) -> Returns {
+    Ok(check_value(stack, &worker_names()).map(|()| 0)?)
+}
+
+/// The error of the value at index 1, where it can't leave this state: index 2 says where it stands, index 3 whether data
+/// that functions have captured is copied.
+pub fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
+    let place = String::from_utf8_lossy(stack.bytes(2)).into_owned();
+    let place = |_, path: &str| format!("{place}{path}");
+    let upvalues = if stack.boolean(3) { Upvalues::Copy } else { Upvalues::Error };
+    let policy = Policy { names, functions: Functions::Carry(upvalues), place: &place };
+    stack.push_value(1);
+    encode(stack, 1, &mut Vec::new(), &policy)
+}
+
+/// `trace(value)`, called with an error: a table with it, as `value`, and the `traceback`.
+pub fn trace(stack: &Stack) -> Returns {
+    stack.set_top(1);
+    stack.create_table(0, 2);
+    stack.insert(1);
+    stack.raw_set_text(1, "value");
+    stack.push_traceback(stack, 1);
+    stack.raw_set_text(1, "traceback");
+    Ok(1)
+}
+
 /// Makes the host's shape of `gma` out of its message: each name under `gma` becomes a host call.
 struct Shape;
 
 impl Resolve for Shape {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
         if !is_gma(name) {
-            return names::push_standard(stack, native(stdlib::clock), name);
+            return names::push_standard(stack, &own(), name);
         }
         stack.push_bytes(name.as_bytes());
         let function = match name {

@@ -11,12 +11,12 @@ use crate::decode::{Decoder, Resolve};
 use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::{Stack, Type, native};
+use crate::ffi::{Stack, Type};
+use crate::gma;
 use crate::hostcall::Answer;
 use crate::job::Job;
 use crate::names::{self, NameMap};
 use crate::policy::{Functions, Names, Policy};
-use crate::stdlib;
 
 /// The names of the things in the host's state.
 pub struct HostNames<'a> {
@@ -42,7 +42,7 @@ impl Names for HostNames<'_> {
 impl Resolve for HostNames<'_> {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
         if !name.starts_with(GMA) {
-            return names::push_standard(stack, native(stdlib::clock), name);
+            return names::push_standard(stack, &gma::own(), name);
         }
         if push_host_function(stack, name) == Type::Nil {
             stack.pop(1);

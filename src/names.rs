@@ -48,26 +48,33 @@ const BASE: [&str; 23] = [
 const LIBRARIES: [&str; 10] =
     ["bit32", "coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8"];
 
-/// What is in all states beside the standard library: our own `clock`.
-const CLOCK: &str = "gma2workers.clock";
+/// What is in all states beside the standard library: functions of our own, by their names.
+pub type Own<'a> = &'a [(&'static str, NativeFunction)];
 
 /// Calls `body` with each thing of the standard library that crosses by its name, by identity, and with its library and
 /// its name there, until it gives something. A function written in Lua is somebody's replacement, and crosses as code.
 /// *Raises.*
 fn find_standard<R>(
     stack: &Stack,
-    clock: NativeFunction,
+    own: Own,
     mut body: impl FnMut(usize, &str, &[u8]) -> Option<R>,
 ) -> Option<R> {
     let base = stack.top();
-    stack.push_native(clock, 0);
-    let mut found = body(stack.pointer(-1), CLOCK, b"");
+    let mut found = None;
+    for (name, function) in own {
+        if found.is_some() {
+            break;
+        }
+        stack.push_native(*function, 0);
+        found = body(stack.pointer(-1), name, b"");
+        stack.pop(1);
+    }
     stack.push_globals();
     for name in BASE {
         if found.is_some() {
             break;
         }
-        stack.raw_get_text(base + 2, name);
+        stack.raw_get_text(base + 1, name);
         if is_named(stack) {
             found = body(stack.pointer(-1), name, b"");
         }
@@ -88,7 +95,7 @@ fn find_standard<R>(
                 stack.pop(1);
             }
         }
-        stack.set_top(base + 2);
+        stack.set_top(base + 1);
     }
     stack.set_top(base);
     found
@@ -120,23 +127,26 @@ fn join(library: &str, name: &[u8]) -> String {
 }
 
 /// The standard library of a state by identity, as it is now. *Raises.*
-pub fn read_standard(stack: &Stack, clock: NativeFunction, names: &mut NameMap) {
-    find_standard(stack, clock, |pointer, library, name| {
+pub fn read_standard(stack: &Stack, own: Own, names: &mut NameMap) {
+    find_standard(stack, own, |pointer, library, name| {
         names.insert(pointer, join(library, name).into());
         None::<()>
     });
 }
 
 /// The name of one thing of the standard library. For where that is seldom asked: it is looked for. *Raises.*
-pub fn standard_name(stack: &Stack, clock: NativeFunction, pointer: usize) -> Option<String> {
-    find_standard(stack, clock, |known, library, name| (known == pointer).then(|| join(library, name)))
+pub fn standard_name(stack: &Stack, own: Own, pointer: usize) -> Option<String> {
+    find_standard(stack, own, |known, library, name| (known == pointer).then(|| join(library, name)))
 }
 
 /// Pushes a thing of the standard library by its name: the state's own. *Raises.*
-pub fn push_standard(stack: &Stack, clock: NativeFunction, name: &str) -> Result<()> {
+pub fn push_standard(stack: &Stack, own: Own, name: &str) -> Result<()> {
     let base = stack.top();
+    if let Some((_, function)) = own.iter().find(|(known, _)| *known == name) {
+        stack.push_native(*function, 0);
+        return Ok(());
+    }
     match name.split_once('.') {
-        _ if name == CLOCK => stack.push_native(clock, 0),
         Some((library, field)) => {
             if push_library(stack, library) == Type::Table {
                 stack.raw_get_text(-1, field);

@@ -56,9 +56,9 @@ impl Stack {
         }
     }
 
-    /// *Raises.* Pushes the call stack of a coroutine of this state, as text.
-    pub fn push_traceback(&self, of: &Stack) {
-        api!(self, luaL_traceback, of.l, ptr::null(), 0)
+    /// *Raises.* Pushes the call stack of a coroutine of this state from that level on, as text.
+    pub fn push_traceback(&self, of: &Stack, level: c_int) {
+        api!(self, luaL_traceback, of.l, ptr::null(), level)
     }
 
     /// The innermost levels of this coroutine's call stack, as text. Unlike Lua's own it takes no longer for a

@@ -10,11 +10,11 @@ use crate::decode::{Resolve, decode};
 use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::ffi::{self, Stack, Type};
+use crate::gma;
 use crate::host::HostNames;
 use crate::job::Tasks;
 use crate::names::{self, NameMap};
 use crate::policy::{Functions, Policy, Upvalues};
-use crate::stdlib;
 use crate::tasks::TaskReader;
 
 /// Set in an input's flags: its tables have metatables, none of which must be seen.
@@ -39,7 +39,7 @@ impl Resolve for Things {
             return Ok(());
         }
         stack.pop(2);
-        names::push_standard(stack, ffi::native(stdlib::clock), name)
+        names::push_standard(stack, &gma::own(), name)
     }
 }
 
@@ -61,7 +61,7 @@ impl Host {
         lua.load(include_str!("../../tests/fuzz/host.lua")).set_name("@host.lua").call::<()>(functions)?;
         let mut standard = NameMap::default();
         let read: Result<()> = ffi::with_stack(&lua, (), |stack| {
-            names::read_standard(stack, ffi::native(stdlib::clock), &mut standard);
+            names::read_standard(stack, &gma::own(), &mut standard);
             Ok(())
         });
         read.expect("the standard library has names");

@@ -109,6 +109,7 @@ local OPTIONS = {
   end,
 }
 OPTIONS.onProgress = OPTIONS.onComplete
+OPTIONS.progress = function(value) return value == nil or type(value) == "string" end
 
 --- Judges options: the places that must be refused, those that may be, and of each task how many values its
 -- arguments are, and its name.

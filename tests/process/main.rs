@@ -4,6 +4,7 @@
 //! `scripts/build PROFILE` puts there.
 #![cfg(target_os = "linux")]
 
+mod bars;
 mod embedding;
 mod ending;
 mod endurance;

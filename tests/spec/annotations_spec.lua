@@ -32,7 +32,7 @@ local function parse(text)
       classes[line:gsub("^%-%-%-@class ", ""):gsub("^%(exact%) ", ""):match("^[%a%d_.]+")] = class
     elseif line:find("^%-%-%-@alias ") then
       alias = {}
-      aliases[line:match("@alias ([%a%d.]+)")] = alias
+      aliases[line:match("@alias ([%a%d_.]+)")] = alias
     elseif name then
       assert(class[name] == nil, name)
       class[name] = optional == "?"
@@ -138,6 +138,25 @@ describe("the annotations", function()
     assert.same({ onComplete = false }, CLASSES["gma2workers.async_options"])
     assert.is_false(pcall(gma2workers.RunAsync, { tasks = {} }))
     assert.is_true(pcall(gma2workers.RunAsync, { tasks = {}, onComplete = function() end }))
+  end)
+
+  it("have the options that Map accepts, and no more", function()
+    local accepted = {}
+    local message = select(2, pcall(gma2workers.Map, print, {}, { nothing_of_the_kind = 1 }))
+    for name in message:match("there are (.+)$"):gmatch("%a+") do
+      accepted[name] = true
+    end
+    local declared = CLASSES["gma2workers.map_options"]
+    assert.same(accepted, names_of(declared))
+    for name, optional in pairs(declared) do
+      assert.is_true(optional, name)
+    end
+    assert.same({ onComplete = false }, CLASSES["gma2workers.map_async_options"])
+    local words = {}
+    for word in select(2, pcall(gma2workers.Map, print, {}, { onError = "?" })):match("must be (.-), got"):gmatch('"(%a+)"') do
+      words[word] = true
+    end
+    assert.same(words, ALIASES["gma2workers.on_error"])
   end)
 
   it("have the words that options accept, and no more", function()

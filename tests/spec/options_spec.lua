@@ -110,12 +110,11 @@ describe("an option", function()
       taks = "tasks", oncomplete = "onComplete", onCompleted = "onComplete", OnComplete = "onComplete",
       onprogress = "onProgress", onProgres = "onProgress", mod = "mode", Mode = "mode", global = "globals",
       upvalue = "upvalues", upValues = "upvalues", timeOut = "timeout", timout = "timeout", memorylimit = "memoryLimit",
-      memoryLimt = "memoryLimit", sandBox = "sandbox" }
+      memoryLimt = "memoryLimit", sandBox = "sandbox", Progress = "progress", progres = "progress" }
     for wrong, right in pairs(nearest) do
       refused(wrong, { { 1, ("'%s' is unknown"):format(wrong), ("'%s'"):format(right) } })
     end
-    -- Promised for later: until then a job that asks for one must not run without it.
-    for _, name in ipairs { "progress", "anything", "", "a b", "threads" } do
+    for _, name in ipairs { "anything", "", "a b", "threads" } do
       refused(name, { { 1, ("'%s' is unknown"):format(name) } })
     end
   end)
@@ -227,6 +226,11 @@ describe("an option", function()
 
   describe("'sandbox' must be true or false (E8)", function()
     refused("sandbox", { { 1, "got 1", "true or false" }, { 0, "got 0" }, { "true", 'got "true"' }, { {}, "got a table" },
+      { a_function, "got a function" } })
+  end)
+
+  describe("'progress' must be a title as text (E8)", function()
+    refused("progress", { { 1, "got 1", "a title as text" }, { true, "got true" }, { {}, "got a table" },
       { a_function, "got a function" } })
   end)
 

@@ -36,6 +36,30 @@ describe("the README", function()
     assert.same(options, documented)
   end)
 
+  it("has an example of Map that runs", function()
+    local code = readme():match("### Over a list.-```lua\n(.-)```")
+    local shown
+    rawset(_G, "show", function(text) shown = text end)
+    local environment = "local gma2workers = require('gma2workers')\n"
+    assert(load(environment .. code:gsub("\nprint%(", "\nshow("), "=README", "t"))()
+    rawset(_G, "show", nil)
+    assert.equal("255 127 0", shown)
+  end)
+
+  it("names options of Map that there are, with all of its own", function()
+    local _, message = pcall(gma2workers.Map, print, {}, { nothing_of_the_kind = 1 })
+    local accepted = {}
+    for name in message:match("there are (.+)$"):gmatch("%a+") do
+      accepted[name] = true
+    end
+    local documented = {}
+    for name in readme():match("### Over a list.-| option | type, default | meaning |(.-)\n\n"):gmatch("\n| `(%a+)`") do
+      assert.is_true(accepted[name], name)
+      documented[name] = true
+    end
+    assert.is_true(documented.chunk and documented.onError)
+  end)
+
   describe("quotes messages word for word:", function()
     local text = readme()
     local rate = 5

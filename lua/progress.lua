@@ -1,0 +1,110 @@
+--- The bar that shows how far a job is: the engine's own, or one on the terminal that the standard error goes to.
+-- Nothing that goes wrong with a bar is the job's fault, so it is passed over; but Ctrl-C is not the bar's.
+
+local core, modules = ...
+
+local progress = {}
+
+-- On a terminal, whose width is not known, all of it has to fit into 80 columns.
+local WIDTH = 24
+local TITLE = 30
+
+--- Calls what may be the engine's.
+local function attempt(func, ...)
+  local ok, value = pcall(func, ...)
+  if not ok and modules.pump.is_interrupt(value) then
+    error(value, 0)
+  end
+  return ok and value or nil
+end
+
+--- Seconds as people read them.
+local function as_time(seconds)
+  local whole = math.ceil(seconds)
+  local hours, minutes = whole // 3600, whole // 60 % 60
+  return hours > 0 and ("%d:%02d:%02d"):format(hours, minutes, whole % 60) or ("%d:%02d"):format(minutes, whole % 60)
+end
+
+--- The engine's bars, where it has them.
+local function engine_bars()
+  local engine = rawget(_G, "gma")
+  local gui = type(engine) == "table" and engine.gui
+  local bars = type(gui) == "table" and gui.progress
+  local is_there = type(bars) == "table" and type(bars.start) == "function" and type(bars.stop) == "function"
+  return is_there and bars or nil
+end
+
+--- Shows a bar of the engine's, where it gives one.
+local function open_engine_bar(bar, bars, title, total)
+  local handle = attempt(bars.start, title)
+  if handle == nil then
+    return
+  end
+  bar.closers[1] = function() attempt(bars.stop, handle) end
+  attempt(bars.setrange, handle, 0, total)
+  function bar.draw(done, text)
+    attempt(bars.settext, handle, text)
+    attempt(bars.set, handle, done)
+  end
+end
+
+--- As much of a title as fits, on one line.
+local function fitting(title)
+  title = title:gsub("%c", " ")
+  local past = utf8.len(title) and utf8.offset(title, TITLE + 1) or #title > TITLE and TITLE + 1
+  return past and title:sub(1, past - 1) or title
+end
+
+local function open_terminal_bar(bar, title)
+  title = fitting(title)
+  bar.closers[1] = function()
+    io.stderr:write("\r\27[K")
+    io.stderr:flush()
+  end
+  function bar.draw(done, text, total)
+    local filled = WIDTH * done // total
+    io.stderr:write("\r", title, " [", ("="):rep(filled), (" "):rep(WIDTH - filled), "] ", text, "\27[K")
+    io.stderr:flush()
+  end
+end
+
+local Bar = {}
+Bar.__index = Bar
+
+--- Shows how far the job is. It may yield.
+function Bar:show(done, total)
+  if #self.closers == 0 or not self.draw then
+    return
+  end
+  local text = ("%d/%d"):format(done, total)
+  if done > 0 and done < total then
+    text = ("%s, %s left"):format(text, as_time((core.clock() - self.since) / done * (total - done)))
+  end
+  attempt(self.draw, done, text, total)
+end
+
+--- Takes the bar away, the first time. Several may call it, and the engine may switch between them at any instruction.
+function Bar:close()
+  local close = table.remove(self.closers)
+  if close then
+    attempt(close)
+  end
+end
+
+--- A bar for a job that has begun. It is the job's before it is there, so that whoever ends the job closes it.
+-- Without an engine's and without a terminal it shows nothing.
+-- @tab job gets it, as `bar`
+-- @string title
+-- @int total what there is to do
+function progress.open(job, title, total)
+  local bar = setmetatable({ closers = {}, since = core.clock() }, Bar)
+  job.bar, job.ticket.bar = bar, bar
+  local bars = engine_bars()
+  if bars then
+    open_engine_bar(bar, bars, title, total)
+  elseif core.is_on_terminal() then
+    open_terminal_bar(bar, title)
+  end
+end
+
+return progress

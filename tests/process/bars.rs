@@ -1,0 +1,100 @@
+//! The bars of jobs with `progress`: on a terminal, and when the process ends.
+
+use crate::support::{Case, empty_folder};
+
+/// A job of four tasks that take some time.
+const JOB: &str = r#"
+    local gma2workers = require "gma2workers"
+    local function task(n) local stop = os.clock() + 0.06 repeat until os.clock() > stop return n end
+    local tasks = {}
+    for n = 1, 4 do tasks[n] = { func = task, args = { n } } end
+    local function work(title) return gma2workers.RunSync { tasks = tasks, workers = 1, progress = title } end
+"#;
+
+/// What a terminal would show of a script's standard output and error.
+fn on_terminal(script: &str) -> String {
+    let folder = empty_folder();
+    let file = folder.path().join("script.lua");
+    std::fs::write(&file, script).expect("a file to write");
+    let command = format!("lua5.3 '{}'", file.display());
+    let outcome = Case::command(["script", "-qec", &command, "/dev/null"]).run();
+    outcome.expect_code(0).stdout
+}
+
+#[test]
+fn a_bar_on_a_terminal_goes_with_its_job() {
+    let shown = on_terminal(&format!("{JOB} work('Work')  io.stderr:write('after')"));
+    assert!(shown.starts_with("\rWork [                        ] 0/4\x1b[K"), "{shown:?}");
+    assert!(shown.contains("/4, 0:"), "{shown:?}");
+    assert!(shown.ends_with("\rWork [========================] 4/4\x1b[K\r\x1b[Kafter"), "{shown:?}");
+    assert!(!shown.contains('\n'), "{shown:?}");
+}
+
+#[test]
+fn a_bar_on_a_terminal_stays_on_its_line() {
+    let shown = on_terminal(&format!("{JOB} work(('Wörk\\n'):rep(100))"));
+    let title = format!("\r{}", "Wörk ".repeat(6));
+    assert!(shown.starts_with(&format!("{title} [")), "{shown:?}");
+    assert!(!shown.contains('\n'), "{shown:?}");
+}
+
+#[test]
+fn a_bar_on_a_terminal_goes_when_an_error_comes() {
+    let shown = on_terminal(&format!(
+        "{JOB} pcall(gma2workers.RunSync, {{ tasks = tasks, progress = 'Work', onComplete = error }})
+        pcall(gma2workers.Map, error, {{ 1 }}, {{ progress = 'Work' }})
+        local job = gma2workers.RunAsync {{ tasks = tasks, progress = 'Work', onComplete = print }}
+        gma2workers.Poll()
+        job:cancel()
+        io.stderr:write('after') os.exit(0, true)"
+    ));
+    assert!(shown.ends_with("\x1b[K\r\x1b[Kafter"), "{shown:?}");
+    let closings = shown.matches("\r\x1b[K").count();
+    assert_eq!(closings, 3, "{shown:?}");
+}
+
+#[test]
+fn there_is_no_bar_where_nobody_would_see_it() {
+    Case::new(JOB).then("work('Work')").run().expect_clean().expect_stdout("");
+}
+
+#[test]
+fn an_engines_bar_comes_before_a_terminals() {
+    let engine = "gma = { gui = { progress = { start = function(title) print(title) return 1 end,
+        stop = function(handle) print('stop ' .. handle) end } } }";
+    Case::new(engine).then(JOB).then("work('Work')").run().expect_clean().expect_stdout("Work\nstop 1\n");
+    assert_eq!(on_terminal(&format!("{engine} {JOB} work('Work')")), "Work\r\nstop 1\r\n");
+}
+
+#[test]
+fn the_end_of_the_state_closes_an_engines_bar() {
+    Case::new(
+        r#"
+        gma = { gui = { progress = { start = function() return 1 end, setrange = print,
+          stop = function(handle) print("stop " .. handle) end } } }
+        local gma2workers = require "gma2workers"
+        local function loop() while true do end end
+        job = gma2workers.RunAsync { tasks = { { func = loop } }, progress = "Work", onComplete = print }
+        print(job:status())
+        "#,
+    )
+    .run()
+    .expect_clean()
+    .expect_stdout("1\t0\t1\nrunning\t0\t1\nstop 1\n");
+}
+
+#[test]
+fn ctrl_c_closes_an_engines_bar() {
+    let outcome = Case::new(
+        r#"
+        gma = { sleep = function() end, gui = { progress = { start = function() return 1 end,
+          stop = function(handle) print("stop " .. handle) end } } }
+        local gma2workers = require "gma2workers"
+        local function rest() gma.sleep(0.05) print("begun") gma.sleep(60) end
+        gma2workers.RunSync { tasks = { { func = rest } }, progress = "Work" }
+        "#,
+    )
+    .interrupt_at("begun")
+    .run();
+    outcome.expect_own_error("interrupted!").expect_stdout("begun\nstop 1\n");
+}
