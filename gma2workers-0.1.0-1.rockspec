@@ -28,6 +28,7 @@ build = {
     lib = { gma2workers = "target/rock/gma2workers.so" },
     lua = {
       ["gma2-workers.annotations"] = "lua/annotations.lua",
+      ["gma2-workers.annotations_gma"] = "lua/annotations_gma.lua",
       ["gma2-workers.arguments"] = "lua/arguments.lua",
       ["gma2-workers.async"] = "lua/async.lua",
       ["gma2-workers.cooperative"] = "lua/cooperative.lua",
