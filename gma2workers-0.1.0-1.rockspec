@@ -45,6 +45,8 @@ build = {
       ["gma2-workers.plugins.probe"] = "lua/plugins/probe.lua",
       ["gma2-workers.plugins.template"] = "lua/plugins/template.lua",
       -- What is no Lua keeps its own name: of these names, only the folder counts.
+      ["gma2-workers.guide_md"] = "lua/GUIDE.md",
+      ["gma2-workers.messages_md"] = "lua/MESSAGES.md",
       ["gma2-workers.plugins.probe_xml"] = "lua/plugins/probe.xml",
       ["gma2-workers.plugins.template_xml"] = "lua/plugins/template.xml",
       ["gma2-workers.pump"] = "lua/pump.lua",
