@@ -11,7 +11,7 @@ local function read(path)
   return text
 end
 
--- On consoles, but with nothing to do in the stand-in.
+-- On consoles, but with nothing to do in a stand-in that has not the whole API.
 local NOT_IN_THE_STANDIN = { "canbus.ball", "canbus.encoder", "canbus.fader", "canbus.hardkey", "canbus.wheel",
   "draw.getperformance", "network.gethostdata", "network.getmanetslot", "network.getperformance", "timestamp.amount",
   "timestamp.name", "timestamp.time" }
@@ -56,14 +56,6 @@ local function collect(from, prefix, names)
   return names
 end
 
-local function names_of(functions)
-  local names = {}
-  for name in pairs(functions) do
-    names[name] = true
-  end
-  return names
-end
-
 --- What is in one set and not in the other, as a sorted list.
 local function without(names, others)
   local found = {}
@@ -89,7 +81,8 @@ describe("the annotations of gma", function()
   it("have the functions that the stand-in has, and no others but those that it does without", function()
     local standin = collect(console.new().gma, "", {})
     assert.same({}, without(standin, FUNCTIONS))
-    assert.same(NOT_IN_THE_STANDIN, without(FUNCTIONS, standin))
+    local missing = without(FUNCTIONS, standin)
+    assert.same(missing[1] and NOT_IN_THE_STANDIN or {}, missing)
   end)
 
   it("notice a function that is missing, and one too many", function()
@@ -118,11 +111,7 @@ describe("the annotations of gma", function()
       return names
     end } } }
     rawset(_G, "gma", before)
-    local there = names_of(FUNCTIONS)
-    for _, name in ipairs(NOT_IN_THE_STANDIN) do
-      there[name] = nil
-    end
-    assert.same(there, found.result[1].data)
+    assert.same(collect(engine.gma, "", {}), found.result[1].data)
   end)
 
   it("declare each table that a function stands in", function()
