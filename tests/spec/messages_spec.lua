@@ -131,6 +131,17 @@ describe("the page of messages", function()
     return false
   end
 
+  it("has each option there is", function()
+    local options = select(2, pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })):match("there are (.+)$")
+    for name in options:gmatch("%a+") do
+      local count = 0
+      for message in pairs(ROWS) do
+        count = count + (message:find(("^option '%s'"):format(name)) and 1 or 0)
+      end
+      assert.is_true(count > 0, name)
+    end
+  end)
+
   it("has each error there is in the source", function()
     -- Whose whole text comes from elsewhere: Lua's own, and those that the next test looks at.
     local elsewhere = { Lua = true, BadCall = true }
