@@ -44,15 +44,17 @@ end
 local function shown_by(code, name)
   local texts = {}
   local engine = console.new { output = function(_, text) texts[#texts + 1] = text end }
+  -- The README's go on from its first, and name the library no more; the guide's can be copied one by one.
+  local given = name == "README.md" and "local print, gma2workers = ... " or "local print = ... "
   local function compile(text)
-    return load("local print = ... " .. text, "=" .. name, "t")
+    return load(given .. text, "=" .. name, "t")
   end
   local chunk = compile(code) or assert(compile("return " .. code))
   local loaded, before = package.loaded["gma2-workers"], rawget(_G, "gma")
   package.loaded["gma2-workers"] = gma2workers
   rawset(_G, "gma", engine.gma)
   local ok, problem = pcall(function()
-    local start = engine:run(chunk, engine.gma.echo)
+    local start = engine:run(chunk, engine.gma.echo, gma2workers)
     if type(start) == "function" then
       engine:run(start)
     end
