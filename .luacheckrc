@@ -8,6 +8,7 @@ read_globals = { "gma" }
 
 -- Declarations for editors: no bodies, and a field's text stands in one line.
 files["lua/annotations.lua"] = { unused_args = false, max_line_length = false, ignore = { "241" } }
+files["lua/annotations_gma.lua"] = { globals = { "gma" }, unused_args = false, max_line_length = false }
 files["tests/spec"] = { std = "+busted", globals = { "gma" } }
 files["tests/console"] = { globals = { "gma" } }
 files["tests/bench"] = { globals = { "gma" } }

@@ -28,6 +28,7 @@ build = {
     lib = { gma2workers = "target/rock/gma2workers.so" },
     lua = {
       ["gma2-workers.annotations"] = "lua/annotations.lua",
+      ["gma2-workers.annotations_gma"] = "lua/annotations_gma.lua",
       ["gma2-workers.arguments"] = "lua/arguments.lua",
       ["gma2-workers.async"] = "lua/async.lua",
       ["gma2-workers.cooperative"] = "lua/cooperative.lua",
@@ -46,6 +47,8 @@ build = {
       ["gma2-workers.plugins.probe"] = "lua/plugins/probe.lua",
       ["gma2-workers.plugins.template"] = "lua/plugins/template.lua",
       -- What is no Lua keeps its own name: of these names, only the folder counts.
+      ["gma2-workers.guide_md"] = "lua/GUIDE.md",
+      ["gma2-workers.messages_md"] = "lua/MESSAGES.md",
       ["gma2-workers.plugins.probe_xml"] = "lua/plugins/probe.xml",
       ["gma2-workers.plugins.template_xml"] = "lua/plugins/template.xml",
       ["gma2-workers.progress"] = "lua/progress.lua",

@@ -192,13 +192,25 @@ local function read_globals(list)
   return list or {}
 end
 
+local function nearest_global(name)
+  local known = {}
+  for key in next, _G do
+    if type(key) == "string" then
+      known[#known + 1] = key
+    end
+  end
+  return options.nearest(name, known)
+end
+
 --- Checks that the globals are there and could cross. Here tasks see the host's own.
 function options.check_globals(names)
   local copies = {}
   for i, name in ipairs(names) do
     copies[name] = rawget(_G, name)
     if copies[name] == nil then
-      options.refuse(("option 'globals'[%d]"):format(i), ("names no global of the host: '%s'"):format(name))
+      local meant = nearest_global(name)
+      options.refuse(("option 'globals'[%d]"):format(i), ("names no global of the host: '%s': %s"):format(name,
+        meant and ("did you mean '%s'?"):format(meant) or "a local is passed in args"))
     end
   end
   local _, failure = values.clone({ copies }, 1, function(_, path) return "globals" .. path end)

@@ -88,7 +88,7 @@ local function callable(func, index)
   local call = meta and rawget(meta, "__call")
   if type(call) ~= "function" then
     refuse_task(index, ".func", func == nil and "is missing: write { func = f, args = { ... } }"
-      or "must be a function or a callable table, got a " .. values.kind(func))
+      or ('must be a function or a callable table, got a %s: write func = f, not "f" or f()'):format(values.kind(func)))
   end
   return call, func
 end

@@ -32,6 +32,12 @@ local function step(key)
   return "[a " .. kind .. "]"
 end
 
+-- What to do with a kind that can't cross.
+local INSTEAD = {
+  coroutine = "send the function it runs, and make it there",
+  userdata = "send what it holds, or open it there",
+}
+
 --- Raises that a value can't cross.
 -- @tab met the tables on the way, as `copy_tables` notes them
 -- @int at in which of them it stands, 0 for none
@@ -45,7 +51,8 @@ local function refuse(value, met, at, way, place)
   for i = #parts, 1, -1 do
     path[#path + 1] = parts[i]
   end
-  local message = ("cannot send a %s (at %s)"):format(values.kind(value), place(way, table.concat(path)))
+  local kind = values.kind(value)
+  local message = ("cannot send a %s (at %s): %s"):format(kind, place(way, table.concat(path)), INSTEAD[kind])
   error({ kind = "transfer", message = message }, 0)
 end
 

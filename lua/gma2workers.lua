@@ -36,6 +36,9 @@ local function start(job, name, options)
   if type(options) ~= "table" then
     local shown = options == nil and "no value" or type(options)
     error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got %s)"):format(name, name, shown), 5)
+  elseif options == gma2workers then
+    error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got itself: write .%s with a dot)")
+      :format(name, name, name), 5)
   end
   local problem = core.start(job, options, name == "RunAsync")
   if problem then

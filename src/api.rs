@@ -46,6 +46,9 @@ const MODULES: [(&str, &CStr, &str); 9] = [
 /// Where the host's registry keeps the module table, which every name that loads it gets.
 const MODULE: &str = "gma2workers.module";
 
+/// What the module is called where a task has captured it.
+const NAME: &str = "gma2workers";
+
 /// `luaopen_gma2workers`.
 pub fn open(stack: &Stack) -> Returns {
     if state::is_worker(stack) {
@@ -71,8 +74,6 @@ fn build(lua: &Lua) -> mlua::Result<()> {
         names::read_standard(stack, &gma::own(), &mut standard);
         Ok(())
     });
-    lua.set_app_data(Standard(Rc::new(standard)));
-
     let core = lua.create_table()?;
     core.raw_set("version", env!("CARGO_PKG_VERSION"))?;
     core.raw_set("backend", "native")?;
@@ -101,7 +102,22 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     let modules = lua.create_table()?;
     let entry: Function = core.raw_get::<Function>("load")?.call("gma2workers")?;
     let module: Table = entry.call((core, modules))?;
+    name_module(&module, &mut standard)?;
+    lua.set_app_data(Standard(Rc::new(standard)));
     lua.set_named_registry_value(MODULE, module)
+}
+
+/// Names the module and its functions, so that a task that has captured one is told that it is not there. Its `clock` has a
+/// name already, and is.
+fn name_module(module: &Table, names: &mut NameMap) -> mlua::Result<()> {
+    names.insert(module.to_pointer() as usize, NAME.into());
+    for pair in module.pairs::<String, Value>() {
+        let (key, value) = pair?;
+        if value.is_function() && key != "Dispatch" {
+            names.entry(value.to_pointer() as usize).or_insert_with(|| format!("{NAME}.{key}").into());
+        }
+    }
+    Ok(())
 }
 
 /// `load(name)`: the chunk of a module of the Lua side.

@@ -8,7 +8,7 @@
 use std::ffi::c_int;
 
 use crate::codec::{self, HAS_SHARED, Reader, SHARED, ends_early};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::fault;
 use crate::ffi::Stack;
 
@@ -374,9 +374,9 @@ impl<'a> Decoder<'a> {
         match (place, self.frames.last().map(|frame| &frame.parent), error) {
             (Place::Upvalue(n), Some(Parent::Function(function)), Error::Absent { name }) => Error::Upvalue {
                 name: here.upvalue_name(function.slot, n),
+                advice: error::instead_of_absent(&name),
                 holds: name.into(),
                 function: here.place_of(function.slot),
-                advice: "a worker does not have it",
             },
             (_, _, error) => error,
         }

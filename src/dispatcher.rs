@@ -99,6 +99,18 @@ fn read_host(stack: &Stack, names: &HostNames, environment: &mut Environment) ->
     Ok(())
 }
 
+/// The host's global that a name looks like a slip of.
+fn nearest_global(lua: &Lua, name: &str) -> Option<String> {
+    let table = lua.globals();
+    let names = table.pairs::<Value, Value>().filter_map(|pair| match pair.ok()?.0 {
+        Value::String(global) => Some(global.to_str().ok()?.to_owned()),
+        _ => None,
+    });
+    let globals: Vec<String> = names.collect();
+    let known: Vec<&str> = globals.iter().map(String::as_str).collect();
+    config::nearest(name, &known).map(str::to_owned)
+}
+
 /// The host's globals that the job asks for, as one table in one message.
 fn read_globals(lua: &Lua, names: &HostNames, config: &Config) -> Result<Vec<u8>> {
     let internal = |cause: mlua::Error| Error::Internal(cause.to_string());
@@ -107,10 +119,12 @@ fn read_globals(lua: &Lua, names: &HostNames, config: &Config) -> Result<Vec<u8>
         let value: Value = lua.globals().raw_get(name.as_str()).map_err(internal)?;
         if value.is_nil() {
             let place = format!("option 'globals'[{}]", index + 1);
-            return Err(Error::BadConfig {
-                place,
-                problem: format!("names no global of the host: '{name}'"),
-            });
+            let advice = match nearest_global(lua, name) {
+                Some(meant) => format!("did you mean '{meant}'?"),
+                None => "a local is passed in args".to_owned(),
+            };
+            let problem = format!("names no global of the host: '{name}': {advice}");
+            return Err(Error::BadConfig { place, problem });
         }
         copies.raw_set(name.as_str(), value).map_err(internal)?;
     }

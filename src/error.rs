@@ -148,6 +148,24 @@ impl Error {
     }
 }
 
+/// What to do with a kind of value that can't cross.
+fn instead_of(what: &str) -> &'static str {
+    match what {
+        "coroutine" => "send the function it runs, and make it there",
+        "C function" => "call it on the host, or require its module in the task",
+        "function to the host" => "call it on the host, in onComplete",
+        _ => "send what it holds, or open it there",
+    }
+}
+
+/// What to do about a thing that a worker's state does not have.
+pub fn instead_of_absent(name: &str) -> &'static str {
+    match name.strip_prefix("gma2workers") {
+        Some(_) => "start jobs on the host, and take its clock as local clock = gma2workers.clock",
+        None => "call it on the host",
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -156,11 +174,15 @@ impl fmt::Display for Error {
             Error::InWorker => {
                 f.write_str("gma2workers is not available in a worker: start jobs on the host")
             }
-            Error::Unsendable { what, path } => write!(f, "cannot send a {what} (at {path})"),
+            Error::Unsendable { what, path } => {
+                write!(f, "cannot send a {what} (at {path}): {}", instead_of(what))
+            }
             Error::Upvalue { name, holds, function, advice } => {
                 write!(f, "upvalue '{name}' ({holds}) of the function at {function} cannot cross: {advice}")
             }
-            Error::Absent { name } => write!(f, "{name} is not available in a worker"),
+            Error::Absent { name } => {
+                write!(f, "{name} is not available in a worker: {}", instead_of_absent(name))
+            }
             Error::NoHostFunction { name } => write!(f, "no such function on the host: {name}"),
             Error::HostGone { name } => {
                 write!(f, "cannot call {name}: the task is over, or its job is closing")

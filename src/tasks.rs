@@ -353,7 +353,10 @@ fn push_callable(stack: &Stack, index: i64) -> Result<bool> {
     }
     let problem = match kind {
         Type::Nil => "is missing: write { func = f, args = { ... } }".to_owned(),
-        kind => format!("must be a function or a callable table, got a {}", kind.name()),
+        kind => format!(
+            "must be a function or a callable table, got a {}: write func = f, not \"f\" or f()",
+            kind.name()
+        ),
     };
     Err(bad_task(index, ".func", problem))
 }

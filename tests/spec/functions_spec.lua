@@ -247,7 +247,7 @@ describe("a captured standard function or library", function()
 
   it("fails its task by its upvalue's name where a state has none (F4) #native", function()
     assert_says(run(capture(debug.sethook, "spy")), "upvalue",
-      "upvalue 'spy' (debug.sethook) of the function at plugin.lua:2 cannot cross: a worker does not have it")
+      "upvalue 'spy' (debug.sethook) of the function at plugin.lua:2 cannot cross: call it on the host")
   end)
 end)
 

@@ -262,6 +262,19 @@ describe("the library in a task #native", function()
     end
   end)
 
+  it("is nothing that a task can have captured, but for its clock (D1) #native", function()
+    local module, run_sync = gma2workers, gma2workers.RunSync
+    for name, task in pairs { gma2workers = function() return module.RunSync {} end,
+      ["gma2workers.RunSync"] = function() return run_sync {} end } do
+      for _, upvalues in ipairs { "error", "copy" } do
+        local entry = run(task, {}, { upvalues = upvalues })
+        assert.equal("upvalue", entry.kind)
+        assert.is_truthy(entry.data:find(("(%s) of the function at "):format(name), 1, true), entry.data)
+        assert.is_truthy(entry.data:find("cannot cross: start jobs on the host, and take its clock", 1, true), entry.data)
+      end
+    end
+  end)
+
   it("lets a task stop its collector and see addresses (I10)", function()
     assert.same({ true, false, true }, { call(function()
       local address = tostring({}):find("^table: [x%x]+$") ~= nil

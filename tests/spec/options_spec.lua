@@ -198,6 +198,19 @@ describe("an option", function()
       { { "print", "no_such_global" }, "'globals'[2]", "'no_such_global'" }, { { "" }, "'globals'[1]", "''" },
     })
 
+    it("and one that looks like a slip of a global's is told that", function()
+      _G.options_spec_global = 5
+      local options = good_options()
+      options.globals = { "options_spec_gobal" }
+      local ok, message = pcall(refusal, "RunSync", options)
+      _G.options_spec_global = nil
+      assert.is_true(ok, message)
+      assert_says("names no global of the host: 'options_spec_gobal': did you mean 'options_spec_global'?", message)
+      options.globals = { "options_spec_nothing_like_it" }
+      assert_says("names no global of the host: 'options_spec_nothing_like_it': a local is passed in args",
+        refusal("RunSync", options))
+    end)
+
     it("and what they hold must be able to cross (E7)", function()
       for kind, value in pairs { coroutine = a_coroutine, userdata = io.stdout } do
         _G.options_spec_global = { deep = { value } }
@@ -315,6 +328,14 @@ describe("an argument of the wrong type is refused", function()
       end
     end)
   end
+
+  it("with a colon where a dot stands", function()
+    for _, name in ipairs(CALLS) do
+      local line = line_here() + 1
+      local message = raised(line, function() gma2workers[name](gma2workers, { tasks = {} }) end)
+      assert_says(("expects a config table, got itself: write .%s with a dot"):format(name), message)
+    end
+  end)
 
   local function finished_job()
     local job = gma2workers.RunAsync { tasks = {}, onComplete = a_function }

@@ -89,22 +89,12 @@ describe("the README", function()
       ["attempt to call a nil value (global 'clean'): the host has it, a task does not "] = function()
         return failing(function() clean() end) -- luacheck: ignore
       end,
-      ["cannot send a function to the host (at args[1] of gma.timer)"] = function()
-        return failing(function() gma.timer(print, 1, 1) end)
-      end,
-      ["gma2workers is not available in a worker"] = function()
-        return failing(function() require("gma2workers").RunSync { tasks = {} } end)
-      end,
-      ["tasks[3] is missing: the list has a hole "] = function()
-        local task = { func = print }
-        return select(2, pcall(gma2workers.RunSync, { tasks = { task, task, nil, task } }))
-      end,
       ["option 'workers' must be a whole number from 1 to 256, got \"many\""] = function()
         return select(2, pcall(gma2workers.RunSync, { tasks = {}, workers = "many" }))
       end,
     }
     -- What tasks in one state never meet.
-    local native = { "upvalue 'rate'", "attempt to call a nil value", "cannot send a function to the host" }
+    local native = { "upvalue 'rate'", "attempt to call a nil value" }
     for message, provoke in pairs(quoted) do
       local tag = ""
       for _, part in ipairs(native) do
