@@ -83,6 +83,7 @@ end
 ---@field memoryLimit? number Whole bytes, above 0, that each state may take. Default: 2 GiB, 512 MiB on 32 bit. Refused by the cooperative backend.
 ---@field sandbox? boolean Whether tasks get no files, no modules and nothing of the system. Default: false. `true` is refused by the cooperative backend.
 ---@field onProgress? fun(done: integer, total: integer) Called on the host with numbers of items, at most about 20 times a second, never backwards, and last with done == total.
+---@field trace? string Path of a file that gets the job's timeline, a slice for each chunk.
 ---@field progress? string The title of a progress bar, which the engine shows while the job runs. Without an engine's: a bar on the terminal.
 
 ---The options of a `Map` that returns a job: `onComplete` is required.
