@@ -219,10 +219,10 @@ describe("a failure in Map", function()
     local list = { 1, 2, { deep = { h = coroutine.create(print) } }, 4 }
     local function bad(n) return n == 2 and { h = coroutine.create(print) } or n end
     for _, chunk in ipairs { 1, 3, 4 } do
-      assert.equal("cannot send a coroutine (at list[3].deep.h)",
+      assert.equal("cannot send a coroutine (at list[3].deep.h): send the function it runs, and make it there",
         raised(line_here() + 1, function()
           Map(type, list, { chunk = chunk }) end))
-      assert.equal("list[2]: cannot send a coroutine (at result.h)",
+      assert.equal("list[2]: cannot send a coroutine (at result.h): send the function it runs, and make it there",
         raised(line_here() + 1, function()
           Map(bad, { 1, 2, 3 }, { chunk = chunk }) end))
     end
@@ -264,9 +264,9 @@ describe("a failure in Map", function()
       assert.same({ false, "runtime", ("Error: %s:%d: two"):format(HERE, first + 2) },
         { records[2].success, records[2].kind, records[2].data })
       assert.same({ false, "runtime", { code = 3 } }, { records[3].success, records[3].kind, records[3].error })
-      assert.same({ success = false, kind = "transfer", data = "Error: cannot send a coroutine (at result.h)" }, records[4])
+      assert.same({ success = false, kind = "transfer", data = "Error: cannot send a coroutine (at result.h): send the function it runs, and make it there" }, records[4])
       assert.same({ false, "runtime", nil }, { records[5].success, records[5].kind, records[5].error })
-      assert.same({ success = false, kind = "transfer", data = "Error: cannot send a coroutine (at list[7])" }, records[7])
+      assert.same({ success = false, kind = "transfer", data = "Error: cannot send a coroutine (at list[7]): send the function it runs, and make it there" }, records[7])
       for _, i in ipairs { 2, 3, 5 } do
         local traceback = records[i].traceback
         assert.truthy(traceback:find("^stack traceback:\n\t%[C%]: in function 'error'\n\t[^\n]*:%d+: in [^\n]*$"), traceback)
