@@ -14,6 +14,8 @@ local native = require "consolenative"
 local Scheduler = require "console.scheduler"
 local Show = require "console.show"
 local commands = require "console.commands"
+local files = require "console.files"
+local hardware = require "console.hardware"
 local interface = require "console.interface"
 local timers = require "console.timers"
 local variables = require "console.variables"
@@ -28,13 +30,7 @@ local Engine = {}
 Engine.__index = Engine
 
 local OPTIONS = { show = true, textinput = true, confirm = true, tick = true, firstTimerCall = true, slice = true,
-  output = true, uservars = true, showvars = true }
-
-local function not_here(name)
-  return function()
-    error("gma." .. name .. " is not part of the stand-in", 2)
-  end
-end
+  output = true, uservars = true, showvars = true, folder = true }
 
 local function build_gma(engine)
   local gma = {
@@ -50,30 +46,20 @@ local function build_gma(engine)
     git_version = function() return "0000000" end,
     gethardwaretype = function() return "GMA2" end,
     gettime = native.clock,
-    show = { getobj = engine.show:getobj(), property = engine.show:property(), getdmx = not_here("show.getdmx") },
+    show = { getobj = engine.show:getobj(), property = engine.show:property() },
     user = { getcmddest = function() return 1 end, getselectedexec = function() return nil end },
-    network = {
-      gethosttype = function() return "Console" end,
-      gethostsubtype = function() return "onPC" end,
-      getprimaryip = function() return "127.0.0.1" end,
-      getsecondaryip = function() return "0.0.0.0" end,
-      getstatus = function() return "Standalone" end,
-      getsessionnumber = function() return 255 end,
-      getsessionname = function() return "" end,
-      getslot = function() return 255 end,
-    },
   }
-  for _, name in ipairs { "export", "export_csv", "export_json", "import" } do
-    gma[name] = not_here(name)
-  end
   gma.timer, engine.count_timers = timers.new(engine)
   interface.add(engine, gma)
   variables.add(engine, gma)
+  files.add(engine, gma)
+  hardware.add(gma)
   return gma
 end
 
 --- Makes an engine. Options, all optional: `show` (pools, see console.show), `textinput` and `confirm` (answers in
--- order, false for cancelled; or a function of title and default), `uservars` and `showvars` (by name), `tick`
+-- order, false for cancelled; or a function of title and default), `uservars` and `showvars` (by name), `folder` (the
+-- console's, with `temp` and `plugins` in it, or a function that gives it; default: the working directory), `tick`
 -- (seconds between ticks, default 0.01), `firstTimerCall` ("tick" or "inside"), `slice` (VM instructions that a
 -- coroutine may run in a tick; default: no slices), `output` (called with kind and text of each transcript line).
 function console.new(options)

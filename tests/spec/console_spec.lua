@@ -276,12 +276,6 @@ describe("what the engine shows and asks", function()
     end)
     assert.same({ name = "Work", open = false, range = { 0, 10 }, values = { 5 }, texts = {} }, engine.progress[1])
   end)
-
-  it("says what it lacks", function()
-    local ok, message = pcall(console.new().gma.export, "x.xml", {})
-    assert.is_false(ok)
-    assert.truthy(message:find("gma.export is not part of the stand-in", 1, true))
-  end)
 end)
 
 describe("installing", function()
