@@ -3,7 +3,8 @@
 -- A show is a list of pools. A pool is `{ name = "Group", class = "CMD_GROUP", [number] = object, ... }`, an object
 -- `{ label = "Front", class = ..., properties = { { "Name", "Front" }, ... }, [number] = child, ... }`; a label alone
 -- stands for `{ label = label }`, and false for an object without a label. Children are given in the order of their
--- numbers and counted from 0. Handles are plain numbers; the root's is 1.
+-- numbers and counted from 0. Properties may be given by name, too; `file` is what Export writes again. Handles are plain
+-- numbers; the root's is 1.
 
 local Show = {}
 Show.__index = Show
@@ -23,6 +24,41 @@ local function sorted_numbers(list)
   return numbers
 end
 
+local FIELDS = { name = "string", label = "string", class = "string", file = "string", properties = "table" }
+
+--- Refuses what is no description, and says where.
+local function check(description, place)
+  if type(description) == "string" or description == false then
+    return
+  elseif type(description) ~= "table" then
+    error(("the show's %s must be a table, a label, or false, got a %s"):format(place, type(description)), 0)
+  end
+  for key, value in pairs(description) do
+    if math.type(key) == "integer" then
+      check(value, ("%s, object %d"):format(place, key))
+    elseif not FIELDS[key] then
+      error(("the show's %s has a field '%s': there are name, label, class, file, properties, and numbers"):format(place,
+        tostring(key)), 0)
+    elseif type(value) ~= FIELDS[key] and value ~= false then
+      error(("the show's %s: %s must be a %s, got a %s"):format(place, key, FIELDS[key], type(value)), 0)
+    end
+  end
+end
+
+--- Properties as a list of { name, value }, where they are given by name: in the order of the names.
+local function listed(properties)
+  local list = { table.unpack(properties or {}) }
+  for name, value in pairs(properties or {}) do
+    if type(name) == "string" then
+      list[#list + 1] = { name, value }
+    end
+  end
+  if #list > 0 and not properties[1] then
+    table.sort(list, function(a, b) return a[1] < b[1] end)
+  end
+  return list
+end
+
 local function add(self, description, parent, number, class)
   if type(description) ~= "table" then
     description = { label = description or nil }
@@ -31,7 +67,7 @@ local function add(self, description, parent, number, class)
   self.count = self.count + 1
   local object = { handle = handle, parent = parent, number = number, children = {}, label = description.label,
     class = description.class or class, pool = description.name or parent and parent.pool,
-    properties = description.properties or {} }
+    properties = listed(description.properties), file = description.file }
   self.objects[handle] = object
   for _, child in ipairs(sorted_numbers(description)) do
     local added = add(self, description[child], object, child, object.class)
@@ -67,6 +103,10 @@ function Show.new(pools)
   local self = setmetatable({ objects = {}, pools = {}, count = 1 }, Show)
   local root = add(self, { label = "Root", class = "CMD_ROOT" }, nil, 1)
   for index, pool in ipairs(pools or Show.default()) do
+    if type(pool) ~= "table" or type(pool.name) ~= "string" then
+      error(("the show's pool %d has no name"):format(index), 0)
+    end
+    check(pool, "pool " .. pool.name)
     local added = add(self, pool, root, index, pool.class)
     added.index, added.label = index - 1, pool.name
     root.children[index] = added
