@@ -30,7 +30,7 @@ local Engine = {}
 Engine.__index = Engine
 
 local OPTIONS = { show = true, textinput = true, confirm = true, tick = true, firstTimerCall = true, slice = true,
-  output = true, uservars = true, showvars = true, folder = true }
+  output = true, uservars = true, showvars = true, folder = true, bar = true }
 
 local function build_gma(engine)
   local gma = {
@@ -61,7 +61,8 @@ end
 -- order, false for cancelled; or a function of title and default), `uservars` and `showvars` (by name), `folder` (the
 -- console's, with `temp` and `plugins` in it, or a function that gives it; default: the working directory), `tick`
 -- (seconds between ticks, default 0.01), `firstTimerCall` ("tick" or "inside"), `slice` (VM instructions that a
--- coroutine may run in a tick; default: no slices), `output` (called with kind and text of each transcript line).
+-- coroutine may run in a tick; default: no slices), `output` (called with kind and text of each transcript line), `bar`
+-- (called with a progress bar that has changed).
 function console.new(options)
   options = options or {}
   for name in pairs(options) do
@@ -69,7 +70,8 @@ function console.new(options)
       error("the stand-in has no option '" .. tostring(name) .. "'", 2)
     end
   end
-  local engine = setmetatable({ options = options, transcript = {}, progress = {}, plugins = {} }, Engine)
+  local engine = setmetatable({ options = options, transcript = {}, progress = {}, plugins = {}, pool = {} },
+    Engine)
   engine.show = Show.new(options.show)
   engine.scheduler = Scheduler.new(options, function(record)
     engine:say("error", record.name .. ": " .. record.traceback)
@@ -132,19 +134,39 @@ function Plugin:run(argument)
   return self.record
 end
 
---- Loads a plugin and runs its Start: { name = internal name, visible = visible name, argument = text }.
-function Engine:plugin(path, options)
+--- Loads a plugin, as the next one of the pool: { name = internal name, visible = visible name }.
+function Engine:load(path, options)
   options = options or {}
-  local chunk = assert(loadfile(path))
-  local name = options.name or path:match("([^/\\]+)%.lua$") or path
-  local plugin = setmetatable({ engine = self, name = name }, Plugin)
-  plugin.start, plugin.cleanup = chunk(name, options.visible or name)
-  if type(plugin.start) ~= "function" then
-    error("the plugin " .. path .. " returns no Start function", 2)
+  local chunk, problem = loadfile(path)
+  if not chunk then
+    error(problem, 0)
   end
+  local name = options.name or path:match("([^/\\]+)%.lua$") or path
+  local plugin = setmetatable({ engine = self, name = name, number = #self.pool + 1 }, Plugin)
+  plugin.start, plugin.cleanup = chunk(name, options.visible or name)
+  for what, func in pairs { Start = plugin.start or false, Cleanup = plugin.cleanup } do
+    if type(func) ~= "function" then
+      error(("the plugin %s must return its functions at the end, return Start, Cleanup: its %s is %s"):format(path, what,
+        func and "a " .. type(func) or "missing"), 0)
+    end
+  end
+  self.pool[plugin.number] = plugin
   self.plugins[name] = plugin
-  plugin:run(options.argument)
+  self.plugins[tostring(plugin.number)] = plugin
+  self.show:store("Plugin", plugin.number, name)
   return plugin
+end
+
+--- Loads a plugin and runs its Start with options.argument.
+function Engine:plugin(path, options)
+  local plugin = self:load(path, options)
+  plugin:run(options and options.argument)
+  return plugin
+end
+
+--- The console's folder.
+function Engine:folder()
+  return self.gma.show.getvar("PATH")
 end
 
 --- Off Plugin: ends its coroutines and timers, then runs its Cleanup.

@@ -134,6 +134,30 @@ function Show:find(name)
   return pool and object or nil
 end
 
+--- Puts an object into a pool, which is made where there is none; or labels the one that is there.
+function Show:store(pool_name, number, label)
+  local pool = self.pools[pool_name:lower()]
+  if not pool then
+    pool = add(self, { name = pool_name, label = pool_name, class = "CMD_" .. pool_name:upper() },
+      self.objects[ROOT], #self.objects[ROOT].children + 1)
+    pool.index = #self.objects[ROOT].children
+    self.objects[ROOT].children[pool.index + 1] = pool
+    self.pools[pool_name:lower()] = pool
+  end
+  local object = child_by_number(pool, number)
+  if object then
+    object.label = label or object.label
+    return object
+  end
+  object = add(self, { label = label }, pool, number, pool.class)
+  table.insert(pool.children, object)
+  table.sort(pool.children, function(a, b) return a.number < b.number end)
+  for index, child in ipairs(pool.children) do
+    child.index = index - 1
+  end
+  return object
+end
+
 --- Takes an object out of the show.
 function Show:delete(object)
   for at, child in ipairs(object.parent.children) do

@@ -36,14 +36,14 @@ local function store(given)
   local function set(name, value)
     values[tostring(name):upper()] = value ~= nil and tostring(value) or nil
   end
-  return get, set
+  return get, set, values
 end
 
 local FOLDERS = { PATH = "", PLUGINPATH = "/plugins", TEMPPATH = "/temp" }
 
 --- Adds the functions to the engine's `gma`.
 function variables.add(engine, gma)
-  local get_show, set_show = store(engine.options.showvars)
+  local get_show, set_show, of_show = store(engine.options.showvars)
   -- A function makes the folder when it is first asked for.
   local folder
   local function path()
@@ -61,7 +61,9 @@ function variables.add(engine, gma)
     return get_show(name) or BUILT_IN[upper] or FOLDERS[upper] and path() .. FOLDERS[upper]
   end
   gma.show.setvar = set_show
-  gma.user.getvar, gma.user.setvar = store(engine.options.uservars)
+  local of_user
+  gma.user.getvar, gma.user.setvar, of_user = store(engine.options.uservars)
+  engine.variables = { show = of_show, user = of_user }
 end
 
 return variables
