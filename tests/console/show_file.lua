@@ -57,7 +57,8 @@ local function from_xml(text, path)
   function opened.top(name, attributes)
     local number = number_of(attributes)
     if name == "Preset" then
-      local type_number = math.tointeger(path:match("(%d+)[%._]%d+[^/\\]*$")) or
+      local type_number = math.tointeger(tonumber(path:match("^.*%f[%d](%d+)%.%d+[^/\\]*$")
+        or path:match("^.*%f[%d](%d+)_%d+[^/\\]*$"))) or
         fail("which type are these presets of? name the file like preset_4.1.xml")
       local presets = pool("Preset", "CMD_PRESET_POOL")
       presets[type_number] = presets[type_number] or { class = "CMD_PRESET" }

@@ -191,6 +191,24 @@ describe("a run in the stand-in #posix", function()
     end)
   end
 
+  it("does what the README's worked example shows", function()
+    local file = assert(io.open("README.md"))
+    local section = file:read("a"):match("\n## A console to develop on\n(.-)\n## ")
+    file:close()
+    local shown = 0
+    for commands, behind in section:gmatch("```sh\n(.-)```\n()") do
+      local pipe = io.popen(("HOME='%s'\n%s"):format(folder, commands:gsub("scripts/run%-plugin", function()
+        return "lua5.3 tests/console/main.lua"
+      end)))
+      local text = pipe:read("a"):gsub(folder, "/home/you")
+      pipe:close()
+      local expected = section:match("^\n```\n(.-)```\n", behind) or ""
+      shown = shown + (expected ~= "" and 1 or 0)
+      assert.equal(expected, text)
+    end
+    assert.equal(3, shown)
+  end)
+
   it("tells how it is used", function()
     local text, code = run("--help")
     assert.equal(0, code)

@@ -89,6 +89,14 @@ describe("a show from a file", function()
     assert.is_nil(getobj.handle("Group 2"))
   end)
 
+  it("has the presets' type last in the file's name", function()
+    for name, preset in pairs { ["3_4_preset_2.1.xml"] = "Preset 2.1", ["preset_2_1.xml"] = "Preset 2.1",
+      ["preset_2.1_2022.xml"] = "Preset 2.1", ["preset_10.1.xml"] = "Preset 10.1" } do
+      local getobj = getobj_of(write(name, '<MA><Preset index="0" name="Blue" /></MA>'))
+      assert.equal("Blue", label(getobj, preset))
+    end
+  end)
+
   it("may have groups and layouts in one file", function()
     local getobj = getobj_of(write("both.xml", '<MA><Group index="0" name="Front" /><Group index="1" name="Stage">'
       .. '<LayoutData /></Group></MA>'))
