@@ -46,6 +46,12 @@ local function temporary_folder()
   return path
 end
 
+--- Without the stand-in's own calls: they say nothing of the plugin.
+local function own_lines(text)
+  return (text:gsub("\n\t[^\n]*tests/console/%a+%.lua:[^\n]*", ""):gsub("\n\t%[C%]: in function 'error'", "")
+    :gsub("\n\t%(%.%.%.tail calls%.%.%.%)", ""))
+end
+
 given.showvars.PLUGINPATH = given.showvars.PLUGINPATH or plugin_folder
 local engine
 
@@ -71,7 +77,7 @@ local ok, problem = pcall(function()
     showvars = remembered and remembered.showvars or given.showvars,
     folder = remembered and remembered.folder or given.folder or temporary_folder,
     slice = given.slice,
-    output = function(kind, text) terminal:line(kind, text) end,
+    output = function(kind, text) terminal:line(kind, kind == "error" and own_lines(text) or text) end,
     bar = function(bar) terminal:bar(bar) end,
   }
   engine:install()

@@ -171,6 +171,12 @@ function Show:delete(object)
   self.objects[object.handle] = nil
 end
 
+local function check_index(index, name)
+  if type(index) ~= "number" then
+    error(("bad argument #2 to '%s' (number expected, got %s)"):format(name, index == nil and "no value" or type(index)), 3)
+  end
+end
+
 --- The functions under `gma.show.getobj`.
 function Show:getobj()
   local function get(handle)
@@ -195,6 +201,7 @@ function Show:getobj()
     name = field(function(object) return (object.label or object.pool or "Root") .. " " .. object.number end),
     amount = field(function(object) return #object.children end),
     child = function(handle, index)
+      check_index(index, "child")
       local object = get(handle)
       local child = object and object.children[index + 1]
       return child and child.handle
@@ -214,6 +221,7 @@ function Show:property()
   return {
     amount = function(handle) return #properties(handle) end,
     name = function(handle, index)
+      check_index(index, "name")
       local property = properties(handle)[index + 1]
       return property and property[1]
     end,

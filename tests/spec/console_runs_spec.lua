@@ -191,6 +191,15 @@ describe("a run in the stand-in #posix", function()
     end)
   end
 
+  it("shows where in the plugin an error came up, and nothing of the stand-in", function()
+    write("dmx.lua", "local function read() return gma.show.getdmx(1) + 1 end\nreturn function() read() end")
+    local text, code = run("@/dmx.lua")
+    local path = folder .. "/dmx.lua"
+    assert.equal(("error: plugin dmx: %s:1: gma.show.getdmx can't mean anything off the console: there is no DMX output\n"
+      .. "stack traceback:\n\t%s:1: in upvalue 'read'\n\t%s:2: in function <%s:2>\n"):format(path, path, path, path), text)
+    assert.equal(1, code)
+  end)
+
   it("does what the README's worked example shows", function()
     local file = assert(io.open("README.md"))
     local section = file:read("a"):match("\n## A console to develop on\n(.-)\n## ")
