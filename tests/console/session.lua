@@ -62,7 +62,7 @@ local function load_plugins()
       local is_first = i == 1 and j == 1
       local plugin = engine:load(found.file, { name = is_first and given.name or found.name })
       if found.on_load or is_first and not remembered then
-        plugin:run(is_first and given.argument or nil)
+        plugin:run(is_first and not remembered and given.argument or nil)
       end
     end
   end
@@ -95,6 +95,7 @@ local requests = {}
 
 function requests.tick()
   engine:tick()
+  terminal:draw()
   if not engine.reload_is_due and not engine:idle() then
     engine.scheduler:rest()
   end

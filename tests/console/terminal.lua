@@ -5,7 +5,7 @@ local clock = require("consolenative").clock
 local Terminal = {}
 Terminal.__index = Terminal
 
-local WIDTH, TURNS_A_SECOND = 24, 20
+local WIDTH, TIMES_A_SECOND = 24, 20
 
 --- Makes one.
 -- @tab options of the command line, see console.options
@@ -58,16 +58,22 @@ end
 
 --- A progress bar has changed.
 function Terminal:bar(bar)
-  local now = clock()
-  if not self.draws then
-    return
-  elseif not bar.open then
+  if self.draws and bar.open then
+    self.changed = bar
+    self:draw()
+  elseif self.draws then
+    self.changed = nil
     self:clear_bar()
-    return
-  elseif now < (self.next_bar or 0) then
+  end
+end
+
+--- Draws the bar that has changed, so many times a second at most: called at each tick, so that the last change is seen.
+function Terminal:draw()
+  local now, bar = clock(), self.changed
+  if not bar or now < (self.next_bar or 0) then
     return
   end
-  self.next_bar = now + 1 / TURNS_A_SECOND
+  self.next_bar, self.changed = now + 1 / TIMES_A_SECOND, nil
   local from, to = table.unpack(bar.range or { 0, 100 })
   local value = bar.values[#bar.values] or from
   local share = to > from and math.max(0, math.min(1, (value - from) / (to - from))) or 0

@@ -19,9 +19,9 @@ local function read(name)
 end
 
 -- Runs main.lua with a shell's words, where @ is the folder; gives what it wrote, and its exit code.
-local function run(words, input)
+local function run(words, input, setting)
   write("input", input or "")
-  local command = ("timeout 60 lua5.3 tests/console/main.lua %s <@/input 2>&1"):format(words):gsub("@", folder)
+  local command = ("%s timeout 60 lua5.3 tests/console/main.lua %s <@/input 2>&1"):format(setting or "", words):gsub("@", folder)
   local pipe = io.popen(command)
   local text = pipe:read("a")
   local _, _, code = pipe:close()
@@ -96,6 +96,22 @@ describe("a run in the stand-in #posix", function()
     assert.truthy(run("@/all.lua --times"):find("%d%.%d%d%d echo: an echo"))
   end)
 
+  it("draws progress bars on a terminal, the last change among them, and takes them away", function()
+    write("bar.lua", [[return function()
+      local bar = gma.gui.progress.start("Work")
+      gma.gui.progress.setrange(bar, 0, 8)
+      for value = 1, 4 do
+        gma.gui.progress.set(bar, value)
+        gma.gui.progress.settext(bar, value .. " done")
+      end
+      gma.sleep(0.2)
+      gma.gui.progress.stop(bar)
+    end]])
+    local start, last = "\rWork [........................] 0 of 100 \27[K", "\rWork [############............] 4 of 8 4 done\27[K"
+    assert.equal(start .. last .. "\r\27[K", (run("@/bar.lua", nil, "GMA2WORKERS_TERMINAL=yes")))
+    assert.equal("progress: start Work\nprogress: stop Work at 4 of 8: 4 done\n", (run("@/bar.lua")))
+  end)
+
   it("types commands at their moments, and Off Plugin runs the Cleanup", function()
     write("endless.lua", "return function(word) gma.echo('start', word) while true do gma.sleep(1) end end, "
       .. "function() gma.echo('cleanup') end")
@@ -138,7 +154,7 @@ describe("a run in the stand-in #posix", function()
     ]])
     local text, code = run("@/pool.xml --argument word")
     assert.equal("echo: start word nil nil\nnote: ReloadPlugins: the Lua state was closed with N coroutines in it, and opened "
-      .. "again\necho: start word 1 nil\nfeedback: 42\n", (text:gsub("with %d+", "with N")))
+      .. "again\necho: start nil 1 nil\nfeedback: 42\n", (text:gsub("with %d+", "with N")))
     assert.equal(0, code)
   end)
 
