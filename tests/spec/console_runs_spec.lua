@@ -108,7 +108,10 @@ describe("a run in the stand-in #posix", function()
       gma.gui.progress.stop(bar)
     end]])
     local start, last = "\rWork [........................] 0 of 100 \27[K", "\rWork [############............] 4 of 8 4 done\27[K"
-    assert.equal(start .. last .. "\r\27[K", (run("@/bar.lua", nil, "GMA2WORKERS_TERMINAL=yes")))
+    local text = run("@/bar.lua", nil, "GMA2WORKERS_TERMINAL=yes")
+    assert.equal(start, text:sub(1, #start))
+    -- Others may have been drawn between the two.
+    assert.equal(last .. "\r\27[K", text:sub(-#last - 4))
     assert.equal("progress: start Work\nprogress: stop Work at 4 of 8: 4 done\n", (run("@/bar.lua")))
   end)
 
