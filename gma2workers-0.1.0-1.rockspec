@@ -35,6 +35,7 @@ build = {
       ["gma2-workers.cooperative_options"] = "lua/cooperative_options.lua",
       ["gma2-workers.cooperative_run"] = "lua/cooperative_run.lua",
       ["gma2-workers.cooperative_tasks"] = "lua/cooperative_tasks.lua",
+      ["gma2-workers.cooperative_trace"] = "lua/cooperative_trace.lua",
       ["gma2-workers.cooperative_values"] = "lua/cooperative_values.lua",
       ["gma2-workers.drivers"] = "lua/drivers.lua",
       ["gma2-workers.gma2workers"] = "lua/gma2workers.lua",

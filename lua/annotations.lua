@@ -57,6 +57,7 @@ end
 ---@field timeout? number Seconds, above 0, that each task may take by the wall clock, without its host calls. Refused by the cooperative backend.
 ---@field memoryLimit? number Whole bytes, above 0, that each state may take. Default: 2 GiB, 512 MiB on 32 bit. Refused by the cooperative backend.
 ---@field sandbox? boolean Whether tasks get no files, no modules and nothing of the system. Default: false. `true` is refused by the cooperative backend.
+---@field trace? string Path of a file that gets the job's timeline, in the trace event format of Chrome, before `onComplete` is called.
 ---@field onProgress? fun(done: integer, total: integer) Called on the host, at most about 20 times a second, never backwards, and last with done == total.
 
 ---The options of `RunAsync`: those of `RunSync`, but `onComplete` is required.

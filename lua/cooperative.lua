@@ -62,8 +62,23 @@ local function put(job, task, entry)
   end
 end
 
+--- Runs a task and gives it its outcome.
+-- @tab job
+-- @tab task
+-- @tparam ?int worker
+-- @return what it raised, if it did
+local function run(job, task, worker)
+  local begun = core.clock()
+  local entry, value = modules.cooperative_run.task(task)
+  if job.trace then
+    modules.cooperative_trace.task_did(job.trace, worker, task, entry.success, begun)
+  end
+  put(job, task, entry)
+  return value
+end
+
 --- What a worker of the engine's does.
-local function work(job)
+local function work(job, worker)
   local here = coroutine.running()
   job.has_come = true
   if not job.has_started and modules.drivers.can_sleep() then
@@ -74,7 +89,7 @@ local function work(job)
   local since = core.clock()
   local task = table.remove(job.queue)
   while task do
-    put(job, task, (modules.cooperative_run.task(task)))
+    run(job, task, worker)
     if seen_last ~= here then
       seen_last, since = here, core.clock()
     elseif core.clock() - since >= STINT and modules.drivers.can_sleep() then
@@ -87,8 +102,7 @@ end
 
 --- Has whoever waits run a task. Ctrl-C is for them, too.
 local function run_here(job, task)
-  local entry, value = modules.cooperative_run.task(task)
-  put(job, task, entry)
+  local value = run(job, task)
   if type(value) == "string" and value:sub(-12) == "interrupted!" then
     error(value, 0)
   end
@@ -106,7 +120,7 @@ end
 local function start_workers(job)
   for worker = 1, job.workers do
     local alias = ("gma2workers_worker_%d_%d"):format(job.id, worker)
-    local take_back = modules.drivers[job.mode](alias, function() work(job) end)
+    local take_back = modules.drivers[job.mode](alias, function() work(job, worker) end)
     if not take_back then
       job.is_mine = true
       return
@@ -122,7 +136,8 @@ local function read_job(config, is_async)
   modules.cooperative_options.check_globals(checked.globals)
   local total = #tasks
   local job = { started = started, mode = checked.mode, workers = math.min(checked.workers, total), total = total,
-    tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {} }
+    tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
+    trace = checked.trace and modules.cooperative_trace.create(checked.trace, started) }
   for i, task in ipairs(tasks) do
     task.unset = { true }
     job.queue[total + 1 - i], job.open[i] = task, true
@@ -200,6 +215,7 @@ function core.collect(id, result, failed)
   end
   jobs[id] = false
   close(job)
+  local begun = core.clock()
   for index, entry in ipairs(job.entries) do
     result[index] = entry
     if not entry.success then
@@ -208,6 +224,10 @@ function core.collect(id, result, failed)
   end
   local response = { result = result, workerCount = job.workers, jobId = "Job_" .. id, duration = core.clock() - job.started,
     cancelled = job.is_cancelled }
+  if job.trace then
+    modules.cooperative_trace.host_did(job.trace, "merge results", begun)
+    return response, failed, modules.cooperative_trace.write(job.trace, id)
+  end
   return response, failed
 end
 
@@ -238,6 +258,9 @@ function core.release(id)
   if job then
     jobs[id] = false
     close(job)
+    if job.trace then
+      modules.cooperative_trace.write(job.trace, id)
+    end
   end
 end
 
@@ -254,7 +277,7 @@ end
 core.load = read
 
 for _, name in ipairs { "arguments", "drivers", "cooperative_values", "cooperative_options", "cooperative_tasks",
-  "cooperative_run", "hints", "pump", "async", "job", "gma2workers" } do
+  "cooperative_trace", "cooperative_run", "hints", "pump", "async", "job", "gma2workers" } do
   modules[name] = read(name)(core, modules)
 end
 return modules.gma2workers

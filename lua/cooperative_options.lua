@@ -11,7 +11,7 @@ local WORKER_LIMIT = 256
 
 -- Every option there is, for messages.
 local NAMES = { "tasks", "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit", "sandbox",
-  "onProgress" }
+  "onProgress", "trace" }
 
 --- Raises a refusal, which `core.start` hands on.
 -- @string place what is wrong: an option, or a part of `tasks`
@@ -204,7 +204,7 @@ function options.check_globals(names)
 end
 
 --- Reads and checks all options but the list of tasks and what the globals hold.
--- @treturn table `tasks`, `mode`, `workers`, `globals`
+-- @treturn table `tasks`, `mode`, `workers`, `globals`, `trace`
 function options.read(config, is_async)
   local found = given(config)
   check_callbacks(found, is_async)
@@ -219,8 +219,11 @@ function options.read(config, is_async)
   if found.sandbox ~= nil and type(found.sandbox) ~= "boolean" then
     unexpected("sandbox", "true or false", found.sandbox)
   end
+  if found.trace ~= nil and (type(found.trace) ~= "string" or found.trace == "") then
+    unexpected("trace", "the path of a file", found.trace)
+  end
   refuse_impossible(found)
-  return { tasks = found.tasks, mode = mode, workers = workers, globals = globals }
+  return { tasks = found.tasks, mode = mode, workers = workers, globals = globals, trace = found.trace }
 end
 
 return options

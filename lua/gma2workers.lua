@@ -70,7 +70,7 @@ end
 -- @treturn ?table what `onProgress` raised, where it did
 local function run(job, options)
   start(job, "RunSync", options)
-  if rawget(options, "onProgress") == nil then
+  if rawget(options, "onProgress") == nil and rawget(options, "trace") == nil then
     -- A small job is over before a pump for it would be made.
     local response, failed = core.collect_soon(job.id)
     if response then

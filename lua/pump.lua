@@ -102,7 +102,7 @@ end
 
 --- Ends a finished job with its response, unless another pump does.
 local function finish(job)
-  local ok, response, failed = pcall(core.collect, job.id, job.result, job.failed)
+  local ok, response, failed, problem = pcall(core.collect, job.id, job.result, job.failed)
   if ok and not response then
     return
   end
@@ -117,6 +117,9 @@ local function finish(job)
   if not ok then
     -- Nobody waits who could be told by an error.
     response, failed = failed_response(job, response), {}
+  end
+  if problem then
+    job.failure = job.failure or { value = problem, traceback = problem }
   end
   hints.add(response, failed, job.sandbox)
   if job.onProgress then

@@ -191,12 +191,21 @@ fn merge(stack: &Stack) -> Returns {
 }
 
 /// `collect(job, result, failed)`: the response with that list of results, when what is missing was filled into it, and
-/// the other list. The job is over then, and nobody else can collect it.
+/// the other list; and why its trace could not be written, where that is so. The job is over then, and nobody else can
+/// collect it.
 fn collect(stack: &Stack) -> Returns {
     let Some(job) = job(stack)? else { return Ok(0) };
     registry::remove(job.id);
     stack.set_top(3);
     with_names(stack, |names| response::collect(stack, &job, names))?;
+    if let Err(cause) = job.write_trace() {
+        let text = format!("option 'trace': the job is done, but its timeline can't be written: {cause}");
+        stack.protected(0, |stack| {
+            stack.push_bytes(text.as_bytes());
+            Ok(())
+        })?;
+        return Ok(3);
+    }
     Ok(2)
 }
 
@@ -231,6 +240,8 @@ fn release(stack: &Stack) -> Returns {
         && let Some(job) = id.and_then(registry::remove)
     {
         job.cancel();
+        // Nobody is there to hear that it can't be written.
+        let _ = job.write_trace();
     }
     Ok(0)
 }

@@ -113,10 +113,12 @@ pub struct Config {
     pub timeout: Option<Duration>,
     pub memory_limit: usize,
     pub sandbox: bool,
+    /// The file for the job's timeline.
+    pub trace: Option<String>,
 }
 
 /// Every option there is, for messages.
-const OPTIONS: [&str; 10] = [
+const OPTIONS: [&str; 11] = [
     "tasks",
     "onComplete",
     "mode",
@@ -127,6 +129,7 @@ const OPTIONS: [&str; 10] = [
     "memoryLimit",
     "sandbox",
     "onProgress",
+    "trace",
 ];
 
 /// Reads and checks all options of `RunSync` or, where nobody waits for the job, of `RunAsync`. Nothing is
@@ -166,6 +169,7 @@ pub fn read(lua: &Lua, config: &Table, is_async: bool) -> Result<Config> {
         timeout: timeout.map(|Seconds(timeout)| timeout),
         memory_limit: memory_limit.map_or(MEMORY_LIMIT, |Bytes(bytes)| bytes),
         sandbox: options.parse(lua, "sandbox", || "true or false")?.unwrap_or_default(),
+        trace: path(options.get("trace"))?,
     })
 }
 
@@ -211,6 +215,15 @@ impl Options {
                 parsed.map(Some).map_err(|_| unexpected(name, expected().as_ref(), value))
             }
         }
+    }
+}
+
+/// The path of a file.
+fn path(value: &Value) -> Result<Option<String>> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::String(path) if !path.as_bytes().is_empty() => Ok(Some(path.to_string_lossy())),
+        _ => Err(unexpected("trace", "the path of a file", value)),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::pool;
 use crate::registry;
 use crate::state::Environment;
 use crate::tasks::TaskReader;
+use crate::trace::Trace;
 use crate::watchdog;
 
 /// Reads and checks everything, then starts the job's workers.
@@ -47,8 +48,9 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> 
     let TaskReader { functions, tasks, .. } = reader;
     environment.functions = functions;
     let workers = config.workers.min(tasks.len());
+    let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
     let Config { mode, upvalues, timeout, .. } = config;
-    let parts = Parts { mode, upvalues, environment, tasks, started, timeout };
+    let parts = Parts { mode, upvalues, environment, tasks, started, timeout, trace };
     let job = Arc::new(Job::new(parts, workers));
     if workers == 0 {
         job.mailbox.finish();
@@ -60,6 +62,15 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> 
     }
     registry::insert(&job);
     Ok(job)
+}
+
+/// The timeline of a job, whose tasks were read since it was started.
+fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
+    let trace = Trace::create(path, started).map_err(|cause| {
+        Error::option("trace", format!("names a file that can't be written, \"{path}\": {cause}"))
+    })?;
+    trace.host_did("read tasks");
+    Ok(Arc::new(trace))
 }
 
 /// Stops a job's tasks: those that run, and those that have not begun.

@@ -20,7 +20,7 @@ use crate::policy::{Functions, Policy};
 use crate::pool::{self, Busy};
 use crate::seat::{self, End, Reason};
 use crate::state::{Environment, Life, State};
-use crate::{coroutine, fault, gma, hostcall, stdlib};
+use crate::{coroutine, fault, gma, hostcall, stdlib, trace};
 
 thread_local! {
     /// This thread's state, kept for its next job.
@@ -33,8 +33,12 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
     let mut results = Vec::new();
     let _seat = seat::take(&worker.seat);
     let _line = hostcall::connect(&job.mailbox);
+    let _followed = trace::follow(job.trace.as_ref(), worker.row);
     while let Some(index) = job.next_task() {
         results.clear();
+        if let Some(trace) = &job.trace {
+            trace.begin_task(worker.row, index);
+        }
         worker.seat.begin(index, job.timeout);
         if job.is_cancelled() {
             // The cancel may have looked at this seat before the task was there.

@@ -78,11 +78,17 @@ fn push_host_function(stack: &Stack, name: &str) -> Type {
 /// nobody waits for the answer), its function, its name for messages, and its arguments. Pushes nothing
 /// when there is none.
 pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<c_int> {
+    if let Some(trace) = &job.trace {
+        trace.end_call();
+    }
     while let Some((request, ticket)) = job.mailbox.take() {
         if fault::point("call").is_err() {
             job.mailbox.close();
         }
         let display = names::display(&request.name);
+        if let Some(trace) = &job.trace {
+            trace.begin_call(&display);
+        }
         let mut decoder = Decoder::new(names);
         let pushed = stack.building_on_host(request.arguments.len(), || {
             stack.protected(0, |stack| {
@@ -149,6 +155,9 @@ pub fn answer(
         Ok(()) => Answer::Raised(message),
         Err(cause) => Answer::Failed(Error::HostAnswer { name: name.to_owned(), cause: Box::new(cause) }),
     };
+    if let Some(trace) = &job.trace {
+        trace.end_call();
+    }
     job.mailbox.answer(ticket, answer);
     interrupt.map_or(Ok(()), Err)
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::{pool, seat};
+use crate::{names, pool, seat, trace};
 
 /// What a host function gave.
 #[derive(Debug)]
@@ -315,11 +315,12 @@ pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
     line(|mailbox, reply| {
         let request = Request { name: name.into(), arguments, reply: Some(Arc::clone(reply)) };
         // From before the host can know of it: none of its time is the task's.
-        seat::waiting(|| match mailbox.post(request) {
+        let wait = || match mailbox.post(request) {
             // Of many that wait, most wait long.
             Some(waiting) => reply.wait(waiting < pool::usable_cores()),
             None => Answer::Gone,
-        })
+        };
+        seat::waiting(|| trace::waiting(|| names::display(name), wait))
     })
     .unwrap_or(Answer::Gone)
 }
@@ -332,7 +333,7 @@ pub fn tell(name: &str, arguments: Vec<u8>) -> bool {
 
 /// Sleeps in a task.
 pub fn sleep(duration: Duration) {
-    line(|mailbox, _| mailbox.sleep(duration));
+    line(|mailbox, _| trace::waiting(|| "gma.sleep".into(), || mailbox.sleep(duration)));
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::lane::{Failure, Lane};
 use crate::policy::Upvalues;
 use crate::seat::{Reason, Seat};
 use crate::state::Environment;
+use crate::trace::{Row, Trace};
 
 /// The tasks, as they cross.
 #[derive(Debug, Default)]
@@ -93,6 +94,8 @@ impl Tasks {
 /// One worker of a job: its seat, and its lane.
 #[derive(Debug, Default)]
 pub struct Worker {
+    /// Its row in a trace, from 1.
+    pub row: Row,
     pub seat: Arc<Seat>,
     lane: Mutex<Lane>,
     /// How many outcomes the lane has had.
@@ -112,6 +115,7 @@ pub struct Job {
     pub started: Instant,
     /// How long a task may take.
     pub timeout: Option<Duration>,
+    pub trace: Option<Arc<Trace>>,
     /// All that there ever were: one that was given up has a successor.
     workers: Mutex<Vec<Arc<Worker>>>,
     /// On a cache line of its own, since all workers write it all the time.
@@ -131,6 +135,7 @@ pub struct Parts {
     pub tasks: Tasks,
     pub started: Instant,
     pub timeout: Option<Duration>,
+    pub trace: Option<Arc<Trace>>,
 }
 
 impl Job {
@@ -146,6 +151,7 @@ impl Job {
             mailbox: Arc::default(),
             started: parts.started,
             timeout: parts.timeout,
+            trace: parts.trace,
             workers: Mutex::default(),
             cursor: CachePadded::new(AtomicUsize::new(0)),
             active: AtomicUsize::new(workers),
@@ -156,8 +162,9 @@ impl Job {
 
     /// A further worker.
     pub fn seat(&self) -> Arc<Worker> {
-        let worker = Arc::new(Worker::default());
-        self.lock_workers().push(Arc::clone(&worker));
+        let mut workers = self.lock_workers();
+        let worker = Arc::new(Worker { row: workers.len() + 1, ..Worker::default() });
+        workers.push(Arc::clone(&worker));
         worker
     }
 
@@ -181,6 +188,9 @@ impl Job {
 
     /// Puts a task's outcome, its results or its failure, into its worker's lane.
     pub fn put(&self, worker: &Worker, index: usize, outcome: Result<&mut Vec<u8>, Failure>) {
+        if let Some(trace) = &self.trace {
+            trace.end_task(worker.row, outcome.is_ok());
+        }
         let offers = {
             let mut lane = worker.lane.lock().unwrap_or_else(PoisonError::into_inner);
             lane.put(index, outcome);
@@ -241,6 +251,13 @@ impl Job {
             std::mem::take(&mut *worker.lane.lock().unwrap_or_else(PoisonError::into_inner))
         };
         self.lock_workers().iter().map(take).collect()
+    }
+
+    /// Writes the file of its timeline, if it has one that was not written.
+    pub fn write_trace(&self) -> std::io::Result<()> {
+        let Some(trace) = &self.trace else { return Ok(()) };
+        let title = format!("gma2workers Job_{}", self.id);
+        trace.write(&title, |index| self.tasks.names.get(&index).map(|name| &**name))
     }
 
     /// The error of a task that was stopped.

@@ -32,6 +32,7 @@
 //! | `seen` | the tables that a message holds already | both |
 //! | `policy` | what may cross, and under which names | both |
 //! | `hostcall` | requests and replies | both |
+//! | `trace` | a job's timeline, and its file | both |
 //! | `pool` | threads; knows no Lua | both |
 //! | `ffi` | the unsafe fence: the Lua C API | both |
 //! | `fault` | faults on purpose, in tests | both |
@@ -72,6 +73,7 @@ mod seen;
 mod state;
 mod stdlib;
 mod tasks;
+mod trace;
 mod watchdog;
 
 #[cfg(panic = "abort")]

@@ -22,6 +22,7 @@ const DATA: c_int = 4;
 pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     fault::point("collect")?;
     let lanes = job.take_outcomes();
+    let _span = job.trace.as_ref().map(|trace| trace.host("merge results"));
     let mut decoder = Decoder::new(names);
     let mut unsendable = Vec::new();
     let size = lanes.iter().map(Lane::size).sum();

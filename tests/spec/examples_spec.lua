@@ -8,6 +8,7 @@ local export_tasks = require "export_tasks"
 local generated = require "generated_exports"
 local ma2_xml = require "ma2_xml"
 local parse = require("export_parser").parse
+local system = require "spec.fixtures.system"
 
 local REAL_EXPORTS = os.getenv("GMA2WORKERS_EXPORTS") or "../shared/data/ma2-exports"
 local MODES = { "timer", "cmd" }
@@ -51,6 +52,21 @@ local function for_each_mode(describe_mode)
     end)
   end
 end
+
+describe("traced", function()
+  it("asks for all labels, and leaves a timeline", function()
+    local path = system.temporary()
+    local feedback = run_plugin("traced", path)
+    local file = io.open(path, "rb")
+    local text = file:read("a")
+    file:close()
+    os.remove(path)
+    assert.is_truthy(feedback[1]:find("^Traced: %d+ labels in [%d.]+ s, see "), feedback[1])
+    for _, name in ipairs { "Group 1 and on", "Group 45 and on" } do
+      assert.is_truthy(text:find(('"name":"%s","cat":"task"'):format(name), 1, true), name)
+    end
+  end)
+end)
 
 describe("cpu_burner", function()
   for_each_mode(function(mode)

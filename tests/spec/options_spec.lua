@@ -115,7 +115,7 @@ describe("an option", function()
       refused(wrong, { { 1, ("'%s' is unknown"):format(wrong), ("'%s'"):format(right) } })
     end
     -- Promised for later: until then a job that asks for one must not run without it.
-    for _, name in ipairs { "progress", "trace", "anything", "", "a b", "threads" } do
+    for _, name in ipairs { "progress", "anything", "", "a b", "threads" } do
       refused(name, { { 1, ("'%s' is unknown"):format(name) } })
     end
   end)

@@ -1,0 +1,75 @@
+--- A job's timeline, as the native backend writes it: a file that Perfetto and chrome://tracing open.
+-- Host calls are plain calls here, so no slice shows a wait for them; and within a task's slice others may have run.
+
+local core, modules = ...
+local options = modules.cooperative_options
+
+local trace = {}
+
+-- Rows of the picture: the host's, and then one for each worker.
+local HOST = 0
+
+local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\" }
+
+local function quoted(text)
+  return '"' .. text:gsub('[%c"\\]', function(c) return ESCAPES[c] or ("\\u%04x"):format(c:byte()) end) .. '"'
+end
+
+--- Begins a timeline for a file, which is made at once; refuses the option where it can't be.
+-- @string path
+-- @number origin what its times count from, as core.clock() counts
+function trace.create(path, origin)
+  local file, problem = io.open(path, "wb")
+  if not file then
+    local cause = problem:sub(1, #path + 2) == path .. ": " and problem:sub(#path + 3) or problem
+    options.refuse("option 'trace'", ("names a file that can't be written, %s: %s"):format(options.describe(path), cause))
+  end
+  local timeline = { file = file, origin = origin, events = {}, rows = HOST }
+  trace.host_did(timeline, "read tasks", origin)
+  return timeline
+end
+
+local function slice(timeline, row, name, category, begun, arguments)
+  timeline.rows = math.max(timeline.rows, row)
+  table.insert(timeline.events, ('{"name":%s,"cat":"%s","ph":"X","ts":%.3f,"dur":%.3f,"pid":1,"tid":%d,"args":{%s}}'):format(
+    quoted(name), category, (begun - timeline.origin) * 1e6, (core.clock() - begun) * 1e6, row, arguments))
+end
+
+--- What the host has done since a moment.
+function trace.host_did(timeline, name, begun)
+  slice(timeline, HOST, name, "host", begun, "")
+end
+
+--- A task's slice, which ends now.
+-- @tab timeline
+-- @int worker its row; nil for the host's
+-- @tab task
+-- @bool success
+-- @number begun when it began
+function trace.task_did(timeline, worker, task, success, begun)
+  slice(timeline, worker or HOST, task.name or "task " .. task.index, "task", begun,
+    ('"task":%d,"success":%s'):format(task.index, success))
+end
+
+--- Writes the file, once.
+-- @treturn ?string why it can't be written
+function trace.write(timeline, id)
+  local file = timeline.file
+  if not file then
+    return nil
+  end
+  timeline.file = nil
+  local lines = { ('{"name":"process_name","ph":"M","pid":1,"args":{"name":"gma2workers Job_%d"}}'):format(id) }
+  for row = HOST, timeline.rows do
+    lines[#lines + 1] = ('{"name":"thread_name","ph":"M","pid":1,"tid":%d,"args":{"name":"%s"}}'):format(
+      row, row == HOST and "host" or "worker " .. row)
+  end
+  table.move(timeline.events, 1, #timeline.events, #lines + 1, lines)
+  local ok, problem = file:write('{"displayTimeUnit":"ms","traceEvents":[\n', table.concat(lines, ",\n"), "\n]}\n")
+  local closed, other = file:close()
+  if not (ok and closed) then
+    return "option 'trace': the job is done, but its timeline can't be written: " .. (problem or other)
+  end
+end
+
+return trace
