@@ -3,6 +3,8 @@
 -- `LUA "code"` is queued and runs beside the caller in the same globals. Its text ends at the next quote of the
 -- same kind: there are no escapes, a backslash is a character like any other.
 
+local files = require "console.files"
+
 local commands = {}
 
 --- Splits at semicolons outside of quotes.
@@ -50,11 +52,20 @@ end
 
 function verbs.plugin(engine, words)
   local name, argument = quoted(words)
-  local plugin = engine.plugins[name or words]
+  if not name then
+    name, argument = words:match("^(%S+)%s*(.-)%s*$")
+  end
+  local plugin = engine.plugins[name or words] or engine.plugins[words]
   if not plugin then
     return "Error #9: OBJECT DOES NOT EXIST"
   end
   plugin:run(argument ~= "" and quoted(argument) or nil)
+  return nil
+end
+
+--- The engine closes its Lua state at the end of the tick, whatever runs in it; who runs the engine opens another.
+function verbs.reloadplugins(engine)
+  engine.reload_is_due = true
   return nil
 end
 
@@ -97,6 +108,43 @@ function verbs.label(engine, words)
   return nil
 end
 
+function verbs.store(engine, words)
+  local pool, number, label = words:match("^(%a+)%s+(%d+)%s*(.*)$")
+  if not pool or not engine.show.pools[pool:lower()] then
+    return "Error #9: OBJECT DOES NOT EXIST"
+  end
+  engine.show:store(pool, math.tointeger(tonumber(number)), quoted(label))
+  return nil
+end
+
+local function attribute(name, value)
+  return value and (' %s="%s"'):format(name, value:gsub('[&<>"]', { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;",
+    ['"'] = "&quot;" })) or ""
+end
+
+--- Writes an object to the folder importexport: the file it came from, or its number and label alone.
+function verbs.export(engine, words)
+  local name, rest = words:match("^(%a+%s+[%d%.]+)%s+(.+)$")
+  local object = name and engine.show:find(name)
+  local filename = rest and quoted(rest)
+  if not object then
+    return "Error #9: OBJECT DOES NOT EXIST"
+  elseif not filename then
+    return "Error #3: SYNTAX ERROR"
+  end
+  local element = name:match("^%a+")
+  local text = ('<?xml version="1.0" encoding="utf-8"?>\n<MA major_vers="3" minor_vers="9" stream_vers="60">\n'
+    .. '\t<%s index="%d"%s />\n</MA>\n'):format(element, object.number - 1, attribute("name", object.label))
+  local original = object.file and io.open(object.file, "rb")
+  if original then
+    text = original:read("a")
+    original:close()
+  end
+  local folder = engine:folder() .. "/importexport"
+  files.write(engine, folder, folder .. "/" .. filename:gsub("%.xml$", "") .. ".xml", text)
+  return nil
+end
+
 function verbs.delete(engine, words)
   local object = engine.show:find(words)
   if not object then
@@ -130,6 +178,8 @@ function commands.new(engine)
         local refusal = "Error #1: UNKNOWN COMMAND: " .. verb
         if run then
           refusal = run(engine, words)
+        else
+          engine:say("note", ("the stand-in knows no command '%s', a console may"):format(verb))
         end
         problem = problem or refusal
       end

@@ -14,6 +14,8 @@ local native = require "consolenative"
 local Scheduler = require "console.scheduler"
 local Show = require "console.show"
 local commands = require "console.commands"
+local files = require "console.files"
+local hardware = require "console.hardware"
 local interface = require "console.interface"
 local timers = require "console.timers"
 local variables = require "console.variables"
@@ -28,13 +30,7 @@ local Engine = {}
 Engine.__index = Engine
 
 local OPTIONS = { show = true, textinput = true, confirm = true, tick = true, firstTimerCall = true, slice = true,
-  output = true, uservars = true, showvars = true }
-
-local function not_here(name)
-  return function()
-    error("gma." .. name .. " is not part of the stand-in", 2)
-  end
-end
+  output = true, uservars = true, showvars = true, folder = true, bar = true }
 
 local function build_gma(engine)
   local gma = {
@@ -50,32 +46,23 @@ local function build_gma(engine)
     git_version = function() return "0000000" end,
     gethardwaretype = function() return "GMA2" end,
     gettime = native.clock,
-    show = { getobj = engine.show:getobj(), property = engine.show:property(), getdmx = not_here("show.getdmx") },
+    show = { getobj = engine.show:getobj(), property = engine.show:property() },
     user = { getcmddest = function() return 1 end, getselectedexec = function() return nil end },
-    network = {
-      gethosttype = function() return "Console" end,
-      gethostsubtype = function() return "onPC" end,
-      getprimaryip = function() return "127.0.0.1" end,
-      getsecondaryip = function() return "0.0.0.0" end,
-      getstatus = function() return "Standalone" end,
-      getsessionnumber = function() return 255 end,
-      getsessionname = function() return "" end,
-      getslot = function() return 255 end,
-    },
   }
-  for _, name in ipairs { "export", "export_csv", "export_json", "import" } do
-    gma[name] = not_here(name)
-  end
   gma.timer, engine.count_timers = timers.new(engine)
   interface.add(engine, gma)
   variables.add(engine, gma)
+  files.add(engine, gma)
+  hardware.add(gma)
   return gma
 end
 
 --- Makes an engine. Options, all optional: `show` (pools, see console.show), `textinput` and `confirm` (answers in
--- order, false for cancelled; or a function of title and default), `uservars` and `showvars` (by name), `tick`
+-- order, false for cancelled; or a function of title and default), `uservars` and `showvars` (by name), `folder` (the
+-- console's, with `temp` and `plugins` in it, or a function that gives it; default: the working directory), `tick`
 -- (seconds between ticks, default 0.01), `firstTimerCall` ("tick" or "inside"), `slice` (VM instructions that a
--- coroutine may run in a tick; default: no slices), `output` (called with kind and text of each transcript line).
+-- coroutine may run in a tick; default: no slices), `output` (called with kind and text of each transcript line), `bar`
+-- (called with a progress bar that has changed).
 function console.new(options)
   options = options or {}
   for name in pairs(options) do
@@ -83,7 +70,8 @@ function console.new(options)
       error("the stand-in has no option '" .. tostring(name) .. "'", 2)
     end
   end
-  local engine = setmetatable({ options = options, transcript = {}, progress = {}, plugins = {} }, Engine)
+  local engine = setmetatable({ options = options, transcript = {}, progress = {}, plugins = {}, pool = {} },
+    Engine)
   engine.show = Show.new(options.show)
   engine.scheduler = Scheduler.new(options, function(record)
     engine:say("error", record.name .. ": " .. record.traceback)
@@ -146,19 +134,39 @@ function Plugin:run(argument)
   return self.record
 end
 
---- Loads a plugin and runs its Start: { name = internal name, visible = visible name, argument = text }.
-function Engine:plugin(path, options)
+--- Loads a plugin, as the next one of the pool: { name = internal name, visible = visible name }.
+function Engine:load(path, options)
   options = options or {}
-  local chunk = assert(loadfile(path))
-  local name = options.name or path:match("([^/\\]+)%.lua$") or path
-  local plugin = setmetatable({ engine = self, name = name }, Plugin)
-  plugin.start, plugin.cleanup = chunk(name, options.visible or name)
-  if type(plugin.start) ~= "function" then
-    error("the plugin " .. path .. " returns no Start function", 2)
+  local chunk, problem = loadfile(path)
+  if not chunk then
+    error(problem, 0)
   end
+  local name = options.name or path:match("([^/\\]+)%.lua$") or path
+  local plugin = setmetatable({ engine = self, name = name, number = #self.pool + 1 }, Plugin)
+  plugin.start, plugin.cleanup = chunk(name, options.visible or name)
+  for what, func in pairs { Start = plugin.start or false, Cleanup = plugin.cleanup } do
+    if type(func) ~= "function" then
+      error(("the plugin %s must return its functions at the end, return Start, Cleanup: its %s is %s"):format(path, what,
+        func and "a " .. type(func) or "missing"), 0)
+    end
+  end
+  self.pool[plugin.number] = plugin
   self.plugins[name] = plugin
-  plugin:run(options.argument)
+  self.plugins[tostring(plugin.number)] = plugin
+  self.show:store("Plugin", plugin.number, name)
   return plugin
+end
+
+--- Loads a plugin and runs its Start with options.argument.
+function Engine:plugin(path, options)
+  local plugin = self:load(path, options)
+  plugin:run(options and options.argument)
+  return plugin
+end
+
+--- The console's folder.
+function Engine:folder()
+  return self.gma.show.getvar("PATH")
 end
 
 --- Off Plugin: ends its coroutines and timers, then runs its Cleanup.

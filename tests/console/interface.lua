@@ -11,6 +11,12 @@ local function line(...)
   return table.concat(parts, " ", 1, parts.n)
 end
 
+--- Where a bar stands, for its last line.
+local function reached(bar)
+  local value, text = bar.values[#bar.values], bar.texts[#bar.texts]
+  return (value and (" at %s of %s"):format(value, bar.range and bar.range[2] or 100) or "") .. (text and ": " .. text or "")
+end
+
 --- Answers from a script: a list used up in order, or a function of the title and the default.
 local function answers(script, what)
   local next_answer = 0
@@ -21,7 +27,7 @@ local function answers(script, what)
     next_answer = next_answer + 1
     local answer = script and script[next_answer]
     if answer == nil then
-      error(("the stand-in has no answer for the %s '%s': add one to its script"):format(what, tostring(title)), 2)
+      error(("the stand-in has no answer for the %s '%s': add one to its script"):format(what, tostring(title)), 3)
     end
     return answer or nil
   end
@@ -40,12 +46,19 @@ function interface.add(engine, gma)
     engine:say("feedback", tostring(value))
   end
 
-  gma.textinput = answers(options.textinput, "text input")
+  local ask = answers(options.textinput, "text input")
+  function gma.textinput(title, default)
+    local answer = ask(title, default)
+    engine:say("input", ("%s: %s"):format(tostring(title), answer or "cancelled"))
+    return answer or nil
+  end
 
   local confirm = answers(options.confirm, "confirmation")
   gma.gui = {
     confirm = function(title, message)
-      return confirm(title, message) and true or nil
+      local answer = confirm(title, message)
+      engine:say("confirm", ("%s: %s: %s"):format(tostring(title), tostring(message), answer and "OK" or "cancelled"))
+      return answer and true or nil
     end,
     msgbox = function(title, message)
       engine:say("msgbox", line(title, message))
@@ -56,28 +69,38 @@ function interface.add(engine, gma)
   local function bar(handle)
     return bars[handle] or error("no progress bar has the handle " .. tostring(handle), 3)
   end
+  local function changed(handle)
+    if options.bar then
+      options.bar(bars[handle])
+    end
+  end
   gma.gui.progress = {
     start = function(name)
       last = last + 1
       bars[last] = { name = name, open = true, values = {}, texts = {} }
       engine:say("progress", "start " .. tostring(name))
+      changed(last)
       return last
     end,
     -- Plugins call it in their Cleanup with whatever they have, nil too.
     stop = function(handle)
       if bars[handle] then
         bars[handle].open = false
-        engine:say("progress", "stop " .. tostring(bars[handle].name))
+        changed(handle)
+        engine:say("progress", "stop " .. tostring(bars[handle].name) .. reached(bars[handle]))
       end
     end,
     settext = function(handle, text)
       table.insert(bar(handle).texts, text)
+      changed(handle)
     end,
     setrange = function(handle, from, to)
       bar(handle).range = { from, to }
+      changed(handle)
     end,
     set = function(handle, value)
       table.insert(bar(handle).values, value)
+      changed(handle)
     end,
   }
 end

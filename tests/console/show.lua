@@ -3,7 +3,8 @@
 -- A show is a list of pools. A pool is `{ name = "Group", class = "CMD_GROUP", [number] = object, ... }`, an object
 -- `{ label = "Front", class = ..., properties = { { "Name", "Front" }, ... }, [number] = child, ... }`; a label alone
 -- stands for `{ label = label }`, and false for an object without a label. Children are given in the order of their
--- numbers and counted from 0. Handles are plain numbers; the root's is 1.
+-- numbers and counted from 0. Properties may be given by name, too; `file` is what Export writes again. Handles are plain
+-- numbers; the root's is 1.
 
 local Show = {}
 Show.__index = Show
@@ -23,6 +24,41 @@ local function sorted_numbers(list)
   return numbers
 end
 
+local FIELDS = { name = "string", label = "string", class = "string", file = "string", properties = "table" }
+
+--- Refuses what is no description, and says where.
+local function check(description, place)
+  if type(description) == "string" or description == false then
+    return
+  elseif type(description) ~= "table" then
+    error(("the show's %s must be a table, a label, or false, got a %s"):format(place, type(description)), 0)
+  end
+  for key, value in pairs(description) do
+    if math.type(key) == "integer" then
+      check(value, ("%s, object %d"):format(place, key))
+    elseif not FIELDS[key] then
+      error(("the show's %s has a field '%s': there are name, label, class, file, properties, and numbers"):format(place,
+        tostring(key)), 0)
+    elseif type(value) ~= FIELDS[key] and value ~= false then
+      error(("the show's %s: %s must be a %s, got a %s"):format(place, key, FIELDS[key], type(value)), 0)
+    end
+  end
+end
+
+--- Properties as a list of { name, value }, where they are given by name: in the order of the names.
+local function listed(properties)
+  local list = { table.unpack(properties or {}) }
+  for name, value in pairs(properties or {}) do
+    if type(name) == "string" then
+      list[#list + 1] = { name, value }
+    end
+  end
+  if #list > 0 and not properties[1] then
+    table.sort(list, function(a, b) return a[1] < b[1] end)
+  end
+  return list
+end
+
 local function add(self, description, parent, number, class)
   if type(description) ~= "table" then
     description = { label = description or nil }
@@ -31,7 +67,7 @@ local function add(self, description, parent, number, class)
   self.count = self.count + 1
   local object = { handle = handle, parent = parent, number = number, children = {}, label = description.label,
     class = description.class or class, pool = description.name or parent and parent.pool,
-    properties = description.properties or {} }
+    properties = listed(description.properties), file = description.file }
   self.objects[handle] = object
   for _, child in ipairs(sorted_numbers(description)) do
     local added = add(self, description[child], object, child, object.class)
@@ -67,6 +103,10 @@ function Show.new(pools)
   local self = setmetatable({ objects = {}, pools = {}, count = 1 }, Show)
   local root = add(self, { label = "Root", class = "CMD_ROOT" }, nil, 1)
   for index, pool in ipairs(pools or Show.default()) do
+    if type(pool) ~= "table" or type(pool.name) ~= "string" then
+      error(("the show's pool %d has no name"):format(index), 0)
+    end
+    check(pool, "pool " .. pool.name)
     local added = add(self, pool, root, index, pool.class)
     added.index, added.label = index - 1, pool.name
     root.children[index] = added
@@ -94,6 +134,30 @@ function Show:find(name)
   return pool and object or nil
 end
 
+--- Puts an object into a pool, which is made where there is none; or labels the one that is there.
+function Show:store(pool_name, number, label)
+  local pool = self.pools[pool_name:lower()]
+  if not pool then
+    pool = add(self, { name = pool_name, label = pool_name, class = "CMD_" .. pool_name:upper() },
+      self.objects[ROOT], #self.objects[ROOT].children + 1)
+    pool.index = #self.objects[ROOT].children
+    self.objects[ROOT].children[pool.index + 1] = pool
+    self.pools[pool_name:lower()] = pool
+  end
+  local object = child_by_number(pool, number)
+  if object then
+    object.label = label or object.label
+    return object
+  end
+  object = add(self, { label = label }, pool, number, pool.class)
+  table.insert(pool.children, object)
+  table.sort(pool.children, function(a, b) return a.number < b.number end)
+  for index, child in ipairs(pool.children) do
+    child.index = index - 1
+  end
+  return object
+end
+
 --- Takes an object out of the show.
 function Show:delete(object)
   for at, child in ipairs(object.parent.children) do
@@ -105,6 +169,12 @@ function Show:delete(object)
     child.index = index - 1
   end
   self.objects[object.handle] = nil
+end
+
+local function check_index(index, name)
+  if type(index) ~= "number" then
+    error(("bad argument #2 to '%s' (number expected, got %s)"):format(name, index == nil and "no value" or type(index)), 3)
+  end
 end
 
 --- The functions under `gma.show.getobj`.
@@ -131,6 +201,7 @@ function Show:getobj()
     name = field(function(object) return (object.label or object.pool or "Root") .. " " .. object.number end),
     amount = field(function(object) return #object.children end),
     child = function(handle, index)
+      check_index(index, "child")
       local object = get(handle)
       local child = object and object.children[index + 1]
       return child and child.handle
@@ -150,6 +221,7 @@ function Show:property()
   return {
     amount = function(handle) return #properties(handle) end,
     name = function(handle, index)
+      check_index(index, "name")
       local property = properties(handle)[index + 1]
       return property and property[1]
     end,

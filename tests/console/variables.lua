@@ -1,10 +1,10 @@
---- Show and user variables: texts, their names in any letter case.
+--- Show and user variables: texts, their names in any letter case. The engine's own are made up, but for the folders.
 
 local variables = {}
 
 local BUILT_IN = {
   VERSION = "3.9.60.50",
-  OS = "LINUX",
+  OS = package.config:sub(1, 1) == "\\" and "WINDOWS" or "LINUX",
   HOSTTYPE = "Console",
   HOSTSUBTYPE = "onPC",
   HOSTNAME = "standin",
@@ -14,12 +14,15 @@ local BUILT_IN = {
   USERPROFILE = "Default",
   USERRIGHTS = "Admin",
   SHOWFILE = "standin",
-  PATH = ".",
-  PLUGINPATH = "./plugins",
-  TEMPPATH = "./temp",
   SELECTEDEXEC = "1.1.1",
+  SELECTEDEXECCUE = "NONE",
+  SELECTEDFIXTURESCOUNT = "0",
   FADERPAGE = "1",
   BUTTONPAGE = "1",
+  CHANNELPAGE = "1",
+  FEATURE = "DIMMER",
+  ATTRIBUTE = "DIM",
+  PRESET = "DIMMER",
 }
 
 local function store(given)
@@ -33,12 +36,21 @@ local function store(given)
   local function set(name, value)
     values[tostring(name):upper()] = value ~= nil and tostring(value) or nil
   end
-  return get, set
+  return get, set, values
 end
+
+local FOLDERS = { PATH = "", PLUGINPATH = "/plugins", TEMPPATH = "/temp" }
 
 --- Adds the functions to the engine's `gma`.
 function variables.add(engine, gma)
-  local get_show, set_show = store(engine.options.showvars)
+  local get_show, set_show, of_show = store(engine.options.showvars)
+  -- A function makes the folder when it is first asked for.
+  local folder
+  local function path()
+    folder = folder or engine.options.folder or "."
+    folder = type(folder) == "function" and folder() or folder
+    return folder
+  end
   function gma.show.getvar(name)
     local upper = tostring(name):upper()
     if upper == "TIME" then
@@ -46,10 +58,12 @@ function variables.add(engine, gma)
     elseif upper == "DATE" then
       return os.date("%d.%m.%Y")
     end
-    return get_show(name) or BUILT_IN[upper]
+    return get_show(name) or BUILT_IN[upper] or FOLDERS[upper] and path() .. FOLDERS[upper]
   end
   gma.show.setvar = set_show
-  gma.user.getvar, gma.user.setvar = store(engine.options.uservars)
+  local of_user
+  gma.user.getvar, gma.user.setvar, of_user = store(engine.options.uservars)
+  engine.variables = { show = of_show, user = of_user }
 end
 
 return variables

@@ -235,6 +235,14 @@ describe("the show", function()
     assert.is_nil(getobj.parent(1))
   end)
 
+  it("wants an index where there has to be one", function()
+    for name, func in pairs { child = getobj.child, name = property.name } do
+      local ok, message = pcall(function() func(getobj.handle("Group 1")) end)
+      assert.is_false(ok)
+      assert.truthy(message:find(("console_spec.lua:%%d+: bad argument #2 to '%s' %%(number expected"):format(name)), message)
+    end
+  end)
+
   it("has properties as texts, counted from 0", function()
     local engine = console.new { show = { { name = "Image", { label = "Logo", properties = { { "Width", 12.5 } } } } } }
     local image = engine.gma.show.getobj.handle("Image 1")
@@ -275,12 +283,6 @@ describe("what the engine shows and asks", function()
       gma.gui.progress.stop(nil)
     end)
     assert.same({ name = "Work", open = false, range = { 0, 10 }, values = { 5 }, texts = {} }, engine.progress[1])
-  end)
-
-  it("says what it lacks", function()
-    local ok, message = pcall(console.new().gma.export, "x.xml", {})
-    assert.is_false(ok)
-    assert.truthy(message:find("gma.export is not part of the stand-in", 1, true))
   end)
 end)
 

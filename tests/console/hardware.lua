@@ -1,0 +1,64 @@
+--- What needs a console's hardware or network: functions that raise an error here which says why, and answers of a console
+-- that stands alone.
+
+local hardware = {}
+
+local ABSENT = {
+  show = { reason = "there is no DMX output", "getdmx" },
+  timestamp = { reason = "there is no timecode", "name", "time", "amount" },
+  draw = { reason = "there are no windows", "getperformance" },
+  canbus = { reason = "there are no keys, encoders and faders", "hardkey", "encoder", "wheel", "ball", "fader" },
+}
+
+local function absent(name, reason)
+  return function()
+    error(("%s can't mean anything off the console: %s"):format(name, reason), 2)
+  end
+end
+
+local function alone(name, kind)
+  return function(value)
+    if type(value) ~= kind then
+      error(("bad argument #1 to '%s' (%s expected, got %s)"):format(name, kind, type(value)), 2)
+    end
+    return nil
+  end
+end
+
+--- Adds these functions to the engine's `gma`.
+function hardware.add(gma)
+  for group, names in pairs(ABSENT) do
+    gma[group] = gma[group] or {}
+    for _, name in ipairs(names) do
+      gma[group][name] = absent(("gma.%s.%s"):format(group, name), names.reason)
+    end
+  end
+  gma.canbus.data = { hardkeys = {} }
+
+  local function variable(name)
+    return function() return gma.show.getvar(name) end
+  end
+  gma.network = {
+    gethosttype = variable("HOSTTYPE"),
+    gethostsubtype = variable("HOSTSUBTYPE"),
+    getprimaryip = variable("HOSTIP"),
+    getsecondaryip = function() return "0.0.0.0" end,
+    getstatus = variable("HOSTSTATUS"),
+    -- 255 is no session.
+    getsessionnumber = function() return 255 end,
+    getsessionname = function() return "" end,
+    getslot = function() return 255 end,
+    -- Of itself alone: nobody else is in its network.
+    gethostdata = function(ip, recycle)
+      local data = recycle or {}
+      if ip == nil or ip == gma.show.getvar("HOSTIP") then
+        data.version, data.host_name, data.bits = gma.show.getvar("VERSION"), gma.show.getvar("HOSTNAME"), 64
+      end
+      return data
+    end,
+    getmanetslot = alone("getmanetslot", "number"),
+    getperformance = alone("getperformance", "number"),
+  }
+end
+
+return hardware

@@ -1,0 +1,134 @@
+--- One Lua state of a run: the engine in it, its plugins, and what main.lua asks of it. ReloadPlugins ends it, and another
+-- one takes its place with what it remembers: variables belong to the show, and outlive the state.
+--
+--   ... = started, is a terminal, memory (JSON; empty in the first state), then the words of the command line
+--   returns function(request) → "running", "idle" or "reload"; its memory for the request "memory"
+
+local console = require "console"
+local json = require "console.json"
+local options = require "console.options"
+local plugin_file = require "console.plugin_file"
+local show_file = require "console.show_file"
+local Terminal = require "console.terminal"
+
+local started, draws, memory = ...
+local given = options.parse({ select(4, ...) }, error)
+local remembered = memory ~= "" and json.decode(memory, "memory") or nil
+local terminal = Terminal.new(given, tonumber(started), draws == "yes")
+
+-- A plugin finds the modules that lie beside it.
+local plugin_folder = given.files[1]:match("^(.*)[/\\]") or "."
+package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(plugin_folder, plugin_folder, package.path)
+
+-- Where that folder has no gma2-workers, the library of this checkout stands in for it.
+table.insert(package.searchers, function(name)
+  return name == "gma2-workers" and function() return require "gma2workers" end or nil
+end)
+
+local next_answer = 0
+local function answered(ask)
+  if #given.answers == 0 then
+    return ask
+  end
+  return function(title)
+    next_answer = next_answer + 1
+    local answer = given.answers[next_answer]
+    if answer == nil then
+      error(("there is no answer for '%s': add --answer TEXT, or --cancel, to the command line"):format(tostring(title)), 3)
+    end
+    return answer
+  end
+end
+
+local function temporary_folder()
+  local path = os.tmpname()
+  os.remove(path)
+  return path
+end
+
+--- Without the stand-in's own calls: they say nothing of the plugin.
+local function own_lines(text)
+  return (text:gsub("\n\t[^\n]*tests/console/%a+%.lua:[^\n]*", ""):gsub("\n\t%[C%]: in function 'error'", "")
+    :gsub("\n\t%(%.%.%.tail calls%.%.%.%)", ""))
+end
+
+given.showvars.PLUGINPATH = given.showvars.PLUGINPATH or plugin_folder
+local engine
+
+--- Loads the plugins. What fails is shown; what was wrong with the files stands alone.
+local function load_plugins()
+  for i, file in ipairs(given.files) do
+    for j, found in ipairs(plugin_file.read(file)) do
+      local is_first = i == 1 and j == 1
+      local plugin = engine:load(found.file, { name = is_first and given.name or found.name })
+      if found.on_load or is_first and not remembered then
+        plugin:run(is_first and not remembered and given.argument or nil)
+      end
+    end
+  end
+end
+
+local ok, problem = pcall(function()
+  engine = console.new {
+    show = #given.shows > 0 and show_file.load(given.shows) or nil,
+    textinput = answered(function(...) return terminal:ask(...) end),
+    confirm = answered(function(...) return terminal:confirm(...) end),
+    uservars = remembered and remembered.uservars or given.uservars,
+    showvars = remembered and remembered.showvars or given.showvars,
+    folder = remembered and remembered.folder or given.folder or temporary_folder,
+    slice = given.slice,
+    output = function(kind, text) terminal:line(kind, kind == "error" and own_lines(text) or text) end,
+    bar = function(bar) terminal:bar(bar) end,
+  }
+  engine:install()
+  if remembered then
+    engine:say("note", ("ReloadPlugins: the Lua state was closed with %d coroutines in it, and opened again"):format(
+      remembered.coroutines))
+  end
+  load_plugins()
+end)
+if not ok then
+  terminal:line("error", tostring(problem))
+end
+
+local requests = {}
+
+function requests.tick()
+  engine:tick()
+  terminal:draw()
+  if not engine.reload_is_due and not engine:idle() then
+    engine.scheduler:rest()
+  end
+end
+
+function requests.off()
+  for _, plugin in ipairs(engine.pool) do
+    engine:stop(plugin)
+  end
+end
+
+local function reply(request)
+  local command = request:match("^command (.*)$")
+  if request == "memory" then
+    return json.encode { uservars = engine.variables.user, showvars = engine.variables.show, folder = engine:folder(),
+      coroutines = #engine.scheduler.list }
+  elseif request == "failed" then
+    return terminal.failed and "yes" or "no"
+  elseif command then
+    engine:say("note", "typed: " .. command)
+    local refusal = engine.gma.cmd(command)
+    if refusal then
+      engine:say("error", ("the command line refused %s: %s"):format(command, refusal))
+    end
+  else
+    requests[request]()
+  end
+  return engine.reload_is_due and "reload" or engine:idle() and "idle" or "running"
+end
+
+return function(request)
+  if not ok then
+    return request == "failed" and "yes" or "idle"
+  end
+  return reply(request)
+end
