@@ -11,7 +11,7 @@ local map = {}
 local TASKS_A_WORKER = core.backend == "cooperative" and 4 or 32
 
 -- With so many items, a task's own cost is next to nothing.
-local MOST_ITEMS = 64
+local MOST_ITEMS = 128
 
 -- More than these don't go over Lua's stack.
 local FEW = 200

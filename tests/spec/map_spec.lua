@@ -142,7 +142,7 @@ describe("Map", function()
     for _, n in ipairs(Map(count, running.count_to(100000), { workers = 2 })) do
       most = math.max(most, n)
     end
-    assert.equal(64, most)
+    assert.equal(128, most)
     -- And few items are all workers' business.
     assert.same({ 1, 1, 1, 1 }, Map(count, { 1, 2, 3, 4 }, { workers = 2 }))
   end)
