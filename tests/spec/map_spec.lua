@@ -298,6 +298,20 @@ describe("a failure in Map", function()
   end)
 end)
 
+describe("Ctrl-C in Map #cooperative", function()
+  it("ends it, also where failures are collected", function()
+    with_gma(nil, function()
+      local begun = {}
+      local ok, message = pcall(Map, function(n)
+        begun[#begun + 1] = n
+        error("spec.lua:1: interrupted!", 0)
+      end, { 1, 2, 3 }, { onError = "collect", chunk = 3 })
+      assert.same({ false, "spec.lua:1: interrupted!", { 1 } }, { ok, message, begun })
+      assert.equal(0, gma2workers.Poll())
+    end)
+  end)
+end)
+
 describe("Map with onComplete", function()
   running.each_mode(function(mode)
     it("gives a job, and the results when all are there", function()
