@@ -72,7 +72,7 @@ end
 
 ---The options of `Map`.
 ---@class (exact) gma2workers.map_options
----@field chunk? integer How many items a task gets. Default: 1 with a `timeout`, else up to 64, so that all workers have several tasks.
+---@field chunk? integer How many items a task gets. Default: 1 with a `timeout`, else up to 128, so that all workers have several tasks.
 ---@field onError? gma2workers.on_error Default: `"raise"`.
 ---@field onComplete? fun(results?: table, problem?: string) Called once, on the host, always after `Map` has returned a job: with the results, or with nil and the text of the first failure.
 ---@field mode? gma2workers.mode Default: `"timer"`.

@@ -11,7 +11,7 @@ local map = {}
 local TASKS_A_WORKER = core.backend == "cooperative" and 4 or 32
 
 -- With so many items, a task's own cost is next to nothing.
-local MOST_ITEMS = 64
+local MOST_ITEMS = 128
 
 -- More than these don't go over Lua's stack.
 local FEW = 200
@@ -41,12 +41,7 @@ end
 
 --- Takes out of the results what can't cross, and tells of each.
 local function take_out(results, count, copies, failures)
-  local is_plain = true
-  for i = 1, count do
-    local kind = type(results[i])
-    is_plain = is_plain and kind ~= "table" and kind ~= "function" and kind ~= "userdata" and kind ~= "thread"
-  end
-  if is_plain or pcall(check, results, "result", copies) then
+  if pcall(check, results, "result", copies) then
     return failures
   end
   failures = failures or {}
@@ -171,23 +166,24 @@ local function slice(items, first, last)
   return table.move(items, first, last, 1, {})
 end
 
+--- Whether a value can cross, and else why not.
+local function can_cross(value, place, copies)
+  local ok, message = pcall(core.check, value, place, copies)
+  if not ok and modules.pump.is_interrupt(message) then
+    error(message, 0)
+  end
+  return ok, message
+end
+
 --- What can't cross of the items, each by its index: the failure.
 local function find_unsendable(items, count, copies)
-  local is_plain = true
-  for i = 1, count do
-    local kind = type(items[i])
-    is_plain = is_plain and kind ~= "table" and kind ~= "function" and kind ~= "userdata" and kind ~= "thread"
-  end
   local found = {}
-  if is_plain or pcall(core.check, items, "list", copies) then
+  if can_cross(items, "list", copies) then
     return found
   end
   for i = 1, count do
-    local ok, message = pcall(core.check, items[i], ("list[%d]"):format(i), copies)
+    local ok, message = can_cross(items[i], ("list[%d]"):format(i), copies)
     if not ok then
-      if modules.pump.is_interrupt(message) then
-        error(message, 0)
-      end
       found[i] = { kind = message:find("^upvalue ") and "upvalue" or "transfer", message = message }
     end
   end

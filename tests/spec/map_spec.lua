@@ -142,7 +142,7 @@ describe("Map", function()
     for _, n in ipairs(Map(count, running.count_to(100000), { workers = 2 })) do
       most = math.max(most, n)
     end
-    assert.equal(64, most)
+    assert.equal(128, most)
     -- And few items are all workers' business.
     assert.same({ 1, 1, 1, 1 }, Map(count, { 1, 2, 3, 4 }, { workers = 2 }))
   end)
@@ -295,6 +295,20 @@ describe("a failure in Map", function()
   it("has its traceback in a sandbox, too #native", function()
     local record = Map(function() error("x") end, { 1 }, { onError = "collect", sandbox = true })[1]
     assert.truthy(record.traceback:find("map_spec", 1, true), record.traceback)
+  end)
+end)
+
+describe("Ctrl-C in Map #cooperative", function()
+  it("ends it, also where failures are collected", function()
+    with_gma(nil, function()
+      local begun = {}
+      local ok, message = pcall(Map, function(n)
+        begun[#begun + 1] = n
+        error("spec.lua:1: interrupted!", 0)
+      end, { 1, 2, 3 }, { onError = "collect", chunk = 3 })
+      assert.same({ false, "spec.lua:1: interrupted!", { 1 } }, { ok, message, begun })
+      assert.equal(0, gma2workers.Poll())
+    end)
   end)
 end)
 
