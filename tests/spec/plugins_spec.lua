@@ -12,7 +12,7 @@ local function read(path)
   return text
 end
 
-local PLUGINS = { "probe", "template" }
+local PLUGINS = { "duplicate_finder", "export_reader", "fixture_json", "pool_report", "probe", "template" }
 
 local function names_of(kind)
   local names = {}
@@ -55,7 +55,8 @@ describe("each plugin that comes along", function()
       }, found.MA)
       assert.truthy(found.Info.datetime:find("^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d$"))
       assert.equal("gma2workers", found.Info.showfile)
-      assert.same({ index = "1", execute_on_load = "0", name = "gma2workers " .. name, luafile = name .. ".lua" }, found.Plugin)
+      assert.same({ index = "1", execute_on_load = "0", name = "gma2workers " .. name:gsub("_", " "),
+        luafile = name .. ".lua" }, found.Plugin)
       found.MA, found.Info, found.Plugin = nil, nil, nil
       assert.same({}, found)
     end)
