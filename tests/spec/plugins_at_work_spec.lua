@@ -106,7 +106,7 @@ local RUNS = {
 
 for name, options_for in pairs(RUNS) do
   describe(name .. ", as each of them,", function()
-    it("is stopped by Off Plugin, at whatever it is, and leaves nothing (K6)", function()
+    it("is stopped by Off Plugin, at whatever it is, and leaves nothing (K8)", function()
       for _, bars in ipairs { 0, 1, 2 } do
         local options = options_for()
         -- With time slices, or tasks of the cooperative backend would be over before anything could stop them.
@@ -133,7 +133,7 @@ for name, options_for in pairs(RUNS) do
       end
     end)
 
-    it("says what to do where gma2-workers isn't there (K6)", function()
+    it("says what to do where gma2-workers isn't there (K8)", function()
       package.loaded["gma2-workers"] = nil
       local options = options_for()
       options.showvars = { PLUGINPATH = "/nowhere" }
@@ -141,12 +141,12 @@ for name, options_for in pairs(RUNS) do
         .. "the System Monitor has the reason" }, (run(name, options)))
     end)
 
-    it("takes a cancelled question for an end (K6)", function()
+    it("takes a cancelled question for an end (K8)", function()
       local lines = run(name, { textinput = function() return false end })
       assert.same({ "cancelled" }, lines)
     end)
 
-    it("says it when a task fails, or the engine raises, and can be run again (K6)", function()
+    it("says it when a task fails, or the engine raises, and can be run again (K8)", function()
       local options = options_for()
       local argument = options.argument
       local engine, plugin = open(name, options)
@@ -180,7 +180,7 @@ describe("the pool report", function()
     { name = "Preset", class = "P", [4] = { label = "Color", [2] = { label = "Red", "inside" } } },
   }
 
-  it("tells of each pool, and writes a list (K5)", function()
+  it("tells of each pool, and writes a list (K7)", function()
     local lines, engine = run("pool_report", { show = SHOW, textinput = { "Group,  Macro, Preset 4" } })
     assert.same({
       "Group: 5 objects, the last is 9999; without a label: 2; free before it: 4-6, 8-9998",
@@ -196,14 +196,14 @@ describe("the pool report", function()
     assert.same({ "P", { 0, 60 }, 60 }, { bar.name, bar.range, bar.values[#bar.values] })
   end)
 
-  it("refuses what is no pool, before anything else (K5)", function()
+  it("refuses what is no pool, before anything else (K7)", function()
     for text, wrong in pairs { ["Group; Macro"] = "Group; Macro", ["Macro, 5"] = " 5", [","] = "," } do
       assert.same({ ('no pool: "%s"; write as in Group, Preset 4'):format(wrong) },
         (run("pool_report", { argument = text, show = SHOW })))
     end
   end)
 
-  it("says where the list can't be written, and reports all the same (K6)", function()
+  it("says where the list can't be written, and reports all the same (K9)", function()
     local lines = run("pool_report", { argument = "Macro", show = SHOW, showvars = { TEMPPATH = "/nowhere" } })
     assert.equal("Macro: empty", lines[1])
     assert.truthy(lines[2]:find("^the list can't be written: /nowhere/pool_report.csv: "))
@@ -219,7 +219,7 @@ describe("the export reader", function()
     return n
   end
 
-  it("reads the usual files of a folder, as the parser does, big presets in pieces (K5)", function()
+  it("reads the usual files of a folder, as the parser does, big presets in pieces (K7)", function()
     generated.write(folder, 60)
     local text = read("preset_0.1.xml")
     assert.is_true(#text > 3 * 64 * 1024)
@@ -242,7 +242,7 @@ describe("the export reader", function()
     assert.is_true(engine.progress[1].range[2] > 5)
   end)
 
-  it("finds what does not fit together (K5)", function()
+  it("finds what does not fit together (K7)", function()
     write("patch.xml", [[<?xml version="1.0"?><!-- <Fixture fixture_id="9"> -->
 <MA><Layer name="a > b">
 <Fixture index="0" name='x "y"' fixture_id="1"><SubFixture index="0"><Patch><Address>0</Address></Patch></SubFixture>
@@ -262,7 +262,7 @@ describe("the export reader", function()
     }, (run("export_reader", { argument = folder .. "; patch.xml ;front.xml" })))
   end)
 
-  it("says which files can't be read, and reads the others (K6)", function()
+  it("says which files can't be read, and reads the others (K9)", function()
     local text = generated.preset(60)
     local _, line = text:sub(1, text:find('fixture_id="55"', 1, true)):gsub("\n", "")
     write("broken.xml", (text:gsub('fixture_id="55"', 'fixture_id="55', 1)))
@@ -298,13 +298,13 @@ describe("the duplicate finder", function()
     return lines
   end
 
-  it("shows, and asks and does nothing more (K5)", function()
+  it("shows, and asks and does nothing more (K7)", function()
     local lines, engine = run("duplicate_finder", { show = show(), textinput = { "Macro", "0", "show" } })
     assert.same(SHOWN, lines)
     assert.same({}, engine:texts("cmd"))
   end)
 
-  it("acts only after it has shown all, and was told to (K5)", function()
+  it("acts only after it has shown all, and was told to (K10)", function()
     local asked
     local lines, engine
     local options = { argument = "Macro", show = show(), textinput = { "0", "delete" } }
@@ -327,7 +327,7 @@ describe("the duplicate finder", function()
     assert.is_truthy(engine.show:find("Macro 1"))
   end)
 
-  it("marks, and leaves alone what can't be typed or has changed (K6)", function()
+  it("marks, and leaves alone what can't be typed or has changed (K9)", function()
     local engine
     local options = { show = show(), argument = "Macro", textinput = { "0", "mark" } }
     options.confirm = function()
@@ -344,7 +344,7 @@ describe("the duplicate finder", function()
     assert.equal("GO  =1", engine.show:find("Macro 3").label)
   end)
 
-  it("finds slips, which don't get deleted; numbers are none (K5)", function()
+  it("finds slips, which don't get deleted; numbers are none (K7)", function()
     local pool = { { name = "Preset", [4] = { "Spot 1", "Spto 1", "Spot 2", "Spot 1" } } }
     local lines = run("duplicate_finder", { show = pool, textinput = { "Preset 4", "2", "show" } })
     assert.same({ "compared 4 labels in time", 'Preset 4.1 "Spot 1", Preset 4.2 "Spto 1", Preset 4.4 "Spot 1"',
@@ -353,7 +353,7 @@ describe("the duplicate finder", function()
       (run("duplicate_finder", { show = pool, textinput = { "Preset 4", "2", "delete" } })))
   end)
 
-  it("refuses answers that make no sense, and stops where there is nothing (K6)", function()
+  it("refuses answers that make no sense, and stops where there is nothing (K9)", function()
     local cases = {
       { { "Macro 1.5" }, 'no pool: "Macro 1.5"; write as in Macro, or Preset 4' },
       { { "Macro", "many" }, 'not a number of letters from 0 to 9: "many"' },
@@ -370,7 +370,7 @@ describe("the duplicate finder", function()
       (run("duplicate_finder", { show = pool, textinput = { "Macro", "0", "delete" } })))
   end)
 
-  it("counts what the console refuses (K6)", function()
+  it("counts what the console refuses (K9)", function()
     local engine = open("duplicate_finder", { show = show(), argument = "Macro", textinput = { "0", "delete" },
       confirm = { true } })
     engine.gma.cmd = function(text)
@@ -406,7 +406,7 @@ describe("fixture json", function()
     return run("fixture_json", { argument = "export " .. PATH, show = show() })
   end
 
-  it("exports all, and its own import finds nothing to change (K5)", function()
+  it("exports all, and its own import finds nothing to change (K7)", function()
     assert.same({ "250 fixtures are in " .. PATH }, (export()))
     local text = read("fixtures.json")
     assert.truthy(utf8.len(text))
@@ -417,7 +417,7 @@ describe("fixture json", function()
     assert.same({ "nothing to change" }, (run("fixture_json", { argument = "import " .. PATH, show = show() })))
   end)
 
-  it("shows what an import changes, and changes it when told to (K5)", function()
+  it("shows what an import changes, and changes it when told to (K10)", function()
     export()
     local text = read("fixtures.json"):gsub('"Spot 1",', '"Front",', 1):gsub('"Patch": "1.3"', '"patch": "2.3"')
       :gsub('"name": "Spot 4"', '"name": "\\ud83d\\udca1 \\"q\\""'):gsub('"number": 250', '"number": 999')
@@ -439,7 +439,7 @@ describe("fixture json", function()
     assert.equal("2.3", engine.show:find("Fixture 3").properties[2][2])
   end)
 
-  it("asks before it writes over a file, and writes nothing of nothing (K6)", function()
+  it("asks before it writes over a file, and writes nothing of nothing (K9)", function()
     write("fixtures.json", "mine")
     local function again(answer)
       return run("fixture_json", { argument = "export " .. PATH, show = show(), confirm = { answer } })
@@ -455,7 +455,7 @@ describe("fixture json", function()
     assert.truthy(lines[1]:find("^can't be written: /nowhere/a.json: "))
   end)
 
-  it("refuses what is malformed, with its line (K6)", function()
+  it("refuses what is malformed, with its line (K9)", function()
     local cases = {
       { '{ "fixtures": [\n{ "number": 1 2 } ] }', "fixtures.json:2: a comma or } must stand here" },
       { '{ "fixtures": [\n{ "number": tru } ] }', "fixtures.json:2: no value: tru" },
