@@ -246,11 +246,11 @@ local function work(gma2workers, argument)
     later = later + #group - 1
     say(table.concat(names, ", "))
   end
-  say(later == 0 and "no duplicates" or ("%d labels are there more than once, %d objects too many"):format(#groups, later))
+  say(later == 0 and "no duplicates" or ("labels that are there more than once: %d, with later objects: %d"):format(#groups, later))
   if later == 0 or action == "show" then
     return
   end
-  if not gma.gui.confirm(NAME, ("%s %d objects of %s? The first one of each label stays as it is."):format(
+  if not gma.gui.confirm(NAME, ("%s %d of %s? The first one of each label stays as it is."):format(
       action == "mark" and "Mark" or "Delete", later, pool)) then
     say("nothing is changed")
     return

@@ -151,7 +151,8 @@ local function run(gma2workers, tasks)
   bar = gma.gui.progress.start(NAME)
   gma.gui.progress.setrange(bar, 0, #tasks)
   local response = job:wait()
-  job = nil
+  gma.gui.progress.stop(bar)
+  job, bar = nil, nil
   return response
 end
 

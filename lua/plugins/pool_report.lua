@@ -91,7 +91,8 @@ local function run(gma2workers, tasks)
   bar = gma.gui.progress.start(NAME)
   gma.gui.progress.setrange(bar, 0, #tasks)
   local response = job:wait()
-  job = nil
+  gma.gui.progress.stop(bar)
+  job, bar = nil, nil
   return response
 end
 
@@ -110,7 +111,7 @@ local function summary(objects)
       unlabelled[#unlabelled + 1] = object.number
     end
   end
-  local parts = { ("%d objects, the last is %d"):format(#objects, expected - 1) }
+  local parts = { ("objects: %d, the last is %d"):format(#objects, expected - 1) }
   if #unlabelled > 0 then
     parts[#parts + 1] = "without a label: " .. ranges(unlabelled)
   end

@@ -183,9 +183,9 @@ describe("the pool report", function()
   it("tells of each pool, and writes a list (K7)", function()
     local lines, engine = run("pool_report", { show = SHOW, textinput = { "Group,  Macro, Preset 4" } })
     assert.same({
-      "Group: 5 objects, the last is 9999; without a label: 2; free before it: 4-6, 8-9998",
+      "Group: objects: 5, the last is 9999; without a label: 2; free before it: 4-6, 8-9998",
       "Macro: empty",
-      "Preset 4: 1 objects, the last is 2; free before it: 1",
+      "Preset 4: objects: 1, the last is 2; free before it: 1",
       "the whole list is in " .. path_of("pool_report.csv"),
       "looked at 1 to 9999 in time",
     }, lines)
@@ -288,7 +288,7 @@ describe("the duplicate finder", function()
       [12] = 'Say "a"', [13] = 'say "A"', [20] = "Stpo" } }
   end
   local SHOWN = { "compared 9 labels in time", 'Macro 1 "Go", Macro 3 "GO ", Macro 7 "Go#2"',
-    'Macro 12 "Say "a"", Macro 13 "say "A""', "2 labels are there more than once, 3 objects too many" }
+    'Macro 12 "Say "a"", Macro 13 "say "A""', "labels that are there more than once: 2, with later objects: 3" }
 
   local function after(...)
     local lines = table.move(SHOWN, 1, #SHOWN, 1, {})
@@ -315,7 +315,7 @@ describe("the duplicate finder", function()
     engine = open("duplicate_finder", options)
     engine:run()
     engine:uninstall()
-    assert.same({ "P", "Delete 3 objects of Macro? The first one of each label stays as it is.", 4, 0 }, asked)
+    assert.same({ "P", "Delete 3 of Macro? The first one of each label stays as it is.", 4, 0 }, asked)
     assert.equal("P: nothing is changed", engine:texts("feedback")[5])
     assert.same({}, engine:texts("cmd"))
 
@@ -348,7 +348,7 @@ describe("the duplicate finder", function()
     local pool = { { name = "Preset", [4] = { "Spot 1", "Spto 1", "Spot 2", "Spot 1" } } }
     local lines = run("duplicate_finder", { show = pool, textinput = { "Preset 4", "2", "show" } })
     assert.same({ "compared 4 labels in time", 'Preset 4.1 "Spot 1", Preset 4.2 "Spto 1", Preset 4.4 "Spot 1"',
-      "1 labels are there more than once, 2 objects too many" }, lines)
+      "labels that are there more than once: 1, with later objects: 2" }, lines)
     assert.same({ "only equal labels are deleted: with other ones, show or mark" },
       (run("duplicate_finder", { show = pool, textinput = { "Preset 4", "2", "delete" } })))
   end)

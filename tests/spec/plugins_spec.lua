@@ -61,6 +61,21 @@ describe("each plugin that comes along", function()
       assert.same({}, found)
     end)
 
+    it("stands in the README: " .. name .. " (K4)", function()
+      local readme = read("README.md")
+      assert.truthy(readme:find(("\n| `%s` | "):format(name), 1, true))
+      if name ~= "probe" and name ~= "template" then
+        local picture = ("tests/screenshots/%s.svg"):format(name)
+        assert.truthy(readme:find(("](%s)"):format(picture), 1, true))
+        local texts = {}
+        for event, _, text in (ma2_xml.events(read(picture), picture)) do
+          texts[#texts + 1] = event == "text" and text or nil
+        end
+        assert.equal(('> Plugin "gma2workers %s"'):format(name:gsub("_", " ")), texts[1]:match('^[^"]*"[^"]*"'))
+        assert.is_true(#texts > 5)
+      end
+    end)
+
     it("gives the engine Start and Cleanup, and does nothing before: " .. name .. " (K4)", function()
       local globals = {}
       for key in pairs(_G) do
