@@ -37,7 +37,7 @@ local function run(name)
   local function tell()
     for i = told + 1, #engine.transcript do
       local entry = engine.transcript[i]
-      if entry.kind ~= "echo" then
+      if COLOURS[entry.kind] and entry.kind ~= "question" then
         wrap(lines, entry.kind, (({ cmd = "$ ", progress = "[bar] " })[entry.kind] or "") .. entry.text)
       end
     end
@@ -80,7 +80,7 @@ local function draw(name, lines)
     :format(WIDTH, (#lines + 1) * LINE), '<rect width="100%" height="100%" rx="6" fill="#2e3440" />' }
   for i, line in ipairs(lines) do
     parts[#parts + 1] = ('<text x="%d" y="%d" textLength="%.0f" xml:space="preserve" fill="%s">%s</text>'):format(
-      LEFT, i * LINE + 4, utf8.len(line[2]) * CHARACTER, COLOURS[line[1]] or COLOURS.feedback, escaped(line[2]))
+      LEFT, i * LINE + 4, utf8.len(line[2]) * CHARACTER, COLOURS[line[1]], escaped(line[2]))
   end
   parts[#parts + 1] = "</svg>\n"
   local file = assert(io.open(("tests/screenshots/%s.svg"):format(name), "wb"))
