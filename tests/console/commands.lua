@@ -145,8 +145,22 @@ function verbs.export(engine, words)
   return nil
 end
 
+-- Of Assign, only a property that is there already.
+function verbs.assign(engine, words)
+  local name, property, value = words:match("^(%a+%s+[%d%.]+)%s+/(%w+)=(.+)$")
+  local object = name and engine.show:find(name)
+  for _, known in ipairs(object and object.properties or {}) do
+    if known[1]:lower() == property:lower() then
+      known[2] = quoted(value) or value
+      return nil
+    end
+  end
+  return "Error #9: OBJECT DOES NOT EXIST"
+end
+
+-- Options as /nc (no confirmation) change nothing here.
 function verbs.delete(engine, words)
-  local object = engine.show:find(words)
+  local object = engine.show:find((words:gsub("%s+/%a+$", "")))
   if not object then
     return "Error #9: OBJECT DOES NOT EXIST"
   end

@@ -31,8 +31,8 @@ local function fixture_key(fixture_id, channel_id, fail)
   end
 end
 
-local function parse_preset(text, file, first_line)
-  local next_event, fail = events(text, file, first_line)
+local function parse_preset(text, file)
+  local next_event, fail = events(text, file)
   local preset, in_values, value = {}, false, nil
   for event, name, content in next_event do
     if event ~= "text" and name == "Values" then
@@ -58,8 +58,8 @@ local function parse_preset(text, file, first_line)
   return preset
 end
 
-local function parse_patch(text, file, first_line)
-  local next_event, fail = events(text, file, first_line)
+local function parse_patch(text, file)
+  local next_event, fail = events(text, file)
   local patch, layer, fixture, sub = {}, nil, nil, nil
   for event, name, content in next_event do
     if event == "open" then
@@ -91,9 +91,9 @@ local function parse_patch(text, file, first_line)
   return patch
 end
 
-local function parse_layout(text, file, first_line)
+local function parse_layout(text, file)
   local kinds = { SubFixtures = "fixture", CObjects = "object", Rectangles = "rectangle", Texts = "text" }
-  local next_event, fail = events(text, file, first_line)
+  local next_event, fail = events(text, file)
   local layout, kind, item, object = {}, nil, nil, nil
   for event, name, content in next_event do
     if event == "open" then
@@ -124,15 +124,15 @@ local function parse_layout(text, file, first_line)
   return layout
 end
 
-local function parse(text, file, first_line)
-  local next_event, fail = events(text, file, first_line)
+local function parse(text, file)
+  local next_event, fail = events(text, file)
   for event, name in next_event do
     if event == "open" and name == "Preset" then
-      return parse_preset(text, file, first_line), "preset"
+      return parse_preset(text, file), "preset"
     elseif event == "open" and name == "Layer" then
-      return parse_patch(text, file, first_line), "patch"
+      return parse_patch(text, file), "patch"
     elseif event == "open" and name == "Group" then
-      return parse_layout(text, file, first_line), "layout"
+      return parse_layout(text, file), "layout"
     end
   end
   fail("neither a preset, a patch nor a layout")

@@ -12,9 +12,9 @@
 
 local find, gsub, match, sub = string.find, string.gsub, string.match, string.sub
 
--- How many lines end in text[first .. last].
-local function line_ends(text, first, last)
-  local count, at = 0, find(text, "\n", first, true)
+-- How many lines end in text[1 .. last].
+local function line_ends(text, last)
+  local count, at = 0, find(text, "\n", 1, true)
   while at and at <= last do
     count, at = count + 1, find(text, "\n", at + 1, true)
   end
@@ -75,15 +75,14 @@ local function markup_at(text, position, fail)
   fail("malformed tag " .. sub(match(text, "^[^\n>]*", position), 1, 40))
 end
 
--- `first_line` is the line number of the text's first line, where the text is a piece of a file.
-local function events(text, source, first_line)
+local function events(text, source)
   local position = match(text, "^\xEF\xBB\xBF()") or 1
   local event_at = position
   local open, depth, has_root = {}, 0, false
   local close_is_due = false
 
   local function fail(message)
-    local line = (first_line or 1) + line_ends(text, 1, event_at - 1)
+    local line = 1 + line_ends(text, event_at - 1)
     error(("%s:%d: %s"):format(source, line, message), 0)
   end
 
@@ -159,4 +158,4 @@ local function events(text, source, first_line)
   return next_event, fail
 end
 
-return { events = events, line_ends = line_ends }
+return { events = events }

@@ -4,7 +4,6 @@
 
 local console = require "console"
 local gma2workers = require "gma2workers"
-local export_tasks = require "export_tasks"
 local generated = require "generated_exports"
 local ma2_xml = require "ma2_xml"
 local parse = require("export_parser").parse
@@ -117,35 +116,6 @@ describe("limited_workers", function()
       end
       assert.equal(12, done[#done])
     end)
-  end)
-end)
-
-describe("pool_scan", function()
-  -- Group 7 has no label; 500 is the last number that the plugin looks at.
-  local show = {
-    { name = "Group", [1] = "All", [7] = false, [50] = "Spots", [51] = "Wash & beam", [500] = "Last", [501] = "Beyond" },
-    { name = "Macro", [3] = "Go home" },
-    { name = "Preset", [4] = { label = "Color", [5] = "Red" } },
-  }
-
-  for_each_mode(function(mode)
-    it("lists the labelled objects in the pool's order", function()
-      local feedback = run_plugin("pool_scan", "Group " .. mode, { show = show })
-      assert.same({
-        "Group 1: All", "Group 50: Spots", "Group 51: Wash & beam", "Group 500: Last",
-        "Pool scan: Group has labelled objects: 4",
-      }, feedback)
-    end)
-  end)
-
-  it("takes the macros if not told", function()
-    local feedback = run_plugin("pool_scan", nil, { show = show })
-    assert.same({ "Macro 3: Go home", "Pool scan: Macro has labelled objects: 1" }, feedback)
-  end)
-
-  it("knows how presets are numbered", function()
-    local feedback = run_plugin("pool_scan", "Preset 4", { show = show })
-    assert.same({ "Preset 4.5: Red", "Pool scan: Preset 4 has labelled objects: 1" }, feedback)
   end)
 end)
 
@@ -327,64 +297,42 @@ describe("export_parser", function()
   end
 end)
 
-describe("reading exports as tasks", function()
-  local function read(exports, piece_size, mode)
-    local response = gma2workers.RunSync { tasks = export_tasks.plan(exports, piece_size), mode = mode }
-    export_tasks.collect(exports, response)
-  end
-
-  local function assert_same_as_alone(exports)
-    for _, export in ipairs(exports) do
-      assert.is_nil(export.problem)
+describe("export_parser as a task", function()
+  local function assert_same_as_alone(exports, mode)
+    local tasks = {}
+    for i, export in ipairs(exports) do
+      tasks[i] = { func = parse, args = { export.text, export.name }, name = export.name }
+    end
+    local response = gma2workers.RunSync { tasks = tasks, mode = mode }
+    for i, export in ipairs(exports) do
       local content, kind = parse(export.text, export.name)
-      assert.equal(kind, export.kind)
-      assert.same(content, export.content)
+      assert.is_true(response.result[i].success, response.result[i].data)
+      assert.same({ content, kind, n = 2 }, response.result[i].returns)
     end
   end
 
-  it("gives what parse gives, wherever the cuts fall", function()
-    for _, piece_size in ipairs { 1, 1000, 4567, 20000, 10000000 } do
-      local exports = {
+  for_each_mode(function(mode)
+    it("gives what it gives on the host, with the functions of both modules", function()
+      assert_same_as_alone({
         { name = "patch.xml", text = generated.patch(8) },
         { name = "preset.xml", text = generated.preset(8) },
         { name = "layout.xml", text = generated.layout(8) },
         { name = "comment.xml", text = generated.preset(8):gsub("</MA>", "<!-- </Values> --></MA>") },
-      }
-      read(exports, piece_size)
-      assert_same_as_alone(exports)
-    end
-  end)
+      }, mode)
+    end)
 
-  it("cuts a big preset into many tasks", function()
-    local export = { name = "preset.xml", text = generated.preset(100) }
-    local tasks = export_tasks.plan({ export }, 20000)
-    assert.is_true(#tasks > 20 and #tasks <= #export.text // 20000 + 1)
-    local longest = 0
-    for i = 1, #tasks - 1 do
-      longest = math.max(longest, #tasks[i].args[1])
-    end
-    assert.is_true(longest < 20500)
-  end)
+    it("names file and line of what is wrong", function()
+      local text = "<MA>\n<Preset>\n</MA>"
+      local response = gma2workers.RunSync { tasks = { { func = parse, args = { text, "broken.xml" } } }, mode = mode }
+      assert.equal("Error: broken.xml:3: </MA> where </Preset> must stand", response.result[1].data)
+    end)
 
-  it("names file and line of what is wrong in any piece", function()
-    local text = generated.preset(20)
-    local _, line = text:sub(1, text:find('fixture_id="15"', 1, true)):gsub("\n", "")
-    local export = { name = "broken.xml", text = text:gsub('fixture_id="15"', 'fixture_id="15', 1) }
-    local whole = { name = "preset.xml", text = text }
-    read({ export, whole }, 5000)
-    assert.equal(("Error: broken.xml:%d: malformed tag <Channel>"):format(line + 1), export.problem)
-    assert.is_nil(export.content)
-    assert.is_nil(whole.problem)
-  end)
-
-  for_each_mode(function(mode)
-    it_for_real("gives what parse gives from real exports in " .. REAL_EXPORTS, function()
+    it_for_real("gives the same of real exports in " .. REAL_EXPORTS, function()
       local exports = {}
       for i, name in ipairs { "preset_0.1.xml", "preset_0.2.xml", "patch.xml", "layout.xml" } do
         exports[i] = { name = name, text = read_real(name) }
       end
-      read(exports, 10000, mode)
-      assert_same_as_alone(exports)
+      assert_same_as_alone(exports, mode)
     end)
   end)
 end)
@@ -452,57 +400,5 @@ describe("real exports in " .. REAL_EXPORTS, function()
       local fixture, sub = 201 + (i - 1) // 10, (i - 1) % 10 + 1
       assert.same({ kind = "fixture", fixture = fixture, sub = sub, x = i - 1, y = 0, w = 1, h = 1 }, item)
     end
-  end)
-end)
-
-describe("export_reader", function()
-  local folder, names
-
-  setup(function()
-    folder = os.tmpname()
-    os.remove(folder)
-    assert(os.execute('mkdir "' .. folder .. '"'))
-    names = generated.write(folder, 60)
-  end)
-
-  teardown(function()
-    for _, name in ipairs(names) do
-      os.remove(folder .. "/" .. name)
-    end
-    os.remove(folder)
-  end)
-
-  local function without_times(lines)
-    for i, line in ipairs(lines) do
-      lines[i] = line:gsub(" in [%d.]+ s$", "")
-    end
-    return lines
-  end
-
-  for_each_mode(function(mode)
-    it("reads the usual files of a folder", function()
-      assert.same({
-        "Export reader: patch.xml: patch, 60 fixtures, 120 subfixtures",
-        "Export reader: layout.xml: layout, 123 elements",
-        "Export reader: preset_0.1.xml: preset, 120 fixtures and subfixtures, 2700 values",
-        "Export reader: 3 files",
-      }, without_times(run_plugin("export_reader", folder, { uservars = { EXPORTMODE = mode } })))
-    end)
-  end)
-
-  it("reads the files given, and says which it can't", function()
-    local broken = folder .. "/broken.xml"
-    local file = assert(io.open(broken, "wb"))
-    file:write("<MA>\n<Preset>\n</MA>")
-    file:close()
-    local feedback = without_times(run_plugin("export_reader", folder .. "; broken.xml ;none.xml; layout.xml"))
-    os.remove(broken)
-    assert.truthy(feedback[1]:find("none.xml", 1, true))
-    table.remove(feedback, 1)
-    assert.same({
-      "Export reader: broken.xml: Error: broken.xml:3: </MA> where </Preset> must stand",
-      "Export reader: layout.xml: layout, 123 elements",
-      "Export reader: 2 files",
-    }, feedback)
   end)
 end)

@@ -13,7 +13,7 @@ local function read(path)
   return text
 end
 
-local PLUGINS = { "probe", "template" }
+local PLUGINS = { "duplicate_finder", "export_reader", "fixture_json", "pool_report", "probe", "template" }
 
 local function names_of(kind)
   local names = {}
@@ -56,9 +56,25 @@ describe("each plugin that comes along", function()
       }, found.MA)
       assert.truthy(found.Info.datetime:find("^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d$"))
       assert.equal("gma2workers", found.Info.showfile)
-      assert.same({ index = "1", execute_on_load = "0", name = "gma2workers " .. name, luafile = name .. ".lua" }, found.Plugin)
+      assert.same({ index = "1", execute_on_load = "0", name = "gma2workers " .. name:gsub("_", " "),
+        luafile = name .. ".lua" }, found.Plugin)
       found.MA, found.Info, found.Plugin = nil, nil, nil
       assert.same({}, found)
+    end)
+
+    it("stands in the README: " .. name .. " (K4)", function()
+      local readme = read("README.md")
+      assert.truthy(readme:find(("\n| `%s` | "):format(name), 1, true))
+      if name ~= "probe" and name ~= "template" then
+        local picture = ("tests/screenshots/%s.svg"):format(name)
+        assert.truthy(readme:find(("](%s)"):format(picture), 1, true))
+        local texts = {}
+        for event, _, text in (ma2_xml.events(read(picture), picture)) do
+          texts[#texts + 1] = event == "text" and text or nil
+        end
+        assert.equal(('> Plugin "gma2workers %s"'):format(name:gsub("_", " ")), texts[1]:match('^[^"]*"[^"]*"'))
+        assert.is_true(#texts > 5)
+      end
     end)
 
     it("gives the engine Start and Cleanup, and does nothing before: " .. name .. " (K4)", function()

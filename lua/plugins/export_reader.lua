@@ -1,0 +1,306 @@
+-- Export reader: what exported patches, presets and layouts have in them, whether they are whole, and what does not fit
+-- together: addresses that are patched twice, fixtures that the patch doesn't have.
+--
+--   Plugin "gma2workers export reader"                       asks for the folder
+--   Plugin "gma2workers export reader" "D:/show"             the usual names in a folder
+--   Plugin "gma2workers export reader" "D:/show; front.xml"  these files in it
+--
+-- One task a file, and several for a big preset.
+
+-- What the engine passes to the file: the plugin's name, and the one that the user gave it.
+local NAME = select(2, ...) or "Export reader"
+
+local USUAL_NAMES = { "patch.xml", "layout.xml", "preset_0.1.xml", "preset_0.2.xml" }
+local PIECE_BYTES, MOST_RANGES = 64 * 1024, 12
+
+---@type gma2workers.job?
+local job
+---@type integer?
+local bar
+local is_running = false
+
+local function say(text)
+  gma.feedback(NAME .. ": " .. text)
+end
+
+--- The library; or nil, and why it can't be had.
+local function find_library()
+  local ok, found = pcall(require, "gma2-workers")
+  if not ok then
+    -- The plugins folder need not be among those that `require` looks in.
+    local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/init.lua"
+    local chunk = loadfile(path)
+    if chunk then
+      ok, found = pcall(chunk, "gma2-workers", path)
+    end
+  end
+  return ok and found or nil, found
+end
+
+--- The attributes that start at a place, and the place behind the tag, if it ends as one does.
+local function attributes_at(text, at)
+  local attributes = {}
+  while true do
+    local name, _, value, after = text:match("^%s+([%w_:.-]+)%s*=%s*([\"'])(.-)%2()", at)
+    if not name then
+      return attributes, text:match("^%s*/?>()", at)
+    end
+    attributes[name], at = value, after
+  end
+end
+
+--- What one types for a fixture: 101 as a number, and "Channel 5" for one that has a channel number alone.
+local function fixture_of(attributes)
+  local id = math.tointeger(tonumber(attributes.fixture_id or attributes.fix_id))
+  local channel = math.tointeger(tonumber(attributes.channel_id or attributes.cha_id))
+  return id or channel and "Channel " .. channel
+end
+
+--- A task: reads a file or a piece of one. `kind` is known for further pieces of a preset only.
+local function read(text, file, line, kind)
+  local kinds = { Layer = "patch", Preset = "preset", Group = "layout" }
+  local found = { fixtures = {}, addresses = {}, parts = 0 }
+  local fixture, in_values, at, counted = nil, kind ~= nil, 1, 1
+  while true do
+    local tag = text:find("<", at, true)
+    if not tag then
+      break
+    end
+    local skipped = text:sub(tag, tag + 3) == "<!--" and "-->" or text:sub(tag, tag + 1) == "<?" and "?>"
+    local slash, name, behind = text:match("^<(/?)([%a_][%w_:.-]*)()", tag)
+    local attributes
+    if skipped then
+      at = select(2, text:find(skipped, tag, true))
+    elseif name then
+      attributes, at = attributes_at(text, behind)
+    end
+    if not at or not (skipped or name) then
+      local _, ends = text:sub(1, tag):gsub("\n", "")
+      error(("%s:%d: malformed tag %s"):format(file, line + ends, text:match("^[^\n>]*", tag):sub(1, 40)), 0)
+    end
+    if name == "Values" then
+      in_values = slash == ""
+    elseif name and slash == "" then
+      kind = kind or kinds[name]
+      local key = fixture_of(attributes)
+      if kind == "patch" and name == "Fixture" then
+        -- Some have no number at all.
+        counted, fixture = counted + 1, key or ("without a number, %d"):format(counted)
+        found.fixtures[fixture] = true
+      elseif kind == "patch" and name == "SubFixture" then
+        found.parts = found.parts + 1
+      elseif kind == "patch" and name == "Address" then
+        local address = tonumber(text:match("^%s*(%d+)", at))
+        if address and address > 0 and fixture then
+          found.addresses[#found.addresses + 1] = { address = address, fixture = fixture }
+        end
+      elseif kind == "preset" and in_values and name == "PresetValue" then
+        found.parts = found.parts + 1
+      elseif kind == "layout" and attributes.center_x then
+        found.parts = found.parts + 1
+      end
+      if key and (kind == "layout" or kind == "preset" and in_values and name == "Channel") then
+        found.fixtures[key] = true
+      end
+    end
+  end
+  found.kind = kind
+  return found
+end
+
+--- Cuts a preset's values into pieces of about PIECE_BYTES, as arguments of `read`; anything else is one piece.
+local function pieces(text, file)
+  -- In a comment, what looks like a tag need not be one.
+  local values_end = text:find("<Preset[%s>]") and not text:find("<!", 1, true) and text:find("</Values>", 1, true) or 0
+  local list, first, line = {}, 1, 1
+  while true do
+    local cut = first + PIECE_BYTES < values_end and text:find("<PresetValue[%s>]", first + PIECE_BYTES)
+    local last = cut and cut < values_end and cut - 1 or #text
+    list[#list + 1] = { text:sub(first, last), file, line, first > 1 and "preset" or nil }
+    if last == #text then
+      return list
+    end
+    line = line + select(2, list[#list][1]:gsub("\n", ""))
+    first = cut
+  end
+end
+
+--- Numbers in order, as one reads them: "1-4, 7".
+local function ranges(numbers)
+  local parts, first = {}, numbers[1]
+  for i, number in ipairs(numbers) do
+    if numbers[i + 1] ~= number + 1 then
+      parts[#parts + 1] = first == number and tostring(number) or ("%d-%d"):format(first, number)
+      first = numbers[i + 1]
+    end
+  end
+  return table.concat(parts, ", ", 1, math.min(#parts, MOST_RANGES)) .. (#parts > MOST_RANGES and ", and more" or "")
+end
+
+--- Runs the tasks under a bar, while the console goes on. Gives the response.
+local function run(gma2workers, tasks)
+  job = gma2workers.RunAsync {
+    tasks = tasks,
+    onProgress = function(done)
+      if bar then
+        gma.gui.progress.set(bar, done)
+      end
+    end,
+    onComplete = function() end,
+  }
+  bar = gma.gui.progress.start(NAME)
+  gma.gui.progress.setrange(bar, 0, #tasks)
+  local response = job:wait()
+  gma.gui.progress.stop(bar)
+  job, bar = nil, nil
+  return response
+end
+
+--- Fixtures in order: numbers as ranges, then the others.
+local function listed(fixtures)
+  local numbers, others = {}, {}
+  for _, fixture in ipairs(fixtures) do
+    local list = math.type(fixture) and numbers or others
+    list[#list + 1] = fixture
+  end
+  table.sort(numbers)
+  table.sort(others)
+  return table.concat({ #numbers > 0 and ranges(numbers) or nil, table.unpack(others) }, ", ")
+end
+
+--- Puts the results of a file's pieces together; or nil, and what is wrong.
+local function merge(results)
+  local whole
+  for _, result in ipairs(results) do
+    if not result.success then
+      return nil, result.data
+    end
+    local piece = result.data
+    whole = whole or { kind = piece.kind, addresses = piece.addresses, fixtures = {}, parts = 0 }
+    whole.parts = whole.parts + piece.parts
+    for fixture in pairs(piece.fixtures) do
+      whole.fixtures[fixture] = true
+    end
+  end
+  return whole.kind and whole, "neither a preset, a patch nor a layout"
+end
+
+--- The files to read, { name, text } each. Of the usual names only those that are there; of names given, all.
+local function open_exports(text)
+  local names = {}
+  for word in text:gmatch("[^;]+") do
+    names[#names + 1] = word:match("^%s*(.-)%s*$")
+  end
+  local folder = table.remove(names, 1) or "."
+  local given, exports = #names > 0, {}
+  for _, name in ipairs(given and names or USUAL_NAMES) do
+    local file, problem = io.open(folder .. "/" .. name, "rb")
+    local content = file and file:read("a")
+    if file then
+      file:close()
+    end
+    if content and not content:find("</MA>%s*$") then
+      say(name .. ": is not whole: </MA> is missing at its end; export it again")
+    elseif content then
+      exports[#exports + 1] = { name = name, text = content }
+    elseif given then
+      say(problem or name .. ": can't be read")
+    end
+  end
+  return exports, folder
+end
+
+local function show(exports)
+  local texts = { patch = "subfixtures", preset = "values", layout = "elements" }
+  local patched
+  for _, export in ipairs(exports) do
+    patched = export.content and export.content.kind == "patch" and export.content.fixtures or patched
+  end
+  for _, export in ipairs(exports) do
+    local content = export.content
+    local fixtures, strangers, user_of = 0, {}, {}
+    for fixture in pairs(content and content.fixtures or {}) do
+      fixtures = fixtures + 1
+      strangers[#strangers + 1] = patched and not patched[fixture] and fixture or nil
+    end
+    say(("%s: %s"):format(export.name, content
+      and ("%s, %d fixtures, %d %s"):format(content.kind, fixtures, content.parts, texts[content.kind]) or export.problem))
+    if #strangers > 0 then
+      say(("%s: not in the patch: %s"):format(export.name, listed(strangers)))
+    end
+    for _, patch in ipairs(content and content.addresses or {}) do
+      local address, user = patch.address, user_of[patch.address]
+      if user then
+        say(("%s: address %d.%d is patched twice: %s and %s"):format(
+          export.name, (address - 1) // 512 + 1, (address - 1) % 512 + 1, user, patch.fixture))
+      end
+      user_of[address] = patch.fixture
+    end
+  end
+end
+
+local function work(gma2workers, argument)
+  local text = argument and argument:find("%S") and argument
+    or gma.textinput(NAME .. ": folder, or folder; file; file", (gma.show.getvar("PATH") or ".") .. "/importexport")
+  if not text then
+    say("cancelled")
+    return
+  end
+  local exports, folder = open_exports(text)
+  if #exports == 0 then
+    say("nothing to read in " .. folder)
+    return
+  end
+  local tasks = {}
+  for _, export in ipairs(exports) do
+    export.first = #tasks + 1
+    for i, piece in ipairs(pieces(export.text, export.name)) do
+      tasks[#tasks + 1] = { func = read, args = piece, name = ("%s, piece %d"):format(export.name, i) }
+    end
+    export.last = #tasks
+  end
+  local response = run(gma2workers, tasks)
+  if response.cancelled then
+    return
+  end
+  for _, export in ipairs(exports) do
+    export.content, export.problem = merge(table.move(response.result, export.first, export.last, 1, {}))
+  end
+  show(exports)
+  say(("%d files in %.3f s on %d workers"):format(#exports, response.duration, response.workerCount))
+end
+
+--- Called by Off Plugin, and by whatever else ends a plugin: nothing of it may be left.
+local function Cleanup()
+  is_running = false
+  if job then
+    job:cancel()
+    job = nil
+  end
+  if bar then
+    gma.gui.progress.stop(bar)
+    bar = nil
+  end
+end
+
+local function Start(argument)
+  if is_running then
+    say("runs already")
+    return
+  end
+  local gma2workers, problem = find_library()
+  if not gma2workers then
+    gma.echo(("%s: %s"):format(NAME, problem))
+    say("gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
+      .. "the System Monitor has the reason")
+    return
+  end
+  is_running = true
+  local ok, failure = pcall(work, gma2workers, argument)
+  Cleanup()
+  if not ok then
+    say("stopped by an error: " .. tostring(failure))
+  end
+end
+
+return Start, Cleanup
