@@ -264,9 +264,11 @@ describe("a failure in Map", function()
       assert.same({ false, "runtime", ("Error: %s:%d: two"):format(HERE, first + 2) },
         { records[2].success, records[2].kind, records[2].data })
       assert.same({ false, "runtime", { code = 3 } }, { records[3].success, records[3].kind, records[3].error })
-      assert.same({ success = false, kind = "transfer", data = "Error: cannot send a coroutine (at result.h): send the function it runs, and make it there" }, records[4])
+      assert.same({ success = false, kind = "transfer",
+        data = "Error: cannot send a coroutine (at result.h): send the function it runs, and make it there" }, records[4])
       assert.same({ false, "runtime", nil }, { records[5].success, records[5].kind, records[5].error })
-      assert.same({ success = false, kind = "transfer", data = "Error: cannot send a coroutine (at list[7]): send the function it runs, and make it there" }, records[7])
+      assert.same({ success = false, kind = "transfer",
+        data = "Error: cannot send a coroutine (at list[7]): send the function it runs, and make it there" }, records[7])
       for _, i in ipairs { 2, 3, 5 } do
         local traceback = records[i].traceback
         assert.truthy(traceback:find("^stack traceback:\n\t%[C%]: in function 'error'\n\t[^\n]*:%d+: in [^\n]*$"), traceback)
