@@ -1,15 +1,9 @@
 -- What the annotations for editors declare of the engine is what the stand-in has, and all of it.
 
 local console = require "console"
+local read = require "spec.fixtures.read"
 
 local PATH = "lua/annotations_gma.lua"
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
 
 --- The functions that are declared, by their names behind `gma`, with what they take and what is said of it; and the tables.
 local function parse(text)

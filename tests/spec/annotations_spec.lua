@@ -1,13 +1,7 @@
 -- What the annotations for editors declare is what there is, and all of it.
 
 local gma2workers = require "gma2workers"
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
+local read = require "spec.fixtures.read"
 
 local TEXT = read "lua/annotations.lua"
 

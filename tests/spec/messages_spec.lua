@@ -2,13 +2,7 @@
 
 local gma2workers = require "gma2workers"
 local messages = require "spec.fixtures.messages"
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
+local read = require "spec.fixtures.read"
 
 --- The messages of the page, each once, true.
 local function rows()

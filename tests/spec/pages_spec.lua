@@ -2,15 +2,9 @@
 
 local console = require "console"
 local gma2workers = require "gma2workers"
+local read = require "spec.fixtures.read"
 
 local PAGES = { "README.md", "lua/GUIDE.md", "lua/MESSAGES.md" }
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
 
 --- The examples of a page: their code, and the number of the line before it.
 local function blocks(text)

@@ -5,13 +5,7 @@ local gma2workers = require "gma2workers"
 local ma2_xml = require "ma2_xml"
 local plugins_folder = require "spec.fixtures.plugins_folder"
 local running = require "spec.fixtures.running"
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
+local read = require "spec.fixtures.read"
 
 local PLUGINS = { "duplicate_finder", "export_reader", "fixture_json", "pool_report", "probe", "template" }
 

@@ -5,6 +5,7 @@ local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
 local running = require "spec.fixtures.running"
 local system = require "spec.fixtures.system"
+local read = require "spec.fixtures.read"
 
 local RunSync, RunAsync, with_gma = gma2workers.RunSync, gma2workers.RunAsync, crossing.with_gma
 
@@ -12,13 +13,6 @@ local RunSync, RunAsync, with_gma = gma2workers.RunSync, gma2workers.RunAsync, c
 local ROUNDING = 2
 
 local function identity(...) return ... end
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
 
 --- Gives `body` a path, and then what was written there.
 -- @treturn table the file's events: `titles` by row, `tasks` by index, and `others` with all other slices
