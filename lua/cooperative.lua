@@ -275,6 +275,18 @@ function core.read_map(config)
   return nil, split.chunk, split.collects, split.workers
 end
 
+--- Whether all that the table has are values from 1 to that number, without a hole.
+function core.is_list(list, count)
+  local found = 0
+  for key in next, list do
+    if math.type(key) ~= "integer" or key < 1 or key > count then
+      return false
+    end
+    found = found + 1
+  end
+  return found == count
+end
+
 --- Raises where the value, which stands at that place, can't be copied.
 function core.check(value, place)
   local _, failure = modules.cooperative_values.clone({ value }, 1, function(_, path) return place .. path end)

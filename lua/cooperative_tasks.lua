@@ -58,12 +58,19 @@ local function check_fields(task, index)
   end
 end
 
---- How many arguments the table holds: its `n`, or its last whole-numbered key.
+--- How many arguments the table holds: its `n`, or its last whole-numbered key. What is no argument would be lost, and is
+-- refused.
 local function count_arguments(args, index)
   local last = 0
   for key in next, args do
-    if math.type(key) == "integer" then
+    if math.type(key) == "integer" and key >= 1 then
       last = math.max(last, key)
+    elseif type(key) ~= "string" then
+      refuse_task(index, ".args", ("has a value at [%s], which would be lost: arguments are numbered from 1"):format(
+        options.describe(key)))
+    elseif key ~= "n" then
+      refuse_task(index, ".args", ("has a field '%s', which would be lost: %s"):format(key,
+        "arguments have no names, so pass a table that has it, args = { { name = value } }"))
     end
   end
   local n = rawget(args, "n")

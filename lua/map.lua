@@ -107,56 +107,53 @@ local function refusal(position, problem)
   return ("bad argument #%d to 'Map' (%s)"):format(position, problem)
 end
 
---- What a table that is not a plain list has, if it should not.
-local function find_problem(list)
-  local count, last = 0, 0
+--- What is wrong with a table as a list, of so many items where that is said; nil for nothing.
+local function find_problem(list, count)
+  local found, last = 0, 0
   for key in next, list do
     if math.type(key) ~= "integer" then
-      local shown = type(key) == "string" and ("field '%s'"):format(key) or type(key) .. " as a key"
-      return "a list expected, but it has a " .. shown
+      if key ~= "n" then
+        local shown = type(key) == "string" and ("field '%s'"):format(key) or type(key) .. " as a key"
+        return "a list expected, but it has a " .. shown
+      end
     elseif key < 1 then
       return ("a list that starts at 1 expected, but it has [%d]"):format(key)
+    else
+      found, last = found + 1, math.max(last, key)
     end
-    count, last = count + 1, math.max(last, key)
+  end
+  if count then
+    return last > count and ("list.n is %d, but it has [%d]: with more items, set list.n to how many"):format(count, last) or nil
   end
   local hole = 1
-  while count ~= last and rawget(list, hole) ~= nil do
+  while found ~= last and rawget(list, hole) ~= nil do
     hole = hole + 1
   end
-  if count ~= last then
+  if found ~= last then
     return ("list[%d] is missing: the list has a hole (list[%d] is there); with nils, set list.n"):format(hole, last)
   end
 end
 
---- A table with the items alone, read raw, and how many there are.
+--- A table with the items alone, read raw, and how many there are; or nil, and what is wrong. No item may be left out
+-- without a word, and the length of a table says nothing of its other keys.
 local function read_list(list)
   local n = rawget(list, "n")
   local count = n == nil and rawlen(list) or math.type(n) and math.tointeger(n)
   if not count or count < 0 then
     return nil, ("list.n must be a whole number of items, got %s"):format(tostring(n))
   end
-  if debug.getmetatable(list) then
-    local items = {}
-    for i = 1, count do
-      items[i] = rawget(list, i)
-    end
-    return items, count, n == nil and find_problem(list)
+  local problem = (n ~= nil or not core.is_list(list, count)) and find_problem(list, n ~= nil and count)
+  if problem then
+    return nil, problem
   end
-  if n == nil then
-    -- Where nothing comes after the last one, there are only those from 1 up, and maybe holes.
-    local is_plain = count == 0 and next(list) == nil or count > 0 and next(list, count) == nil
-    for i = 1, is_plain and count or 0 do
-      if list[i] == nil then
-        is_plain = false
-        break
-      end
-    end
-    local problem = not is_plain and find_problem(list)
-    if problem then
-      return nil, problem
-    end
+  if not debug.getmetatable(list) then
+    return list, count
   end
-  return list, count
+  local items = {}
+  for i = 1, count do
+    items[i] = rawget(list, i)
+  end
+  return items, count
 end
 
 local function slice(items, first, last)
@@ -339,9 +336,9 @@ function map.prepare(job, func, list, options)
   if problem then
     error(problem, 5)
   end
-  local items, count, wrong = read_list(list)
-  if not items or wrong then
-    error(refusal(2, wrong or count), 5)
+  local items, count = read_list(list)
+  if not items then
+    error(refusal(2, count), 5)
   end
 
   local config = {}

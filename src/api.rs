@@ -4,30 +4,25 @@
 //! long and know a job by its number. `start` gives a message instead of raising, so that the Lua side raises at the
 //! caller's line.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 use std::io::IsTerminal;
-use std::rc::Rc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-
-use mlua::{Function, Lua, LuaString, Table, Value};
 
 use crate::config;
 use crate::dispatcher;
 use crate::error::{self, Error, Result};
-use crate::ffi::{self, Returns, Stack};
+use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::gma;
 use crate::host::{self, HostNames};
 use crate::job::Job;
-use crate::names::{self, NameMap};
+use crate::names;
 use crate::pool;
 use crate::registry;
 use crate::response;
 use crate::state;
 use crate::stdlib;
-
-/// The host's standard library by identity, as it was when the module was loaded.
-struct Standard(Rc<NameMap>);
 
 /// The Lua side: the name of each module, its chunk's, and its code. A chunk gets the native calls and the table of all
 /// modules, and returns its own table.
@@ -49,122 +44,196 @@ const MODULE: &str = "gma2workers.module";
 /// What the module is called where a task has captured it.
 const NAME: &str = "gma2workers";
 
-/// `luaopen_gma2workers`.
+/// `luaopen_gma2workers`. An error may come at any instruction of it: it is the host's, and nothing is loaded then.
 pub fn open(stack: &Stack) -> Returns {
     if state::is_worker(stack) {
         return Err(Error::InWorker.into());
     }
     error::note_panics();
-    let lua = stack.mlua();
-    if let Err(cause) = build(lua) {
-        return Err(Error::Internal(cause.to_string()).into());
-    }
     stack.push_registry();
-    stack.raw_get_text(-1, MODULE);
+    let registry = stack.top();
+    if stack.raw_get_text(registry, MODULE) != Type::Table {
+        build(stack)?;
+        // A hook may have loaded it meanwhile; there is one for all.
+        if stack.raw_get_text(registry, MODULE) != Type::Table {
+            stack.pop(1);
+            stack.push_value(-1);
+            stack.raw_set_text(registry, MODULE);
+        }
+    }
     Ok(1)
 }
 
-/// Builds the module table, once for a host's state.
-fn build(lua: &Lua) -> mlua::Result<()> {
-    if lua.named_registry_value::<Value>(MODULE)?.is_table() {
-        return Ok(());
-    }
-    let mut standard = NameMap::default();
-    let _: Result<()> = ffi::with_stack(lua, (), |stack| {
-        names::read_standard(stack, &gma::own(), &mut standard);
-        Ok(())
-    });
-    let core = lua.create_table()?;
-    core.raw_set("version", env!("CARGO_PKG_VERSION"))?;
-    core.raw_set("backend", "native")?;
-    core.raw_set("load", ffi::function(lua, load)?)?;
-    core.raw_set("start", lua.create_function(start)?)?;
-    core.raw_set("wait", ffi::function(lua, wait)?)?;
-    core.raw_set("next_call", ffi::function(lua, next_call)?)?;
-    core.raw_set("answer", ffi::function(lua, answer)?)?;
-    core.raw_set("progress", ffi::function(lua, progress)?)?;
-    core.raw_set("lists", ffi::function(lua, lists)?)?;
-    core.raw_set("merge", ffi::function(lua, merge)?)?;
-    core.raw_set("collect", ffi::function(lua, collect)?)?;
-    core.raw_set("collect_soon", ffi::function(lua, collect_soon)?)?;
-    core.raw_set("cancel", ffi::function(lua, cancel)?)?;
-    core.raw_set("release", ffi::function(lua, release)?)?;
-    core.raw_set("read_map", lua.create_function(read_map)?)?;
-    core.raw_set("check", ffi::function(lua, check)?)?;
-    core.raw_set("is_on_terminal", ffi::function(lua, is_on_terminal)?)?;
-    core.raw_set("check_in_task", ffi::function(lua, gma::check)?)?;
-    core.raw_set("trace", ffi::function(lua, gma::trace)?)?;
-    core.raw_set("clock", ffi::function(lua, stdlib::clock)?)?;
-    core.raw_set("threads", ffi::function(lua, threads)?)?;
-    core.raw_set("lost", ffi::function(lua, lost)?)?;
-
-    // The first module has the others compiled where they are first asked for: that takes longer than a small job does.
-    let modules = lua.create_table()?;
-    let entry: Function = core.raw_get::<Function>("load")?.call("gma2workers")?;
-    let module: Table = entry.call((core, modules))?;
-    name_module(&module, &mut standard)?;
-    lua.set_app_data(Standard(Rc::new(standard)));
-    lua.set_named_registry_value(MODULE, module)
+/// The native calls, but for `version` and `backend`.
+fn native_calls() -> [(&'static str, NativeFunction); 21] {
+    [
+        ("load", native(load)),
+        ("start", native(start)),
+        ("wait", native(wait)),
+        ("next_call", native(next_call)),
+        ("answer", native(answer)),
+        ("progress", native(progress)),
+        ("lists", native(lists)),
+        ("merge", native(merge)),
+        ("collect", native(collect)),
+        ("collect_soon", native(collect_soon)),
+        ("cancel", native(cancel)),
+        ("release", native(release)),
+        ("read_map", native(read_map)),
+        ("is_list", native(is_list)),
+        ("check", native(check)),
+        ("is_on_terminal", native(is_on_terminal)),
+        ("check_in_task", native(gma::check)),
+        ("trace", native(gma::trace)),
+        ("clock", native(stdlib::clock)),
+        ("threads", native(threads)),
+        ("lost", native(lost)),
+    ]
 }
 
-/// Names the module and its functions, so that a task that has captured one is told that it is not there. Its `clock` has a
-/// name already, and is.
-fn name_module(module: &Table, names: &mut NameMap) -> mlua::Result<()> {
-    names.insert(module.to_pointer() as usize, NAME.into());
-    for pair in module.pairs::<String, Value>() {
-        let (key, value) = pair?;
-        if value.is_function() && key != "Dispatch" {
-            names.entry(value.to_pointer() as usize).or_insert_with(|| format!("{NAME}.{key}").into());
+/// Pushes a new module table. *Raises.*
+fn build(stack: &Stack) -> std::result::Result<(), Leave> {
+    names::read_standard(stack, &gma::own());
+    // The first module has the others compiled where they are first asked for: that takes longer than a small job does.
+    load_module(stack, b"gma2workers")?;
+    let calls = native_calls();
+    stack.create_table(0, calls.len() as c_int + 2);
+    stack.push_bytes(env!("CARGO_PKG_VERSION").as_bytes());
+    stack.raw_set_text(-2, "version");
+    stack.push_bytes(b"native");
+    stack.raw_set_text(-2, "backend");
+    for (name, function) in calls {
+        stack.push_native(function, 0);
+        stack.raw_set_text(-2, name);
+    }
+    stack.create_table(0, MODULES.len() as c_int);
+    stack.call(2, 1);
+    name_module(stack);
+    Ok(())
+}
+
+/// Names the module on top and its functions, so that a task that has captured one is told that it is not there. Its
+/// `clock` has a name already, and is. *Raises.*
+fn name_module(stack: &Stack) {
+    let module = stack.top();
+    stack.push_value(module);
+    stack.push_bytes(NAME.as_bytes());
+    names::add_standard(stack);
+    stack.push_nil();
+    while stack.next(module) {
+        let key = stack.top() - 1;
+        if stack.kind(-1) == Type::Function && stack.bytes(key) != b"Dispatch" {
+            stack.push_bytes(NAME.as_bytes());
+            stack.push_bytes(b".");
+            stack.push_value(key);
+            stack.concat(3);
+            names::add_standard(stack);
+        } else {
+            stack.pop(1);
         }
     }
-    Ok(())
 }
 
 /// `load(name)`: the chunk of a module of the Lua side.
 fn load(stack: &Stack) -> Returns {
-    let name = stack.bytes(1);
-    if let Some((_, chunk, code)) = MODULES.iter().find(|(known, ..)| known.as_bytes() == name) {
-        stack.load(code.as_bytes(), chunk)?;
-        return Ok(1);
+    load_module(stack, stack.bytes(1))?;
+    Ok(1)
+}
+
+/// Pushes the chunk of a module of the Lua side. *Raises.*
+fn load_module(stack: &Stack, name: &[u8]) -> Result<()> {
+    match MODULES.iter().find(|(known, ..)| known.as_bytes() == name) {
+        Some((_, chunk, code)) => stack.load(code.as_bytes(), chunk),
+        None => Err(Error::Internal(format!("there is no module '{}'", String::from_utf8_lossy(name)))),
     }
-    Err(Error::Internal(format!("there is no module '{}'", String::from_utf8_lossy(name))).into())
+}
+
+/// Pushes a text of ours, in a protected call.
+fn push_text(stack: &Stack, text: &[u8]) -> Result<()> {
+    stack.protected(0, |stack| {
+        stack.push_bytes(text);
+        Ok(())
+    })
+}
+
+/// Runs `body`; a panic in it is its error.
+fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
 
 /// `start(job, options, is_async)`: gives the job's table the number of the started job, as `id`, and that of its tasks,
 /// as `total`; returns what is wrong where it did not start.
-fn start(lua: &Lua, (table, options, is_async): (Table, Table, bool)) -> mlua::Result<Option<LuaString>> {
-    // There is room for both before anything runs.
-    table.raw_set("id", false)?;
-    table.raw_set("total", false)?;
-    let standard = lua.app_data_ref::<Standard>().map(|standard| Rc::clone(&standard.0)).unwrap_or_default();
-    let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        dispatcher::start(lua, &standard, &options, is_async)
-    }));
-    match started.unwrap_or_else(|payload| Err(Error::panic(payload))) {
+fn start(stack: &Stack) -> Returns {
+    const JOB: c_int = 1;
+    const OPTIONS: c_int = 2;
+    const ID: c_int = 4;
+    const TOTAL: c_int = 5;
+    let is_async = stack.boolean(3);
+    stack.set_top(3);
+    // There is room for both before anything runs: from then on, nothing is raised.
+    for name in ["id", "total"] {
+        stack.push_bytes(name.as_bytes());
+        stack.push_value(-1);
+        stack.push_boolean(false);
+        stack.raw_set(JOB);
+    }
+    match guarded(|| dispatcher::start(stack, OPTIONS, is_async)) {
         Ok(job) => {
-            table.raw_set("id", job.id)?;
-            table.raw_set("total", job.tasks.len())?;
-            Ok(None)
+            for (name, value) in [(ID, job.id), (TOTAL, job.tasks.len() as u64)] {
+                stack.push_value(name);
+                stack.push_integer(value.cast_signed());
+                stack.raw_set(JOB);
+            }
+            Ok(0)
         }
-        Err(error) => Ok(Some(lua.create_string(error.text())?)),
+        Err(error) => {
+            push_text(stack, &error.text())?;
+            Ok(1)
+        }
     }
 }
 
-/// What `read_map` gives: what is wrong; or nothing, and `chunk` where it is given, whether all failures are collected, and
-/// how many workers there are to be.
-type MapOptions = (Option<LuaString>, Option<usize>, bool, usize);
-
-/// `read_map(options)`: what `Map` has to know before it has a list of tasks.
-fn read_map(lua: &Lua, options: Table) -> mlua::Result<MapOptions> {
-    match config::read_map(lua, &options) {
-        Ok(split) => Ok((None, split.chunk, split.collects, split.workers)),
-        Err(error) => Ok((Some(lua.create_string(error.text())?), None, false, 0)),
+/// `read_map(options)`: what `Map` has to know before it has a list of tasks. Returns what is wrong; or nil, `chunk` where
+/// it is given, whether all failures are collected, and how many workers there are to be.
+fn read_map(stack: &Stack) -> Returns {
+    match guarded(|| config::read_map(stack, 1)) {
+        Ok(split) => {
+            stack.push_nil();
+            match split.chunk {
+                Some(items) => stack.push_integer(items as i64),
+                None => stack.push_nil(),
+            }
+            stack.push_boolean(split.collects);
+            stack.push_integer(split.workers as i64);
+            Ok(4)
+        }
+        Err(error) => {
+            push_text(stack, &error.text())?;
+            Ok(1)
+        }
     }
+}
+
+/// `is_list(table, count)`: whether all that the table has are values from 1 to that number, without a hole.
+fn is_list(stack: &Stack) -> Returns {
+    let count = stack.integer(2).unwrap_or(0);
+    let mut found = 0;
+    stack.push_nil();
+    while stack.next(1) {
+        if !stack.whole(-2).is_some_and(|key| (1..=count).contains(&key)) {
+            stack.push_boolean(false);
+            return Ok(1);
+        }
+        found += 1;
+        stack.pop(1);
+    }
+    stack.push_boolean(found == count);
+    Ok(1)
 }
 
 /// `check(value, place, copies)`: raises where the value, which stands at that place, can't cross.
 fn check(stack: &Stack) -> Returns {
-    Ok(with_names(stack, |names| gma::check_value(stack, names)).map(|()| 0)?)
+    Ok(gma::check_value(stack, &HostNames::default()).map(|()| 0)?)
 }
 
 /// `is_on_terminal()`: whether people see what is written to the standard error.
@@ -182,12 +251,6 @@ fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
     Ok(id.and_then(registry::get))
 }
 
-/// Runs `body` with the names of the host's things.
-fn with_names<R>(stack: &Stack, body: impl FnOnce(&HostNames) -> R) -> R {
-    let standard = stack.mlua().app_data_ref::<Standard>().map(|standard| Rc::clone(&standard.0));
-    body(&HostNames::new(&standard.unwrap_or_default()))
-}
-
 /// `wait(job, seconds)`: whether there is something to do, as soon as there is; whether that is the end: every task has
 /// its outcome, and every host call was taken; and whether there are results to merge before that.
 fn wait(stack: &Stack) -> Returns {
@@ -203,7 +266,7 @@ fn wait(stack: &Stack) -> Returns {
 /// `next_call(job)`: ticket, function, name, arguments of the next host call, or nothing.
 fn next_call(stack: &Stack) -> Returns {
     let Some(job) = job(stack)? else { return Ok(0) };
-    Ok(with_names(stack, |names| host::next_call(stack, &job, names))?)
+    Ok(host::next_call(stack, &job, &HostNames::default())?)
 }
 
 /// `answer(job, ticket, name, returned, ...)`.
@@ -212,7 +275,7 @@ fn answer(stack: &Stack) -> Returns {
     let ticket = stack.integer(2).unwrap_or(0).unsigned_abs();
     let name = String::from_utf8_lossy(stack.bytes(3)).into_owned();
     let returned = stack.boolean(4);
-    with_names(stack, |names| host::answer(stack, &job, names, ticket, &name, returned, 5))?;
+    host::answer(stack, &job, &HostNames::default(), ticket, &name, returned, 5)?;
     Ok(0)
 }
 
@@ -235,7 +298,7 @@ fn lists(stack: &Stack) -> Returns {
 fn merge(stack: &Stack) -> Returns {
     let Some(job) = job(stack)? else { return Ok(0) };
     stack.set_top(3);
-    with_names(stack, |names| response::merge(stack, &job, names))?;
+    response::merge(stack, &job, &HostNames::default())?;
     Ok(0)
 }
 
@@ -246,13 +309,10 @@ fn collect(stack: &Stack) -> Returns {
     let Some(job) = job(stack)? else { return Ok(0) };
     registry::remove(job.id);
     stack.set_top(3);
-    with_names(stack, |names| response::collect(stack, &job, names))?;
+    response::collect(stack, &job, &HostNames::default())?;
     if let Err(cause) = job.write_trace() {
         let text = format!("option 'trace': the job is done, but its timeline can't be written: {cause}");
-        stack.protected(0, |stack| {
-            stack.push_bytes(text.as_bytes());
-            Ok(())
-        })?;
+        push_text(stack, text.as_bytes())?;
         return Ok(3);
     }
     Ok(2)

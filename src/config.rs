@@ -3,13 +3,16 @@
 //! Each option is deserialized by serde into the type that says what it may be; what it was expected to
 //! be, what was found instead and the nearest right spelling make up the message.
 
+use std::borrow::Cow;
+use std::ffi::c_int;
 use std::time::Duration;
 
-use mlua::{Lua, LuaSerdeExt, Table, Value};
-use serde::de::{DeserializeOwned, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::value::Error as Mismatch;
+use serde::de::{DeserializeOwned, Error as _, IntoDeserializer, Visitor};
+use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
 use crate::error::{Error, Result};
+use crate::ffi::{Stack, Type};
 use crate::policy::Upvalues;
 use crate::pool;
 
@@ -105,7 +108,8 @@ const MEMORY_LIMIT: usize = if usize::BITS > 32 { 2 << 30 } else { 512 << 20 };
 
 /// A job's options, but for its callbacks, which stay in Lua.
 pub struct Config {
-    pub tasks: Table,
+    /// Where the list of tasks stands on the stack.
+    pub tasks: c_int,
     pub mode: Mode,
     pub workers: usize,
     pub upvalues: Upvalues,
@@ -186,27 +190,28 @@ pub struct Split {
 }
 
 /// Reads those options of `Map` that are not the job's, and refuses unknown ones. The job's are read when it starts.
-pub fn read_map(lua: &Lua, config: &Table) -> Result<Split> {
-    let options = Options::read(config, &MAP_OPTIONS)?;
+pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
+    let options = Options::read(stack, options, &MAP_OPTIONS)?;
     options.callback("onComplete")?;
-    let chunk: Option<Count> = options.parse(lua, "chunk", || "a whole number of items above 0")?;
-    let on_error: Option<OnError> = options.parse(lua, "onError", || "\"raise\" or \"collect\"")?;
+    let chunk: Option<Count> = options.parse("chunk", || "a whole number of items above 0")?;
+    let on_error: Option<OnError> = options.parse("onError", || "\"raise\" or \"collect\"")?;
     Ok(Split {
         chunk: chunk.map(|Count(items)| items),
         collects: on_error.unwrap_or_default() == OnError::Collect,
-        workers: options.workers(lua)?,
+        workers: options.workers()?,
     })
 }
 
-/// Reads and checks all options of `RunSync` or, where nobody waits for the job, of `RunAsync`. Nothing is
-/// started, and no metamethod of the table runs.
-pub fn read(lua: &Lua, config: &Table, is_async: bool) -> Result<Config> {
-    let options = Options::read(config, &OPTIONS)?;
+/// Reads and checks all options of `RunSync` or, where nobody waits for the job, of `RunAsync`: the table at that index.
+/// Nothing is started, no metamethod of the table runs, and nothing is raised. Leaves the tables among the options on the
+/// stack.
+pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
+    let options = Options::read(stack, options, &OPTIONS)?;
     for name in ["onComplete", "onProgress"] {
         match options.get(name) {
-            Value::Function(_) => {}
+            Value::Function => {}
             value if is_async && name == "onComplete" => {
-                let got = describe(value);
+                let got = value.describe();
                 let problem =
                     format!("must be a function, got {got}: RunAsync requires an onComplete callback");
                 return Err(Error::option(name, problem));
@@ -215,56 +220,151 @@ pub fn read(lua: &Lua, config: &Table, is_async: bool) -> Result<Config> {
         }
     }
     match options.get("progress") {
-        Value::Nil | Value::String(_) => {}
+        Value::Nil | Value::Text(_) => {}
         value => return Err(unexpected("progress", "a title as text", value)),
     }
     let tasks = match options.get("tasks") {
-        Value::Table(tasks) => tasks.clone(),
+        Value::Table(tasks) => *tasks,
         value => {
             return Err(unexpected("tasks", "a list of tasks: { { func = f, args = { ... } }, ... }", value));
         }
     };
-    let workers = options.workers(lua)?;
-    let timeout: Option<Seconds> = options.parse(lua, "timeout", || "a number of seconds above 0")?;
-    let memory_limit: Option<Bytes> =
-        options.parse(lua, "memoryLimit", || "a whole number of bytes above 0")?;
+    let workers = options.workers()?;
+    let timeout: Option<Seconds> = options.parse("timeout", || "a number of seconds above 0")?;
+    let memory_limit: Option<Bytes> = options.parse("memoryLimit", || "a whole number of bytes above 0")?;
     Ok(Config {
         tasks,
-        mode: options.parse(lua, "mode", || "\"timer\" or \"cmd\"")?.unwrap_or_default(),
+        mode: options.parse("mode", || "\"timer\" or \"cmd\"")?.unwrap_or_default(),
         workers,
-        upvalues: options.parse(lua, "upvalues", || "\"error\" or \"copy\"")?.unwrap_or_default(),
-        globals: names(options.get("globals"))?,
+        upvalues: options.parse("upvalues", || "\"error\" or \"copy\"")?.unwrap_or_default(),
+        globals: names(stack, options.get("globals"))?,
         timeout: timeout.map(|Seconds(timeout)| timeout),
         memory_limit: memory_limit.map_or(MEMORY_LIMIT, |Bytes(bytes)| bytes),
-        sandbox: options.parse(lua, "sandbox", || "true or false")?.unwrap_or_default(),
+        sandbox: options.parse("sandbox", || "true or false")?.unwrap_or_default(),
         trace: path(options.get("trace"))?,
     })
+}
+
+/// The value of an option, as far as options and messages go.
+#[derive(Debug)]
+pub enum Value {
+    Nil,
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+    Text(Vec<u8>),
+    /// It stands at that index.
+    Table(c_int),
+    Function,
+    /// Something else, by the name that Lua's `type` gives it.
+    Other(&'static str),
+}
+
+impl Value {
+    /// The value at an index, where it stays if it is a table.
+    pub fn at(stack: &Stack, index: c_int) -> Value {
+        match stack.kind(index) {
+            Type::None | Type::Nil => Value::Nil,
+            Type::Boolean => Value::Boolean(stack.boolean(index)),
+            Type::Number => match stack.whole(index) {
+                Some(number) => Value::Integer(number),
+                None => Value::Float(stack.number(index).unwrap_or(f64::NAN)),
+            },
+            Type::String => Value::Text(stack.bytes(index).to_vec()),
+            Type::Table => Value::Table(stack.absolute(index)),
+            Type::Function => Value::Function,
+            Type::Thread => Value::Other("thread"),
+            Type::Userdata | Type::LightUserdata => Value::Other("userdata"),
+        }
+    }
+
+    /// The value as a message shows it: what it is, and its text where that helps.
+    pub fn describe(&self) -> String {
+        match self {
+            Value::Nil => "nothing".to_owned(),
+            Value::Text(text) => format!("\"{}\"", String::from_utf8_lossy(text)),
+            Value::Integer(number) => number.to_string(),
+            Value::Float(number) if number.is_finite() && number.abs() >= 1e15 => format!("{number:e}"),
+            Value::Float(number) => number.to_string(),
+            Value::Boolean(value) => value.to_string(),
+            Value::Table(_) => "a table".to_owned(),
+            Value::Function => "a function".to_owned(),
+            Value::Other(kind) => format!("a {kind}"),
+        }
+    }
+
+    fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Value::Text(text) => Some(String::from_utf8_lossy(text)),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for &Value {
+    type Error = Mismatch;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Mismatch> {
+        match self {
+            Value::Boolean(value) => visitor.visit_bool(*value),
+            Value::Integer(number) => visitor.visit_i64(*number),
+            Value::Float(number) => visitor.visit_f64(*number),
+            Value::Text(text) => visitor.visit_str(&String::from_utf8_lossy(text)),
+            _ => Err(Mismatch::custom("no plain value")),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> std::result::Result<V::Value, Mismatch> {
+        match self.text() {
+            Some(word) => visitor.visit_enum(word.into_deserializer()),
+            None => Err(Mismatch::custom("no word")),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
 }
 
 /// The options that are given, by name. Each has a known one.
 struct Options(Vec<(&'static str, Value)>);
 
 impl Options {
-    fn read(config: &Table, known: &[&'static str]) -> Result<Options> {
-        let mut options = Vec::new();
-        for pair in config.pairs::<Value, Value>() {
-            let (key, value) = pair.map_err(|cause| Error::Internal(cause.to_string()))?;
-            let Value::String(name) = &key else {
+    fn read(stack: &Stack, options: c_int, known: &[&'static str]) -> Result<Options> {
+        let mut given = Vec::new();
+        // Each option may be a table, which stays; and there are a key and a value.
+        if !stack.check(known.len() as c_int + 3) {
+            return Err(Error::Memory);
+        }
+        stack.push_nil();
+        while stack.next(options) {
+            if stack.kind(-2) != Type::String {
                 let example = if known == MAP_OPTIONS { "chunk = 10" } else { "tasks = { ... }" };
                 return Err(Error::BadCall(format!(
                     "options have names, but there is one at [{}]: write {{ {example} }}",
-                    describe(&key)
+                    Value::at(stack, -2).describe()
                 )));
+            }
+            let name = stack.bytes(-2);
+            let Some(name) = known.iter().find(|known| name == known.as_bytes()) else {
+                let name = String::from_utf8_lossy(name);
+                return Err(Error::option(&name, format!("is unknown: {}", advice(&name, known))));
             };
-            match known.iter().find(|known| name.as_bytes() == known.as_bytes()) {
-                Some(known) => options.push((*known, value)),
-                None => {
-                    let name = name.to_string_lossy();
-                    return Err(Error::option(&name, format!("is unknown: {}", advice(&name, known))));
-                }
+            if stack.kind(-1) == Type::Table {
+                stack.insert(-2);
+                given.push((*name, Value::at(stack, -2)));
+            } else {
+                given.push((*name, Value::at(stack, -1)));
+                stack.pop(1);
             }
         }
-        Ok(Options(options))
+        Ok(Options(given))
     }
 
     fn get(&self, name: &str) -> &Value {
@@ -274,29 +374,27 @@ impl Options {
     /// Checks an option that is a function, if it is given.
     fn callback(&self, name: &str) -> Result<()> {
         match self.get(name) {
-            Value::Nil | Value::Function(_) => Ok(()),
+            Value::Nil | Value::Function => Ok(()),
             value => Err(unexpected(name, "a function", value)),
         }
     }
 
     /// How many tasks may run at the same time.
-    fn workers(&self, lua: &Lua) -> Result<usize> {
+    fn workers(&self) -> Result<usize> {
         let expected = || format!("a whole number from 1 to {WORKER_LIMIT}");
-        let workers: Option<Workers> = self.parse(lua, "workers", expected)?;
+        let workers: Option<Workers> = self.parse("workers", expected)?;
         Ok(workers.map_or_else(|| pool::usable_cores().min(WORKER_LIMIT as usize), |workers| workers.0))
     }
 
     fn parse<T: DeserializeOwned, E: AsRef<str>>(
         &self,
-        lua: &Lua,
         name: &str,
         expected: impl Fn() -> E,
     ) -> Result<Option<T>> {
         match self.get(name) {
             Value::Nil => Ok(None),
             value => {
-                let parsed = lua.from_value(value.clone());
-                parsed.map(Some).map_err(|_| unexpected(name, expected().as_ref(), value))
+                T::deserialize(value).map(Some).map_err(|_| unexpected(name, expected().as_ref(), value))
             }
         }
     }
@@ -304,29 +402,37 @@ impl Options {
 
 /// The path of a file.
 fn path(value: &Value) -> Result<Option<String>> {
-    match value {
-        Value::Nil => Ok(None),
-        Value::String(path) if !path.as_bytes().is_empty() => Ok(Some(path.to_string_lossy())),
+    match (value, value.text()) {
+        (Value::Nil, _) => Ok(None),
+        (_, Some(path)) if !path.is_empty() => Ok(Some(path.into_owned())),
         _ => Err(unexpected("trace", "the path of a file", value)),
     }
 }
 
-/// The list of names of globals. A table that is no list, serde would take for an empty one.
-fn names(value: &Value) -> Result<Vec<String>> {
+/// The list of names of globals.
+fn names(stack: &Stack, value: &Value) -> Result<Vec<String>> {
     let refuse = || unexpected("globals", "a list of names of globals: { \"name\", ... }", value);
     let list = match value {
         Value::Nil => return Ok(Vec::new()),
-        Value::Table(list) => list,
+        Value::Table(list) => *list,
         _ => return Err(refuse()),
     };
-    // Texts alone: mlua would take a number for one.
-    let name = |name| match name {
-        Ok(Value::String(name)) => name.to_str().ok().map(|name| name.to_owned()),
-        _ => None,
-    };
-    let names: Option<Vec<String>> = list.sequence_values().map(name).collect();
-    let all = list.pairs::<Value, Value>().count();
-    names.filter(|names| names.len() == all).ok_or_else(refuse)
+    let mut names = Vec::new();
+    let mut count = 0;
+    stack.push_nil();
+    while stack.next(list) {
+        count += 1;
+        stack.pop(1);
+    }
+    for n in 1..=count {
+        stack.raw_get_i(list, n);
+        let name = (stack.kind(-1) == Type::String)
+            .then(|| std::str::from_utf8(stack.bytes(-1)).ok().map(str::to_owned))
+            .flatten();
+        stack.pop(1);
+        names.push(name.ok_or_else(refuse)?);
+    }
+    Ok(names)
 }
 
 /// What somebody who wrote `name` may have meant.
@@ -350,45 +456,35 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 fn unexpected(name: &str, expected: &str, value: &Value) -> Error {
-    Error::option(name, format!("must be {expected}, got {}", describe(value)))
-}
-
-/// A value as a message shows it: what it is, and its text where that helps.
-pub fn describe(value: &Value) -> String {
-    match value {
-        Value::Nil => "nothing".to_owned(),
-        Value::String(text) => format!("\"{}\"", text.to_string_lossy()),
-        Value::Integer(number) => number.to_string(),
-        Value::Number(number) if number.is_finite() && number.abs() >= 1e15 => format!("{number:e}"),
-        Value::Number(number) => number.to_string(),
-        Value::Boolean(value) => value.to_string(),
-        Value::Table(_) => "a table".to_owned(),
-        other => format!("a {}", other.type_name()),
-    }
+    Error::option(name, format!("must be {expected}, got {}", value.describe()))
 }
 
 #[cfg(all(test, feature = "linked"))]
 mod tests {
     use super::*;
+    use crate::ffi::OwnState;
 
-    fn refusal(lua: &Lua, code: &str) -> String {
-        let config: Table = lua.load(code).eval().expect("the test's own table");
-        read(lua, &config, false).err().map_or_else(String::new, |error| error.to_string())
+    /// Reads the options that a piece of code is.
+    fn read_code(code: &str) -> Result<Config> {
+        let state = OwnState::new(usize::MAX).expect("a state");
+        let code = format!("return {code}");
+        state.stack().protected(0, |stack| {
+            stack.load(code.as_bytes(), c"=code")?;
+            stack.call(0, 1);
+            read(stack, 1, false)
+        })
     }
 
     #[test]
     fn workers_may_be_a_number_or_its_text() {
-        let lua = Lua::new();
         for code in ["4", "4.0", "'4'", "' 4 '"] {
-            let config: Table =
-                lua.load(format!("{{ tasks = {{}}, workers = {code} }}")).eval().expect("a table");
-            assert_eq!(read(&lua, &config, false).map(|config| config.workers), Ok(4), "{code}");
+            let config = read_code(&format!("{{ tasks = {{}}, workers = {code} }}"));
+            assert_eq!(config.map(|config| config.workers), Ok(4), "{code}");
         }
     }
 
     #[test]
     fn wrong_options_say_what_to_write() {
-        let lua = Lua::new();
         let workers = "option 'workers' must be a whole number from 1 to 256, got ";
         for (code, message) in [
             ("{ tasks = {}, workers = 0 }", format!("{workers}0")),
@@ -404,7 +500,8 @@ mod tests {
             ),
             ("{ tasks = {}, worker = 4 }", "option 'worker' is unknown: did you mean 'workers'?".into()),
         ] {
-            assert_eq!(refusal(&lua, code), message, "{code}");
+            let refusal = read_code(code).err().map_or_else(String::new, |error| error.to_string());
+            assert_eq!(refusal, message, "{code}");
         }
     }
 }

@@ -2,10 +2,9 @@
 //!
 //! Host side. An error means that nothing was started.
 
+use std::ffi::c_int;
 use std::sync::Arc;
 use std::time::Instant;
-
-use mlua::{Lua, Table, Value};
 
 use crate::codec::GMA;
 use crate::config::{self, Config};
@@ -13,10 +12,9 @@ use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::fault;
-use crate::ffi::{self, Stack, Type};
+use crate::ffi::{Stack, Type};
 use crate::host::HostNames;
 use crate::job::{Job, Parts};
-use crate::names::NameMap;
 use crate::policy::{Functions, Policy};
 use crate::pool;
 use crate::registry;
@@ -25,24 +23,24 @@ use crate::tasks::TaskReader;
 use crate::trace::Trace;
 use crate::watchdog;
 
-/// Reads and checks everything, then starts the job's workers.
-pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> Result<Arc<Job>> {
+/// Reads and checks everything, then starts the job's workers. The options are the table at that index.
+pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> {
     if pool::is_forked() {
         return Err(Error::Forked);
     }
     fault::point("start")?;
     let started = Instant::now();
-    let config = config::read(lua, options, is_async)?;
-    let names = HostNames::new(standard);
+    let config = config::read(stack, options, is_async)?;
+    let names = HostNames::default();
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
+    let read = &mut environment;
+    stack.protected(0, |stack| read_host(stack, &names, read))?;
     let mut reader = TaskReader::new(&names, config.upvalues);
-    ffi::with_stack(lua, &config.tasks, |stack| {
-        read_host(stack, &names, &mut environment)?;
-        reader.read(stack)
-    })?;
+    stack.push_value(config.tasks);
+    reader.read(stack)?;
     if !config.globals.is_empty() {
-        environment.globals = Some(read_globals(lua, &names, &config)?);
+        environment.globals = Some(read_globals(stack, &names, &config)?);
     }
 
     let TaskReader { functions, tasks, .. } = reader;
@@ -99,39 +97,50 @@ fn read_host(stack: &Stack, names: &HostNames, environment: &mut Environment) ->
     Ok(())
 }
 
-/// The host's global that a name looks like a slip of.
-fn nearest_global(lua: &Lua, name: &str) -> Option<String> {
-    let table = lua.globals();
-    let names = table.pairs::<Value, Value>().filter_map(|pair| match pair.ok()?.0 {
-        Value::String(global) => Some(global.to_str().ok()?.to_owned()),
-        _ => None,
-    });
-    let globals: Vec<String> = names.collect();
-    let known: Vec<&str> = globals.iter().map(String::as_str).collect();
+/// The host's global that a name looks like a slip of. They stand at that index.
+fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
+    let mut known = Vec::new();
+    stack.push_nil();
+    while stack.next(globals) {
+        if stack.kind(-2) == Type::String {
+            known.extend(std::str::from_utf8(stack.bytes(-2)).map(str::to_owned));
+        }
+        stack.pop(1);
+    }
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
     config::nearest(name, &known).map(str::to_owned)
 }
 
 /// The host's globals that the job asks for, as one table in one message.
-fn read_globals(lua: &Lua, names: &HostNames, config: &Config) -> Result<Vec<u8>> {
-    let internal = |cause: mlua::Error| Error::Internal(cause.to_string());
-    let copies = lua.create_table().map_err(internal)?;
-    for (index, name) in config.globals.iter().enumerate() {
-        let value: Value = lua.globals().raw_get(name.as_str()).map_err(internal)?;
-        if value.is_nil() {
+fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec<u8>> {
+    let mut message = Vec::new();
+    let place = |_, path: &str| format!("globals{path}");
+    let policy = Policy { names, functions: Functions::Carry(config.upvalues), place: &place };
+    stack.protected(0, |stack| collect_globals(stack, &config.globals))?;
+    encode(stack, 1, &mut message, &policy).map_err(|cause| match cause.is_a_hooks() {
+        true => cause,
+        false => Error::option("globals", format!("holds what cannot cross: {cause}")),
+    })?;
+    Ok(message)
+}
+
+/// Pushes a table with the globals of these names. *Raises.*
+fn collect_globals(stack: &Stack, names: &[String]) -> Result<()> {
+    let (copies, globals) = (1, 2);
+    stack.create_table(0, names.len() as c_int);
+    stack.push_globals();
+    for (index, name) in names.iter().enumerate() {
+        if stack.raw_get_text(globals, name) == Type::Nil {
             let place = format!("option 'globals'[{}]", index + 1);
-            let advice = match nearest_global(lua, name) {
+            let advice = match nearest_global(stack, globals, name) {
                 Some(meant) => format!("did you mean '{meant}'?"),
                 None => "a local is passed in args".to_owned(),
             };
             let problem = format!("names no global of the host: '{name}': {advice}");
             return Err(Error::BadConfig { place, problem });
         }
-        copies.raw_set(name.as_str(), value).map_err(internal)?;
+        stack.raw_set_text(copies, name);
     }
-    let mut message = Vec::new();
-    let place = |_, path: &str| format!("globals{path}");
-    let policy = Policy { names, functions: Functions::Carry(config.upvalues), place: &place };
-    ffi::with_stack(lua, copies, |stack| encode(stack, 1, &mut message, &policy))
-        .map_err(|cause| Error::option("globals", format!("holds what cannot cross: {cause}")))?;
-    Ok(message)
+    stack.set_top(copies);
+    Ok(())
 }

@@ -36,7 +36,7 @@ pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -
         stack.set_top(0);
         Ok(())
     });
-    encoder.finish_deep(stack);
+    encoder.finish_deep(stack)?;
     written
 }
 
@@ -77,10 +77,8 @@ impl<'a> Encoder<'a> {
     }
 
     /// To be called after the protected call that values were written in.
-    pub fn finish_deep(&mut self, stack: &Stack) {
-        if std::mem::take(&mut self.holds_collector) {
-            stack.release_collector();
-        }
+    pub fn finish_deep(&mut self, stack: &Stack) -> Result<()> {
+        if std::mem::take(&mut self.holds_collector) { stack.release_collector() } else { Ok(()) }
     }
 
     /// Appends a message of the `count` values from index `first` up. What was appended before an error
@@ -286,7 +284,7 @@ impl<'a> Encoder<'a> {
             },
             Type::Function => {
                 let pointer = here.pointer(-1);
-                if !self.named(here, pointer)? && !self.reference(pointer)? {
+                if !self.named(here)? && !self.reference(pointer)? {
                     if here.is_native(-1) {
                         return Err(self.unsendable("C function"));
                     }
@@ -325,9 +323,9 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes the name of a thing that has one.
-    fn named(&mut self, here: &Stack, pointer: usize) -> Result<bool> {
-        match self.policy.names.name_of(here, pointer) {
+    /// Writes the name of the thing on top, if it has one.
+    fn named(&mut self, here: &Stack) -> Result<bool> {
+        match self.policy.names.name_of(here) {
             Some(name) => self.put_name(&name).map(|()| true),
             None => Ok(false),
         }
@@ -426,7 +424,7 @@ impl<'a> Encoder<'a> {
             here.pop(1);
             return Ok(());
         }
-        if matches!(kind, Type::Table | Type::Function) && self.named(here, here.pointer(-1))? {
+        if matches!(kind, Type::Table | Type::Function) && self.named(here)? {
             here.pop(1);
             return Ok(());
         }

@@ -81,6 +81,8 @@ pub enum Error {
     HostAnswer { name: String, cause: Box<Error> },
     /// A Lua error, as text.
     Lua(Vec<u8>),
+    /// An error of a finalizer that the collector called while something else was done, as text.
+    Finalizer(Vec<u8>),
     /// `lua_Alloc` had nothing to give.
     Memory,
     /// A task took longer than it may, in seconds of wall time.
@@ -104,9 +106,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether this is what a stock interpreter raises at Ctrl-C: it may come in any call of Lua's.
+    /// Whether this is what a stock interpreter raises at Ctrl-C.
     pub fn is_interrupt(&self) -> bool {
         matches!(self, Error::Lua(text) if text.ends_with(b"interrupted!"))
+    }
+
+    /// Whether a hook of the host's raised it, as Ctrl-C's does in a stock interpreter: of Lua's code, nothing else but a
+    /// finalizer runs while the host's values are read or built.
+    pub fn is_a_hooks(&self) -> bool {
+        matches!(self, Error::Lua(_))
     }
 
     /// The error of an option, by its name.
@@ -142,7 +150,7 @@ impl Error {
     /// The message as Lua sees it. A Lua error's own text may hold any bytes, so this is not a `String`.
     pub fn text(&self) -> Vec<u8> {
         match self {
-            Error::Lua(text) => text.clone(),
+            Error::Lua(text) | Error::Finalizer(text) => text.clone(),
             other => other.to_string().into_bytes(),
         }
     }
@@ -188,7 +196,7 @@ impl fmt::Display for Error {
                 write!(f, "cannot call {name}: the task is over, or its job is closing")
             }
             Error::HostAnswer { name, cause } => write!(f, "the answer of {name} cannot cross: {cause}"),
-            Error::Lua(text) => f.write_str(&String::from_utf8_lossy(text)),
+            Error::Lua(text) | Error::Finalizer(text) => f.write_str(&String::from_utf8_lossy(text)),
             Error::Memory => f.write_str("not enough memory"),
             Error::TimedOut(seconds) => write!(f, "timed out after {seconds} s"),
             Error::Cancelled => f.write_str("cancelled"),

@@ -146,7 +146,7 @@ fn run_function(job: &Job, state: &State, task: &Task, out: &mut Vec<u8>) -> Res
     ffi::take_stopped_at();
     coroutine::begin_task(identity);
     state.push_function(task.function, &coroutine)?;
-    let count = furnish(&coroutine, task.arguments, &gma::worker_names())?;
+    let count = furnish(&coroutine, task.arguments, &gma::WorkerNames)?;
     let resumed = seat::stoppable(&coroutine, || {
         let resumed = coroutine.resume(&stack, count);
         fault::point("returned").map(|()| resumed)
@@ -170,12 +170,12 @@ fn stopped(coroutine: &Stack) -> Failure {
 
 fn encode_results(job: &Job, coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
     let count = coroutine.top();
-    let names = gma::worker_names();
     let place = |n: usize, path: &str| match count {
         1 => format!("result{path}"),
         _ => format!("returns[{n}]{path}"),
     };
-    let policy = Policy { names: &names, functions: Functions::Carry(job.upvalues), place: &place };
+    let policy =
+        Policy { names: &gma::WorkerNames, functions: Functions::Carry(job.upvalues), place: &place };
     encode(coroutine, count, out, &policy)
 }
 
@@ -210,9 +210,9 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
 /// The error value on top, if it can cross.
 fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
     let mut message = Vec::new();
-    let names = gma::worker_names();
     let place = |_, path: &str| format!("error{path}");
-    let policy = Policy { names: &names, functions: Functions::Carry(job.upvalues), place: &place };
+    let policy =
+        Policy { names: &gma::WorkerNames, functions: Functions::Carry(job.upvalues), place: &place };
     stack.push_value(-1);
     encode(stack, 1, &mut message, &policy).ok().map(|()| message)
 }

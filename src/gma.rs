@@ -4,9 +4,6 @@
 //! is a name, so installing it is decoding it. `gma.echo` and `gma.feedback` don't wait for the host, and
 //! `gma.sleep` sleeps here.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Duration;
 
 use crate::codec::{GMA, SEPARATOR};
@@ -15,32 +12,16 @@ use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::hostcall::{self, Answer};
-use crate::names::{self, NameMap};
+use crate::names;
 use crate::policy::{Functions, Names, Policy, Upvalues};
 use crate::stdlib;
 
-thread_local! {
-    /// The names of what stands under `gma` in the state that runs on this thread.
-    static NAMES: RefCell<Rc<NameMap>> = RefCell::default();
-}
-
-/// Says what stands under `gma` in the state that runs on this thread from now on.
-pub fn set_names(names: &Rc<NameMap>) {
-    NAMES.set(Rc::clone(names));
-}
-
 /// A worker's names, for messages that leave its state and for those that come in.
-pub struct WorkerNames(Rc<NameMap>);
-
-/// The names of the state that runs on this thread.
-pub fn worker_names() -> WorkerNames {
-    WorkerNames(NAMES.with_borrow(Rc::clone))
-}
+pub struct WorkerNames;
 
 impl Names for WorkerNames {
-    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<Cow<'_, str>> {
-        let standard = || names::standard_name(stack, &own(), pointer).map(Cow::Owned);
-        self.0.name_of(stack, pointer).or_else(standard)
+    fn name_of(&self, stack: &Stack) -> Option<String> {
+        names::gma_name(stack).or_else(|| names::standard_name(stack, &own()))
     }
 }
 
@@ -71,7 +52,7 @@ pub fn own() -> [(&'static str, NativeFunction); 3] {
 
 /// `check(value, place, copies)`, in a task: see [`check_value`].
 pub fn check(stack: &Stack) -> Returns {
-    Ok(check_value(stack, &worker_names()).map(|()| 0)?)
+    Ok(check_value(stack, &WorkerNames).map(|()| 0)?)
 }
 
 /// The error of the value at index 1, where it can't leave this state: index 2 says where it stands, index 3 whether data
@@ -115,29 +96,25 @@ impl Resolve for Shape {
     }
 }
 
-fn is_gma(name: &str) -> bool {
+/// Whether a name is that of a thing under `gma`.
+pub fn is_gma(name: &str) -> bool {
     name.strip_prefix(GMA).is_some_and(|rest| rest.starts_with(SEPARATOR))
 }
 
-/// Sets the state's `gma` to the host's shape, or to nil where the host has none, and gives the names of what stands
-/// in it. Called outside of any protected call: it makes its own.
-pub fn install(stack: &Stack, shape: Option<&[u8]>) -> Result<NameMap> {
-    let mut names = NameMap::default();
-    let Some(message) = shape else { return Ok(names) };
+/// Sets the state's `gma` to the host's shape, unless the host has none, and names what stands in it. Called outside of any
+/// protected call: it makes its own.
+pub fn install(stack: &Stack, shape: Option<&[u8]>) -> Result<()> {
+    let Some(message) = shape else { return Ok(()) };
     decode(stack, message, &Shape)?;
-    let read = &mut names;
     stack.protected(1, |stack| {
-        if stack.kind(1) == Type::Table {
-            stack.push_value(1);
-            names::read_gma(stack, read);
-        }
+        stack.push_value(1);
+        names::read_gma(stack);
         stack.push_globals();
         stack.insert(1);
         stack.raw_set_text(1, GMA);
         stack.set_top(0);
         Ok(())
-    })?;
-    Ok(names)
+    })
 }
 
 /// The name that the running stub was made with.
@@ -151,7 +128,7 @@ fn stub_name(stack: &Stack) -> String {
 /// Puts the running stub's arguments into a message.
 fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     let mut message = Vec::new();
-    let names = worker_names();
+    let names = WorkerNames;
     let place = |n: usize, path: &str| format!("args[{n}]{path} of {}", names::display(name));
     let policy = Policy { names: &names, functions: Functions::Refuse, place: &place };
     encode(stack, stack.top(), &mut message, &policy)?;
@@ -162,9 +139,9 @@ fn call_host(stack: &Stack) -> Returns {
     let name = stub_name(stack);
     let arguments = encode_arguments(stack, &name)?;
     match hostcall::call(&name, arguments) {
-        Answer::Returned(message) => Ok(decode(stack, &message, &worker_names())?),
+        Answer::Returned(message) => Ok(decode(stack, &message, &WorkerNames)?),
         Answer::Raised(message) => {
-            decode(stack, &message, &worker_names())?;
+            decode(stack, &message, &WorkerNames)?;
             Err(Leave::Top)
         }
         Answer::Failed(error) => Err(error.into()),

@@ -2,8 +2,7 @@
 //!
 //! Host side. Nothing here calls a host function: those may yield, so the Lua side calls them.
 
-use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::Cell;
 use std::ffi::c_int;
 
 use crate::codec::GMA;
@@ -15,33 +14,31 @@ use crate::ffi::{Stack, Type};
 use crate::gma;
 use crate::hostcall::Answer;
 use crate::job::Job;
-use crate::names::{self, NameMap};
+use crate::names;
 use crate::policy::{Functions, Names, Policy};
 
-/// The names of the things in the host's state.
-pub struct HostNames<'a> {
-    standard: &'a NameMap,
-    /// What stands under `gma` now, read when something is met that may be there.
-    gma: OnceCell<NameMap>,
+/// The names of the things in the host's state, for one native call.
+#[derive(Default)]
+pub struct HostNames {
+    /// What stands under `gma` was read in this call: when something was met that may be there.
+    has_read_gma: Cell<bool>,
 }
 
-impl<'a> HostNames<'a> {
-    /// The standard library as it was when the module was loaded.
-    pub fn new(standard: &'a NameMap) -> HostNames<'a> {
-        HostNames { standard, gma: OnceCell::new() }
+impl Names for HostNames {
+    fn name_of(&self, stack: &Stack) -> Option<String> {
+        names::host_standard_name(stack).or_else(|| {
+            if !self.has_read_gma.get() {
+                read_gma(stack);
+                self.has_read_gma.set(true);
+            }
+            names::gma_name(stack)
+        })
     }
 }
 
-impl Names for HostNames<'_> {
-    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<Cow<'_, str>> {
-        let gma = || self.gma.get_or_init(|| read_gma(stack)).name_of(stack, pointer);
-        self.standard.name_of(stack, pointer).or_else(gma)
-    }
-}
-
-impl Resolve for HostNames<'_> {
+impl Resolve for HostNames {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
-        if !name.starts_with(GMA) {
+        if !gma::is_gma(name) {
             return names::push_standard(stack, &gma::own(), name);
         }
         if push_host_function(stack, name) == Type::Nil {
@@ -52,18 +49,12 @@ impl Resolve for HostNames<'_> {
     }
 }
 
-/// The names of all that stands under `gma`; none on a host without it. *Raises.*
-fn read_gma(stack: &Stack) -> NameMap {
+/// Reads the names of all that stands under `gma` now. *Raises.*
+fn read_gma(stack: &Stack) {
     stack.push_globals();
-    let is_there = stack.raw_get_text(-1, GMA) == Type::Table;
+    stack.raw_get_text(-1, GMA);
     stack.remove(-2);
-    let mut names = NameMap::default();
-    if is_there {
-        names::read_gma(stack, &mut names);
-    } else {
-        stack.pop(1);
-    }
-    names
+    names::read_gma(stack);
 }
 
 /// Pushes what stands under a name of `gma` on the host now. *Raises.*
@@ -110,18 +101,18 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<c_int> {
             Ok(count) => return Ok(count),
             Err(error) => error,
         };
-        let interrupt = error.is_interrupt().then(|| error.clone());
+        let hooks = error.is_a_hooks().then(|| error.clone());
         if let Some(ticket) = ticket {
             job.mailbox.answer(ticket, Answer::Failed(error));
         }
         // It came while the call was prepared, and is the host's as well.
-        interrupt.map_or(Ok(()), Err)?;
+        hooks.map_or(Ok(()), Err)?;
     }
     Ok(0)
 }
 
-/// Answers a host call with the values from index `first` up: its results, or what it raised. An error is Ctrl-C, which
-/// came meanwhile.
+/// Answers a host call with the values from index `first` up: its results, or what it raised. An error is that of a hook,
+/// Ctrl-C's say, which came meanwhile.
 pub fn answer(
     stack: &Stack,
     job: &Job,
@@ -134,30 +125,45 @@ pub fn answer(
     let place = |n: usize, path: &str| format!("returns[{n}]{path} of {name}");
     let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
     let mut message = Vec::new();
+    let failed = |cause| Error::HostAnswer { name: name.to_owned(), cause: Box::new(cause) };
     let encoded = if returned {
         encode(stack, stack.top() - first + 1, &mut message, &policy)
     } else {
         stack.set_top(first);
-        stack.push_value(first);
-        encode(stack, 1, &mut message, &policy).or_else(|_| {
-            // What it raised can't cross; its text can.
-            stack.protected(1, |stack| {
-                stack.push_text_of(1);
-                stack.remove(1);
-                Ok(())
-            })?;
-            encode(stack, 1, &mut message, &policy)
-        })
+        encode_raised(stack, &mut message, &policy, failed)
     };
-    let interrupt = encoded.as_ref().err().filter(|error| error.is_interrupt()).cloned();
+    let hooks = encoded.as_ref().err().filter(|error| error.is_a_hooks()).cloned();
     let answer = match encoded {
         Ok(()) if returned => Answer::Returned(message),
         Ok(()) => Answer::Raised(message),
-        Err(cause) => Answer::Failed(Error::HostAnswer { name: name.to_owned(), cause: Box::new(cause) }),
+        Err(error @ Error::HostAnswer { .. }) => Answer::Failed(error),
+        Err(cause) => Answer::Failed(failed(cause)),
     };
     if let Some(trace) = &job.trace {
         trace.end_call();
     }
     job.mailbox.answer(ticket, answer);
-    interrupt.map_or(Ok(()), Err)
+    hooks.map_or(Ok(()), Err)
+}
+
+/// Encodes what a host function raised, on top of the stack: itself or, where it can't cross, its text.
+fn encode_raised(
+    stack: &Stack,
+    message: &mut Vec<u8>,
+    policy: &Policy,
+    failed: impl Fn(Error) -> Error,
+) -> Result<()> {
+    stack.push_value(-1);
+    match encode(stack, 1, message, policy) {
+        Err(error) if !error.is_a_hooks() => {}
+        outcome => return outcome,
+    }
+    let described = stack.protected(1, |stack| {
+        stack.push_text_of(1);
+        stack.remove(1);
+        Ok(())
+    });
+    // A `__tostring` may have failed.
+    described.map_err(|cause| if cause.is_interrupt() { cause } else { failed(cause) })?;
+    encode(stack, 1, message, policy)
 }

@@ -3,19 +3,21 @@
 //! A function that captured `local sin = math.sin` crosses with the name `math.sin` in its place, and
 //! finds the other state's own. Names under `gma` are its keys behind `gma`, separated by zeros; a
 //! table's ends with one.
+//!
+//! A state keeps names in tables of its registry, by the things themselves. A table holds its keys, so no thing that has
+//! a name is ever collected and its address given to another one.
 
-use std::borrow::Cow;
 use std::ffi::c_int;
-
-use rustc_hash::FxHashMap;
 
 use crate::codec::{GMA, SEPARATOR};
 use crate::error::{Error, Result};
-use crate::ffi::{NativeFunction, Stack, Type};
-use crate::policy::Names;
+use crate::ffi::{Key, NativeFunction, Stack, Type};
 
-/// Things by identity.
-pub type NameMap = FxHashMap<usize, Box<str>>;
+/// In the registry of a host's state: the names of its standard library, as it was when the module was loaded.
+static STANDARD: Key = Key::new();
+
+/// In the registry: the names of what stands under `gma`.
+static UNDER_GMA: Key = Key::new();
 
 /// The base library's functions: its table is the globals, which hold what others put there too.
 const BASE: [&str; 23] = [
@@ -51,13 +53,13 @@ const LIBRARIES: [&str; 10] =
 /// What is in all states beside the standard library: functions of our own, by their names.
 pub type Own<'a> = &'a [(&'static str, NativeFunction)];
 
-/// Calls `body` with each thing of the standard library that crosses by its name, by identity, and with its library and
-/// its name there, until it gives something. A function written in Lua is somebody's replacement, and crosses as code.
+/// Calls `body` with each thing of the standard library that crosses by its name on top of the stack, and with its library
+/// and its name there, until it gives something. A function written in Lua is somebody's replacement, and crosses as code.
 /// *Raises.*
 fn find_standard<R>(
     stack: &Stack,
     own: Own,
-    mut body: impl FnMut(usize, &str, &[u8]) -> Option<R>,
+    mut body: impl FnMut(&Stack, &str, &[u8]) -> Option<R>,
 ) -> Option<R> {
     let base = stack.top();
     let mut found = None;
@@ -66,7 +68,7 @@ fn find_standard<R>(
             break;
         }
         stack.push_native(*function, 0);
-        found = body(stack.pointer(-1), name, b"");
+        found = body(stack, name, b"");
         stack.pop(1);
     }
     stack.push_globals();
@@ -76,7 +78,7 @@ fn find_standard<R>(
         }
         stack.raw_get_text(base + 1, name);
         if is_named(stack) {
-            found = body(stack.pointer(-1), name, b"");
+            found = body(stack, name, b"");
         }
         stack.pop(1);
     }
@@ -85,12 +87,12 @@ fn find_standard<R>(
             break;
         }
         if push_library(stack, library) == Type::Table {
-            found = body(stack.pointer(-1), library, b"");
+            found = body(stack, library, b"");
             let table = stack.top();
             stack.push_nil();
             while found.is_none() && stack.next(table) {
                 if stack.kind(-2) == Type::String && is_named(stack) {
-                    found = body(stack.pointer(-1), library, stack.bytes(-2));
+                    found = body(stack, library, stack.bytes(-2));
                 }
                 stack.pop(1);
             }
@@ -126,17 +128,69 @@ fn join(library: &str, name: &[u8]) -> String {
     }
 }
 
-/// The standard library of a state by identity, as it is now. *Raises.*
-pub fn read_standard(stack: &Stack, own: Own, names: &mut NameMap) {
-    find_standard(stack, own, |pointer, library, name| {
-        names.insert(pointer, join(library, name).into());
+/// Reads the names of a host's standard library, as it is now. *Raises.*
+pub fn read_standard(stack: &Stack, own: Own) {
+    stack.create_table(0, 200);
+    let names = stack.top();
+    find_standard(stack, own, |stack, library, name| {
+        stack.push_value(-1);
+        stack.push_bytes(library.as_bytes());
+        if std::str::from_utf8(name).is_ok_and(|name| !name.is_empty()) {
+            stack.push_bytes(b".");
+            stack.push_bytes(name);
+            stack.concat(3);
+        }
+        stack.raw_set(names);
         None::<()>
     });
+    stack.registry_set(&STANDARD);
 }
 
-/// The name of one thing of the standard library. For where that is seldom asked: it is looked for. *Raises.*
-pub fn standard_name(stack: &Stack, own: Own, pointer: usize) -> Option<String> {
-    find_standard(stack, own, |known, library, name| (known == pointer).then(|| join(library, name)))
+/// Gives the function or table below the top the text on top as its name, unless it has one. Pops both. *Raises.*
+pub fn add_standard(stack: &Stack) {
+    let text = stack.top();
+    let names = text + 1;
+    if stack.registry_get(&STANDARD) == Type::Table {
+        stack.push_value(text - 1);
+        if stack.raw_get(names) == Type::Nil {
+            stack.push_value(text - 1);
+            stack.push_value(text);
+            stack.raw_set(names);
+        }
+    }
+    stack.set_top(text - 2);
+}
+
+/// The name that a host has for the thing on top, if it is of its standard library.
+pub fn host_standard_name(stack: &Stack) -> Option<String> {
+    find_name(stack, &STANDARD)
+}
+
+/// The name of the thing on top, if it stood under `gma` when that was last read.
+pub fn gma_name(stack: &Stack) -> Option<String> {
+    find_name(stack, &UNDER_GMA)
+}
+
+/// The name of the thing on top in a table of the registry.
+fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
+    let thing = stack.top();
+    let mut name = None;
+    if stack.registry_get(names) == Type::Table {
+        stack.push_value(thing);
+        stack.raw_get(thing + 1);
+        name = std::str::from_utf8(stack.bytes(-1)).ok().filter(|name| !name.is_empty()).map(str::to_owned);
+    }
+    stack.set_top(thing);
+    name
+}
+
+/// The name of the thing on top in a worker's state, if it is of the standard library. For where that is seldom asked: it
+/// is looked for. *Raises.*
+pub fn standard_name(stack: &Stack, own: Own) -> Option<String> {
+    let pointer = stack.pointer(-1);
+    find_standard(stack, own, |stack, library, name| {
+        (stack.pointer(-1) == pointer).then(|| join(library, name))
+    })
 }
 
 /// Pushes a thing of the standard library by its name: the state's own. *Raises.*
@@ -169,45 +223,80 @@ pub fn push_standard(stack: &Stack, own: Own, name: &str) -> Result<()> {
     Err(Error::Absent { name: name.to_owned() })
 }
 
-/// Names all functions and tables under the `gma` table on top of the stack, and pops it.
-pub fn read_gma(stack: &Stack, names: &mut NameMap) {
+/// Reads the names of all functions and tables under the `gma` table on top of the stack, and pops it. With anything else
+/// there, nothing has a name. *Raises.*
+pub fn read_gma(stack: &Stack) {
+    let gma = stack.top();
+    stack.create_table(0, 0);
+    stack.insert(gma);
+    let names = gma;
+    if stack.kind(-1) == Type::Table {
+        name_fields(stack, names);
+    } else {
+        stack.pop(1);
+    }
+    stack.registry_set(&UNDER_GMA);
+}
+
+/// Enters the functions and tables under the `gma` table on top into a table of names, and pops it. *Raises.*
+fn name_fields(stack: &Stack, names: c_int) {
     let base = stack.top();
-    let mut paths = vec![format!("{GMA}{SEPARATOR}")];
-    names.insert(stack.pointer(-1), paths[0].as_str().into());
-    let mut next = 0;
-    // The tables still to be read stand on the stack from `base` up, one for each path.
-    while next < paths.len() {
-        let table = base + next as c_int;
-        let path = paths[next].clone();
-        next += 1;
-        if !stack.check(4) {
-            break;
-        }
+    stack.push_bytes(GMA.as_bytes());
+    stack.push_bytes(&[SEPARATOR as u8]);
+    stack.concat(2);
+    stack.push_value(base);
+    stack.push_value(base + 1);
+    stack.raw_set(names);
+    // The tables still to be read stand on the stack from `base` up, each below its own name.
+    let mut table = base;
+    while table < stack.top() && stack.check(10) {
+        let name = table + 1;
         stack.push_nil();
         while stack.next(table) {
-            let key =
-                (stack.kind(-2) == Type::String).then(|| std::str::from_utf8(stack.bytes(-2)).ok()).flatten();
-            let key = key
-                .filter(|key| !key.is_empty() && !key.contains(SEPARATOR))
-                .map(|key| format!("{path}{key}"));
-            let kind = stack.kind(-1);
-            let pointer = stack.pointer(-1);
-            match (key, kind) {
-                (Some(key), Type::Function) => {
-                    names.entry(pointer).or_insert(key.into());
-                    stack.pop(1);
-                }
-                (Some(key), Type::Table) if !names.contains_key(&pointer) => {
-                    paths.push(format!("{key}{SEPARATOR}"));
-                    names.insert(pointer, paths[paths.len() - 1].as_str().into());
-                    // table…, key, value: the value stays below the key, as the last of the tables.
-                    stack.insert(-2);
-                }
-                _ => stack.pop(1),
+            let key = stack.top() - 1;
+            let value = stack.top();
+            let kind = stack.kind(value);
+            if !is_part(stack, key) || !matches!(kind, Type::Function | Type::Table) || has_name(stack, names)
+            {
+                stack.pop(1);
+                continue;
+            }
+            stack.push_value(value);
+            stack.push_value(name);
+            stack.push_value(key);
+            if kind == Type::Function {
+                stack.concat(2);
+                stack.raw_set(names);
+                stack.pop(1);
+            } else {
+                stack.push_bytes(&[SEPARATOR as u8]);
+                stack.concat(3);
+                // key, value, value, name: two of each, and the key goes on top for the next step.
+                stack.push_value(-2);
+                stack.push_value(-2);
+                stack.raw_set(names);
+                stack.remove(value);
+                stack.push_value(key);
+                stack.remove(key);
             }
         }
+        table += 2;
     }
     stack.set_top(base - 1);
+}
+
+/// Whether a key can be a part of a name.
+fn is_part(stack: &Stack, key: c_int) -> bool {
+    stack.kind(key) == Type::String
+        && std::str::from_utf8(stack.bytes(key)).is_ok_and(|key| !key.is_empty() && !key.contains(SEPARATOR))
+}
+
+/// Whether the value on top has a name already.
+fn has_name(stack: &Stack, names: c_int) -> bool {
+    stack.push_value(-1);
+    let has_name = stack.raw_get(names) != Type::Nil;
+    stack.pop(1);
+    has_name
 }
 
 /// Walks from the table on top along the keys of a name under `gma`, and puts what it finds in its place;
@@ -228,10 +317,4 @@ pub fn follow(stack: &Stack, name: &str) -> Type {
 /// A name under `gma` as people write it: `gma.show.getobj`.
 pub fn display(name: &str) -> String {
     name.trim_end_matches(SEPARATOR).replace(SEPARATOR, ".")
-}
-
-impl Names for NameMap {
-    fn name_of(&self, _: &Stack, pointer: usize) -> Option<Cow<'_, str>> {
-        self.get(&pointer).map(|name| Cow::Borrowed(&**name))
-    }
 }

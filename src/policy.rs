@@ -1,7 +1,5 @@
 //! What may cross, and under which names.
 
-use std::borrow::Cow;
-
 use crate::ffi::Stack;
 
 /// What happens to data (numbers, texts, booleans, plain tables) that a function has captured.
@@ -28,8 +26,8 @@ pub enum Functions {
 
 /// The names of things that both sides have.
 pub trait Names {
-    /// The name of a function or table of this state, by its identity.
-    fn name_of(&self, stack: &Stack, pointer: usize) -> Option<Cow<'_, str>>;
+    /// The name of the function or table on top of the stack. *Raises.*
+    fn name_of(&self, stack: &Stack) -> Option<String>;
 }
 
 /// How values are read.

@@ -6,13 +6,11 @@
 //! coroutine that its tasks run in. Putting it back to one undoes whatever ran since, down to the last byte.
 
 use std::ffi::c_int;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::decode::furnish;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
-use crate::names::NameMap;
 use crate::{bytecode, codec, coroutine, fault, gma, stdlib};
 
 /// In the registry of every state of ours.
@@ -50,7 +48,6 @@ pub struct State {
     is_fitted: bool,
     /// The job's functions that stand on the state's stack; those that can't, with the reason.
     functions: Vec<Result<Function>>,
-    gma_names: Rc<NameMap>,
     life: Life,
     /// How many C libraries were loaded when it was made.
     libraries: usize,
@@ -121,7 +118,6 @@ impl State {
             environment: Arc::default(),
             is_fitted: false,
             functions: Vec::new(),
-            gma_names: Rc::default(),
             life,
             libraries,
         };
@@ -136,7 +132,7 @@ impl State {
         }
         self.own.set_limit(environment.memory_limit);
         let stack = self.own.stack();
-        self.gma_names = Rc::new(gma::install(&stack, environment.gma.as_deref())?);
+        gma::install(&stack, environment.gma.as_deref())?;
         stack.protected(0, |stack| {
             stack.push_globals();
             if stack.raw_get_text(1, "package") == Type::Table {
@@ -148,14 +144,13 @@ impl State {
             stack.set_top(0);
             Ok(())
         })?;
-        gma::set_names(&self.gma_names);
         if let Some(globals) = &environment.globals {
             set_globals(&stack, globals)?;
         }
         self.functions.clear();
         if are_kept(&environment.functions) {
             for message in &environment.functions {
-                let loaded = furnish(&stack, message, &gma::worker_names());
+                let loaded = furnish(&stack, message, &gma::WorkerNames);
                 if loaded.is_err() {
                     stack.push_nil();
                 }
@@ -176,9 +171,7 @@ impl State {
         }
         if !self.is_fitted {
             self.fit(environment)?;
-        } else if Arc::ptr_eq(&self.environment, environment) || *self.environment == **environment {
-            gma::set_names(&self.gma_names);
-        } else {
+        } else if !Arc::ptr_eq(&self.environment, environment) && *self.environment != **environment {
             self.rest();
             self.fit(environment)?;
         }
@@ -211,7 +204,7 @@ impl State {
                 Ok(())
             }
             Some(Err(error)) => Err(error.clone()),
-            None => furnish(coroutine, &self.environment.functions[index], &gma::worker_names()).map(drop),
+            None => furnish(coroutine, &self.environment.functions[index], &gma::WorkerNames).map(drop),
         }
     }
 
@@ -266,7 +259,7 @@ fn push_libraries(stack: &Stack) {
 
 /// Sets the globals that a message has as one table by name.
 fn set_globals(stack: &Stack, globals: &[u8]) -> Result<()> {
-    furnish(stack, globals, &gma::worker_names())?;
+    furnish(stack, globals, &gma::WorkerNames)?;
     stack.protected(1, |stack| {
         stack.push_globals();
         stack.push_nil();

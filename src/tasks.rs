@@ -7,7 +7,7 @@ use std::ffi::c_int;
 
 use rustc_hash::FxHashMap;
 
-use crate::config;
+use crate::config::{self, Value};
 use crate::encode::{Encoder, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{Stack, Type};
@@ -20,7 +20,7 @@ const ARGUMENT_LIMIT: i64 = 100_000;
 
 /// Reads the list of tasks into messages.
 pub struct TaskReader<'a> {
-    names: &'a HostNames<'a>,
+    names: &'a HostNames,
     upvalues: Upvalues,
     /// Functions by identity, and which of the job's they are: each is dumped once.
     seen: FxHashMap<usize, Result<u32>>,
@@ -56,7 +56,7 @@ const ARGUMENTS_SIZE: usize = 32;
 const SLOTS: c_int = 40;
 
 impl<'a> TaskReader<'a> {
-    pub fn new(names: &'a HostNames<'a>, upvalues: Upvalues) -> TaskReader<'a> {
+    pub fn new(names: &'a HostNames, upvalues: Upvalues) -> TaskReader<'a> {
         TaskReader {
             names,
             upvalues,
@@ -67,9 +67,9 @@ impl<'a> TaskReader<'a> {
         }
     }
 
-    /// Reads the list on top of the stack.
+    /// Reads the list on top of the stack, and pops it.
     pub fn read(&mut self, stack: &Stack) -> Result<()> {
-        let count = count_tasks(stack)?;
+        let count = count_tasks(stack, stack.top())?;
         self.tasks.reserve(count as usize)?;
         let mut name = None;
         let mut arguments = std::mem::take(&mut self.tasks.arguments);
@@ -100,7 +100,7 @@ impl<'a> TaskReader<'a> {
             Ok(())
         };
         let read = stack.protected(1, read);
-        encoder.finish_deep(stack);
+        encoder.finish_deep(stack)?;
         read?;
         self.tasks.arguments = arguments;
         Ok(())
@@ -125,7 +125,7 @@ impl<'a> TaskReader<'a> {
             },
         };
         let arguments = match fields.args {
-            ABSENT => Arguments::Few(0),
+            ABSENT => Arguments::Few { first: 1, count: 0 },
             slot => match stack.kind(slot) {
                 Type::Table => count_arguments(stack, slot, index)?,
                 kind => {
@@ -148,13 +148,12 @@ impl<'a> TaskReader<'a> {
                 (push_callable(stack, index)?, self.function(stack))
             }
         };
-        let encoded = function.and_then(|function| {
-            encode_arguments(stack, encoder, callable, fields.args, arguments).map(|()| function)
-        });
+        let encoded = function
+            .and_then(|function| encode_arguments(stack, encoder, callable, arguments).map(|()| function));
         match encoded {
             Ok(function) => self.tasks.push(function, encoder.length(), name.take()),
             // Not the task's own.
-            Err(error) if error.is_interrupt() => return Err(error),
+            Err(error) if error.is_a_hooks() => return Err(error),
             Err(error) => self.tasks.refuse(error),
         }
         *name = None;
@@ -193,10 +192,10 @@ fn bad_task(index: i64, field: &str, problem: String) -> Error {
 }
 
 /// How many tasks the list has. It must be a list without holes.
-fn count_tasks(stack: &Stack) -> Result<i64> {
+fn count_tasks(stack: &Stack, list: c_int) -> Result<i64> {
     let (mut count, mut last) = (0, 0);
     stack.push_nil();
-    while stack.next(LIST) {
+    while stack.next(list) {
         match stack.kind(-2) {
             Type::Number if stack.is_integer(-2) => {
                 let index = stack.integer(-2).unwrap_or(0);
@@ -229,7 +228,7 @@ fn count_tasks(stack: &Stack) -> Result<i64> {
     }
     if count != last {
         let mut hole = 1;
-        while stack.raw_get_i(LIST, hole) != Type::Nil {
+        while stack.raw_get_i(list, hole) != Type::Nil {
             stack.pop(1);
             hole += 1;
         }
@@ -277,48 +276,63 @@ fn check_field(stack: &Stack, index: i64) -> Result<()> {
     }
 }
 
-/// A task's arguments, in their table.
+/// A task's arguments.
 #[derive(Clone, Copy)]
 enum Arguments {
-    /// So many in a plain list. They fit onto the stack.
-    Few(c_int),
-    Many(c_int),
+    /// So many, which stand on the stack from there up.
+    Few { first: c_int, count: c_int },
+    /// So many, in the table at that index.
+    Many { list: c_int, count: c_int },
 }
 
 /// More than these are read one by one.
-const FEW: i64 = 8;
+const FEW: c_int = 8;
 
-/// How many arguments the table holds: its `n`, or its last whole-numbered key.
+/// Finds out how many arguments the table holds: its `n`, or its last whole-numbered key.
 fn count_arguments(stack: &Stack, list: c_int, index: i64) -> Result<Arguments> {
-    let top = stack.top();
-    let length = stack.raw_len(list) as i64;
-    if length <= FEW {
-        // A list and nothing else, which is what nearly all are, has no key after its last. (An empty one, no first.)
-        if length == 0 {
-            stack.push_nil();
-        } else {
-            stack.push_integer(length);
+    let base = stack.top();
+    let mut count = 0;
+    stack.push_nil();
+    while stack.next(list) {
+        // All that a plain list has comes in the order 1, 2, 3…. The length of a table says nothing of its other keys.
+        if count == FEW || stack.whole(-2) != Some(i64::from(count) + 1) {
+            stack.set_top(base);
+            return count_any_arguments(stack, list, index);
         }
-        if !stack.next(list) {
-            return Ok(Arguments::Few(length as c_int));
-        }
-        stack.set_top(top);
+        count += 1;
+        // The value stays, below the key for the next step.
+        stack.insert(-2);
     }
+    Ok(Arguments::Few { first: base + 1, count })
+}
+
+/// As [`count_arguments`], of any table. What is no argument would be lost, and is refused.
+fn count_any_arguments(stack: &Stack, list: c_int, index: i64) -> Result<Arguments> {
     let (mut last, mut n) = (0, None);
     stack.push_nil();
     while stack.next(list) {
-        if let Some(key) = stack.whole(-2) {
+        if let Some(key) = stack.whole(-2).filter(|key| *key >= 1) {
             last = last.max(key);
-        } else if stack.kind(-2) == Type::String && stack.bytes(-2) == b"n" {
+        } else if stack.kind(-2) != Type::String {
+            let key = Value::at(stack, -2).describe();
+            let problem =
+                format!("has a value at [{key}], which would be lost: arguments are numbered from 1");
+            return Err(bad_task(index, ".args", problem));
+        } else if stack.bytes(-2) == b"n" {
             match stack.integer(-1).filter(|_| stack.kind(-1) == Type::Number) {
                 Some(count) => n = Some(count),
                 None => return Err(bad_count(stack, index)),
             }
+        } else {
+            let name = String::from_utf8_lossy(stack.bytes(-2));
+            let advice = "arguments have no names, so pass a table that has it, args = { { name = value } }";
+            let problem = format!("has a field '{name}', which would be lost: {advice}");
+            return Err(bad_task(index, ".args", problem));
         }
         stack.pop(1);
     }
     match n.unwrap_or(last) {
-        count @ 0..=ARGUMENT_LIMIT => Ok(Arguments::Many(count as c_int)),
+        count @ 0..=ARGUMENT_LIMIT => Ok(Arguments::Many { list, count: count as c_int }),
         count => {
             let advice = "pass one table with them instead";
             let problem = format!("must hold 0 to {ARGUMENT_LIMIT} arguments, got {count}: {advice}");
@@ -366,23 +380,16 @@ fn encode_arguments(
     stack: &Stack,
     encoder: &mut Encoder,
     callable: bool,
-    list: c_int,
     arguments: Arguments,
 ) -> Result<()> {
     let count = match arguments {
-        Arguments::Few(count) if !callable => {
-            let base = stack.top();
-            let mut is_plain = true;
-            for n in 1..=count {
-                is_plain &= stack.raw_get_i(list, n.into()).is_plain();
+        Arguments::Few { first, count } if !callable => {
+            if (first..first + count).all(|index| stack.kind(index).is_plain()) {
+                return encoder.plain_message(stack, first, count);
             }
-            if is_plain {
-                return encoder.plain_message(stack, base + 1, count);
-            }
-            stack.set_top(base);
             count
         }
-        Arguments::Few(count) | Arguments::Many(count) => count,
+        Arguments::Few { count, .. } | Arguments::Many { count, .. } => count,
     };
     encoder.begin(count as usize + usize::from(callable));
     if callable {
@@ -390,7 +397,12 @@ fn encode_arguments(
         encoder.extra_value(stack)?;
     }
     for n in 1..=count {
-        stack.raw_get_i(list, n.into());
+        match arguments {
+            Arguments::Few { first, .. } => stack.push_value(first + n - 1),
+            Arguments::Many { list, .. } => {
+                stack.raw_get_i(list, n.into());
+            }
+        }
         encoder.next_value(stack)?;
     }
     Ok(())

@@ -201,7 +201,8 @@ where
     }
 }
 
-/// Runs `body` on a stack that holds the given values, in a protected call.
+/// Runs `body` on a stack of mlua's that holds the given values, in a protected call.
+#[cfg(fuzzing)]
 pub fn with_stack<R, F>(lua: &mlua::Lua, values: impl mlua::IntoLuaMulti, body: F) -> Result<R>
 where
     F: FnOnce(&Stack) -> Result<R>,
@@ -224,13 +225,4 @@ where
         (Err(cause), None) => Err(Error::Lua(cause.to_string().into_bytes())),
         (Ok(()), None) => Err(Error::Internal("a protected call came back without an outcome".into())),
     }
-}
-
-/// A function of mlua's out of a native one.
-pub fn function<F>(lua: &mlua::Lua, function: F) -> mlua::Result<mlua::Function>
-where
-    F: Fn(&Stack) -> Returns + Copy + 'static,
-{
-    // SAFETY: `native` gives a C function that keeps to Lua's protocol.
-    unsafe { lua.create_c_function(native(function)) }
 }

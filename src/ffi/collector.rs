@@ -11,6 +11,7 @@ use mlua::ffi as lua;
 
 use super::pages::LARGE;
 use super::stack::{Stack, api};
+use crate::error::Result;
 
 /// Further than what is built at once can reach, in KiB.
 const FAR: c_int = if usize::BITS > 32 { 1 << 30 } else { 1 << 20 };
@@ -38,29 +39,35 @@ impl Stack {
         runs
     }
 
-    /// Lets the collector run again, at once where enough was built. What a finalizer raises is lost.
-    pub fn release_collector(&self) {
+    /// Lets the collector run again, at once where enough was built. What a finalizer raises is lost; what anything else
+    /// raises meanwhile, a hook say, is the caller's.
+    pub fn release_collector(&self) -> Result<()> {
         let released = self.protected(0, |stack| {
             api!(stack, lua_gc, lua::LUA_GCSTEP, FAR);
             Ok(())
         });
         if released.is_err() {
+            // The debt may not be back yet.
             self.run_collector(true);
+        }
+        match released {
+            Err(error) if error.is_a_hooks() => Err(error),
+            _ => Ok(()),
         }
     }
 
     /// Runs `body`, which builds what so many bytes of a message say, without the collector.
-    pub fn building<R>(&self, size: usize, body: impl FnOnce() -> R) -> R {
+    pub fn building<R>(&self, size: usize, body: impl FnOnce() -> Result<R>) -> Result<R> {
         let is_held = size >= SMALL && self.hold_collector();
         let outcome = body();
         if is_held {
-            self.release_collector();
+            self.release_collector()?;
         }
         outcome
     }
 
     /// As [`Stack::building`], on a host, whose allocator knows nothing of what is to come.
-    pub fn building_on_host<R>(&self, size: usize, body: impl FnOnce() -> R) -> R {
+    pub fn building_on_host<R>(&self, size: usize, body: impl FnOnce() -> Result<R>) -> Result<R> {
         self.building(size, || if size < LARGE { body() } else { self.with_huge_pages(body) })
     }
 

@@ -23,7 +23,9 @@ mod pin;
 mod spare;
 mod stack;
 
-pub use call::{Leave, NativeFunction, Returns, function, native, open, with_stack};
+#[cfg(fuzzing)]
+pub use call::with_stack;
+pub use call::{Leave, NativeFunction, Returns, native, open};
 pub use coroutine::Resumed;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;

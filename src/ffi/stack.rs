@@ -466,21 +466,16 @@ impl Stack {
 
     /// Takes the error value of a failed call off the stack.
     pub(super) fn pop_error(&self, status: c_int) -> Error {
-        let error = if status == lua::LUA_ERRMEM {
-            Error::Memory
-        } else {
-            match self.kind(-1) {
-                Type::String => Error::Lua(self.bytes(-1).to_vec()),
-                kind => Error::Lua(format!("(error object is a {} value)", kind.name()).into_bytes()),
-            }
+        let text = || match self.kind(-1) {
+            Type::String => self.bytes(-1).to_vec(),
+            kind => format!("(error object is a {} value)", kind.name()).into_bytes(),
+        };
+        let error = match status {
+            lua::LUA_ERRMEM => Error::Memory,
+            lua::LUA_ERRGCMM => Error::Finalizer(text()),
+            _ => Error::Lua(text()),
         };
         self.pop(1);
         error
-    }
-
-    /// The state as mlua sees it.
-    pub fn mlua(&self) -> &mlua::Lua {
-        // SAFETY: the state is live and outlives this `Stack`.
-        unsafe { mlua::Lua::get_or_init_from_ptr(self.l) }
     }
 }

@@ -12,7 +12,7 @@ use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack};
 use crate::gma;
-use crate::names::NameMap;
+use crate::host::HostNames;
 use crate::policy::{Functions, Policy, Upvalues};
 use crate::state::{Environment, Life, State};
 
@@ -66,7 +66,7 @@ fn come_back(stack: &Stack, outcome: &Result<c_int>, seen: u64) {
 }
 
 fn encoded(stack: &Stack, count: c_int) -> Result<Vec<u8>> {
-    let names = NameMap::default();
+    let names = HostNames::default();
     let functions = Functions::Carry(Upvalues::Copy);
     let policy = Policy { names: &names, functions, place: &|n, path| format!("{n}{path}") };
     let mut message = Vec::new();
@@ -161,7 +161,7 @@ fn in_a_worker(message: &[u8]) {
         }
         let Some((state, _)) = kept else { return };
         let (stack, _) = state.coroutine().expect("a coroutine");
-        let names = gma::worker_names();
+        let names = gma::WorkerNames;
         let (mut decoder, known) = (Decoder::new(&names), known_message());
         {
             let decoder = &mut decoder;

@@ -13,7 +13,7 @@ use crate::ffi::{self, Stack, Type};
 use crate::gma;
 use crate::host::HostNames;
 use crate::job::Tasks;
-use crate::names::{self, NameMap};
+use crate::names;
 use crate::policy::{Functions, Policy, Upvalues};
 use crate::tasks::TaskReader;
 
@@ -45,7 +45,6 @@ impl Resolve for Things {
 
 struct Host {
     lua: Lua,
-    standard: NameMap,
     arm: Function,
     judge: Function,
 }
@@ -59,14 +58,13 @@ impl Host {
         let lua = Lua::new();
         let functions = lua.load(FUNCTIONS).set_name("=functions").into_function()?;
         lua.load(include_str!("../../tests/fuzz/host.lua")).set_name("@host.lua").call::<()>(functions)?;
-        let mut standard = NameMap::default();
         let read: Result<()> = ffi::with_stack(&lua, (), |stack| {
-            names::read_standard(stack, &gma::own(), &mut standard);
+            names::read_standard(stack, &gma::own());
             Ok(())
         });
         read.expect("the standard library has names");
         let globals = lua.globals();
-        Ok(Host { standard, arm: globals.get("arm")?, judge: globals.get("judge")?, lua })
+        Ok(Host { arm: globals.get("arm")?, judge: globals.get("judge")?, lua })
     }
 
     /// The table that a message begins with.
@@ -127,12 +125,15 @@ struct Read {
 type Outcome = Result<(config::Config, Read)>;
 
 fn read(host: &Host, options: &Table, is_async: bool) -> Outcome {
-    let config = config::read(&host.lua, options, is_async)?;
-    let names = HostNames::new(&host.standard);
-    let mut reader = TaskReader::new(&names, config.upvalues);
-    ffi::with_stack(&host.lua, &config.tasks, |stack| reader.read(stack))?;
-    let TaskReader { functions, tasks, .. } = reader;
-    Ok((config, Read { functions, tasks }))
+    ffi::with_stack(&host.lua, options, |stack| {
+        let config = config::read(stack, 1, is_async)?;
+        let names = HostNames::default();
+        let mut reader = TaskReader::new(&names, config.upvalues);
+        stack.push_value(config.tasks);
+        reader.read(stack)?;
+        let TaskReader { functions, tasks, .. } = reader;
+        Ok((config, Read { functions, tasks }))
+    })
 }
 
 fn text(text: &LuaString) -> String {
@@ -154,7 +155,7 @@ fn check(host: &Host, read: &Read, (wrong, _, counts, given, _): &Judgement) {
     assert_eq!(read.tasks.len(), counts.len());
     let values = |message: &[u8]| {
         let outcome: Result<c_int> =
-            ffi::with_stack(&host.lua, (), |stack| decode(stack, message, &HostNames::new(&host.standard)));
+            ffi::with_stack(&host.lua, (), |stack| decode(stack, message, &HostNames::default()));
         outcome.expect("what was written can be read")
     };
     for ((index, count), given) in counts.iter().enumerate().zip(given) {
@@ -203,7 +204,7 @@ pub fn seeds(code: &str) -> Vec<(String, String, Vec<u8>)> {
         let seed = |seed: Table| {
             let mut message = Vec::new();
             let policy = Policy {
-                names: &host.standard,
+                names: &HostNames::default(),
                 functions: Functions::Carry(Upvalues::Copy),
                 place: &|n, path| format!("{n}{path}"),
             };

@@ -23,8 +23,7 @@ use crate::decode::{Decoder, Resolve, decode};
 use crate::encode::{Encoder, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack, Type};
-use crate::names::NameMap;
-use crate::policy::{Functions, Policy, Upvalues};
+use crate::policy::{Functions, Names, Policy, Upvalues};
 use graph::{Graph, Tables, Value, assert_same, graphs, push, push_tables, read};
 
 /// Nothing has a name here.
@@ -36,15 +35,20 @@ impl Resolve for Nameless {
     }
 }
 
+impl Names for Nameless {
+    fn name_of(&self, _: &Stack) -> Option<String> {
+        None
+    }
+}
+
 fn state() -> OwnState {
     OwnState::new(usize::MAX).expect("a state")
 }
 
 /// Encodes the top `count` values, and pops them.
 fn encoded(stack: &Stack, count: c_int) -> Vec<u8> {
-    let names = NameMap::default();
     let functions = Functions::Carry(Upvalues::Copy);
-    let policy = Policy { names: &names, functions, place: &|n, path| format!("{n}{path}") };
+    let policy = Policy { names: &Nameless, functions, place: &|n, path| format!("{n}{path}") };
     let mut message = Vec::new();
     encode(stack, count, &mut message, &policy).expect("it can cross");
     message
@@ -53,9 +57,8 @@ fn encoded(stack: &Stack, count: c_int) -> Vec<u8> {
 /// Encodes a graph's messages into one buffer. Says where each ends.
 fn encoded_graph(stack: &Stack, graph: &Graph) -> (Vec<u8>, Vec<usize>) {
     push_tables(stack, graph);
-    let names = NameMap::default();
     let policy =
-        Policy { names: &names, functions: Functions::Refuse, place: &|n, path| format!("{n}{path}") };
+        Policy { names: &Nameless, functions: Functions::Refuse, place: &|n, path| format!("{n}{path}") };
     let (mut buffer, mut ends) = (Vec::new(), Vec::new());
     let mut encoder = Encoder::new(&mut buffer, &policy);
     for values in &graph.messages {
