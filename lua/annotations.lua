@@ -43,7 +43,7 @@ end
 ---One function with its arguments.
 ---@class (exact) gma2workers.task
 ---@field func function|table The function, or a table that can be called. Its code crosses, with the Lua functions it uses; data it has captured does not, see `upvalues`.
----@field args? table The arguments, copied: `{ 1, "two", { 3 } }`. Inner nils pass; `n` is honoured, as `table.pack` sets it. At most 100,000.
+---@field args? table The arguments, copied: `{ 1, "two", { 3 } }`. Inner nils pass; `n` is honoured, as `table.pack` sets it. Other keys are refused. At most 100,000.
 ---@field name? string What traces and messages call it.
 
 ---The options of `RunSync`. An option that is unknown or wrong is refused before anything starts, by an error at the caller's line that names it.

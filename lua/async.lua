@@ -1,6 +1,6 @@
 --- Jobs that nobody waits for: what turns them, and who hears of their end.
 
-local _, modules = ...
+local core, modules = ...
 local drivers, pump = modules.drivers, modules.pump
 
 local async = {}
@@ -20,9 +20,13 @@ local function report(failure)
 end
 
 local function complete(job)
-  local ok, failure = xpcall(job.onComplete, pump.trace, job.response)
+  local ok, failure = xpcall(core.call_once, pump.trace, job.completion, job.response)
+  if not ok and pump.is_interrupt(failure.value) then
+    error(failure.value, 0)
+  end
   if job.failure then
     report(job.failure)
+    job.failure = nil
   end
   if not ok then
     report(failure)

@@ -22,7 +22,7 @@
 
 local read, version = ...
 
-local core = { version = version, backend = "cooperative", clock = read("cooperative_clock")() }
+local core = { version = version, backend = "cooperative", entry_levels = 2, clock = read("cooperative_clock")() }
 local modules = {}
 
 --- The jobs by their numbers; false for one that is over, since no number is given twice.
@@ -193,7 +193,9 @@ function core.wait(id, seconds)
 end
 
 --- No task asks for a host call: it makes it.
-function core.next_call() end
+function core.serve()
+  return false
+end
 
 --- How many tasks are done, and how many there are.
 function core.progress(id)
@@ -208,14 +210,8 @@ function core.lists()
   return {}, {}
 end
 
---- The response with that list of results, filled, and the other list; nothing where the job has been collected.
-function core.collect(id, result, failed)
-  local job = jobs[id]
-  if not job or not table.remove(job.uncollected) then
-    return nil
-  end
-  jobs[id] = false
-  close(job)
+--- The response of a job with that list of results, filled, and why its trace can't be written, where that is so.
+local function respond(job, id, result, failed)
   local begun = core.clock()
   for index, entry in ipairs(job.entries) do
     result[index] = entry
@@ -227,16 +223,68 @@ function core.collect(id, result, failed)
     cancelled = job.is_cancelled }
   if job.trace then
     modules.cooperative_trace.host_did(job.trace, "merge results", begun)
-    return response, failed, modules.cooperative_trace.write(job.trace, id)
+    return response, modules.cooperative_trace.write(job.trace, id)
   end
-  return response, failed
+  return response
 end
 
---- As `collect`, of a job that is over already.
-function core.collect_soon(id)
+--- Gives a table the response, as `response`, and `problem`, unless somebody did.
+function core.collect(id, pumped, result, failed)
   local job = jobs[id]
-  if job and is_over(job) then
-    return core.collect(id, {}, {})
+  if not job or not table.remove(job.uncollected) then
+    return
+  end
+  close(job)
+  local response, problem = respond(job, id, result, failed)
+  pumped.problem = problem
+  pumped.response = response
+  jobs[id] = false
+end
+
+--- The response and the list of failed tasks of a job without a trace that is over already.
+function core.collect_soon(id)
+  local job, failed = jobs[id], {}
+  if job and is_over(job) and table.remove(job.uncollected) then
+    jobs[id] = false
+    close(job)
+    return respond(job, id, {}, failed), failed
+  end
+end
+
+--- Calls a function while the token's one item is taken out; false where somebody else has it.
+function core.exclusively(token, func, ...)
+  if not table.remove(token) then
+    return false
+  end
+  local ok, failure = pcall(func, ...)
+  token[1] = true
+  if not ok then
+    error(failure, 0)
+  end
+  return true
+end
+
+--- Takes the function out that is the list's one item, and calls it, unless somebody did.
+function core.call_once(list, ...)
+  local func = table.remove(list)
+  if func then
+    return func(...)
+  end
+end
+
+local function entered(fail, job, ok, ...)
+  if not ok then
+    fail(job, (...))
+  end
+  return ...
+end
+
+--- A public function: it calls `call` with a new table, the job's to be, and its own arguments; where that raises, `fail` with
+-- the table and the error.
+function core.entry(call, fail)
+  return function(...)
+    local job = {}
+    return entered(fail, job, pcall(call, job, ...))
   end
 end
 

@@ -30,19 +30,25 @@ gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, 
 -- An error can come at any instruction, since that is how Ctrl-C comes: so a job has its number from within the native
 -- call that starts it, and whoever has the job ends it.
 
---- Checks the options and starts the workers. Raises at the caller of who is called in a protected call.
+-- As many levels of the call stack as `core.entry` puts between what it calls and the caller.
+local ENTRY = core.entry_levels
+
+--- Checks the options and starts the workers. Raises at the caller's line.
 -- @tab job gets its number, `id`, and that of its tasks, `total`
-local function start(job, name, options)
+-- @string name the function that was called
+-- @tab options
+-- @int level where the fault lies: 2 is the caller of the function that called this
+local function start(job, name, options, level)
   if type(options) ~= "table" then
     local shown = options == nil and "no value" or type(options)
-    error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got %s)"):format(name, name, shown), 5)
+    error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got %s)"):format(name, name, shown), level)
   elseif options == gma2workers then
     error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got itself: write .%s with a dot)")
-      :format(name, name, name), 5)
+      :format(name, name, name), level)
   end
   local problem = core.start(job, options, name == "RunAsync")
   if problem then
-    error(problem, 5)
+    error(problem, level)
   end
 end
 
@@ -71,11 +77,17 @@ local function fail(job, message)
   return text or message, text and 2 or 0
 end
 
+--- Ends a job that an error came into, for `core.entry`, which the caller has called.
+local function raise(job, message)
+  local text, level = fail(job, message)
+  error(text, level > 0 and 3 or 0)
+end
+
 --- Starts a job, and waits for its end.
 -- @treturn table the response
 -- @treturn ?table what `onProgress` raised, where it did
-local function run(job, options)
-  start(job, "RunSync", options)
+local function run(job, options, level)
+  start(job, "RunSync", options, level)
   if rawget(options, "onProgress") == nil and rawget(options, "progress") == nil and rawget(options, "trace") == nil then
     -- A small job is over before a pump for it would be made.
     local response, failed = core.collect_soon(job.id)
@@ -97,7 +109,7 @@ end
 -- @treturn table the response
 function gma2workers.RunSync(options)
   local job = {}
-  local ok, response, failure = pcall(run, job, options)
+  local ok, response, failure = pcall(run, job, options, 5)
   if not ok then
     error(fail(job, response))
   end
@@ -114,62 +126,45 @@ end
 --- The name that RunSync once had.
 gma2workers.Dispatch = gma2workers.RunSync
 
---- Starts a job, and has it pumped to its end from elsewhere.
+--- Starts a job, and has it pumped to its end from elsewhere. It stands between `core.entry` and `start`.
 -- @treturn job a handle
 local function leave(job, options)
-  start(job, "RunAsync", options)
+  start(job, "RunAsync", options, 3 + ENTRY)
   modules.job.open(job, options)
   local ok, message = pcall(modules.async.run, job, rawget(options, "mode") or "timer")
   if not ok then
-    error(without_place(message) or message, 4)
+    error(without_place(message) or message, 2 + ENTRY)
   end
   return modules.job.handle(job)
 end
 
 --- Starts the tasks and returns at once. `onComplete` is called with the response when all have ended.
+-- @function RunAsync
 -- @tab options see the README's table of options
 -- @treturn job a handle
-function gma2workers.RunAsync(options)
-  local job = {}
-  local ok, handle = pcall(leave, job, options)
-  if not ok then
-    error(fail(job, handle))
-  end
-  return handle
-end
-
---- Starts what `Map` asks for, and waits for it where nobody is to be called.
-local function start_map(job, func, list, options)
-  local config = modules.map.prepare(job, func, list, options)
-  if config.onComplete then
-    return leave(job, config)
-  end
-  return run(job, config)
-end
+gma2workers.RunAsync = core.entry(leave, raise)
 
 --- Calls `func(item, index)` in workers for each item of the list, some items a task.
+-- @function Map
 -- @func func
 -- @tab list
 -- @tab[opt] options those of RunSync but `tasks`; `chunk`, how many items a task gets; `onError`, "raise" or "collect"
 -- @treturn table the results, or with `onError = "collect"` a record for each; with `onComplete` a handle, and those go there
-function gma2workers.Map(func, list, options)
-  local job = {}
-  local ok, outcome, failure = pcall(start_map, job, func, list, options)
-  if not ok then
-    error(fail(job, outcome))
-  elseif job.complete then
-    return outcome
-  elseif failure then
+gma2workers.Map = core.entry(function(job, func, list, options)
+  local config = modules.map.prepare(job, func, list, options)
+  if config.onComplete then
+    return leave(job, config)
+  end
+  local response, failure = run(job, config, 4 + ENTRY)
+  if failure then
     error(failure.value, 0)
   end
-  local was_read, results, problem = pcall(job.read, outcome)
-  if not was_read then
-    error(fail(job, results))
-  elseif problem then
-    error(problem, 2)
+  local results, problem = job.read(response)
+  if problem then
+    error(problem, 2 + ENTRY)
   end
   return results
-end
+end, raise)
 
 --- Wall seconds since some moment. A task may use it too: it crosses as what it is, `local clock = gma2workers.clock`.
 -- @function clock

@@ -27,11 +27,12 @@ end
 --- Gives a started job what its pump needs.
 function job.open(started, options)
   started.started = core.clock()
-  started.onComplete = rawget(options, "onComplete")
   started.onProgress = rawget(options, "onProgress")
   started.sandbox = rawget(options, "sandbox")
   started.next_progress = 0
   started.told = -1
+  -- Both are taken by one native call each: onComplete to be called, the other to tell of the end.
+  started.completion, started.ending = { rawget(options, "onComplete") }, { true }
   started.result, started.failed = core.lists(started.total)
   started.ticket = setmetatable({ id = started.id }, Ticket)
   local title = rawget(options, "progress")
@@ -94,10 +95,13 @@ end
 function Job:wait(seconds)
   local this = job_of(self, "wait")
   arguments.check(seconds, "number or nil", 1, "wait", 2)
-  if not this.response then
+  -- In a callback of its own, all that there will be is there.
+  if not this.over and not (this.response and pump.is_ending(this)) then
     pump.run(this, seconds and core.clock() + seconds)
   end
-  if this.response and this.read then
+  if not this.response then
+    return nil
+  elseif this.read then
     local results, problem = this.read(this.response)
     if problem then
       error(problem, 2)

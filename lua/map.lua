@@ -322,23 +322,26 @@ local function choose_chunk(given, count, workers, has_timeout)
   return math.max(1, math.min(MOST_ITEMS, count // (workers * TASKS_A_WORKER)))
 end
 
+-- The level of the call stack at which the caller of Map is, from `map.prepare`.
+local CALLER = 3 + core.entry_levels
+
 --- Checks the call, and makes a job's options of it. Gives the job `count`, which makes items of tasks done, and `read`, which
 -- makes what the caller gets of a response. Raises at the caller of who is called in a protected call.
 function map.prepare(job, func, list, options)
   local meta = type(func) == "table" and debug.getmetatable(func)
   if type(func) ~= "function" and not (meta and type(rawget(meta, "__call")) == "function") then
-    error(refusal(1, "function expected, got " .. (func == nil and "no value" or type(func))), 5)
+    error(refusal(1, "function expected, got " .. (func == nil and "no value" or type(func))), CALLER)
   end
-  arguments.check(list, "table", 2, "Map", 5)
-  arguments.check(options, "table or nil", 3, "Map", 5)
+  arguments.check(list, "table", 2, "Map", CALLER)
+  arguments.check(options, "table or nil", 3, "Map", CALLER)
   options = options or {}
   local problem, chunk, collects, workers = core.read_map(options)
   if problem then
-    error(problem, 5)
+    error(problem, CALLER)
   end
   local items, count = read_list(list)
   if not items then
-    error(refusal(2, count), 5)
+    error(refusal(2, count), CALLER)
   end
 
   local config = {}

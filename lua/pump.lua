@@ -45,24 +45,6 @@ function pump.trace(value)
   return { value = value, traceback = debug.traceback(tostring(value), 2) }
 end
 
---- Carries the outcome of one host call to the task that waits for it.
-local function carry(job, ticket, name, ok, ...)
-  if ticket then
-    core.answer(job.id, ticket, name, ok, ...)
-  end
-  if not ok and is_interrupt((...)) then
-    error((...), 0)
-  end
-  return true
-end
-
-local function serve(job, ticket, func, name, ...)
-  if ticket == nil then
-    return false
-  end
-  return carry(job, ticket, name, pcall(func, ...))
-end
-
 local function tell_progress(job, now, done, total)
   if done and job.count then
     done, total = job.count(done, total)
@@ -102,52 +84,59 @@ end
 
 --- Merges the results that there are while tasks still run.
 local function merge(job)
-  local ok, failure = pcall(core.merge, job.id, job.result, job.failed)
-  if not ok and is_interrupt(failure) then
-    error(failure, 0)
-  elseif not ok then
-    job.broken = job.broken or failure
-  end
+  job.broken = job.broken or core.merge(job.id, job.result, job.failed)
 end
 
---- Ends a finished job with its response, unless another pump does.
-local function finish(job)
-  local ok, response, failed, problem = pcall(core.collect, job.id, job.result, job.failed)
-  if ok and not response then
+--- Gives a finished job its response, unless another pump did.
+local function collect(job)
+  local problem = job.broken or core.collect(job.id, job, job.result, job.failed)
+  if not problem then
     return
+  elseif not job.complete then
+    error(problem, 0)
   end
-  forget(job)
-  if job.broken then
-    ok, response = false, job.broken
+  -- Nobody waits who could be told by an error.
+  core.release(job.id)
+  job.failed, job.response = {}, failed_response(job, problem)
+end
+
+--- Tells of a job's end. Each of these steps can be done again, and does nothing then: so where an error comes in between,
+-- whoever turns the job next goes on.
+local function tell_end(job)
+  local total = #job.response.result
+  if job.problem then
+    job.failure = job.failure or { value = job.problem, traceback = job.problem }
   end
-  if not ok and not job.complete then
-    error(response, 0)
-  end
-  local interrupt = not ok and is_interrupt(response) and response
-  if not ok then
-    -- Nobody waits who could be told by an error.
-    response, failed = failed_response(job, response), {}
-  end
-  if problem then
-    job.failure = job.failure or { value = problem, traceback = problem }
-  end
-  hints.add(response, failed, job.sandbox)
+  hints.add(job.response, job.failed, job.sandbox)
   if job.onProgress or job.bar then
-    tell_progress(job, core.clock(), #response.result, #response.result)
+    tell_progress(job, core.clock(), total, total)
   end
   if job.bar then
     job.bar:close()
   end
-  job.response = response
   if job.closed then
     job.closed()
   end
   if job.complete then
     job.complete(job)
   end
-  if interrupt then
-    error(interrupt, 0)
+  job.over = true
+  forget(job)
+end
+
+local function finish(job)
+  if not job.response then
+    collect(job)
   end
+  if job.response then
+    -- A callback may yield: then another pump waits until its job is over.
+    core.exclusively(job.ending, tell_end, job)
+  end
+end
+
+--- Whether some pump tells of the job's end now.
+function pump.is_ending(job)
+  return not job.ending[1]
 end
 
 --- One turn: serves host calls for at most `budget` seconds, and waits for more at most `lull` at a time.
@@ -158,16 +147,17 @@ function pump.turn(job, budget, lull)
   repeat
     local rang, over, has_results = core.wait(job.id, math.min(left, lull or LULL))
     if rang and not over then
-      while serve(job, core.next_call(job.id)) do end -- luacheck: ignore 542
+      while core.serve(job.id) do end -- luacheck: ignore 542
       if has_results then
         merge(job)
       end
       over = select(2, core.wait(job.id, 0))
     end
-    if over then
+    -- With a response, an error came into its end.
+    if over or job.response then
       finish(job)
     end
-    if job.response or job.dropped then
+    if job.over or job.dropped then
       return true
     end
     local now = core.clock()
@@ -219,8 +209,8 @@ function pump.poll()
     pump.turn(job, 0)
   end
   local count = 0
-  for _ in pairs(running) do
-    count = count + 1
+  for _, job in pairs(running) do
+    count = count + (job.response and pump.is_ending(job) and 0 or 1)
   end
   return count
 end

@@ -7,15 +7,15 @@
 use std::ffi::{CStr, c_int};
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config;
 use crate::dispatcher;
+use crate::entry;
 use crate::error::{self, Error, Result};
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::gma;
-use crate::host::{self, HostNames};
+use crate::host::HostNames;
 use crate::job::Job;
 use crate::names;
 use crate::pool;
@@ -64,17 +64,20 @@ pub fn open(stack: &Stack) -> Returns {
     Ok(1)
 }
 
-/// The native calls, but for `version` and `backend`.
-fn native_calls() -> [(&'static str, NativeFunction); 21] {
+/// The native calls; beside them there are `version`, `backend`, and `entry_levels`, how many levels of the call stack an
+/// [`entry::entry`] takes.
+fn native_calls() -> [(&'static str, NativeFunction); 23] {
     [
         ("load", native(load)),
         ("start", native(start)),
         ("wait", native(wait)),
-        ("next_call", native(next_call)),
-        ("answer", native(answer)),
+        ("serve", native(entry::serve)),
         ("progress", native(progress)),
         ("lists", native(lists)),
         ("merge", native(merge)),
+        ("exclusively", native(entry::exclusively)),
+        ("call_once", native(entry::call_once)),
+        ("entry", native(entry::entry)),
         ("collect", native(collect)),
         ("collect_soon", native(collect_soon)),
         ("cancel", native(cancel)),
@@ -97,11 +100,13 @@ fn build(stack: &Stack) -> std::result::Result<(), Leave> {
     // The first module has the others compiled where they are first asked for: that takes longer than a small job does.
     load_module(stack, b"gma2workers")?;
     let calls = native_calls();
-    stack.create_table(0, calls.len() as c_int + 2);
+    stack.create_table(0, calls.len() as c_int + 3);
     stack.push_bytes(env!("CARGO_PKG_VERSION").as_bytes());
     stack.raw_set_text(-2, "version");
     stack.push_bytes(b"native");
     stack.raw_set_text(-2, "backend");
+    stack.push_integer(1);
+    stack.raw_set_text(-2, "entry_levels");
     for (name, function) in calls {
         stack.push_native(function, 0);
         stack.raw_set_text(-2, name);
@@ -242,46 +247,23 @@ fn is_on_terminal(stack: &Stack) -> Returns {
     Ok(1)
 }
 
-/// The job whose number is the first argument; none where it is over, which another pump may have seen to.
-fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
-    if pool::is_forked() {
-        return Err(Error::Forked);
-    }
-    let id = stack.integer(1).and_then(|id| u64::try_from(id).ok());
-    Ok(id.and_then(registry::get))
-}
-
 /// `wait(job, seconds)`: whether there is something to do, as soon as there is; whether that is the end: every task has
 /// its outcome, and every host call was taken; and whether there are results to merge before that.
 fn wait(stack: &Stack) -> Returns {
     let seconds = stack.number(2).unwrap_or(0.0);
     let at_most = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let job = job(stack)?;
+    let job = entry::job(stack)?;
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.wait(at_most)));
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.is_finished()));
     stack.push_boolean(job.is_some_and(|job| job.mailbox.has_results()));
     Ok(3)
 }
 
-/// `next_call(job)`: ticket, function, name, arguments of the next host call, or nothing.
-fn next_call(stack: &Stack) -> Returns {
-    let Some(job) = job(stack)? else { return Ok(0) };
-    Ok(host::next_call(stack, &job, &HostNames::default())?)
-}
-
-/// `answer(job, ticket, name, returned, ...)`.
-fn answer(stack: &Stack) -> Returns {
-    let Some(job) = job(stack)? else { return Ok(0) };
-    let ticket = stack.integer(2).unwrap_or(0).unsigned_abs();
-    let name = String::from_utf8_lossy(stack.bytes(3)).into_owned();
-    let returned = stack.boolean(4);
-    host::answer(stack, &job, &HostNames::default(), ticket, &name, returned, 5)?;
-    Ok(0)
-}
-
 /// `progress(job)`: how many tasks are done, and how many there are.
 fn progress(stack: &Stack) -> Returns {
-    let Some((done, total)) = job(stack)?.map(|job| (job.done(), job.tasks.len())) else { return Ok(0) };
+    let Some((done, total)) = entry::job(stack)?.map(|job| (job.done(), job.tasks.len())) else {
+        return Ok(0);
+    };
     stack.push_integer(done as i64);
     stack.push_integer(total as i64);
     Ok(2)
@@ -294,41 +276,82 @@ fn lists(stack: &Stack) -> Returns {
     Ok(2)
 }
 
-/// `merge(job, result, failed)`: fills the outcomes that there are by now into both lists.
+/// `merge(job, result, failed)`: fills the outcomes that there are by now into both lists. Returns why it could not, and they
+/// are as they were. An error is the host's own.
 fn merge(stack: &Stack) -> Returns {
-    let Some(job) = job(stack)? else { return Ok(0) };
+    let Some(job) = entry::job(stack)? else { return Ok(0) };
     stack.set_top(3);
-    response::merge(stack, &job, &HostNames::default())?;
+    told(stack, guarded(|| response::merge(stack, &job, &HostNames::default())))
+}
+
+/// Returns the text of an error, but for a hook's, which is raised.
+fn told(stack: &Stack, outcome: Result<()>) -> Returns {
+    match outcome {
+        Ok(()) => Ok(0),
+        Err(error) if error.is_a_hooks() => Err(Leave::Bare(error)),
+        Err(error) => {
+            push_text(stack, &error.text())?;
+            Ok(1)
+        }
+    }
+}
+
+/// `collect(job, table, result, failed)`: fills what is missing into both lists, and gives the table the response with that
+/// list of results, as `response`, and why its trace could not be written, where that is so, as `problem`. The job is over
+/// then, and nobody else can collect it. Returns why it could not be done. An error is the host's own, and then it can be done
+/// again.
+fn collect(stack: &Stack) -> Returns {
+    const TABLE: c_int = 2;
+    const RESPONSE: c_int = 3;
+    const PROBLEM: c_int = 4;
+    if entry::job(stack)?.is_none() {
+        return Ok(0);
+    }
+    stack.set_top(4);
+    for (name, slot) in [("response", RESPONSE), ("problem", PROBLEM)] {
+        stack.push_bytes(name.as_bytes());
+        stack.insert(slot);
+        // It takes no memory, and so raises nothing, to set a field again.
+        stack.push_value(slot);
+        stack.push_boolean(false);
+        stack.raw_set(TABLE);
+    }
+    let Some(job) = entry::job(stack)? else { return Ok(0) };
+    if let Err(error) = guarded(|| response::collect(stack, &job, &HostNames::default())) {
+        return told(stack, Err(error));
+    }
+    stack.pop(1);
+    stack.push_value(RESPONSE);
+    stack.insert(-2);
+    stack.raw_set(TABLE);
+    if let Some(problem) = end(&job) {
+        stack.push_value(PROBLEM);
+        push_text(stack, problem.as_bytes())?;
+        stack.raw_set(TABLE);
+    }
     Ok(0)
 }
 
-/// `collect(job, result, failed)`: the response with that list of results, when what is missing was filled into it, and
-/// the other list; and why its trace could not be written, where that is so. The job is over then, and nobody else can
-/// collect it.
-fn collect(stack: &Stack) -> Returns {
-    let Some(job) = job(stack)? else { return Ok(0) };
+/// Takes a collected job off the list. Gives why its trace could not be written, where that is so.
+fn end(job: &Job) -> Option<String> {
     registry::remove(job.id);
-    stack.set_top(3);
-    response::collect(stack, &job, &HostNames::default())?;
-    if let Err(cause) = job.write_trace() {
-        let text = format!("option 'trace': the job is done, but its timeline can't be written: {cause}");
-        push_text(stack, text.as_bytes())?;
-        return Ok(3);
-    }
-    Ok(2)
+    let cause = job.write_trace().err()?;
+    Some(format!("option 'trace': the job is done, but its timeline can't be written: {cause}"))
 }
 
 /// How long a job may take that is waited for without a pump.
 const SOON: Duration = Duration::from_millis(1);
 
-/// `collect_soon(job)`: as `collect`, into new lists, where the job is over soon and calls nothing of the host's; nothing
-/// where it is not.
+/// `collect_soon(job)`: the response of a job without a trace, and the list of its failed tasks, where it is over soon and
+/// calls nothing of the host's; nothing where it is not.
 fn collect_soon(stack: &Stack) -> Returns {
-    match job(stack)? {
+    match entry::job(stack)? {
         Some(job) if job.mailbox.wait(SOON) && job.mailbox.is_finished() => {
             stack.set_top(1);
             response::push_lists(stack, job.tasks.len())?;
-            collect(stack)
+            response::collect(stack, &job, &HostNames::default())?;
+            end(&job);
+            Ok(2)
         }
         _ => Ok(0),
     }
@@ -336,7 +359,7 @@ fn collect_soon(stack: &Stack) -> Returns {
 
 /// `cancel(job)`: its tasks are stopped, or never begin; it still ends with an outcome.
 fn cancel(stack: &Stack) -> Returns {
-    if let Some(job) = job(stack)? {
+    if let Some(job) = entry::job(stack)? {
         dispatcher::cancel(&job)?;
     }
     Ok(0)
@@ -365,4 +388,48 @@ fn threads(stack: &Stack) -> Returns {
 fn lost(stack: &Stack) -> Returns {
     stack.push_integer(pool::lost() as i64);
     Ok(1)
+}
+
+#[cfg(all(test, feature = "linked"))]
+mod tests {
+    use super::*;
+    use crate::ffi::OwnState;
+
+    /// Loads the module as `require` does, and says whether it is a table.
+    fn load_module_table(stack: &Stack) -> Result<bool> {
+        let mut is_table = false;
+        let loaded = &mut is_table;
+        stack.protected(0, |stack| {
+            stack.push_native(native(open), 0);
+            stack.call(0, 1);
+            *loaded = stack.kind(-1) == Type::Table;
+            stack.set_top(0);
+            Ok(())
+        })?;
+        Ok(is_table)
+    }
+
+    #[test]
+    fn memory_that_runs_out_at_any_allocation_leaves_nothing_loaded() {
+        for (refusals, room) in (0..).step_by(97).enumerate() {
+            let state = OwnState::new(usize::MAX).expect("a state");
+            let stack = state.stack();
+            let opened = stack.protected(0, |stack| {
+                stack.open_libraries();
+                Ok(())
+            });
+            assert_eq!(opened, Ok(()));
+            state.set_limit(state.memory() + room);
+            let loaded = load_module_table(&stack);
+            state.set_limit(usize::MAX);
+            assert_eq!(load_module_table(&stack), Ok(true), "with {room} bytes: {loaded:?}");
+            match loaded {
+                Ok(is_table) => {
+                    assert!(is_table && refusals > 100, "{refusals}");
+                    break;
+                }
+                Err(error) => assert!(error.to_string().ends_with("not enough memory"), "{error}"),
+            }
+        }
+    }
 }

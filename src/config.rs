@@ -3,18 +3,17 @@
 //! Each option is deserialized by serde into the type that says what it may be; what it was expected to
 //! be, what was found instead and the nearest right spelling make up the message.
 
-use std::borrow::Cow;
 use std::ffi::c_int;
 use std::time::Duration;
 
-use serde::de::value::Error as Mismatch;
-use serde::de::{DeserializeOwned, Error as _, IntoDeserializer, Visitor};
-use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
 use crate::ffi::{Stack, Type};
 use crate::policy::Upvalues;
 use crate::pool;
+use crate::value::Value;
 
 /// The most workers that one job may ask for.
 pub const WORKER_LIMIT: u64 = 256;
@@ -243,93 +242,6 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
         sandbox: options.parse("sandbox", || "true or false")?.unwrap_or_default(),
         trace: path(options.get("trace"))?,
     })
-}
-
-/// The value of an option, as far as options and messages go.
-#[derive(Debug)]
-pub enum Value {
-    Nil,
-    Boolean(bool),
-    Integer(i64),
-    Float(f64),
-    Text(Vec<u8>),
-    /// It stands at that index.
-    Table(c_int),
-    Function,
-    /// Something else, by the name that Lua's `type` gives it.
-    Other(&'static str),
-}
-
-impl Value {
-    /// The value at an index, where it stays if it is a table.
-    pub fn at(stack: &Stack, index: c_int) -> Value {
-        match stack.kind(index) {
-            Type::None | Type::Nil => Value::Nil,
-            Type::Boolean => Value::Boolean(stack.boolean(index)),
-            Type::Number => match stack.whole(index) {
-                Some(number) => Value::Integer(number),
-                None => Value::Float(stack.number(index).unwrap_or(f64::NAN)),
-            },
-            Type::String => Value::Text(stack.bytes(index).to_vec()),
-            Type::Table => Value::Table(stack.absolute(index)),
-            Type::Function => Value::Function,
-            Type::Thread => Value::Other("thread"),
-            Type::Userdata | Type::LightUserdata => Value::Other("userdata"),
-        }
-    }
-
-    /// The value as a message shows it: what it is, and its text where that helps.
-    pub fn describe(&self) -> String {
-        match self {
-            Value::Nil => "nothing".to_owned(),
-            Value::Text(text) => format!("\"{}\"", String::from_utf8_lossy(text)),
-            Value::Integer(number) => number.to_string(),
-            Value::Float(number) if number.is_finite() && number.abs() >= 1e15 => format!("{number:e}"),
-            Value::Float(number) => number.to_string(),
-            Value::Boolean(value) => value.to_string(),
-            Value::Table(_) => "a table".to_owned(),
-            Value::Function => "a function".to_owned(),
-            Value::Other(kind) => format!("a {kind}"),
-        }
-    }
-
-    fn text(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Value::Text(text) => Some(String::from_utf8_lossy(text)),
-            _ => None,
-        }
-    }
-}
-
-impl<'de> Deserializer<'de> for &Value {
-    type Error = Mismatch;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Mismatch> {
-        match self {
-            Value::Boolean(value) => visitor.visit_bool(*value),
-            Value::Integer(number) => visitor.visit_i64(*number),
-            Value::Float(number) => visitor.visit_f64(*number),
-            Value::Text(text) => visitor.visit_str(&String::from_utf8_lossy(text)),
-            _ => Err(Mismatch::custom("no plain value")),
-        }
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> std::result::Result<V::Value, Mismatch> {
-        match self.text() {
-            Some(word) => visitor.visit_enum(word.into_deserializer()),
-            None => Err(Mismatch::custom("no word")),
-        }
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
-    }
 }
 
 /// The options that are given, by name. Each has a known one.

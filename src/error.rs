@@ -56,6 +56,9 @@ pub fn note_panics() {
     }));
 }
 
+/// How an error of a stock interpreter's ends at Ctrl-C, wherever Lua code happens to run.
+pub const INTERRUPTED: &[u8] = b"interrupted!";
+
 /// A fault, with all that its message needs.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -108,7 +111,7 @@ pub enum Error {
 impl Error {
     /// Whether this is what a stock interpreter raises at Ctrl-C.
     pub fn is_interrupt(&self) -> bool {
-        matches!(self, Error::Lua(text) if text.ends_with(b"interrupted!"))
+        matches!(self, Error::Lua(text) if text.ends_with(INTERRUPTED))
     }
 
     /// Whether a hook of the host's raised it, as Ctrl-C's does in a stock interpreter: of Lua's code, nothing else but a

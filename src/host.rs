@@ -66,12 +66,13 @@ fn push_host_function(stack: &Stack, name: &str) -> Type {
 }
 
 /// Takes the next host call of a job and pushes what it takes to carry it out: its ticket (false where
-/// nobody waits for the answer), its function, its name for messages, and its arguments. Pushes nothing
-/// when there is none.
-pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<c_int> {
+/// nobody waits for the answer), its name for messages, its function, and its arguments, which are counted. None where
+/// there is no call.
+pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c_int>> {
     if let Some(trace) = &job.trace {
         trace.end_call();
     }
+    let top = stack.top();
     while let Some((request, ticket)) = job.mailbox.take() {
         if fault::point("call").is_err() {
             job.mailbox.close();
@@ -87,28 +88,29 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<c_int> {
                     Some(ticket) => stack.push_integer(ticket as i64),
                     None => stack.push_boolean(false),
                 }
-                if push_host_function(stack, &request.name) != Type::Function {
-                    stack.set_top(0);
-                    return Ok(0);
-                }
                 stack.push_bytes(display.as_bytes());
-                decoder.message(stack, &request.arguments)?;
-                Ok(stack.top())
+                if push_host_function(stack, &request.name) != Type::Function {
+                    return Ok(None);
+                }
+                decoder.message(stack, &request.arguments).map(Some)
             })
         });
         let error = match pushed {
-            Ok(0) => Error::NoHostFunction { name: display },
+            Ok(None) => Error::NoHostFunction { name: display },
             Ok(count) => return Ok(count),
+            // It has nothing to do with the call, which is still to be made.
+            Err(error) if error.is_a_hooks() => {
+                job.mailbox.put_back(request, ticket);
+                return Err(error);
+            }
             Err(error) => error,
         };
-        let hooks = error.is_a_hooks().then(|| error.clone());
+        stack.set_top(top);
         if let Some(ticket) = ticket {
             job.mailbox.answer(ticket, Answer::Failed(error));
         }
-        // It came while the call was prepared, and is the host's as well.
-        hooks.map_or(Ok(()), Err)?;
     }
-    Ok(0)
+    Ok(None)
 }
 
 /// Answers a host call with the values from index `first` up: its results, or what it raised. An error is that of a hook,
@@ -126,13 +128,26 @@ pub fn answer(
     let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
     let mut message = Vec::new();
     let failed = |cause| Error::HostAnswer { name: name.to_owned(), cause: Box::new(cause) };
-    let encoded = if returned {
-        encode(stack, stack.top() - first + 1, &mut message, &policy)
-    } else {
-        stack.set_top(first);
-        encode_raised(stack, &mut message, &policy, failed)
+    let last = stack.top();
+    let mut encode_answer = || {
+        if !stack.check(last) {
+            return Err(Error::Memory);
+        }
+        (first..=last).for_each(|index| stack.push_value(index));
+        if returned {
+            encode(stack, last - first + 1, &mut message, &policy)
+        } else {
+            stack.set_top(last + 1);
+            encode_raised(stack, &mut message, &policy, failed)
+        }
     };
+    let mut encoded = encode_answer();
     let hooks = encoded.as_ref().err().filter(|error| error.is_a_hooks()).cloned();
+    if hooks.is_some() {
+        // The function has done its work: its answer must not be lost.
+        stack.set_top(last);
+        encoded = encode_answer();
+    }
     let answer = match encoded {
         Ok(()) if returned => Answer::Returned(message),
         Ok(()) => Answer::Raised(message),

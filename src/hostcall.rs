@@ -179,6 +179,17 @@ impl Mailbox {
         Some((request, ticket))
     }
 
+    /// The host could not make the call that it has taken: it is the oldest again.
+    pub fn put_back(&self, request: Request, ticket: Option<u64>) {
+        let mut inner = lock(&self.inner);
+        if inner.closed && ticket.is_some() {
+            return;
+        }
+        inner.open.retain(|(open, _)| Some(*open) != ticket);
+        inner.queue.push_front(request);
+        self.ring(&inner);
+    }
+
     /// The host answers. An answer to a ticket that is closed already goes nowhere.
     pub fn answer(&self, ticket: u64, answer: Answer) {
         let mut inner = lock(&self.inner);

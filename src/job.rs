@@ -253,6 +253,14 @@ impl Job {
         self.lock_workers().iter().map(take).collect()
     }
 
+    /// Has outcomes that were taken, but could not be merged, be there again.
+    pub fn give_back_outcomes(&self, lanes: Vec<Lane>) {
+        for (worker, lane) in self.lock_workers().iter().zip(lanes) {
+            worker.lane.lock().unwrap_or_else(PoisonError::into_inner).prepend(lane);
+        }
+        self.mailbox.offer_results();
+    }
+
     /// Writes the file of its timeline, if it has one that was not written.
     pub fn write_trace(&self) -> std::io::Result<()> {
         let Some(trace) = &self.trace else { return Ok(()) };

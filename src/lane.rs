@@ -65,6 +65,13 @@ impl Lane {
         Ok(())
     }
 
+    /// Puts back what was taken out of the lane.
+    pub fn prepend(&mut self, mut taken: Lane) {
+        taken.small.append(&mut self.small);
+        taken.others.append(&mut self.others);
+        *self = Lane { is_offered: true, ..taken };
+    }
+
     /// Whether the host should hear of what there is, before the worker is done. True once, until it is taken.
     pub fn offers(&mut self) -> bool {
         let is_large = |(_, other): &(usize, Other)| matches!(other, Other::Large(_));

@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `lib` | the entry | host |
 //! | `api` | what Lua sees | host |
+//! | `entry` | native calls that call back into Lua | host |
 //! | `dispatcher` | starts a job, and cancels one | host |
 //! | `tasks` | reads the list of tasks into messages | host |
 //! | `response` | merges a job's outcomes | host |
@@ -21,6 +22,7 @@
 //! | `lane` | what became of the tasks of one worker | both |
 //! | `seat` | a worker's seat in a job: its task, until when, how it is stopped | both |
 //! | `config` | the options | host |
+//! | `value` | a value as options and messages have it | host |
 //! | `state` | makes a worker's state, fits it to a job and puts it back | worker |
 //! | `bytecode` | what a function can do | worker |
 //! | `gma` | `gma` as a task sees it | worker |
@@ -46,6 +48,7 @@ mod coroutine;
 mod decode;
 mod dispatcher;
 mod encode;
+mod entry;
 mod error;
 mod executor;
 mod fault;
@@ -74,6 +77,7 @@ mod state;
 mod stdlib;
 mod tasks;
 mod trace;
+mod value;
 mod watchdog;
 
 #[cfg(panic = "abort")]

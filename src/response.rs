@@ -18,11 +18,33 @@ const SUCCESS: c_int = 3;
 const DATA: c_int = 4;
 
 /// Fills the outcomes that there are by now into the list of results and that of the failed tasks' indices, which are the
-/// two values on the stack.
+/// top two values. Where that fails, they are as they were, and the outcomes are still to be merged.
 pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     fault::point("collect")?;
     let lanes = job.take_outcomes();
     let _span = job.trace.as_ref().map(|trace| trace.host("merge results"));
+    let failed = stack.top();
+    let failures = stack.raw_len(failed);
+    if !stack.check(2) {
+        job.give_back_outcomes(lanes);
+        return Err(Error::Memory);
+    }
+    stack.push_value(failed - 1);
+    stack.push_value(failed);
+    let merged = merge_lanes(stack, &lanes, names);
+    stack.set_top(failed);
+    if merged.is_err() {
+        for n in failures + 1..=stack.raw_len(failed) {
+            stack.push_nil();
+            stack.raw_set_i(failed, n as i64);
+        }
+        job.give_back_outcomes(lanes);
+    }
+    merged
+}
+
+/// Merges the lanes into copies of both lists, which are the top two values.
+fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
     let mut decoder = Decoder::new(names);
     let mut unsendable = Vec::new();
     let size = lanes.iter().map(Lane::size).sum();
@@ -31,7 +53,7 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
             stack.push_bytes(b"success");
             stack.push_bytes(b"data");
             let mut failures = stack.raw_len(FAILED) as i64;
-            for lane in &lanes {
+            for lane in lanes {
                 for (index, outcome) in lane.outcomes() {
                     let failed = match outcome {
                         Ok(message) => match push_guarded(stack, &mut decoder, message) {
@@ -59,13 +81,13 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
                     }
                 }
             }
-            stack.set_top(FAILED);
             Ok(())
         })
     })
 }
 
-/// Merges what is left of a finished job's outcomes, and puts the response in place of the list of results.
+/// Merges what is left of a finished job's outcomes into the top two values, and puts the response in place of the list of
+/// results.
 pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     merge(stack, job, names)?;
     let id = format!("Job_{}", job.id);

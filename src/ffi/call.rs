@@ -28,6 +28,8 @@ pub enum Leave {
     Stop,
     /// Calls the function below the top so many arguments, and returns what it returns. It may yield.
     Call(c_int),
+    /// The same in a protected call, and then goes on as that says.
+    Attempt(c_int, Continuation),
     /// Goes on in the C function that is the first upvalue, on this very frame: so its checks, and the
     /// names and positions in its messages, are as if it had been called itself.
     Original,
@@ -120,24 +122,31 @@ where
     let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
     // SAFETY: Lua calls with the live state of this thread.
     let stack = unsafe { Stack::new(l) };
-    let outcome = match catch_unwind(AssertUnwindSafe(|| function(&stack))) {
-        Ok(outcome) => outcome,
-        Err(payload) => Err(Leave::Error(Error::panic(payload))),
-    };
+    finish(&stack, catch_unwind(AssertUnwindSafe(|| function(&stack))))
+}
+
+/// Leaves a native function, once nothing is owned any more.
+fn finish(stack: &Stack, outcome: std::thread::Result<Returns>) -> c_int {
+    let outcome = outcome.unwrap_or_else(|payload| Err(Leave::Error(Error::panic(payload))));
     match outcome {
         Ok(results) => return results,
         Err(Leave::Yield(values)) => return api!(stack, lua_yieldk, values, 0, None),
-        Err(Leave::Stop) => return stop(&stack),
+        Err(Leave::Stop) => return stop(stack),
         Err(Leave::Call(arguments)) => {
             let below = stack.top() - arguments - 1;
             api!(stack, lua_callk, arguments, lua::LUA_MULTRET, below as lua::lua_KContext, Some(returned));
             return stack.top() - below;
         }
+        Err(Leave::Attempt(arguments, then)) => {
+            let status = api!(stack, lua_pcallk, arguments, lua::LUA_MULTRET, 0, 0, Some(then));
+            // SAFETY: as Lua would call it, had the function yielded.
+            return unsafe { then(stack.l, status, 0) };
+        }
         Err(Leave::Original) => {
             let original = api!(stack, lua_tocfunction, lua::lua_upvalueindex(1));
             return match original {
                 // SAFETY: a C function of the Lua that runs us, called with its live state as Lua would.
-                Some(original) => unsafe { original(l) },
+                Some(original) => unsafe { original(stack.l) },
                 None => 0,
             };
         }
@@ -146,22 +155,51 @@ where
             leave_message(error.text());
             drop(error);
             stack.push_where(1);
-            push_message(&stack);
+            push_message(stack);
             stack.concat(2);
         }
         Err(Leave::Bare(error)) => {
             leave_message(error.text());
             drop(error);
-            push_message(&stack);
+            push_message(stack);
         }
         Err(Leave::Argument(n, text)) => {
             leave_message(text.into_bytes());
-            push_message(&stack);
+            push_message(stack);
             let text = api!(stack, lua_tolstring, -1, ptr::null_mut());
             return api!(stack, luaL_argerror, n, text);
         }
     }
     api!(stack, lua_error)
+}
+
+/// What a native function does after [`Leave::Attempt`]. It is told whether the call returned, and finds on the stack what
+/// stood below the called function, and above that the results or the error.
+pub type Continuation = lua::lua_KFunction;
+
+/// The continuation that runs a Rust function.
+pub fn continuation<F>(_: F) -> Continuation
+where
+    F: Fn(&Stack, bool) -> Returns + Copy + 'static,
+{
+    const { assert!(size_of::<F>() == 0, "a continuation captures nothing") };
+    run_continuation::<F>
+}
+
+unsafe extern "C-unwind" fn run_continuation<F>(
+    l: *mut lua::lua_State,
+    status: c_int,
+    _: lua::lua_KContext,
+) -> c_int
+where
+    F: Fn(&Stack, bool) -> Returns + Copy + 'static,
+{
+    // SAFETY: `continuation` took a value of this type, so it exists; it has no bytes to point at.
+    let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
+    // SAFETY: Lua calls with the live state of this thread.
+    let stack = unsafe { Stack::new(l) };
+    let has_returned = matches!(status, lua::LUA_OK | lua::LUA_YIELD);
+    finish(&stack, catch_unwind(AssertUnwindSafe(|| function(&stack, has_returned))))
 }
 
 /// What a called function returned, after a yield in it.

@@ -25,7 +25,7 @@ mod stack;
 
 #[cfg(fuzzing)]
 pub use call::with_stack;
-pub use call::{Leave, NativeFunction, Returns, native, open};
+pub use call::{Leave, NativeFunction, Returns, continuation, native, open};
 pub use coroutine::Resumed;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Case, module};
+use crate::support::{Case, WAIT_FOR_REST, module};
 
 /// Two tasks that sleep, longer than a case may take, in a job that goes on: both have begun.
 const TWO_SLEEPERS: &str = r#"
@@ -365,20 +365,6 @@ fn after_ctrl_c_was_caught_the_next_run_works() {
         .expect_stdout_with("false\tinterrupted!\nnumber\t0\n");
 }
 
-/// Waits until no thread uses the processor any more, and fails where one goes on.
-const WAIT_FOR_REST: &str = r#"
-    local function wait_for_rest()
-      local native = require "consolenative"
-      local stop, used = native.clock() + 10, nil
-      repeat
-        local before = os.clock()
-        native.sleep(0.2)
-        used = os.clock() - before
-      until used < 0.02 or native.clock() > stop
-      assert(used < 0.02, "tasks still run")
-    end
-"#;
-
 #[test]
 fn ctrl_c_stops_the_tasks() {
     Case::new(WAIT_FOR_REST)
@@ -394,78 +380,6 @@ fn ctrl_c_stops_the_tasks() {
         .run()
         .expect_clean()
         .expect_stdout_with("interrupted!");
-}
-
-/// L12. What raises an error in the host's Lua, as Ctrl-C does, may do so at any instruction of ours: the job has ended
-/// then, whether it was the first one, for which parts of the Lua side are compiled, or a later one.
-#[test]
-fn an_error_at_any_instruction_of_a_run_ends_its_job() {
-    for first in (1..=160).step_by(8) {
-        Case::new(&format!("local FIRST, LAST = {first}, {}", first + 8))
-            .then(WAIT_FOR_REST)
-            .then(
-                r#"
-                local gma2workers = require "gma2workers"
-                local function loop() while true do end end
-                local function run(count)
-                  local is_armed = true
-                  debug.sethook(function()
-                    if is_armed then
-                      is_armed = false
-                      error("interrupted!")
-                    end
-                  end, "", count)
-                  gma2workers.RunSync { tasks = { { func = loop } }, workers = 1 }
-                end
-                for count = FIRST, LAST do
-                  local ok, message = pcall(run, count)
-                  debug.sethook()
-                  assert(not ok and tostring(message):find("interrupted!$"), message)
-                end
-                collectgarbage()
-                assert(gma2workers.Poll() == 0, "a job runs")
-                wait_for_rest()
-                "#,
-            )
-            .run()
-            .expect_clean();
-    }
-}
-
-/// L12. Ctrl-C may come at any call as well, those that Lua makes for us inside of native code among them: it is nobody's
-/// but the host's.
-#[test]
-fn ctrl_c_at_any_call_of_a_run_is_not_lost() {
-    Case::new(WAIT_FOR_REST)
-        .then(
-            r#"
-            local gma2workers = require "gma2workers"
-            gma = { ask = function(...) return ... end }
-            local function task(list) for i = 1, 3 do gma.ask(i, list) end return list end
-            local function run(count)
-              local calls, is_raised = 0, false
-              debug.sethook(function()
-                calls = calls + 1
-                if calls == count then
-                  is_raised = true
-                  error("interrupted!")
-                end
-              end, "c")
-              local ok, message = pcall(gma2workers.RunSync,
-                { tasks = { { func = task, args = { { 1, 2 } } }, { func = task, args = { { 3 } } } }, workers = 2 })
-              calls = count
-              debug.sethook()
-              assert(ok ~= is_raised, "lost at call " .. count)
-              assert(ok or tostring(message):find("interrupted!", 1, true), message)
-              return is_raised
-            end
-            for count = 3, 150 do run(count) end
-            assert(not run(10000))
-            wait_for_rest()
-            "#,
-        )
-        .run()
-        .expect_clean();
 }
 
 /// What the dynamic linker says that it did, in a case's stderr.

@@ -352,3 +352,65 @@ fn a_folder_and_a_binary_of_different_versions_are_refused() {
         .expect_stdout_with("version 99.9.9")
         .expect_stdout_with(&format!("version {version}"));
 }
+
+/// L14. A plugin is a coroutine: the one that loaded the library first is gone when it is loaded again.
+#[test]
+fn the_library_may_be_loaded_again_when_the_coroutine_that_loaded_it_is_gone() {
+    for again in ["require 'gma2workers'", "package.loadlib(FILE, 'luaopen_gma2workers')()"] {
+        Case::new(&format!("local FILE = {:?}", module()))
+            .then(
+                r#"
+                coroutine.wrap(function() require "gma2workers" end)()
+                collectgarbage() collectgarbage()
+                local filler = {}
+                for i = 1, 200 do filler[i] = ("x"):rep(190) .. i end
+                package.loaded.gma2workers = nil
+                "#,
+            )
+            .then(&format!("local gma2workers = {again}"))
+            .then(
+                r#"
+                local function work() return 1 end
+                assert(gma2workers.RunSync { tasks = { { func = work } } }.result[1].data == 1)
+                assert(not pcall(gma2workers.RunSync, {}))
+                assert(#gma2workers.Map(work, { 1, 2 }, { workers = 2 }) == 2)
+                "#,
+            )
+            .run()
+            .expect_clean();
+    }
+}
+
+/// F11. What has a name is known by its address: so it lives on, and nobody else's thing can have the address.
+#[test]
+fn a_thing_of_the_standard_library_that_the_host_has_dropped_gives_its_address_to_nobody() {
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        gma = { show = { getobj = {} } }
+        local function address(value) return tostring(value):match("0x%x+") end
+        local function capture(value) return function() return value end end
+        local function is_data(entry) return type(entry.data) == "table" and entry.data.mine == true end
+        local dropped = {}
+        for _, value in ipairs { utf8, utf8.char, gma2workers.Map, gma.show, gma.show.getobj } do
+          dropped[address(value)] = true
+        end
+        gma2workers.RunSync { tasks = { { func = capture(gma.show) } } }
+        utf8, package.loaded.utf8, gma2workers.Map, gma.show = nil, nil, nil, nil
+        collectgarbage() collectgarbage()
+        local mine, met = {}, 0
+        for i = 1, 20000 do
+          local value = { mine = true }
+          mine[i] = value
+          if dropped[address(value)] then
+            met = met + 1
+            local entry = gma2workers.RunSync { upvalues = "copy", tasks = { { func = capture(value) } } }.result[1]
+            assert(is_data(entry), entry.data)
+          end
+        end
+        print(met)
+        "#,
+    )
+    .run()
+    .expect_clean();
+}

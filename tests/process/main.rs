@@ -10,6 +10,7 @@ mod ending;
 mod endurance;
 mod errors;
 mod faults;
+mod interrupts;
 mod loading;
 mod memory;
 mod process_wide;

@@ -38,6 +38,20 @@ pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Waits until no thread uses the processor any more, and fails where one goes on.
+pub const WAIT_FOR_REST: &str = r#"
+    local function wait_for_rest()
+      local native = require "consolenative"
+      local stop, used = native.clock() + 10, nil
+      repeat
+        local before = os.clock()
+        native.sleep(0.2)
+        used = os.clock() - before
+      until used < 0.02 or native.clock() > stop
+      assert(used < 0.02, "tasks still run")
+    end
+"#;
+
 /// Whether a program can be started here.
 pub fn is_installed(program: &str) -> bool {
     Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()

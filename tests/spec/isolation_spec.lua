@@ -438,3 +438,31 @@ describe("what tasks print", function()
     assert.equal("over\n", text:sub(-5))
   end)
 end)
+
+describe("what a task drops of gma #native", function()
+  it("gives its address to no table of the task's (F11)", function()
+    local function drop()
+      local function address(value) return tostring(value):match("0x%x+") end
+      local dropped = { [address(gma)] = true, [address(gma.show)] = true }
+      gma = nil -- luacheck: ignore 111
+      collectgarbage()
+      collectgarbage()
+      local mine = {}
+      for i = 1, 10000 do
+        mine[i] = { mine = true }
+        if dropped[address(mine[i])] then
+          local value = mine[i]
+          return true, function() return value end
+        end
+      end
+      return false
+    end
+    _G.gma = engine()
+    local result = gma2workers.RunSync { upvalues = "copy", workers = 1, tasks = { { func = drop } } }.result[1]
+    _G.gma = nil
+    assert.is_true(result.success, result.data)
+    if result.data then
+      assert.same({ mine = true }, result.returns[2]())
+    end
+  end)
+end)

@@ -224,6 +224,23 @@ describe("gma2workers.clock", function()
   end)
 end)
 
+describe("a function that captured the clock", function()
+  it("has the host's when it comes back to a host with an engine (F12)", function()
+    local clock = gma2workers.clock
+    local function make()
+      return function() return clock() end
+    end
+    local before = rawget(_G, "gma")
+    rawset(_G, "gma", before or { echo = function() end })
+    local entry = gma2workers.RunSync({ tasks = { { func = make } } }).result[1]
+    rawset(_G, "gma", before)
+    assert.is_true(entry.success, entry.data)
+    local began = clock()
+    local now = entry.data()
+    assert.is_true(began <= now and now <= clock())
+  end)
+end)
+
 describe("a state that is used again #native", function()
   local function open_files()
     local own = assert(io.open("/proc/self/stat")):read("n")

@@ -1,0 +1,142 @@
+--- Lists of arguments and of items, in whatever order their tables were built: nothing is lost or moved without a word.
+local gma2workers = require "gma2workers"
+
+local function count(...) return select("#", ...), { ... } end
+
+local function same(item) return item end
+
+--- What a task gets of its arguments: how many, and which; or the refusal.
+local function arrived(args)
+  local ok, response = pcall(gma2workers.RunSync, { tasks = { { func = count, args = args } } })
+  if not ok then
+    return nil, response
+  end
+  local entry = response.result[1]
+  assert.is_true(entry.success, entry.data)
+  return entry.returns[1], entry.returns[2]
+end
+
+--- A table with these keys, set in this order. Each key is its own value, but `n` says how many there are.
+local function built(keys, n)
+  local list = {}
+  for _, key in ipairs(keys) do
+    list[key] = key == "n" and n or key
+  end
+  return list
+end
+
+--- Calls `body` with each order of a list.
+local function each_order(list, body, first)
+  first = first or 1
+  if first > #list then
+    body(list)
+  end
+  for i = first, #list do
+    list[first], list[i] = list[i], list[first]
+    each_order(list, body, first + 1)
+    list[first], list[i] = list[i], list[first]
+  end
+end
+
+--- Each subset of 1 to `last` and `n`.
+local function each_subset(last, body)
+  for bits = 0, (1 << last + 1) - 1 do
+    local keys = {}
+    for i = 1, last do
+      keys[#keys + 1] = bits >> i - 1 & 1 == 1 and i or nil
+    end
+    keys[#keys + 1] = bits >> last == 1 and "n" or nil
+    body(keys)
+  end
+end
+
+describe("a list", function()
+  it("of arguments has all of them in their places, in whatever order it was built (V14)", function()
+    each_subset(4, function(keys)
+      each_order(keys, function(order)
+        for n = 0, 5, 5 do
+          local list, expected = built(order, n), 0
+          for key in pairs(list) do
+            expected = math.max(expected, math.type(key) and key or 0)
+          end
+          expected = list.n or expected
+          local got, values = arrived(list)
+          assert.equal(expected, got)
+          for i = 1, expected do
+            assert.equal(rawget(list, i), values[i])
+          end
+        end
+      end)
+    end)
+  end)
+
+  it("of arguments has all of them where it grew and shrank at random (V14)", function()
+    math.randomseed(14)
+    for _ = 1, 1000 do
+      local list, last = {}, 0
+      for _ = 1, math.random(0, 30) do
+        local key = math.random(1, 12)
+        list[key] = math.random() < 0.7 and key or nil
+      end
+      for key in pairs(list) do
+        last = math.max(last, key)
+      end
+      local got, values = arrived(list)
+      assert.equal(last, got)
+      for i = 1, last do
+        assert.equal(list[i], values[i])
+      end
+    end
+  end)
+
+  it("of arguments that has something else is refused, since that would be lost (V14)", function()
+    for _, case in ipairs {
+      { { level = 3 }, "tasks%[1%]%.args has a field 'level'" }, { { 1, 2, level = 3 }, "'level'" },
+      { { [0] = 1, 2 }, "%[0%]" }, { { 1, [-1] = 2 }, "%[%-1%]" }, { { 1, [1.5] = 2 }, "%[1%.5%]" },
+      { { 1, [true] = 2 }, "%[true%]" }, { { 1, 2, 3, 4, 5, 6, 7, 8, 9, x = 1 }, "'x'" }, { { n = 2, x = 1 }, "'x'" },
+    } do
+      local got, refusal = arrived(case[1])
+      assert.is_nil(got)
+      assert.matches(case[2], refusal)
+      assert.matches("would be lost", refusal)
+    end
+  end)
+
+  it("of arguments as the refusal advises arrives (V14)", function()
+    local got, values = arrived { { level = 3 } }
+    assert.same({ 1, { { level = 3 } } }, { got, values })
+  end)
+
+  it("of items that has a gap or anything else is refused, in whatever order it was built (V14)", function()
+    each_subset(4, function(keys)
+      each_order(keys, function(order)
+        local list, items, last = built(order, 4), 0, 0
+        for key in pairs(list) do
+          if key ~= "n" then
+            items, last = items + 1, math.max(last, key)
+          end
+        end
+        local ok, results = pcall(gma2workers.Map, same, list, { workers = 1 })
+        assert.equal(list.n ~= nil or items == last, ok, results)
+        for i = 1, ok and last or 0 do
+          assert.equal(list[i], results[i])
+        end
+        if not ok then
+          assert.matches("list%[%d%] is missing: the list has a hole", results)
+        end
+      end)
+    end)
+  end)
+
+  it("of items with a field, an odd key or more items than n is refused by name (V14)", function()
+    for _, case in ipairs {
+      { { 1, name = 2 }, "'name'" }, { { 1, n = 1, name = 2 }, "'name'" }, { { [0] = 1, 2 }, "%[0%]" },
+      { { 1, [1.5] = 2 }, "number as a key" }, { { 1, 2, 3, n = 2 }, "list%.n is 2, but it has %[3%]" },
+      { setmetatable({ 1, name = 2 }, {}), "'name'" },
+    } do
+      local ok, refusal = pcall(gma2workers.Map, same, case[1])
+      assert.is_false(ok)
+      assert.matches(case[2], refusal)
+    end
+  end)
+end)
