@@ -108,6 +108,7 @@ fn runs_out_of_memory(eat: &str) {
 }
 
 #[test]
+#[ignore = "long"]
 fn a_task_that_runs_out_of_memory_is_that_tasks_error() {
     runs_out_of_memory("local text = 'x' while true do text = text .. text end");
     runs_out_of_memory(

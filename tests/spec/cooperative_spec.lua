@@ -409,7 +409,8 @@ describe("tasks in an engine #cooperative", function()
           for i = 1, 4 do
             calls[i], runs[i] = {}, {}
             jobs[i] = RunAsync { mode = mode, workers = 3, tasks = tasks_of(7, function(n, job)
-              runs[job][#runs[job] + 1] = n
+              -- A slice may end between any two instructions: none but the task itself writes here.
+              runs[job][n] = (runs[job][n] or 0) + 1
               if n == 5 then
                 error("five", 0)
               end
@@ -427,14 +428,13 @@ describe("tasks in an engine #cooperative", function()
           assert.same({ 1, 7 }, { #calls[i], #response.result })
           assert.is_nil(ids[response.jobId])
           ids[response.jobId] = true
-          table.sort(runs[i])
-          assert.is_true(i == 4 and response.cancelled or #runs[i] == 7)
+          assert.is_true(i < 4 or response.cancelled or #runs[i] == 7)
           for n, entry in ipairs(response.result) do
             if i < 4 then
-              assert.same({ n, n ~= 5, n == 5 and "Error: five" or { n } }, { runs[i][n], entry.success, entry.data })
+              assert.same({ 1, n ~= 5, n == 5 and "Error: five" or { n } }, { runs[i][n], entry.success, entry.data })
             else
               assert.is_true(entry.kind == "cancelled" or entry.data == "Error: five" or entry.data[1] == n)
-              assert.is_true(runs[i][n] ~= runs[i][n + 1] or runs[i][n] == nil, "a task ran twice")
+              assert.is_true((runs[i][n] or 1) == 1, "a task ran twice")
             end
           end
         end
