@@ -13,6 +13,7 @@ mod faults;
 mod loading;
 mod memory;
 mod process_wide;
+mod proportion;
 mod resources;
 mod stack;
 mod stdin;

@@ -208,34 +208,6 @@ describe("what crosses in one state #cooperative", function()
     assert_says("cannot send a userdata (at args[1][1][1]", entry.data)
     assert.equal(#"Error: cannot send a userdata (at args[1]" + 3 * 100000, #entry.data:match("^[^)]+"))
   end)
-
-  it("takes time in proportion, whatever its shape (V9) #long", function()
-    local makers = {
-      items = function(value, i) value[i] = i return value end,
-      fields = function(value, i) value["field " .. i] = i return value end,
-      tables = function(value, i) value[i] = { x = i, value[i - 1] } return value end,
-      keys = function(value, i) value[{}] = i return value end,
-      levels = function(value) return { value } end,
-    }
-    for name, make in pairs(makers) do
-      local growth = crossing.growth(function(amount)
-        local value = {}
-        for i = 1, amount do
-          value = make(value, i)
-        end
-        collectgarbage()
-        -- The collector's times are its own.
-        collectgarbage("stop")
-        local began = os.clock()
-        local entry = run(identity, { value })
-        local took = os.clock() - began
-        collectgarbage("restart")
-        assert.is_true(entry.success)
-        return took
-      end, 20000)
-      assert.is_true(growth < 9, ("%s: four times the amount took %g times as long"):format(name, growth))
-    end
-  end)
 end)
 
 describe("a task of the cooperative backend #cooperative", function()

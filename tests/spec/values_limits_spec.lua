@@ -1,4 +1,4 @@
--- Values of any depth and size: they work, and the time they take grows no faster than they do.
+-- Values of any depth and size: they work. That the time they take grows no faster than they do is in process/proportion.rs.
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
@@ -100,59 +100,6 @@ describe("depth", function()
       end
       assert.equal(3, call(value, 1))
       assert.equal(3, call(function(f) return f end, value)(1))
-    end)
-  end
-end)
-
--- The cooperative backend copies while the host's collector runs, which has its own times: see cooperative_spec.lua.
-describe("time #long #native", function()
-  local makers = {
-    ["items"] = function(n)
-      local value = {}
-      for i = 1, n do value[i] = i end
-      return value
-    end,
-    ["fields"] = function(n)
-      local value = {}
-      for i = 1, n do value["field " .. i] = i + 0.5 end
-      return value
-    end,
-    ["small tables"] = function(n)
-      local value = {}
-      for i = 1, n do value[i] = { x = i, y = -i } end
-      return value
-    end,
-    ["shared tables"] = function(n)
-      local value = {}
-      for i = 1, n, 2 do value[i] = {} value[i + 1] = value[i] end
-      return value
-    end,
-    ["tables as keys"] = function(n)
-      local value = {}
-      for i = 1, n do value[{}] = i end
-      return value
-    end,
-    ["nested tables"] = function(n)
-      local value = {}
-      for _ = 1, n do value = { value } end
-      return value
-    end,
-    ["functions"] = function(n)
-      local value = {}
-      for i = 1, n // 4 do value[i] = load("return 1") end
-      return value
-    end,
-  }
-  for name, make in pairs(makers) do
-    it(("grows no faster than the number of %s (V9)"):format(name), function()
-      local growth = crossing.growth(function(amount)
-        local value = make(amount)
-        collectgarbage()
-        local response = gma2workers.RunSync { tasks = { { func = function(v) return v end, args = { value } } } }
-        assert.is_true(response.result[1].success)
-        return response.duration
-      end, 80000)
-      assert.is_true(growth < 9, "four times the amount took " .. growth .. " times as long")
     end)
   end
 end)
