@@ -310,7 +310,8 @@ const REFUSED: &str = r#"
     for _ = 1, 3 do collectgarbage() end
     assert(gma2workers.info.version)
     local took = gma2workers.clock() - began
-    assert(took < 1, took)
+    -- What waits for a thread that the child does not have waits for ever.
+    assert(took < 20, took)
 "#;
 
 /// P4.

@@ -4,6 +4,7 @@ use crate::support::Case;
 
 /// Jobs of 1, 2 and 64 one-line tasks, one after the other: a wake-up that got lost would hang one of them.
 #[test]
+#[ignore = "long"]
 fn no_wake_up_is_lost() {
     Case::new(
         r#"
@@ -64,6 +65,7 @@ const USAGE: &str = r#"
 "#;
 
 #[test]
+#[ignore = "long"]
 fn memory_and_threads_are_steady_over_many_jobs() {
     Case::new(USAGE)
         .then(
@@ -95,6 +97,7 @@ fn memory_and_threads_are_steady_over_many_jobs() {
 }
 
 #[test]
+#[ignore = "long"]
 fn memory_and_threads_are_steady_over_plugins_that_were_killed_in_a_run() {
     Case::new(USAGE)
         .then(
@@ -127,6 +130,7 @@ fn memory_and_threads_are_steady_over_plugins_that_were_killed_in_a_run() {
 }
 
 #[test]
+#[ignore = "long"]
 fn memory_is_steady_over_many_tasks() {
     Case::new(USAGE)
         .then(

@@ -14,6 +14,7 @@ mod interrupts;
 mod loading;
 mod memory;
 mod process_wide;
+mod proportion;
 mod resources;
 mod stack;
 mod stdin;

@@ -58,6 +58,7 @@ fn run_out(name: &str, hog: &str) {
 
 /// T1.
 #[test]
+#[ignore = "long"]
 fn tables_that_fill_all_memory_are_that_tasks_error() {
     run_out("many tables", "local t = {} while true do t[#t + 1] = { 1, 2, 3, 4 } end");
     run_out("one table", "local t = {} while true do t[#t + 1] = 1 end");
@@ -73,6 +74,7 @@ fn strings_that_fill_all_memory_are_that_tasks_error() {
 
 /// T1. The buffers of Lua's own library.
 #[test]
+#[ignore = "long"]
 fn buffers_that_fill_all_memory_are_that_tasks_error() {
     run_out("rep", "local t = {} while true do t[#t + 1] = ('x'):rep(1 << 20) .. #t end");
     run_out("rep at once", "return ('x'):rep(1 << 30)");
@@ -93,6 +95,7 @@ fn buffers_that_fill_all_memory_are_that_tasks_error() {
 
 /// T1.
 #[test]
+#[ignore = "long"]
 fn functions_and_coroutines_that_fill_all_memory_are_that_tasks_error() {
     run_out(
         "closures",
@@ -143,6 +146,7 @@ fn a_task_that_catches_that_memory_ran_out_harms_nobody() {
 
 /// T1. More workers than there is memory for: each job ends, and so does the next.
 #[test]
+#[ignore = "long"]
 fn many_workers_that_fill_all_memory_are_errors() {
     for space in [200_000, 400_000] {
         in_space(
@@ -191,6 +195,7 @@ fn cross(argument: &str, task: &str) {
 
 /// T1, V12.
 #[test]
+#[ignore = "long"]
 fn arguments_too_large_for_the_memory_are_an_error() {
     cross("return ('x'):rep(120000000)", "return #(...)");
     cross(
@@ -209,6 +214,7 @@ fn arguments_too_large_for_the_memory_are_an_error() {
 
 /// T1, V12.
 #[test]
+#[ignore = "long"]
 fn results_too_large_for_the_memory_are_an_error() {
     cross("return 1", "return ('x'):rep(120000000)");
     cross("return 1", "local s = ('x'):rep(30000000) return s, s .. 1, s .. 2, s .. 3, s .. 4");

@@ -125,6 +125,7 @@ const DEEP: &str = r#"
 
 /// V6. There and back, on the stacks that there are and on a small one of the host's.
 #[test]
+#[ignore = "long"]
 fn a_million_levels_cross_on_any_stack() {
     for stack in ["8192", "2048", "256"] {
         deep("check('timer', function(t) return t end, nest(LEVELS)) check('cmd', nest, LEVELS)")

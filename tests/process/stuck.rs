@@ -26,6 +26,7 @@ const TASKS: &str = r#"
 
 /// T5, L1, L11. Each is given up or stopped; the script goes on, and ends when it wants to.
 #[test]
+#[ignore = "long"]
 fn a_script_ends_with_tasks_that_were_stuck() {
     for name in ["find", "handler", "finalizer", "last_finalizer"] {
         for mode in ["timer", "cmd"] {
@@ -101,12 +102,12 @@ fn the_late_result_of_a_task_that_was_given_up_is_dropped() {
             end
             local completed = 0
             local tasks = { { func = read, args = { input, 1 } }, { func = read, args = { input, 2 } } }
-            local response = gma2workers.RunSync { tasks = tasks, workers = 2, timeout = 0.1,
+            local response = gma2workers.RunSync { tasks = tasks, workers = 2, timeout = 0.5,
               onComplete = function() completed = completed + 1 end }
             for i = 1, 2 do
               local entry = response.result[i]
               assert(entry.kind == "lost", tostring(entry.kind) .. tostring(entry.data))
-              assert(entry.data:find("timed out after 0.1 s", 1, true), entry.data)
+              assert(entry.data:find("timed out after 0.5 s", 1, true), entry.data)
             end
             assert(gma2workers.info.lost == 2, gma2workers.info.lost)
             check_health()
@@ -140,7 +141,7 @@ fn stuck_tasks_of_job_after_job_are_answered() {
             for round = 1, 3 do
               local tasks = { { func = io.open, args = { input } }, { func = type, args = { 1 } },
                 { func = type, args = { "" } } }
-              local response = gma2workers.RunSync { tasks = tasks, workers = 1, timeout = 0.05 }
+              local response = gma2workers.RunSync { tasks = tasks, workers = 1, timeout = 0.5 }
               assert(response.result[1].kind == "lost", response.result[1].data)
               assert(response.result[2].data == "number" and response.result[3].data == "string")
               assert(gma2workers.info.lost == round, gma2workers.info.lost)

@@ -42,7 +42,7 @@ pub fn project() -> &'static Path {
 pub const WAIT_FOR_REST: &str = r#"
     local function wait_for_rest()
       local native = require "consolenative"
-      local stop, used = native.clock() + 10, nil
+      local stop, used = native.clock() + 40, nil
       repeat
         local before = os.clock()
         native.sleep(0.2)

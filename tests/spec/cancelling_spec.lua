@@ -13,8 +13,8 @@ local await = signal.await
 
 -- A limit that good tasks are far below.
 local AMPLE = 30
--- A stop takes milliseconds, giving up a second; this is for busy machines.
-local SOON = 10
+-- A stop takes milliseconds, giving up a second; this only tells a hang.
+local SOON = 60
 
 local function identity(...) return ... end
 local function loop() while true do end end

@@ -208,34 +208,6 @@ describe("what crosses in one state #cooperative", function()
     assert_says("cannot send a userdata (at args[1][1][1]", entry.data)
     assert.equal(#"Error: cannot send a userdata (at args[1]" + 3 * 100000, #entry.data:match("^[^)]+"))
   end)
-
-  it("takes time in proportion, whatever its shape (V9) #long", function()
-    local makers = {
-      items = function(value, i) value[i] = i return value end,
-      fields = function(value, i) value["field " .. i] = i return value end,
-      tables = function(value, i) value[i] = { x = i, value[i - 1] } return value end,
-      keys = function(value, i) value[{}] = i return value end,
-      levels = function(value) return { value } end,
-    }
-    for name, make in pairs(makers) do
-      local growth = crossing.growth(function(amount)
-        local value = {}
-        for i = 1, amount do
-          value = make(value, i)
-        end
-        collectgarbage()
-        -- The collector's times are its own.
-        collectgarbage("stop")
-        local began = os.clock()
-        local entry = run(identity, { value })
-        local took = os.clock() - began
-        collectgarbage("restart")
-        assert.is_true(entry.success)
-        return took
-      end, 20000)
-      assert.is_true(growth < 9, ("%s: four times the amount took %g times as long"):format(name, growth))
-    end
-  end)
 end)
 
 describe("a task of the cooperative backend #cooperative", function()
@@ -409,7 +381,8 @@ describe("tasks in an engine #cooperative", function()
           for i = 1, 4 do
             calls[i], runs[i] = {}, {}
             jobs[i] = RunAsync { mode = mode, workers = 3, tasks = tasks_of(7, function(n, job)
-              runs[job][#runs[job] + 1] = n
+              -- A slice may end between any two instructions: none but the task itself writes here.
+              runs[job][n] = (runs[job][n] or 0) + 1
               if n == 5 then
                 error("five", 0)
               end
@@ -427,14 +400,13 @@ describe("tasks in an engine #cooperative", function()
           assert.same({ 1, 7 }, { #calls[i], #response.result })
           assert.is_nil(ids[response.jobId])
           ids[response.jobId] = true
-          table.sort(runs[i])
-          assert.is_true(i == 4 and response.cancelled or #runs[i] == 7)
+          assert.is_true(i < 4 or response.cancelled or #runs[i] == 7)
           for n, entry in ipairs(response.result) do
             if i < 4 then
-              assert.same({ n, n ~= 5, n == 5 and "Error: five" or { n } }, { runs[i][n], entry.success, entry.data })
+              assert.same({ 1, n ~= 5, n == 5 and "Error: five" or { n } }, { runs[i][n], entry.success, entry.data })
             else
               assert.is_true(entry.kind == "cancelled" or entry.data == "Error: five" or entry.data[1] == n)
-              assert.is_true(runs[i][n] ~= runs[i][n + 1] or runs[i][n] == nil, "a task ran twice")
+              assert.is_true((runs[i][n] or 1) == 1, "a task ran twice")
             end
           end
         end

@@ -230,12 +230,12 @@ describe("a failure in Map", function()
 
   it("in time is raised for the items whose task it was #native", function()
     local function hang(n) while n == 3 do end return n end
-    assert.equal("list[3]: timed out after 0.05 s",
+    assert.equal("list[3]: timed out after 0.5 s",
       raised(line_here() + 1, function()
-        Map(hang, { 1, 2, 3, 4 }, { timeout = 0.05 }) end))
-    assert.equal("list[3] to list[4]: timed out after 0.05 s",
+        Map(hang, { 1, 2, 3, 4 }, { timeout = 0.5 }) end))
+    assert.equal("list[3] to list[4]: timed out after 0.5 s",
       raised(line_here() + 1, function()
-        Map(hang, { 1, 2, 3, 4 }, { timeout = 0.05, chunk = 2 }) end))
+        Map(hang, { 1, 2, 3, 4 }, { timeout = 0.5, chunk = 2 }) end))
   end)
 
   for _, chunk in ipairs { 1, 2, 8 } do
@@ -290,8 +290,8 @@ describe("a failure in Map", function()
       end
       return found
     end
-    assert.same({ 1, 2, "timeout", 4 }, kinds { timeout = 0.05, onError = "collect" })
-    assert.same({ 1, 2, "timeout", "timeout" }, kinds { timeout = 0.05, onError = "collect", chunk = 2 })
+    assert.same({ 1, 2, "timeout", 4 }, kinds { timeout = 0.5, onError = "collect" })
+    assert.same({ 1, 2, "timeout", "timeout" }, kinds { timeout = 0.5, onError = "collect", chunk = 2 })
   end)
 
   it("has its traceback in a sandbox, too #native", function()

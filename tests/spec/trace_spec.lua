@@ -124,7 +124,7 @@ describe("the trace", function()
 
   it("is written when a task is stopped, or never begins #native", function()
     local events = traced(function(path)
-      RunSync { tasks = { { func = function() while true do end end }, { func = identity } }, workers = 1, timeout = 0.01,
+      RunSync { tasks = { { func = function() while true do end end }, { func = identity } }, workers = 1, timeout = 0.5,
         trace = path }
     end)
     assert.same({ false, true }, { events.tasks[1].args.success, events.tasks[2].args.success })

@@ -1,4 +1,4 @@
--- Values of any depth and size: they work, and the time they take grows no faster than they do.
+-- Values of any depth and size: they work. That the time they take grows no faster than they do is in process/proportion.rs.
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
@@ -56,14 +56,15 @@ describe("depth", function()
   for way, send in pairs(crossing.ways) do
     for name, link in pairs(links) do
       for _, levels in ipairs(counts[name]) do
-        it(("of %d tables, one in the other %s, comes back %s (V6)"):format(levels, name, way), function()
+        local tag = levels > 100000 and " #long" or ""
+        it(("of %d tables, one in the other %s, comes back %s (V6)%s"):format(levels, name, way, tag), function()
           assert.equal(levels, depth(send(chain(link, levels))))
         end)
       end
     end
   end
 
-  it("is seen in the task, and the state is good for the next (V6)", function()
+  it("is seen in the task, and the state is good for the next (V6) #long", function()
     local response = gma2workers.RunSync {
       tasks = {
         { func = depth, args = { chain(links.mixed, 1000000) } },
@@ -88,68 +89,17 @@ describe("depth", function()
     assert.equal(5, call(function() return 5 end))
   end)
 
-  it("of a chain of functions comes back (V6)", function()
-    local function link(inner)
-      return function(n) return inner and n < 3 and inner(n + 1) or n end
-    end
-    local value = link(nil)
-    for _ = 1, 100000 do
-      value = link(value)
-    end
-    assert.equal(3, call(value, 1))
-    assert.equal(3, call(function(f) return f end, value)(1))
-  end)
-end)
-
--- The cooperative backend copies while the host's collector runs, which has its own times: see cooperative_spec.lua.
-describe("time #long #native", function()
-  local makers = {
-    ["items"] = function(n)
-      local value = {}
-      for i = 1, n do value[i] = i end
-      return value
-    end,
-    ["fields"] = function(n)
-      local value = {}
-      for i = 1, n do value["field " .. i] = i + 0.5 end
-      return value
-    end,
-    ["small tables"] = function(n)
-      local value = {}
-      for i = 1, n do value[i] = { x = i, y = -i } end
-      return value
-    end,
-    ["shared tables"] = function(n)
-      local value = {}
-      for i = 1, n, 2 do value[i] = {} value[i + 1] = value[i] end
-      return value
-    end,
-    ["tables as keys"] = function(n)
-      local value = {}
-      for i = 1, n do value[{}] = i end
-      return value
-    end,
-    ["nested tables"] = function(n)
-      local value = {}
-      for _ = 1, n do value = { value } end
-      return value
-    end,
-    ["functions"] = function(n)
-      local value = {}
-      for i = 1, n // 4 do value[i] = load("return 1") end
-      return value
-    end,
-  }
-  for name, make in pairs(makers) do
-    it(("grows no faster than the number of %s (V9)"):format(name), function()
-      local growth = crossing.growth(function(amount)
-        local value = make(amount)
-        collectgarbage()
-        local response = gma2workers.RunSync { tasks = { { func = function(v) return v end, args = { value } } } }
-        assert.is_true(response.result[1].success)
-        return response.duration
-      end, 80000)
-      assert.is_true(growth < 9, "four times the amount took " .. growth .. " times as long")
+  for tag, levels in pairs { [""] = 20000, [" #long"] = 100000 } do
+    it(("of a chain of %d functions comes back (V6)%s"):format(levels, tag), function()
+      local function link(inner)
+        return function(n) return inner and n < 3 and inner(n + 1) or n end
+      end
+      local value = link(nil)
+      for _ = 1, levels do
+        value = link(value)
+      end
+      assert.equal(3, call(value, 1))
+      assert.equal(3, call(function(f) return f end, value)(1))
     end)
   end
 end)
