@@ -40,6 +40,7 @@ build = {
       ["gma2-workers.cooperative_values"] = "lua/cooperative_values.lua",
       ["gma2-workers.drivers"] = "lua/drivers.lua",
       ["gma2-workers.gma2workers"] = "lua/gma2workers.lua",
+      ["gma2-workers.globals"] = "lua/globals.lua",
       ["gma2-workers.hints"] = "lua/hints.lua",
       ["gma2-workers.init"] = "lua/init.lua",
       ["gma2-workers.job"] = "lua/job.lua",

@@ -115,7 +115,8 @@ impl Resolve for Shape {
     }
 }
 
-fn is_gma(name: &str) -> bool {
+/// Whether that is the name of something under `gma`.
+pub fn is_gma(name: &str) -> bool {
     name.strip_prefix(GMA).is_some_and(|rest| rest.starts_with(SEPARATOR))
 }
 

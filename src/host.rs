@@ -41,8 +41,14 @@ impl Names for HostNames<'_> {
 
 impl Resolve for HostNames<'_> {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
-        if !name.starts_with(GMA) {
-            return names::push_standard(stack, &gma::own(), name);
+        if !gma::is_gma(name) {
+            return match names::push_kept(stack, name) {
+                Type::Nil => {
+                    stack.pop(1);
+                    Err(Error::Absent { name: name.to_owned() })
+                }
+                _ => Ok(()),
+            };
         }
         if push_host_function(stack, name) == Type::Nil {
             stack.pop(1);

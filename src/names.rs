@@ -48,6 +48,12 @@ const BASE: [&str; 23] = [
 const LIBRARIES: [&str; 10] =
     ["bit32", "coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8"];
 
+/// The name of the globals, which are no library.
+pub const GLOBALS: &str = "_G";
+
+/// Where the host's registry keeps its standard library by name, as it was when it was read.
+const STANDARD: &str = "gma2workers.standard";
+
 /// What is in all states beside the standard library: functions of our own, by their names.
 pub type Own<'a> = &'a [(&'static str, NativeFunction)];
 
@@ -89,7 +95,8 @@ fn find_standard<R>(
             let table = stack.top();
             stack.push_nil();
             while found.is_none() && stack.next(table) {
-                if stack.kind(-2) == Type::String && is_named(stack) {
+                let has_text = stack.kind(-2) == Type::String && std::str::from_utf8(stack.bytes(-2)).is_ok();
+                if has_text && is_named(stack) {
                     found = body(stack.pointer(-1), library, stack.bytes(-2));
                 }
                 stack.pop(1);
@@ -126,12 +133,36 @@ fn join(library: &str, name: &[u8]) -> String {
     }
 }
 
-/// The standard library of a state by identity, as it is now. *Raises.*
+/// The host's standard library by identity, as it is now. It is kept, so that no address becomes another's, and so that
+/// [`push_kept`] finds it whatever the host's globals are by then. *Raises.*
 pub fn read_standard(stack: &Stack, own: Own, names: &mut NameMap) {
+    stack.push_registry();
+    stack.create_table(0, 0);
+    let kept = stack.top();
     find_standard(stack, own, |pointer, library, name| {
-        names.insert(pointer, join(library, name).into());
+        let name = join(library, name);
+        stack.push_value(-1);
+        stack.raw_set_text(kept, &name);
+        names.insert(pointer, name.into());
         None::<()>
     });
+    stack.raw_set_text(kept - 1, STANDARD);
+    stack.pop(1);
+}
+
+/// Pushes a thing of the host's standard library by its name, as it was when it was read; its kind. *Raises.*
+pub fn push_kept(stack: &Stack, name: &str) -> Type {
+    stack.push_registry();
+    let kind = match stack.raw_get_text(-1, STANDARD) {
+        Type::Table => stack.raw_get_text(-1, name),
+        _ => {
+            stack.push_nil();
+            Type::Nil
+        }
+    };
+    stack.replace(-3);
+    stack.pop(1);
+    kind
 }
 
 /// The name of one thing of the standard library. For where that is seldom asked: it is looked for. *Raises.*
@@ -156,6 +187,7 @@ pub fn push_standard(stack: &Stack, own: Own, name: &str) -> Result<()> {
         None if LIBRARIES.contains(&name) => {
             push_library(stack, name);
         }
+        None if name == GLOBALS => stack.push_globals(),
         None => {
             stack.push_globals();
             stack.raw_get_text(-1, name);

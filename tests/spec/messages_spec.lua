@@ -50,8 +50,8 @@ local function opened(world)
   local shown
   local own = { gma = { echo = function(text) shown = text end }, _VERSION = world.version or _VERSION }
   own._G = own
-  own.os = setmetatable({ getenv = function() return world.backend end }, { __index = os })
-  own.package = setmetatable({ loaded = {}, preload = {}, cpath = "",
+  own.os = { getenv = function() return world.backend end, clock = os.clock, time = os.time }
+  own.package = setmetatable({ loaded = { _G = own }, preload = {}, cpath = "",
     searchpath = function() return world.binary and "elsewhere/gma2workers.so" end,
     loadlib = function() return world.binary and function() return world.binary end end }, { __index = package })
   if world.has_files == false then
