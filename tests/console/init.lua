@@ -10,6 +10,8 @@
 --
 -- Depends on consolenative (tests/console/native.rs), and on the modules beside this one.
 
+local _ENV = require "console.globals" ()
+
 local native = require "consolenative"
 local Scheduler = require "console.scheduler"
 local Show = require "console.show"
@@ -141,12 +143,12 @@ function Engine:load(path, options)
   if not chunk then
     error(problem, 0)
   end
-  local name = options.name or path:match("([^/\\]+)%.lua$") or path
+  local name = options.name or string.match(path, "([^/\\]+)%.lua$") or path
   local plugin = setmetatable({ engine = self, name = name, number = #self.pool + 1 }, Plugin)
   plugin.start, plugin.cleanup = chunk(name, options.visible or name)
   for what, func in pairs { Start = plugin.start or false, Cleanup = plugin.cleanup } do
     if type(func) ~= "function" then
-      error(("the plugin %s must return its functions at the end, return Start, Cleanup: its %s is %s"):format(path, what,
+      error(string.format("the plugin %s must return its functions at the end, return Start, Cleanup: its %s is %s", path, what,
         func and "a " .. type(func) or "missing"), 0)
     end
   end

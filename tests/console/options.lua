@@ -1,5 +1,7 @@
 --- The command line of `scripts/run-plugin`.
 
+local _ENV = require "console.globals" ()
+
 local options = {}
 
 options.USAGE = [[
@@ -52,9 +54,9 @@ function options.parse(words, fail)
   local function variable(key)
     return function(name)
       local word = value(name)
-      local variable_name, text = word:match("^%$?([%w_]+)=(.*)$")
+      local variable_name, text = string.match(word, "^%$?([%w_]+)=(.*)$")
       if not variable_name then
-        fail(("%s takes NAME=VALUE, got %s"):format(name, word))
+        fail(string.format("%s takes NAME=VALUE, got %s", name, word))
       end
       parsed[key][variable_name] = text
     end
@@ -76,14 +78,14 @@ function options.parse(words, fail)
       local word = value(name)
       parsed.slice = math.tointeger(tonumber(word))
       if not parsed.slice or parsed.slice < 1 then
-        fail(("--slice takes a whole number above 0, got %s"):format(word))
+        fail(string.format("--slice takes a whole number above 0, got %s", word))
       end
     end,
     ["--at"] = function(name)
       local word = value(name)
       local seconds = tonumber(word)
       if not seconds then
-        fail(("--at takes seconds and a command, got %s"):format(word))
+        fail(string.format("--at takes seconds and a command, got %s", word))
       end
       local entry = { seconds = seconds, command = words[at + 1] or fail("--at needs a command after its seconds") }
       at = at + 1
@@ -94,7 +96,7 @@ function options.parse(words, fail)
     local word = words[at]
     if take[word] then
       take[word](word)
-    elseif word:sub(1, 1) == "-" then
+    elseif string.sub(word, 1, 1) == "-" then
       fail("no option " .. word)
     else
       table.insert(parsed.files, word)

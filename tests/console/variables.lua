@@ -1,10 +1,12 @@
 --- Show and user variables: texts, their names in any letter case. The engine's own are made up, but for the folders.
 
+local _ENV = require "console.globals" ()
+
 local variables = {}
 
 local BUILT_IN = {
   VERSION = "3.9.60.50",
-  OS = package.config:sub(1, 1) == "\\" and "WINDOWS" or "LINUX",
+  OS = string.sub(package.config, 1, 1) == "\\" and "WINDOWS" or "LINUX",
   HOSTTYPE = "Console",
   HOSTSUBTYPE = "onPC",
   HOSTNAME = "standin",
@@ -28,13 +30,13 @@ local BUILT_IN = {
 local function store(given)
   local values = {}
   for name, value in pairs(given or {}) do
-    values[name:upper()] = tostring(value)
+    values[string.upper(name)] = tostring(value)
   end
   local function get(name)
-    return values[tostring(name):upper()]
+    return values[string.upper(tostring(name))]
   end
   local function set(name, value)
-    values[tostring(name):upper()] = value ~= nil and tostring(value) or nil
+    values[string.upper(tostring(name))] = value ~= nil and tostring(value) or nil
   end
   return get, set, values
 end
@@ -52,7 +54,7 @@ function variables.add(engine, gma)
     return folder
   end
   function gma.show.getvar(name)
-    local upper = tostring(name):upper()
+    local upper = string.upper(tostring(name))
     if upper == "TIME" then
       return os.date("%H:%M:%S")
     elseif upper == "DATE" then
