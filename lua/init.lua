@@ -18,7 +18,7 @@ end
 
 -- `require` passes the name and the path of this file; a chunk that was loaded otherwise knows its source.
 local _, path = ...
-local source = type(path) == "string" and path or debug.getinfo(1, "S").source:gsub("^@", "")
+local source = type(path) == "string" and path or package.loaded.debug.getinfo(1, "S").source:gsub("^@", "")
 local folder = source:match("^(.*[/\\])[^/\\]*$") or "./"
 local is_windows = package.config:sub(1, 1) == "\\"
 
