@@ -11,21 +11,22 @@
 -- `package.loaded` has a library that a plugin took out of `_G` before.
 local loaded = ...
 local globals = loaded._G
+local ipairs, next, rawget = globals.ipairs, globals.next, globals.rawget
 
 local own = { _G = globals }
 
-for _, name in globals.ipairs { "_VERSION", "assert", "collectgarbage", "dofile", "error", "getmetatable", "ipairs", "load",
+for _, name in ipairs { "_VERSION", "assert", "collectgarbage", "dofile", "error", "getmetatable", "ipairs", "load",
   "loadfile", "next", "pairs", "pcall", "print", "rawequal", "rawget", "rawlen", "rawset", "require", "select",
   "setmetatable", "tonumber", "tostring", "type", "xpcall" } do
-  own[name] = globals[name]
+  own[name] = rawget(globals, name)
 end
 
 -- A host need not have all of them.
-for _, name in own.ipairs { "coroutine", "debug", "io", "math", "os", "string", "table", "utf8" } do
-  local library = loaded[name] or globals[name]
+for _, name in ipairs { "coroutine", "debug", "io", "math", "os", "string", "table", "utf8" } do
+  local library = loaded[name] or rawget(globals, name)
   if library then
     local copy = {}
-    for key, value in own.next, library do
+    for key, value in next, library do
       copy[key] = value
     end
     own[name] = copy

@@ -57,7 +57,9 @@ local function opened(world)
   if world.has_files == false then
     own.io = { open = function(name) return nil, name .. ": No such file or directory" end }
   end
-  setmetatable(own, { __index = _G })
+  for name, value in pairs(_G) do
+    own[name] = own[name] or value
+  end
   local ok, message = pcall(assert(loadfile("lua/init.lua", "t", own)), "gma2-workers", "lua/init.lua")
   return ok and shown or message
 end
