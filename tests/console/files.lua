@@ -12,14 +12,49 @@ local files = {}
 
 local IS_WINDOWS = string.sub(package.config, 1, 1) == "\\"
 
+local function quoted(path)
+  if IS_WINDOWS then
+    return '"' .. string.gsub(path, "/", "\\") .. '"'
+  end
+  return "'" .. string.gsub(path, "'", "'\\''") .. "'"
+end
+
 --- Makes a folder, and those around it.
 function files.make_folder(path)
-  local windows_path = string.gsub(path, "/", "\\")
-  local made = os.execute(IS_WINDOWS and string.format('if not exist "%s" mkdir "%s"', windows_path, windows_path)
-    or "mkdir -p '" .. string.gsub(path, "'", "'\\''") .. "'")
+  local made = os.execute(IS_WINDOWS and string.format("if not exist %s mkdir %s", quoted(path), quoted(path))
+    or "mkdir -p " .. quoted(path))
   if not made then
     error("cannot make the folder " .. path, 0)
   end
+end
+
+--- Whether there is a file or a folder.
+local function exists(path)
+  return os.rename(path, path) ~= nil
+end
+
+--- A folder for a console that is given none: its path, of which nothing is there yet.
+function files.temporary_folder()
+  local path = os.tmpname()
+  os.remove(path)
+  if IS_WINDOWS then
+    -- It is a name only, at the root of the drive.
+    path = string.gsub(os.getenv("TEMP"), "\\", "/") .. "/gma2workers" .. string.gsub(path, "%W", "x")
+  end
+  return path
+end
+
+--- Removes a folder with all that is in it, if it is there.
+-- @treturn boolean whether a file was in it
+function files.remove_folder(path)
+  if not exists(path) then
+    return false
+  end
+  local pipe = io.popen(string.format(IS_WINDOWS and "dir /s /b /a-d %s 2>nul" or "find %s -type f", quoted(path)))
+  local has_file = pipe:read() ~= nil
+  pipe:close()
+  os.execute((IS_WINDOWS and "rmdir /s /q " or "rm -r ") .. quoted(path))
+  return has_file
 end
 
 local function escape(text)

@@ -61,7 +61,7 @@ end
 
 --- Makes an engine. Options, all optional: `show` (pools, see console.show), `textinput` and `confirm` (answers in
 -- order, false for cancelled; or a function of title and default), `uservars` and `showvars` (by name), `folder` (the
--- console's, with `temp` and `plugins` in it, or a function that gives it; default: the working directory), `tick`
+-- console's, with `temp` and `plugins` in it, or a function that gives it; default: one that goes with the engine), `tick`
 -- (seconds between ticks, default 0.01), `firstTimerCall` ("tick" or "inside"), `slice` (VM instructions that a
 -- coroutine may run in a tick; default: no slices), `output` (called with kind and text of each transcript line), `bar`
 -- (called with a progress bar that has changed).

@@ -25,7 +25,8 @@ the console
   --show FILE       the show: .lua or .json (see tests/console/show.lua), or what a console exported as .xml:
                     patch, layouts, presets (named like preset_4.1.xml), groups, macros, sequences; may be given
                     several times. Without one there is a small show with a little of everything
-  --folder FOLDER   the console's folder, for temp and importexport (default: a new one, made when it is needed)
+  --folder FOLDER   the console's folder, for temp and importexport (default: a new one, made when it is needed, and
+                    removed at the end)
   --var NAME=VALUE  sets a user variable
   --showvar NAME=VALUE  sets a variable of the show, or one of the engine's own, as --showvar VERSION=3.3.4.3
   --slice N         VM instructions that a coroutine may run in a tick (default: no slices)
@@ -36,6 +37,7 @@ what is shown
   --transcript FILE writes everything there, with times
   --help            this text
 
+GMA2WORKERS_BACKEND in the environment, native or cooperative, says which backend of gma2workers plugins get.
 Ctrl-C ends the plugin as Off Plugin does, with its Cleanup; a second one ends everything at once.
 Exit code: 0 when all ended well, 1 when something failed, 2 for a wrong command line.]]
 

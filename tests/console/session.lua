@@ -22,10 +22,15 @@ local terminal = Terminal.new(given, tonumber(started), draws == "yes")
 local plugin_folder = string.match(given.files[1], "^(.*)[/\\]") or "."
 package.path = string.format("%s/?.lua;%s/?/init.lua;%s", plugin_folder, plugin_folder, package.path)
 
--- Where that folder has no gma2-workers, the library of this checkout stands in for it.
-table.insert(package.searchers, function(name)
-  return name == "gma2-workers" and function() return require "gma2workers" end or nil
-end)
+-- Where that folder has no gma2-workers, this checkout's stands in for it; and the binary's own name gives it, too. So both
+-- are of the backend that GMA2WORKERS_BACKEND names.
+local checkout = string.match(package.searchpath("console.session", package.path), "^(.*)tests[/\\]console[/\\]")
+local function load_library(name)
+  local path = checkout .. "lua/init.lua"
+  return assert(loadfile(path))(name, path)
+end
+table.insert(package.searchers, function(name) return name == "gma2-workers" and load_library or nil end)
+table.insert(package.searchers, 2, function(name) return name == "gma2workers" and load_library or nil end)
 
 local next_answer = 0
 local function answered(ask)
@@ -41,12 +46,6 @@ local function answered(ask)
     end
     return answer
   end
-end
-
-local function temporary_folder()
-  local path = os.tmpname()
-  os.remove(path)
-  return path
 end
 
 --- Without the stand-in's own calls: they say nothing of the plugin. A text's methods are the plugin's, which may have
@@ -82,7 +81,7 @@ local ok, problem = pcall(function()
     confirm = answered(function(...) return terminal:confirm(...) end),
     uservars = remembered and remembered.uservars or given.uservars,
     showvars = remembered and remembered.showvars or given.showvars,
-    folder = remembered and remembered.folder or given.folder or temporary_folder,
+    folder = given.folder,
     slice = given.slice,
     output = function(kind, text) terminal:line(kind, kind == "error" and own_lines(text) or text) end,
     bar = function(bar) terminal:bar(bar) end,
@@ -117,7 +116,7 @@ end
 local function reply(request)
   local command = string.match(request, "^command (.*)$")
   if request == "memory" then
-    return json.encode { uservars = engine.variables.user, showvars = engine.variables.show, folder = engine:folder(),
+    return json.encode { uservars = engine.variables.user, showvars = engine.variables.show,
       coroutines = #engine.scheduler.list }
   elseif request == "failed" then
     return terminal.failed and "yes" or "no"

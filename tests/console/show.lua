@@ -79,15 +79,35 @@ local function add(self, description, parent, number, class)
   return object
 end
 
---- A show with a little of everything, unlabelled objects among it.
+--- A fixture, with its one subfixture; a label may be nil.
+local function fixture(label, kind, address)
+  return { label = label, class = "CMD_FIXTURE", properties = { { "Name", label or "" }, { "FixtureType", kind },
+    { "Patch", address } }, { label = label, class = "CMD_SUBFIXTURE", properties = { { "Address", address } } } }
+end
+
+--- A show with a little of everything, unlabelled objects among it. In which order a desk has its pools is not known, but that
+-- its root's child 14 is one: the original's examples list that. Here it is the macros, and there is something in it to list.
 function Show.default()
   return {
+    { name = "Layer", class = "CMD_FIXTURE_LAYER_COLLECT", "Spots", "Washes", "Dimmers" },
+    { name = "FixtureType", class = "CMD_FIXTURETYPE", [2] = "Dimmer", [3] = "Spot 24", [4] = "Wash 16" },
+    { name = "Fixture", class = "CMD_FIXTURE", fixture("Spot 1", "3 Spot 24", "1.1"), fixture("Spot 2", "3 Spot 24", "1.25"),
+      fixture(nil, "3 Spot 24", "1.49"), [11] = fixture("Wash 11", "4 Wash 16", "2.1"),
+      [12] = fixture("Wash 12", "4 Wash 16", "2.17") },
+    { name = "Channel", class = "CMD_FIXTURE", fixture("House", "2 Dimmer", "3.1"), fixture("Blinder", "2 Dimmer", "3.2") },
     { name = "Group", class = "CMD_GROUP", "All Spots", "All Washes", false, "Front", [10] = "Back" },
-    { name = "Macro", class = "CMD_MACRO", "Clear", { label = "Reset", "ClearAll", "Off Page 1" }, false, [7] = "Blackout" },
     { name = "Preset", class = "CMD_PRESET_POOL", [0] = { label = "All", "Warm", "Cold" },
       [4] = { label = "Color", "Red", "Green", false, "Blue" } },
     { name = "Sequence", class = "CMD_SEQUENCE", { label = "Main", [0] = "cue zero", "Opening", "Song", "End" }, false },
     { name = "Effect", class = "CMD_EFFECT", "Wave", "Chase" },
+    { name = "World", class = "CMD_WORLD", "All", "Stage" },
+    { name = "Filter", class = "CMD_FILTER", "All", false },
+    { name = "Layout", class = "CMD_LAYOUT", "Plan" },
+    { name = "View", class = "CMD_VIEW", "Groups", "Presets" },
+    { name = "Image", class = "CMD_IMAGE" },
+    { name = "Timer", class = "CMD_TIMER", "Show" },
+    { name = "Macro", class = "CMD_MACRO", "Clear", { label = "Reset", "ClearAll", "Off Page 1" }, false, [7] = "Blackout" },
+    { name = "Plugin", class = "CMD_PLUGIN" },
   }
 end
 

@@ -81,8 +81,12 @@ function Terminal:draw()
   local share = to > from and math.max(0, math.min(1, (value - from) / (to - from))) or 0
   local full = math.floor(share * WIDTH)
   local drawn = string.rep("#", full) .. string.rep(".", WIDTH - full)
-  io.stderr:write("\r", string.format("%s [%s] %s of %s %s", tostring(bar.name), drawn, value, to,
-    bar.texts[#bar.texts] or ""), "\27[K")
+  local text = tostring(bar.texts[#bar.texts] or "")
+  -- A text with numbers counts for itself, as those of the library's bars do.
+  if not string.find(text, "%d") then
+    text = string.format("%s of %s %s", value, to, text)
+  end
+  io.stderr:write("\r", tostring(bar.name), " [", drawn, "] ", text, "\27[K")
   self.bar_is_drawn = true
 end
 
