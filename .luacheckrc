@@ -6,7 +6,7 @@ exclude_files = { "target" }
 -- What the engine gives every plugin.
 read_globals = { "gma" }
 
--- The library's own files have globals of their own (lua/globals.lua), and no gma among them.
+-- The library's own files have globals of their own, and no gma among them.
 files["lua/*.lua"] = { not_globals = { "gma" } }
 
 -- Declarations for editors: no bodies, and a field's text stands in one line.

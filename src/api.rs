@@ -30,13 +30,12 @@ use crate::stdlib;
 struct Standard(Rc<NameMap>);
 
 /// The Lua side: the name of each module, its chunk's, and its code. A chunk gets the native calls and the table of all
-/// modules, and returns its own table; but for that of `globals`, which makes the `_ENV` of the others.
-const MODULES: [(&str, &CStr, &str); 10] = [
+/// modules, and returns its own table.
+const MODULES: [(&str, &CStr, &str); 9] = [
     ("arguments", c"@gma2workers/arguments.lua", include_str!("../lua/arguments.lua")),
     ("async", c"@gma2workers/async.lua", include_str!("../lua/async.lua")),
     ("drivers", c"@gma2workers/drivers.lua", include_str!("../lua/drivers.lua")),
     ("gma2workers", c"@gma2workers/gma2workers.lua", include_str!("../lua/gma2workers.lua")),
-    ("globals", c"@gma2workers/globals.lua", include_str!("../lua/globals.lua")),
     ("hints", c"@gma2workers/hints.lua", include_str!("../lua/hints.lua")),
     ("job", c"@gma2workers/job.lua", include_str!("../lua/job.lua")),
     ("map", c"@gma2workers/map.lua", include_str!("../lua/map.lua")),
@@ -101,12 +100,11 @@ fn build(lua: &Lua) -> mlua::Result<()> {
 
     // The first module has the others compiled where they are first asked for: that takes longer than a small job does.
     let modules = lua.create_table()?;
-    let load: Function = core.raw_get("load")?;
-    let loaded: Table = lua.named_registry_value("_LOADED")?;
-    let globals: Table = load.call::<Function>("globals")?.call(loaded)?;
-    // Where our own code crosses, these are the task's globals.
-    standard.insert(globals.to_pointer() as usize, names::GLOBALS.into());
-    let entry: Function = load.call(("gma2workers", globals))?;
+    let entry: Function = core.raw_get::<Function>("load")?.call("gma2workers")?;
+    if let Some(globals) = entry.environment() {
+        // Where our own code crosses, these are the task's globals.
+        standard.insert(globals.to_pointer() as usize, names::GLOBALS.into());
+    }
     let module: Table = entry.call((core, modules))?;
     name_module(&module, &mut standard)?;
     lua.set_app_data(Standard(Rc::new(standard)));
@@ -126,15 +124,17 @@ fn name_module(module: &Table, names: &mut NameMap) -> mlua::Result<()> {
     Ok(())
 }
 
-/// `load(name, globals)`: the chunk of a module of the Lua side, with these globals, or else the host's.
+/// `load(name, globals)`: the chunk of a module of the Lua side, with these globals, or else with new ones.
 fn load(stack: &Stack) -> Returns {
     let name = stack.bytes(1);
     if let Some((_, chunk, code)) = MODULES.iter().find(|(known, ..)| known.as_bytes() == name) {
         stack.load(code.as_bytes(), chunk)?;
         if stack.kind(2) == Type::Table {
             stack.push_value(2);
-            stack.set_upvalue(-2, 1);
+        } else {
+            names::push_own_globals(stack);
         }
+        stack.set_upvalue(-2, 1);
         return Ok(1);
     }
     Err(Error::Internal(format!("there is no module '{}'", String::from_utf8_lossy(name))).into())

@@ -118,6 +118,50 @@ fn push_library(stack: &Stack, library: &str) -> Type {
     kind
 }
 
+/// Pushes the globals of our own Lua files, their `_ENV`: the standard ones as they are now. *Raises.*
+///
+/// All plugins of a console share the host's, and each may set `debug`, `type` or `string.format` to something else; some of
+/// our files are not even compiled before a job needs them. So they get copies, of the libraries' fields too, and read
+/// plain names. What is meant to be the host's of then is read from its own table, which is `_G` here. A method of a text
+/// would be looked up in the host's `string`, so our files write `string.format(text)`.
+pub fn push_own_globals(stack: &Stack) {
+    stack.create_table(0, 48);
+    let own = stack.top();
+    stack.push_globals();
+    let globals = stack.top();
+    stack.push_value(globals);
+    stack.raw_set_text(own, GLOBALS);
+    for name in BASE.into_iter().chain(["_VERSION"]) {
+        stack.raw_get_text(globals, name);
+        stack.raw_set_text(own, name);
+    }
+    for library in LIBRARIES {
+        // A host may have entered a library in one of the two places alone.
+        if push_library(stack, library) != Type::Table {
+            stack.raw_get_text(globals, library);
+        }
+        // The fields of `package` say how things are by then.
+        if stack.kind(-1) == Type::Table && library != "package" {
+            push_copy(stack);
+        }
+        stack.raw_set_text(own, library);
+        stack.set_top(globals);
+    }
+    stack.set_top(own);
+}
+
+/// Pushes a copy of the table on top. *Raises.*
+fn push_copy(stack: &Stack) {
+    let table = stack.top();
+    stack.create_table(0, 32);
+    stack.push_nil();
+    while stack.next(table) {
+        stack.push_value(-2);
+        stack.insert(-2);
+        stack.raw_set(table + 1);
+    }
+}
+
 /// Whether the value on top is one that crosses by its name.
 fn is_named(stack: &Stack) -> bool {
     match stack.kind(-1) {
@@ -137,13 +181,15 @@ fn join(library: &str, name: &[u8]) -> String {
 /// [`push_kept`] finds it whatever the host's globals are by then. *Raises.*
 pub fn read_standard(stack: &Stack, own: Own, names: &mut NameMap) {
     stack.push_registry();
-    stack.create_table(0, 0);
+    stack.create_table(0, 200);
     let kept = stack.top();
     find_standard(stack, own, |pointer, library, name| {
-        let name = join(library, name);
-        stack.push_value(-1);
-        stack.raw_set_text(kept, &name);
-        names.insert(pointer, name.into());
+        names.insert(pointer, join(library, name).into());
+        // Setting it may raise, which drops nothing: the name is the caller's by now.
+        if let Some(name) = names.get(&pointer) {
+            stack.push_value(-1);
+            stack.raw_set_text(kept, name);
+        }
         None::<()>
     });
     stack.raw_set_text(kept - 1, STANDARD);

@@ -1,8 +1,8 @@
---- The globals of the stand-in's own files: copies, so that no plugin can change them. They are made as the library's are.
+--- The globals of the stand-in's own files: copies, so that no plugin can change them. They are made as those of the library are.
 -- A name that is not among them is a slip.
 
 local folder = select(2, ...):match("^(.*)tests[/\\]console[/\\]")
-local globals = assert(loadfile(folder .. "lua/globals.lua"))(package.loaded)
+local globals = assert(loadfile(folder .. "lua/cooperative_globals.lua"))(package.loaded)
 
 setmetatable(globals, {
   __index = function(_, name)

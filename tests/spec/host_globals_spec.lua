@@ -1,5 +1,5 @@
 -- All plugins of a console share one set of globals, and each may set one to something else: MA's own self-test leaves
--- `debug = false`. That breaks nothing of the library's, whose files have copies (lua/globals.lua).
+-- `debug = false`. That breaks nothing of the library's, whose files have copies.
 
 local console = require "console"
 local public_calls = require "spec.fixtures.public_calls"
@@ -146,6 +146,22 @@ describe("the library goes on (I11)", function()
         end
       end
       stdout:write("done\n")
+    ]]))
+  end)
+
+  it("where a host has entered libraries in one place alone", function()
+    assert.equal("done\n", stock.run([[
+      for _, name in ipairs { "coroutine", "io", "math", "string", "table" } do
+        package.loaded[name] = nil
+      end
+      for _, name in ipairs { "debug", "utf8" } do
+        _G[name] = nil
+      end
+      local gma2workers = require "gma2workers"
+      local response = gma2workers.RunSync { tasks = { { func = function() return 1 end }, { func = function() return {} + 1 end } } }
+      assert(response.result[1].data == 1 and response.result[2].traceback)
+      assert(gma2workers.Map(function(n) return n + 1 end, { 1, 2 })[2] == 3)
+      print "done"
     ]]))
   end)
 

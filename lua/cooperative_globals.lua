@@ -1,12 +1,9 @@
 --- The standard globals as they are when the library is loaded: what its own files have as their `_ENV`.
 --
--- All plugins of a console share one `_G`, and each may set `debug`, `type` or `string.format` to something else; some of our
--- files are not even compiled before a job needs them. So they get copies, of the libraries' fields too, and go on reading
--- plain names. That is shorter than locals in each file, and costs some microseconds, once. What is meant to be the host's
--- of now is read from its own table, which is `_G` here: `rawget(_G, "gma")`.
---
--- In our files a method of a text would be looked up in the host's `string`: it is `string.format(text)` there, not
--- `text:format()`. A function of theirs that crosses into a task has the task's globals in place of these.
+-- All plugins of a console share one `_G`, and each may set `debug`, `type` or `string.format` to something else. So our files
+-- get copies, of the libraries' fields too, and go on reading plain names: that is shorter than locals in each file. What is
+-- meant to be the host's of now is read from its own table, which is `_G` here: `rawget(_G, "gma")`. A method of a text
+-- would be looked up in the host's `string`: it is `string.format(text)` in our files, not `text:format()`.
 
 -- `package.loaded` has a library that a plugin took out of `_G` before.
 local loaded = ...
