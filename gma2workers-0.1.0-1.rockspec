@@ -33,6 +33,7 @@ build = {
       ["gma2-workers.async"] = "lua/async.lua",
       ["gma2-workers.cooperative"] = "lua/cooperative.lua",
       ["gma2-workers.cooperative_clock"] = "lua/cooperative_clock.lua",
+      ["gma2-workers.cooperative_globals"] = "lua/cooperative_globals.lua",
       ["gma2-workers.cooperative_options"] = "lua/cooperative_options.lua",
       ["gma2-workers.cooperative_run"] = "lua/cooperative_run.lua",
       ["gma2-workers.cooperative_tasks"] = "lua/cooperative_tasks.lua",

@@ -10,13 +10,13 @@ local arguments = {}
 -- @int level where the fault lies: 2 is the caller of the function that checks
 function arguments.check(value, expected, position, name, level)
   local got = type(value)
-  for kind in expected:gmatch("%a+") do
+  for kind in string.gmatch(expected, "%a+") do
     if kind == got then
       return value
     end
   end
   local shown = value == nil and "no value" or got
-  error(("bad argument #%d to '%s' (%s expected, got %s)"):format(position, name, expected, shown), level + 1)
+  error(string.format("bad argument #%d to '%s' (%s expected, got %s)", position, name, expected, shown), level + 1)
 end
 
 return arguments

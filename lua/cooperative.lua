@@ -22,7 +22,7 @@
 
 local read, version = ...
 
-local core = { version = version, backend = "cooperative", entry_levels = 2, clock = read("cooperative_clock")() }
+local core = { version = version, backend = "cooperative", entry_levels = 2, clock = read("cooperative_clock", _ENV)() }
 local modules = {}
 
 --- The jobs by their numbers; false for one that is over, since no number is given twice.
@@ -104,7 +104,7 @@ end
 --- Has whoever waits run a task. Ctrl-C is for them, too.
 local function run_here(job, task)
   local value = run(job, task)
-  if type(value) == "string" and value:sub(-12) == "interrupted!" then
+  if type(value) == "string" and string.sub(value, -12) == "interrupted!" then
     error(value, 0)
   end
 end
@@ -120,7 +120,7 @@ end
 --- Asks the engine for the workers. Without one, whoever waits is to run the tasks.
 local function start_workers(job)
   for worker = 1, job.workers do
-    local alias = ("gma2workers_worker_%d_%d"):format(job.id, worker)
+    local alias = string.format("gma2workers_worker_%d_%d", job.id, worker)
     local take_back = modules.drivers[job.mode](alias, function() work(job, worker) end)
     if not take_back then
       job.is_mine = true
@@ -368,6 +368,6 @@ core.load = read
 
 for _, name in ipairs { "arguments", "drivers", "cooperative_values", "cooperative_options", "cooperative_tasks",
   "cooperative_trace", "cooperative_run", "hints", "pump", "async", "progress", "job", "map", "gma2workers" } do
-  modules[name] = read(name)(core, modules)
+  modules[name] = read(name, _ENV)(core, modules)
 end
 return modules.gma2workers

@@ -20,22 +20,22 @@ local MAP_NAMES = { "chunk", "onError", "onComplete", "mode", "workers", "upvalu
 --- Raises a refusal, which `core.start` hands on.
 -- @string place what is wrong: an option, or a part of `tasks`
 function options.refuse(place, problem)
-  error({ message = ("%s %s"):format(place, problem) }, 0)
+  error({ message = string.format("%s %s", place, problem) }, 0)
 end
 
 local function refuse_option(name, problem)
-  options.refuse(("option '%s'"):format(name), problem)
+  options.refuse(string.format("option '%s'", name), problem)
 end
 
 --- A float in as few digits as give the same one.
 local function shortest(number)
   if number % 1 == 0 and math.abs(number) < 1e15 then
-    return ("%.0f"):format(number)
+    return string.format("%.0f", number)
   end
   for digits = 14, 17 do
-    local text = ("%." .. digits .. "g"):format(number)
+    local text = string.format("%." .. digits .. "g", number)
     if tonumber(text) == number then
-      return (text:gsub("e%+?(%-?)0*", "e%1"))
+      return (string.gsub(text, "e%+?(%-?)0*", "e%1"))
     end
   end
   return number ~= number and "NaN" or tostring(number)
@@ -57,21 +57,22 @@ function options.describe(value)
 end
 
 local function unexpected(name, expected, value)
-  refuse_option(name, ("must be %s, got %s"):format(expected, options.describe(value)))
+  refuse_option(name, string.format("must be %s, got %s", expected, options.describe(value)))
 end
 
 --- How many letters have to be put in, left out, changed, or swapped with the next to get from one word to another.
 local function distance(from, to)
-  local rows = {}
+  local byte, rows = string.byte, {}
   for i = 0, #from do
     rows[i] = { [0] = i }
     for j = 1, #to do
       if i == 0 then
         rows[0][j] = j
       else
-        local same = from:byte(i) == to:byte(j)
+        local same = byte(from, i) == byte(to, j)
         local steps = math.min(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (same and 0 or 1))
-        if i > 1 and j > 1 and from:byte(i) == to:byte(j - 1) and from:byte(i - 1) == to:byte(j) then
+        local is_swapped = i > 1 and j > 1 and byte(from, i) == byte(to, j - 1) and byte(from, i - 1) == byte(to, j)
+        if is_swapped then
           steps = math.min(steps, rows[i - 2][j - 2] + 1)
         end
         rows[i][j] = steps
@@ -86,7 +87,7 @@ function options.nearest(name, known)
   local best, nearest = 3, nil
   for _, other in ipairs(known) do
     -- To measure a long text would take long.
-    local steps = #name <= #other + best and distance(name:lower(), other:lower()) or math.huge
+    local steps = #name <= #other + best and distance(string.lower(name), string.lower(other)) or math.huge
     if steps < best or steps == best and nearest and other < nearest then
       best, nearest = steps, other
     end
@@ -99,7 +100,7 @@ local function given(config, names)
   local found = {}
   for key, value in next, config do
     if type(key) ~= "string" then
-      error({ message = ("options have names, but there is one at [%s]: write { %s }"):format(
+      error({ message = string.format("options have names, but there is one at [%s]: write { %s }",
         options.describe(key), names == NAMES and "tasks = { ... }" or "chunk = 10") }, 0)
     end
     found[key] = value
@@ -112,7 +113,7 @@ local function given(config, names)
     if not is_known then
       local meant = options.nearest(key, names)
       refuse_option(key, "is unknown: "
-        .. (meant and ("did you mean '%s'?"):format(meant) or "there are " .. table.concat(names, ", ")))
+        .. (meant and string.format("did you mean '%s'?", meant) or "there are " .. table.concat(names, ", ")))
     end
   end
   return found
@@ -122,7 +123,7 @@ local function check_callbacks(found, is_async)
   for _, name in ipairs { "onComplete", "onProgress" } do
     local value = found[name]
     if type(value) ~= "function" and is_async and name == "onComplete" then
-      refuse_option(name, ("must be a function, got %s: RunAsync requires an onComplete callback"):format(
+      refuse_option(name, string.format("must be a function, got %s: RunAsync requires an onComplete callback",
         options.describe(value)))
     elseif type(value) ~= "function" and value ~= nil then
       unexpected(name, "a function", value)
@@ -134,7 +135,7 @@ end
 local function read_workers(value)
   local number = value
   if type(value) == "string" then
-    number = value:find("^%s*[%d.eE+-]+%s*$") and tonumber(value)
+    number = string.find(value, "^%s*[%d.eE+-]+%s*$") and tonumber(value)
   end
   local workers = type(number) == "number" and math.tointeger(number)
   if value ~= nil and not (workers and workers >= 1 and workers <= WORKER_LIMIT) then
@@ -146,7 +147,7 @@ end
 local function read_word(found, name, first, second)
   local value = found[name]
   if value ~= nil and value ~= first and value ~= second then
-    unexpected(name, ('"%s" or "%s"'):format(first, second), value)
+    unexpected(name, string.format('"%s" or "%s"', first, second), value)
   end
   return value or first
 end
@@ -160,8 +161,8 @@ local function refuse_impossible(found)
   }
   for _, name in ipairs { "timeout", "memoryLimit", "sandbox" } do
     if found[name] then
-      refuse_option(name, ("is not possible here, since the cooperative backend %s: leave it out, or have the binary loaded")
-        :format(why[name]))
+      refuse_option(name, string.format(
+        "is not possible here, since the cooperative backend %s: leave it out, or have the binary loaded", why[name]))
     end
   end
 end
@@ -209,8 +210,8 @@ function options.check_globals(names)
     copies[name] = rawget(_G, name)
     if copies[name] == nil then
       local meant = nearest_global(name)
-      options.refuse(("option 'globals'[%d]"):format(i), ("names no global of the host: '%s': %s"):format(name,
-        meant and ("did you mean '%s'?"):format(meant) or "a local is passed in args"))
+      options.refuse(string.format("option 'globals'[%d]", i), string.format("names no global of the host: '%s': %s", name,
+        meant and string.format("did you mean '%s'?", meant) or "a local is passed in args"))
     end
   end
   local _, failure = values.clone({ copies }, 1, function(_, path) return "globals" .. path end)

@@ -23,7 +23,7 @@ end
 local function returned(results)
   local count = results.n - 1
   local function place(n, path)
-    return (count == 1 and "result" or ("returns[%d]"):format(n)) .. path
+    return (count == 1 and "result" or string.format("returns[%d]", n)) .. path
   end
   local copied, failure = values.clone(table.move(results, 2, results.n, 1, {}), count, place)
   if not copied then
@@ -39,7 +39,7 @@ end
 
 --- A task's call stack ends where this file calls it.
 local function own_part(traceback)
-  return traceback:match("^(.*)\n\t%[C%]: in function 'xpcall'\n\tgma2workers/cooperative_run%.lua:") or traceback
+  return string.match(traceback, "^(.*)\n\t%[C%]: in function 'xpcall'\n\tgma2workers/cooperative_run%.lua:") or traceback
 end
 
 -- The call stack first: a `__tostring` may fail.
@@ -56,10 +56,10 @@ local function raised(task, failure)
   local value = failure.value
   local ok, message = pcall(tostring, value)
   if not ok then
-    local why = type(message) == "string" and message or ("(error object is a %s value)"):format(type(message))
+    local why = type(message) == "string" and message or string.format("(error object is a %s value)", type(message))
     message = "error in the error's own __tostring: " .. why
   end
-  local head = task.name and ("in task %d '%s'\n"):format(task.index, task.name) or ""
+  local head = task.name and string.format("in task %d '%s'\n", task.index, task.name) or ""
   local entry = run.failed("runtime", message, head .. own_part(failure.traceback))
   if type(value) ~= "string" then
     local copied = values.clone({ value }, 1, function() return "" end)

@@ -12,7 +12,7 @@ local IS_FIELD = { func = true, args = true, name = true }
 local ARGUMENT_LIMIT = 100000
 
 local function refuse_task(index, field, problem)
-  options.refuse(("tasks[%d]%s"):format(index, field), problem)
+  options.refuse(string.format("tasks[%d]%s", index, field), problem)
 end
 
 local function refuse_list(problem)
@@ -25,15 +25,15 @@ local function count_tasks(list)
   for key in next, list do
     if math.type(key) == "integer" then
       if key < 1 then
-        refuse_list((" that starts at 1, but has [%d]"):format(key))
+        refuse_list(string.format(" that starts at 1, but has [%d]", key))
       end
       count, last = count + 1, math.max(last, key)
     elseif type(key) == "string" then
       if key ~= "n" then
-        refuse_list((", but has a field '%s': write tasks = { { func = f, args = { ... } }, ... }"):format(key))
+        refuse_list(string.format(", but has a field '%s': write tasks = { { func = f, args = { ... } }, ... }", key))
       end
     else
-      refuse_list((", but has a %s as a key"):format(values.kind(key)))
+      refuse_list(string.format(", but has a %s as a key", values.kind(key)))
     end
   end
   if count ~= last then
@@ -41,7 +41,7 @@ local function count_tasks(list)
     while rawget(list, hole) ~= nil do
       hole = hole + 1
     end
-    refuse_task(hole, "", ("is missing: the list has a hole (tasks[%d] is there)"):format(last))
+    refuse_task(hole, "", string.format("is missing: the list has a hole (tasks[%d] is there)", last))
   end
   return count
 end
@@ -52,7 +52,7 @@ local function check_fields(task, index)
     if type(key) == "string" and not IS_FIELD[key] then
       local meant = options.nearest(key, FIELDS)
       if meant then
-        refuse_task(index, "", ("has a field '%s': did you mean '%s'?"):format(key, meant))
+        refuse_task(index, "", string.format("has a field '%s': did you mean '%s'?", key, meant))
       end
     end
   end
@@ -66,10 +66,10 @@ local function count_arguments(args, index)
     if math.type(key) == "integer" and key >= 1 then
       last = math.max(last, key)
     elseif type(key) ~= "string" then
-      refuse_task(index, ".args", ("has a value at [%s], which would be lost: arguments are numbered from 1"):format(
+      refuse_task(index, ".args", string.format("has a value at [%s], which would be lost: arguments are numbered from 1",
         options.describe(key)))
     elseif key ~= "n" then
-      refuse_task(index, ".args", ("has a field '%s', which would be lost: %s"):format(key,
+      refuse_task(index, ".args", string.format("has a field '%s', which would be lost: %s", key,
         "arguments have no names, so pass a table that has it, args = { { name = value } }"))
     end
   end
@@ -80,7 +80,7 @@ local function count_arguments(args, index)
     local got = shows and options.describe(n) or "a " .. values.kind(n)
     refuse_task(index, ".args.n", "must be a whole number of arguments, got " .. got)
   elseif count < 0 or count > ARGUMENT_LIMIT then
-    refuse_task(index, ".args", ("must hold 0 to %d arguments, got %d: pass one table with them instead"):format(
+    refuse_task(index, ".args", string.format("must hold 0 to %d arguments, got %d: pass one table with them instead",
       ARGUMENT_LIMIT, count))
   end
   return count
@@ -95,7 +95,7 @@ local function callable(func, index)
   local call = meta and rawget(meta, "__call")
   if type(call) ~= "function" then
     refuse_task(index, ".func", func == nil and "is missing: write { func = f, args = { ... } }"
-      or ('must be a function or a callable table, got a %s: write func = f, not "f" or f()'):format(values.kind(func)))
+      or string.format('must be a function or a callable table, got a %s: write func = f, not "f" or f()', values.kind(func)))
   end
   return call, func
 end
@@ -109,7 +109,7 @@ local function read_task(task, index)
   if name ~= nil and type(name) ~= "string" then
     refuse_task(index, ".name", "must be a string, got a " .. values.kind(name))
   elseif args ~= nil and type(args) ~= "table" then
-    refuse_task(index, ".args", ("must be a table, got a %s: write args = { value, ... }"):format(values.kind(args)))
+    refuse_task(index, ".args", string.format("must be a table, got a %s: write args = { value, ... }", values.kind(args)))
   end
   local count = args and count_arguments(args, index) or 0
   local func, object = callable(rawget(task, "func"), index)
@@ -120,7 +120,7 @@ local function read_task(task, index)
   end
   -- An error's path does not count the callable table.
   local copied, failure = values.clone(list, extra + count, function(n, path)
-    return ("args[%d]%s"):format(math.max(n - extra, 1), path)
+    return string.format("args[%d]%s", math.max(n - extra, 1), path)
   end)
   return { index = index, name = name, func = func, args = copied, count = extra + count, failure = failure }
 end

@@ -12,7 +12,10 @@ local HOST = 0
 local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\" }
 
 local function quoted(text)
-  return '"' .. text:gsub('[%c"\\]', function(c) return ESCAPES[c] or ("\\u%04x"):format(c:byte()) end) .. '"'
+  local function escaped(character)
+    return ESCAPES[character] or string.format("\\u%04x", string.byte(character))
+  end
+  return '"' .. string.gsub(text, '[%c"\\]', escaped) .. '"'
 end
 
 --- Begins a timeline for a file, which is made at once; refuses the option where it can't be.
@@ -21,8 +24,8 @@ end
 function trace.create(path, origin)
   local file, problem = io.open(path, "wb")
   if not file then
-    local cause = problem:sub(1, #path + 2) == path .. ": " and problem:sub(#path + 3) or problem
-    options.refuse("option 'trace'", ("names a file that can't be written, %s: %s"):format(options.describe(path), cause))
+    local cause = string.sub(problem, 1, #path + 2) == path .. ": " and string.sub(problem, #path + 3) or problem
+    options.refuse("option 'trace'", string.format("names a file that can't be written, %s: %s", options.describe(path), cause))
   end
   local timeline = { file = file, origin = origin, events = {}, rows = HOST }
   trace.host_did(timeline, "read tasks", origin)
@@ -31,7 +34,8 @@ end
 
 local function slice(timeline, row, name, category, begun, arguments)
   timeline.rows = math.max(timeline.rows, row)
-  table.insert(timeline.events, ('{"name":%s,"cat":"%s","ph":"X","ts":%.3f,"dur":%.3f,"pid":1,"tid":%d,"args":{%s}}'):format(
+  table.insert(timeline.events, string.format(
+    '{"name":%s,"cat":"%s","ph":"X","ts":%.3f,"dur":%.3f,"pid":1,"tid":%d,"args":{%s}}',
     quoted(name), category, (begun - timeline.origin) * 1e6, (core.clock() - begun) * 1e6, row, arguments))
 end
 
@@ -48,7 +52,7 @@ end
 -- @number begun when it began
 function trace.task_did(timeline, worker, task, success, begun)
   slice(timeline, worker or HOST, task.name or "task " .. task.index, "task", begun,
-    ('"task":%d,"success":%s'):format(task.index, success))
+    string.format('"task":%d,"success":%s', task.index, success))
 end
 
 --- Writes the file, once.
@@ -59,9 +63,9 @@ function trace.write(timeline, id)
     return nil
   end
   timeline.file = nil
-  local lines = { ('{"name":"process_name","ph":"M","pid":1,"args":{"name":"gma2workers Job_%d"}}'):format(id) }
+  local lines = { string.format('{"name":"process_name","ph":"M","pid":1,"args":{"name":"gma2workers Job_%d"}}', id) }
   for row = HOST, timeline.rows do
-    lines[#lines + 1] = ('{"name":"thread_name","ph":"M","pid":1,"tid":%d,"args":{"name":"%s"}}'):format(
+    lines[#lines + 1] = string.format('{"name":"thread_name","ph":"M","pid":1,"tid":%d,"args":{"name":"%s"}}',
       row, row == HOST and "host" or "worker " .. row)
   end
   table.move(timeline.events, 1, #timeline.events, #lines + 1, lines)

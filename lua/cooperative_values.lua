@@ -25,7 +25,8 @@ end
 local function step(key)
   local kind = values.kind(key)
   if kind == "string" then
-    return key:find("^[%a_][%w_]*$") and "." .. key or ("[%q]"):format(key):gsub("\\\n", "\\n")
+    local quoted = string.gsub(string.format("[%q]", key), "\\\n", "\\n")
+    return string.find(key, "^[%a_][%w_]*$") and "." .. key or quoted
   elseif kind == "number" or kind == "boolean" then
     return "[" .. tostring(key) .. "]"
   end
@@ -52,7 +53,7 @@ local function refuse(value, met, at, way, place)
     path[#path + 1] = parts[i]
   end
   local kind = values.kind(value)
-  local message = ("cannot send a %s (at %s): %s"):format(kind, place(way, table.concat(path)), INSTEAD[kind])
+  local message = string.format("cannot send a %s (at %s): %s", kind, place(way, table.concat(path)), INSTEAD[kind])
   error({ kind = "transfer", message = message }, 0)
 end
 

@@ -43,7 +43,7 @@ function drivers.cmd(alias, body)
     close()
     body()
   end)
-  local ok, refusal = pcall(engine.cmd, ('LUA "if %s then %s() end"'):format(alias, alias))
+  local ok, refusal = pcall(engine.cmd, string.format('LUA "if %s then %s() end"', alias, alias))
   if not ok or refusal then
     close()
     error(ok and "the command line refused to run the job: " .. tostring(refusal) or refusal, 0)

@@ -6,7 +6,7 @@ local core, modules = ...
 
 setmetatable(modules, {
   __index = function(_, name)
-    local module = core.load(name)(core, modules)
+    local module = core.load(name, _ENV)(core, modules)
     modules[name] = module
     return module
   end,
@@ -41,10 +41,10 @@ local ENTRY = core.entry_levels
 local function start(job, name, options, level)
   if type(options) ~= "table" then
     local shown = options == nil and "no value" or type(options)
-    error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got %s)"):format(name, name, shown), level)
+    error(string.format("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got %s)", name, name, shown), level)
   elseif options == gma2workers then
-    error(("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got itself: write .%s with a dot)")
-      :format(name, name, name), level)
+    error(string.format("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got itself: write .%s with a dot)",
+      name, name, name), level)
   end
   local problem = core.start(job, options, name == "RunAsync")
   if problem then
@@ -58,7 +58,7 @@ end
 --- A message without its place inside of the Lua side (an interrupt's, say), which tells the caller nothing; nil where it
 -- has none.
 local function without_place(message)
-  return type(message) == "string" and message:match("^gma2workers/[%a_]+%.lua:%d+: (.*)$") or nil
+  return type(message) == "string" and string.match(message, "^gma2workers/[%a_]+%.lua:%d+: (.*)$") or nil
 end
 
 --- Ends a job that an error came into, and gives what to raise.

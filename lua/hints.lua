@@ -4,7 +4,7 @@ local hints = {}
 
 --- The name of the global that an error of Lua's says is nil.
 local function missing_global(message)
-  return message:match("a nil value %(global '([^']+)'%)$")
+  return string.match(message, "a nil value %(global '([^']+)'%)$")
 end
 
 -- What a sandbox is without.
@@ -21,7 +21,7 @@ function hints.add(response, failed, sandbox)
     if name and sandbox and NOT_IN_SANDBOX[name] then
       entry.data = entry.data .. ": a sandbox does not have it"
     elseif name and rawget(_G, name) ~= nil then
-      entry.data = ("%s: the host has it, a task does not (list it in globals = { %q })"):format(entry.data, name)
+      entry.data = string.format("%s: the host has it, a task does not (list it in globals = { %q })", entry.data, name)
     elseif name == "gma" then
       entry.data = entry.data .. ": the host has no gma, so there is none in a task"
     end

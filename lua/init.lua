@@ -18,7 +18,7 @@ end
 
 -- `require` passes the name and the path of this file; a chunk that was loaded otherwise knows its source.
 local _, path = ...
-local source = type(path) == "string" and path or debug.getinfo(1, "S").source:gsub("^@", "")
+local source = type(path) == "string" and path or package.loaded.debug.getinfo(1, "S").source:gsub("^@", "")
 local folder = source:match("^(.*[/\\])[^/\\]*$") or "./"
 local is_windows = package.config:sub(1, 1) == "\\"
 
@@ -102,14 +102,20 @@ local function open_binary(open, binary)
 end
 
 --- Compiles a Lua file of this folder.
-local function read(name)
+-- @tab globals its `_ENV`
+local function read(name, globals)
   local file, problem = io.open(folder .. name .. ".lua", "rb")
   local text = file and file:read("a")
   if not text then
     error(("gma2workers: cannot read %s: copy the whole folder"):format(problem or folder .. name .. ".lua"), 0)
   end
   file:close()
-  return assert(load(text, "@gma2workers/" .. name .. ".lua", "t"))
+  return assert(load(text, "@gma2workers/" .. name .. ".lua", "t", globals))
+end
+
+--- The cooperative backend, with globals that no plugin can change.
+local function read_cooperative()
+  return read("cooperative", read("cooperative_globals", _G)(package.loaded))
 end
 
 local function say(text)
@@ -123,7 +129,7 @@ end
 
 --- What takes the place of a binary that can't be loaded.
 local function fall_back(reason, wanted)
-  local ok, chunk = pcall(read, "cooperative")
+  local ok, chunk = pcall(read_cooperative)
   if not ok or wanted == "native" then
     error(("gma2workers: cannot load its binary, which belongs beside %s: %s"):format(source, reason), 0)
   end
@@ -137,7 +143,7 @@ local wanted = os.getenv("GMA2WORKERS_BACKEND") or ""
 ---@type gma2workers
 local gma2workers
 if wanted == "cooperative" then
-  gma2workers = read("cooperative")(read, VERSION)
+  gma2workers = read_cooperative()(read, VERSION)
 elseif wanted == "native" or wanted == "" then
   local open, found = find_binary()
   gma2workers = open and open_binary(open, found) or fall_back(found, wanted)

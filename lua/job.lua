@@ -54,7 +54,7 @@ local jobs = setmetatable({}, { __mode = "k" })
 local function job_of(handle, method)
   local found = type(handle) == "table" and jobs[handle]
   if not found then
-    error(("bad argument #1 to '%s' (job expected, got %s): write job:%s()"):format(method, type(handle), method), 3)
+    error(string.format("bad argument #1 to '%s' (job expected, got %s): write job:%s()", method, type(handle), method), 3)
   end
   return found
 end

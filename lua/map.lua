@@ -17,7 +17,7 @@ local MOST_ITEMS = 128
 local FEW = 200
 
 --- In a task
--- What stands here crosses as code, so it captures functions alone.
+-- What stands here crosses as code, so it captures functions alone; its globals are the task's.
 -- @section task
 
 --- What is told of the item at that position, whose function raised. It must be able to cross.
@@ -28,10 +28,10 @@ local function describe(at, failure, copies)
   end
   local ok, message = pcall(tostring, value)
   if not ok then
-    local why = type(message) == "string" and message or ("(error object is a %s value)"):format(type(message))
+    local why = type(message) == "string" and message or string.format("(error object is a %s value)", type(message))
     message = "error in the error's own __tostring: " .. why
   end
-  local has_run_out = message == "not enough memory" or message:find("not enough memory for buffer allocation$")
+  local has_run_out = message == "not enough memory" or string.find(message, "not enough memory for buffer allocation$")
   local told = { at = at, kind = has_run_out and "memory" or "runtime", message = message, traceback = traceback }
   if type(value) ~= "string" and pcall(check, value, "error", copies) then
     told.error = value
@@ -49,7 +49,8 @@ local function take_out(results, count, copies, failures)
     local ok, message = pcall(check, results[i], "result", copies)
     if not ok then
       results[i] = nil
-      failures[#failures + 1] = { at = i, kind = message:find("^upvalue ") and "upvalue" or "transfer", message = message }
+      local kind = string.find(message, "^upvalue ") and "upvalue" or "transfer"
+      failures[#failures + 1] = { at = i, kind = kind, message = message }
     end
   end
   return failures
@@ -80,7 +81,7 @@ local function mapper(func)
       end
       local told = describe(at, failure, copies)
       -- Whoever waits runs tasks of the cooperative backend, and Ctrl-C is for them. And no item may fail twice.
-      if is_on_host and told.message:sub(-12) == "interrupted!" or at == before then
+      if is_on_host and string.sub(told.message, -12) == "interrupted!" or at == before then
         error(told.message, 0)
       end
       failures = failures or {}
@@ -104,7 +105,7 @@ end
 -- @section list
 
 local function refusal(position, problem)
-  return ("bad argument #%d to 'Map' (%s)"):format(position, problem)
+  return string.format("bad argument #%d to 'Map' (%s)", position, problem)
 end
 
 --- What is wrong with a table as a list, of so many items where that is said; nil for nothing.
@@ -113,24 +114,25 @@ local function find_problem(list, count)
   for key in next, list do
     if math.type(key) ~= "integer" then
       if key ~= "n" then
-        local shown = type(key) == "string" and ("field '%s'"):format(key) or type(key) .. " as a key"
+        local shown = type(key) == "string" and string.format("field '%s'", key) or type(key) .. " as a key"
         return "a list expected, but it has a " .. shown
       end
     elseif key < 1 then
-      return ("a list that starts at 1 expected, but it has [%d]"):format(key)
+      return string.format("a list that starts at 1 expected, but it has [%d]", key)
     else
       found, last = found + 1, math.max(last, key)
     end
   end
   if count then
-    return last > count and ("list.n is %d, but it has [%d]: with more items, set list.n to how many"):format(count, last) or nil
+    local problem = "list.n is %d, but it has [%d]: with more items, set list.n to how many"
+    return last > count and string.format(problem, count, last) or nil
   end
   local hole = 1
   while found ~= last and rawget(list, hole) ~= nil do
     hole = hole + 1
   end
   if found ~= last then
-    return ("list[%d] is missing: the list has a hole (list[%d] is there); with nils, set list.n"):format(hole, last)
+    return string.format("list[%d] is missing: the list has a hole (list[%d] is there); with nils, set list.n", hole, last)
   end
 end
 
@@ -140,7 +142,7 @@ local function read_list(list)
   local n = rawget(list, "n")
   local count = n == nil and rawlen(list) or math.type(n) and math.tointeger(n)
   if not count or count < 0 then
-    return nil, ("list.n must be a whole number of items, got %s"):format(tostring(n))
+    return nil, string.format("list.n must be a whole number of items, got %s", tostring(n))
   end
   local problem = (n ~= nil or not core.is_list(list, count)) and find_problem(list, n ~= nil and count)
   if problem then
@@ -179,9 +181,9 @@ local function find_unsendable(items, count, copies)
     return found
   end
   for i = 1, count do
-    local ok, message = can_cross(items[i], ("list[%d]"):format(i), copies)
+    local ok, message = can_cross(items[i], string.format("list[%d]", i), copies)
     if not ok then
-      found[i] = { kind = message:find("^upvalue ") and "upvalue" or "transfer", message = message }
+      found[i] = { kind = string.find(message, "^upvalue ") and "upvalue" or "transfer", message = message }
     end
   end
   return found
@@ -208,7 +210,7 @@ local function make_tasks(call, plan)
     if object or skip then
       args[7], args[8] = skip or false, object
     end
-    local name = plan.is_traced and ("list[%d] to list[%d]"):format(first, last) or nil
+    local name = plan.is_traced and string.format("list[%d] to list[%d]", first, last) or nil
     tasks[#tasks + 1] = { func = run, args = args, name = name }
   end
   return tasks
@@ -219,8 +221,8 @@ end
 
 --- A text without what only this file's part in it says.
 local function own_part(told)
-  local message = told.message:gsub("^gma2workers/map%.lua:%d+: ", "")
-  local traceback = told.traceback and told.traceback:gsub("\n\t[^\n]*gma2workers/map%.lua:.*$", "")
+  local message = string.gsub(told.message, "^gma2workers/map%.lua:%d+: ", "")
+  local traceback = told.traceback and string.gsub(told.traceback, "\n\t[^\n]*gma2workers/map%.lua:.*$", "")
   return message, traceback
 end
 
@@ -231,15 +233,16 @@ end
 
 --- What a task's own failure says, in the caller's words, and of which item, where it is one's.
 local function translate(entry, first)
-  local message, at = entry.data:gsub("^Error: ", ""), nil
+  local message, at = string.gsub(entry.data, "^Error: ", ""), nil
   if entry.kind == "transfer" or entry.kind == "upvalue" then
-    message = message:gsub("%(at args%[1%]%[(%d+)%]", function(k) return ("(at list[%d]"):format(first + k - 1) end)
-    message = message:gsub("%(at args%[8%]", "(at func")
-    message = message:gsub("%(at result%[(%d+)%]", function(k)
+    message = string.gsub(message, "%(at args%[1%]%[(%d+)%]", function(k) return string.format("(at list[%d]", first + k - 1) end)
+    message = string.gsub(message, "%(at args%[8%]", "(at func")
+    message = string.gsub(message, "%(at result%[(%d+)%]", function(k)
       at = first + k - 1
       return "(at result"
     end)
-    message = message:gsub("^upvalue 'func' %(a (.-)%) of the function at gma2workers/map%.lua.*$", "cannot send a %1 (at func)")
+    message = string.gsub(message, "^upvalue 'func' %(a (.-)%) of the function at gma2workers/map%.lua.*$",
+      "cannot send a %1 (at func)")
   end
   return { message = message, kind = entry.kind, traceback = entry.traceback }, at
 end
@@ -250,9 +253,9 @@ local function whole_problem(entry, first, last)
   if entry.kind == "cancelled" or entry.kind == "upvalue" or entry.kind == "transfer" and not at then
     return (own_part(told))
   elseif at or first == last then
-    return ("list[%d]: %s"):format(at or first, (own_part(told)))
+    return string.format("list[%d]: %s", at or first, (own_part(told)))
   end
-  return ("list[%d] to list[%d]: %s"):format(first, last, (own_part(told)))
+  return string.format("list[%d] to list[%d]: %s", first, last, (own_part(told)))
 end
 
 --- The results of all items; or nil, and what is wrong with the first one that failed.
@@ -267,7 +270,7 @@ local function values(response, plan)
     elseif failures then
       local record = failed(failures[1])
       hints.add({ result = { record } }, { 1 }, plan.sandbox)
-      return nil, ("list[%d]: %s"):format(first + failures[1].at - 1, record.data:sub(#"Error: " + 1))
+      return nil, string.format("list[%d]: %s", first + failures[1].at - 1, string.sub(record.data, #"Error: " + 1))
     end
     table.move(entry.data, 1, last - first + 1, first, results)
   end

@@ -22,7 +22,10 @@ end
 local function as_time(seconds)
   local whole = math.ceil(seconds)
   local hours, minutes = whole // 3600, whole // 60 % 60
-  return hours > 0 and ("%d:%02d:%02d"):format(hours, minutes, whole % 60) or ("%d:%02d"):format(minutes, whole % 60)
+  if hours > 0 then
+    return string.format("%d:%02d:%02d", hours, minutes, whole % 60)
+  end
+  return string.format("%d:%02d", minutes, whole % 60)
 end
 
 --- The engine's bars, where it has them.
@@ -50,9 +53,9 @@ end
 
 --- As much of a title as fits, on one line.
 local function fitting(title)
-  title = title:gsub("%c", " ")
+  title = string.gsub(title, "%c", " ")
   local past = utf8.len(title) and utf8.offset(title, TITLE + 1) or #title > TITLE and TITLE + 1
-  return past and title:sub(1, past - 1) or title
+  return past and string.sub(title, 1, past - 1) or title
 end
 
 local function open_terminal_bar(bar, title)
@@ -63,7 +66,7 @@ local function open_terminal_bar(bar, title)
   end
   function bar.draw(done, text, total)
     local filled = WIDTH * done // total
-    io.stderr:write("\r", title, " [", ("="):rep(filled), (" "):rep(WIDTH - filled), "] ", text, "\27[K")
+    io.stderr:write("\r", title, " [", string.rep("=", filled), string.rep(" ", WIDTH - filled), "] ", text, "\27[K")
     io.stderr:flush()
   end
 end
@@ -76,9 +79,9 @@ function Bar:show(done, total)
   if #self.closers == 0 or not self.draw then
     return
   end
-  local text = ("%d/%d"):format(done, total)
+  local text = string.format("%d/%d", done, total)
   if done > 0 and done < total then
-    text = ("%s, %s left"):format(text, as_time((core.clock() - self.since) / done * (total - done)))
+    text = string.format("%s, %s left", text, as_time((core.clock() - self.since) / done * (total - done)))
   end
   attempt(self.draw, done, text, total)
 end

@@ -36,7 +36,7 @@ local unattended = {} -- luacheck: ignore 241
 
 --- What a stock interpreter raises at Ctrl-C, wherever Lua code happens to run.
 local function is_interrupt(message)
-  return type(message) == "string" and message:sub(-12) == "interrupted!"
+  return type(message) == "string" and string.sub(message, -12) == "interrupted!"
 end
 pump.is_interrupt = is_interrupt
 

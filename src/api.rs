@@ -99,6 +99,8 @@ fn build(stack: &Stack) -> std::result::Result<(), Leave> {
     names::read_standard(stack, &gma::own());
     // The first module has the others compiled where they are first asked for: that takes longer than a small job does.
     load_module(stack, b"gma2workers")?;
+    names::push_own_globals(stack);
+    stack.set_upvalue(-2, 1);
     let calls = native_calls();
     stack.create_table(0, calls.len() as c_int + 3);
     stack.push_bytes(env!("CARGO_PKG_VERSION").as_bytes());
@@ -139,9 +141,12 @@ fn name_module(stack: &Stack) {
     }
 }
 
-/// `load(name)`: the chunk of a module of the Lua side.
+/// `load(name, globals)`: the chunk of a module of the Lua side, with these globals.
 fn load(stack: &Stack) -> Returns {
+    stack.set_top(2);
     load_module(stack, stack.bytes(1))?;
+    stack.push_value(2);
+    stack.set_upvalue(-2, 1);
     Ok(1)
 }
 

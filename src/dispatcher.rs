@@ -15,6 +15,7 @@ use crate::fault;
 use crate::ffi::{Stack, Type};
 use crate::host::HostNames;
 use crate::job::{Job, Parts};
+use crate::names;
 use crate::policy::{Functions, Policy};
 use crate::pool;
 use crate::registry;
@@ -80,14 +81,14 @@ pub fn cancel(job: &Arc<Job>) -> Result<()> {
 /// Reads what all of the host's jobs have in common: its module paths, and the shape of its `gma`. *Raises.*
 fn read_host(stack: &Stack, names: &HostNames, environment: &mut Environment) -> Result<()> {
     let top = stack.top();
-    stack.push_globals();
-    if stack.raw_get_text(top + 1, "package") == Type::Table {
-        stack.raw_get_text(top + 2, "path");
-        stack.raw_get_text(top + 2, "cpath");
-        environment.path.extend_from_slice(stack.bytes(top + 3));
-        environment.cpath.extend_from_slice(stack.bytes(top + 4));
+    if names::push_kept(stack, "package") == Type::Table {
+        stack.raw_get_text(top + 1, "path");
+        stack.raw_get_text(top + 1, "cpath");
+        environment.path.extend_from_slice(stack.bytes(top + 2));
+        environment.cpath.extend_from_slice(stack.bytes(top + 3));
     }
-    stack.set_top(top + 1);
+    stack.set_top(top);
+    stack.push_globals();
     if stack.raw_get_text(top + 1, GMA) == Type::Table {
         let place = |_, path: &str| format!("{GMA}{path}");
         let policy = Policy { names, functions: Functions::Shape, place: &place };

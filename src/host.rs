@@ -39,7 +39,13 @@ impl Names for HostNames {
 impl Resolve for HostNames {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
         if !gma::is_gma(name) {
-            return names::push_standard(stack, &gma::own(), name);
+            return match names::push_kept(stack, name) {
+                Type::Nil => {
+                    stack.pop(1);
+                    Err(Error::Absent { name: name.to_owned() })
+                }
+                _ => Ok(()),
+            };
         }
         if push_host_function(stack, name) == Type::Nil {
             stack.pop(1);

@@ -13,7 +13,8 @@ use crate::codec::{GMA, SEPARATOR};
 use crate::error::{Error, Result};
 use crate::ffi::{Key, NativeFunction, Stack, Type};
 
-/// In the registry of a host's state: the names of its standard library, as it was when the module was loaded.
+/// In the registry of a host's state: its standard library as it was when the module was loaded, names by things and things
+/// by names.
 static STANDARD: Key = Key::new();
 
 /// In the registry: the names of what stands under `gma`.
@@ -49,6 +50,9 @@ const BASE: [&str; 23] = [
 /// `bit32` where Lua was built with it.
 const LIBRARIES: [&str; 10] =
     ["bit32", "coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8"];
+
+/// The name of the globals, which are no library.
+pub const GLOBALS: &str = "_G";
 
 /// What is in all states beside the standard library: functions of our own, by their names.
 pub type Own<'a> = &'a [(&'static str, NativeFunction)];
@@ -91,7 +95,8 @@ fn find_standard<R>(
             let table = stack.top();
             stack.push_nil();
             while found.is_none() && stack.next(table) {
-                if stack.kind(-2) == Type::String && is_named(stack) {
+                let has_text = stack.kind(-2) == Type::String && std::str::from_utf8(stack.bytes(-2)).is_ok();
+                if has_text && is_named(stack) {
                     found = body(stack, library, stack.bytes(-2));
                 }
                 stack.pop(1);
@@ -113,6 +118,54 @@ fn push_library(stack: &Stack, library: &str) -> Type {
     kind
 }
 
+/// Pushes the globals of our own Lua files, their `_ENV`: the standard ones as they are now. *Raises.*
+///
+/// All plugins of a console share the host's, and each may set `debug`, `type` or `string.format` to something else; some of
+/// our files are not even compiled before a job needs them. So they get copies, of the libraries' fields too, and read
+/// plain names. What is meant to be the host's of then is read from its own table, which is `_G` here. A method of a text
+/// would be looked up in the host's `string`, so our files write `string.format(text)`.
+pub fn push_own_globals(stack: &Stack) {
+    stack.create_table(0, 48);
+    let own = stack.top();
+    stack.push_globals();
+    let globals = stack.top();
+    stack.push_value(globals);
+    stack.raw_set_text(own, GLOBALS);
+    for name in BASE.into_iter().chain(["_VERSION"]) {
+        stack.raw_get_text(globals, name);
+        stack.raw_set_text(own, name);
+    }
+    for library in LIBRARIES {
+        // A host may have entered a library in one of the two places alone.
+        if push_library(stack, library) != Type::Table {
+            stack.raw_get_text(globals, library);
+        }
+        // The fields of `package` say how things are by then.
+        if stack.kind(-1) == Type::Table && library != "package" {
+            push_copy(stack);
+        }
+        stack.raw_set_text(own, library);
+        stack.set_top(globals);
+    }
+    stack.set_top(own);
+    // Where our own code crosses, these are the task's globals.
+    stack.push_value(own);
+    stack.push_bytes(GLOBALS.as_bytes());
+    add_standard(stack);
+}
+
+/// Pushes a copy of the table on top. *Raises.*
+fn push_copy(stack: &Stack) {
+    let table = stack.top();
+    stack.create_table(0, 32);
+    stack.push_nil();
+    while stack.next(table) {
+        stack.push_value(-2);
+        stack.insert(-2);
+        stack.raw_set(table + 1);
+    }
+}
+
 /// Whether the value on top is one that crosses by its name.
 fn is_named(stack: &Stack) -> bool {
     match stack.kind(-1) {
@@ -128,22 +181,41 @@ fn join(library: &str, name: &[u8]) -> String {
     }
 }
 
-/// Reads the names of a host's standard library, as it is now. *Raises.*
+/// Reads a host's standard library, as it is now: the names of its things, and the things by their names, which
+/// [`push_kept`] finds whatever the host's globals are by then. *Raises.*
 pub fn read_standard(stack: &Stack, own: Own) {
-    stack.create_table(0, 200);
-    let names = stack.top();
+    stack.create_table(0, 400);
+    let known = stack.top();
     find_standard(stack, own, |stack, library, name| {
-        stack.push_value(-1);
+        let thing = stack.top();
         stack.push_bytes(library.as_bytes());
-        if std::str::from_utf8(name).is_ok_and(|name| !name.is_empty()) {
+        if !name.is_empty() {
             stack.push_bytes(b".");
             stack.push_bytes(name);
             stack.concat(3);
         }
-        stack.raw_set(names);
+        enter(stack, known, thing);
         None::<()>
     });
     stack.registry_set(&STANDARD);
+}
+
+/// Enters a thing under the name on top, and pops that. *Raises.*
+fn enter(stack: &Stack, known: c_int, thing: c_int) {
+    stack.push_value(thing);
+    stack.push_value(-2);
+    stack.raw_set(known);
+    stack.push_value(thing);
+    stack.raw_set(known);
+}
+
+/// Pushes a thing of the host's standard library by its name, as it was when it was read; its kind. *Raises.*
+pub fn push_kept(stack: &Stack, name: &str) -> Type {
+    if stack.registry_get(&STANDARD) == Type::Table {
+        stack.raw_get_text(-1, name);
+        stack.remove(-2);
+    }
+    stack.kind(-1)
 }
 
 /// Gives the function or table below the top the text on top as its name, unless it has one. Pops both. *Raises.*
@@ -210,6 +282,7 @@ pub fn push_standard(stack: &Stack, own: Own, name: &str) -> Result<()> {
         None if LIBRARIES.contains(&name) => {
             push_library(stack, name);
         }
+        None if name == GLOBALS => stack.push_globals(),
         None => {
             stack.push_globals();
             stack.raw_get_text(-1, name);

@@ -7,6 +7,10 @@
 -- Capitals, blanks, and what the console adds to a label that is there already ("Go#2") don't count. Digits always do:
 -- "Spot 1" is no slip of "Spot 2". Only labels are compared, not what the objects do.
 
+-- All plugins share one set of globals, in which another may have set any of these to something else.
+local ipairs, loadfile, math, pcall, require, table, tonumber, tostring = ipairs, loadfile, math, pcall, require, table,
+  tonumber, tostring
+
 -- What the engine passes to the file: the plugin's name, and the one that the user gave it.
 local NAME = select(2, ...) or "Duplicate finder"
 

@@ -7,6 +7,10 @@
 --
 -- One task a file, and several for a big preset.
 
+-- All plugins share one set of globals, in which another may have set any of these to something else.
+local error, io, ipairs, loadfile, math, pairs, pcall, require, select, table, tonumber, tostring = error, io, ipairs,
+  loadfile, math, pairs, pcall, require, select, table, tonumber, tostring
+
 -- What the engine passes to the file: the plugin's name, and the one that the user gave it.
 local NAME = select(2, ...) or "Export reader"
 

@@ -7,6 +7,10 @@
 -- { "fixtures": [ { "number": 101, "name": "Spot 1", "class": "…", "properties": { "Patch": "1.1", … } }, … ] }
 -- The import looks at number, name and Patch alone, and at fixtures that the show has: it makes none.
 
+-- All plugins share one set of globals, in which another may have set any of these to something else.
+local error, io, ipairs, loadfile, math, pairs, pcall, require, table, tonumber, tostring, type, utf8 = error, io, ipairs,
+  loadfile, math, pairs, pcall, require, table, tonumber, tostring, type, utf8
+
 -- What the engine passes to the file: the plugin's name, and the one that the user gave it.
 local NAME = select(2, ...) or "Fixture json"
 

@@ -5,6 +5,10 @@
 --
 -- Tasks look through the numbers, a share each: every gma call in them is carried out by the console.
 
+-- All plugins share one set of globals, in which another may have set any of these to something else.
+local io, ipairs, loadfile, math, pcall, require, table, tostring = io, ipairs, loadfile, math, pcall, require, table,
+  tostring
+
 -- What the engine passes to the file: the plugin's name, and the one that the user gave it.
 local NAME = select(2, ...) or "Pool report"
 

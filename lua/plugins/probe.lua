@@ -7,12 +7,17 @@
 -- Nothing in the show is changed. It runs without gma2workers too, where the engine lacks a function, and in older Luas:
 -- hence no operators and functions of Lua 5.3 outside of a measurement.
 
+-- All plugins share one set of globals, in which another may have set any of these to something else.
+local _G, _VERSION, error, io, ipairs, loadfile, math, os, package, pairs, pcall, rawget, rawset, require, select, string,
+  table, tostring, type = _G, _VERSION, error, io, ipairs, loadfile, math, os, package, pairs, pcall, rawget, rawset,
+  require, select, string, table, tostring, type
+local coroutine, LUA = coroutine, { coroutine = coroutine, debug = debug, io = io, package = package, string = string }
 local NAME, FILE = "gma2workers probe", "gma2workers_probe.txt"
 -- A command line can only name a global: there is one of this name while the probe runs.
 local ALIAS = "gma2workers_probe"
 -- Seconds: between looks at something awaited, how long that is awaited, how long a loop runs, and the library's job.
 local SOON, LONG, LOOP, PATIENCE = 0.01, 2, 0.2, 10
-local MOST_PASSES = 20000000 -- of a loop whose clock stands still
+local MOST_PASSES, HALF = 20000000, 10000 -- of a loop whose clock stands still; half of the job's numbers
 
 -- The functions that command lines are to run; the report's file; the library's job.
 local queue, file, job, is_running, is_over = {}, nil, nil, false, false
@@ -40,7 +45,7 @@ local function tell_of(name, format, func, ...)
   tell(name, ok and text or "not measured: " .. tostring(text))
 end
 
---- A function of the engine's by its path below `gma`, or of Lua's below `_G`; nil where there is none.
+--- A function of the engine's by its path below `gma`, or of Lua's; nil where there is none.
 local function find(path, root)
   local found = root or rawget(_G, "gma")
   for name in path:gmatch("[^.]+") do
@@ -147,15 +152,15 @@ end
 
 local function tell_lua()
   tell("lua", _VERSION)
-  tell_of("lua size_t", "%d bytes", find("string.packsize", _G), "T")
+  tell_of("lua size_t", "%d bytes", find("string.packsize", LUA), "T")
   tell("lua largest integer", math.maxinteger)
   tell("lua table at", tostring({}):match("%S+$"))
-  tell_of("lua hook", "%s, mask '%s', each %d instructions", find("debug.gethook", _G))
-  tell("io.popen", find("io.popen", _G) and "there" or "not there")
+  tell_of("lua hook", "%s, mask '%s', each %d instructions", find("debug.gethook", LUA))
+  tell("io.popen", find("io.popen", LUA) and "there" or "not there")
   for _, name in ipairs { "path", "cpath", "config" } do
     tell_of("package." .. name, "%s", function() return package[name] end)
   end
-  tell("package.loadlib", find("package.loadlib", _G) and "there" or "not there")
+  tell("package.loadlib", find("package.loadlib", LUA) and "there" or "not there")
 end
 
 --- The names of all functions in a table, and in its tables.
@@ -193,7 +198,7 @@ end
 -- How coroutines take turns.
 
 local function tell_sleep()
-  tell_of("plugin may sleep", "%s", find("coroutine.isyieldable", _G))
+  tell_of("plugin may sleep", "%s", find("coroutine.isyieldable", LUA))
   tell_of("sleep(0)", "%.6f s, the mean of %d calls", function()
     local calls, started = 0, now()
     repeat
@@ -362,7 +367,7 @@ end
 -- The library.
 
 local function find_binary()
-  local is_windows, is_64 = package.config:sub(1, 1) == "\\", find("string.packsize", _G) and string.packsize("T") == 8
+  local is_windows, is_64 = package.config:sub(1, 1) == "\\", find("string.packsize", LUA) and string.packsize("T") == 8
   local ending = is_windows and ".dll" or ".so"
   local full = ("-%s-%s"):format(is_windows and "windows" or "linux", is_64 and "x86_64" or "x86")
   local init = package.searchpath("gma2-workers", package.path) or ""
@@ -415,8 +420,6 @@ local function waves(first, last)
   return sum
 end
 
-local HALF = 10000
-
 local function tell_library()
   local library, how = find_library()
   tell("library", how)
@@ -451,7 +454,6 @@ local function open_file()
       return path
     end
   end
-  return nil
 end
 
 local function finish()

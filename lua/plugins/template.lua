@@ -7,6 +7,9 @@
 -- As it is, it finds labels that look like slips of each other, "Spot front" and "Spot fornt": it reads the labels on the
 -- console's thread and has all pairs of them compared by tasks, since that is what takes long.
 
+-- All plugins share one set of globals, in which another may have set any of these to something else.
+local ipairs, loadfile, math, pcall, require = ipairs, loadfile, math, pcall, require
+
 -- What the engine passes to the file: the plugin's name, and the one that the user gave it.
 local NAME = select(2, ...) or "Template"
 

@@ -3,6 +3,8 @@
 -- `LUA "code"` is queued and runs beside the caller in the same globals. Its text ends at the next quote of the
 -- same kind: there are no escapes, a backslash is a character like any other.
 
+local _ENV = require "console.globals" ()
+
 local files = require "console.files"
 
 local commands = {}
@@ -11,27 +13,27 @@ local commands = {}
 local function split(text)
   local parts, start, quote = {}, 1, nil
   for at = 1, #text do
-    local char = text:sub(at, at)
+    local char = string.sub(text, at, at)
     if char == quote then
       quote = nil
     elseif not quote and (char == '"' or char == "'") then
       quote = char
     elseif not quote and char == ";" then
-      parts[#parts + 1] = text:sub(start, at - 1)
+      parts[#parts + 1] = string.sub(text, start, at - 1)
       start = at + 1
     end
   end
-  parts[#parts + 1] = text:sub(start)
+  parts[#parts + 1] = string.sub(text, start)
   return parts
 end
 
 --- The quoted text that a command's words begin with, and what follows it.
 local function quoted(words)
-  local quote = words:match("^[\"']")
+  local quote = string.match(words, "^[\"']")
   if not quote then
     return nil
   end
-  return words:match("^" .. quote .. "([^" .. quote .. "]*)" .. quote .. "%s*(.-)%s*$")
+  return string.match(words, "^" .. quote .. "([^" .. quote .. "]*)" .. quote .. "%s*(.-)%s*$")
 end
 
 local verbs = {}
@@ -53,7 +55,7 @@ end
 function verbs.plugin(engine, words)
   local name, argument = quoted(words)
   if not name then
-    name, argument = words:match("^(%S+)%s*(.-)%s*$")
+    name, argument = string.match(words, "^(%S+)%s*(.-)%s*$")
   end
   local plugin = engine.plugins[name or words] or engine.plugins[words]
   if not plugin then
@@ -70,7 +72,7 @@ function verbs.reloadplugins(engine)
 end
 
 function verbs.off(engine, words)
-  local name = words:match("^[Pp]lugin%s+(.+)$")
+  local name = string.match(words, "^[Pp]lugin%s+(.+)$")
   local plugin = name and engine.plugins[quoted(name) or name]
   if not plugin then
     return "Error #9: OBJECT DOES NOT EXIST"
@@ -81,7 +83,7 @@ end
 
 local function set_variable(set)
   return function(_, words)
-    local name, value = words:match("^%$?(%w+)%s*=%s*(.-)%s*$")
+    local name, value = string.match(words, "^%$?(%w+)%s*=%s*(.-)%s*$")
     if not name then
       return "Error #3: SYNTAX ERROR"
     end
@@ -99,7 +101,7 @@ function verbs.setuservar(engine, words)
 end
 
 function verbs.label(engine, words)
-  local name, label = words:match("^(%a+%s+[%d%.]+)%s+(.+)$")
+  local name, label = string.match(words, "^(%a+%s+[%d%.]+)%s+(.+)$")
   local object = name and engine.show:find(name)
   if not object then
     return "Error #9: OBJECT DOES NOT EXIST"
@@ -109,8 +111,8 @@ function verbs.label(engine, words)
 end
 
 function verbs.store(engine, words)
-  local pool, number, label = words:match("^(%a+)%s+(%d+)%s*(.*)$")
-  if not pool or not engine.show.pools[pool:lower()] then
+  local pool, number, label = string.match(words, "^(%a+)%s+(%d+)%s*(.*)$")
+  if not pool or not engine.show.pools[string.lower(pool)] then
     return "Error #9: OBJECT DOES NOT EXIST"
   end
   engine.show:store(pool, math.tointeger(tonumber(number)), quoted(label))
@@ -118,13 +120,13 @@ function verbs.store(engine, words)
 end
 
 local function attribute(name, value)
-  return value and (' %s="%s"'):format(name, value:gsub('[&<>"]', { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;",
+  return value and string.format(' %s="%s"', name, string.gsub(value, '[&<>"]', { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;",
     ['"'] = "&quot;" })) or ""
 end
 
 --- Writes an object to the folder importexport: the file it came from, or its number and label alone.
 function verbs.export(engine, words)
-  local name, rest = words:match("^(%a+%s+[%d%.]+)%s+(.+)$")
+  local name, rest = string.match(words, "^(%a+%s+[%d%.]+)%s+(.+)$")
   local object = name and engine.show:find(name)
   local filename = rest and quoted(rest)
   if not object then
@@ -132,25 +134,25 @@ function verbs.export(engine, words)
   elseif not filename then
     return "Error #3: SYNTAX ERROR"
   end
-  local element = name:match("^%a+")
-  local text = ('<?xml version="1.0" encoding="utf-8"?>\n<MA major_vers="3" minor_vers="9" stream_vers="60">\n'
-    .. '\t<%s index="%d"%s />\n</MA>\n'):format(element, object.number - 1, attribute("name", object.label))
+  local element = string.match(name, "^%a+")
+  local text = string.format('<?xml version="1.0" encoding="utf-8"?>\n<MA major_vers="3" minor_vers="9" stream_vers="60">\n'
+    .. '\t<%s index="%d"%s />\n</MA>\n', element, object.number - 1, attribute("name", object.label))
   local original = object.file and io.open(object.file, "rb")
   if original then
     text = original:read("a")
     original:close()
   end
   local folder = engine:folder() .. "/importexport"
-  files.write(engine, folder, folder .. "/" .. filename:gsub("%.xml$", "") .. ".xml", text)
+  files.write(engine, folder, folder .. "/" .. string.gsub(filename, "%.xml$", "") .. ".xml", text)
   return nil
 end
 
 -- Of Assign, only a property that is there already.
 function verbs.assign(engine, words)
-  local name, property, value = words:match("^(%a+%s+[%d%.]+)%s+/(%w+)=(.+)$")
+  local name, property, value = string.match(words, "^(%a+%s+[%d%.]+)%s+/(%w+)=(.+)$")
   local object = name and engine.show:find(name)
   for _, known in ipairs(object and object.properties or {}) do
-    if known[1]:lower() == property:lower() then
+    if string.lower(known[1]) == string.lower(property) then
       known[2] = quoted(value) or value
       return nil
     end
@@ -160,7 +162,7 @@ end
 
 -- Options as /nc (no confirmation) change nothing here.
 function verbs.delete(engine, words)
-  local object = engine.show:find((words:gsub("%s+/%a+$", "")))
+  local object = engine.show:find((string.gsub(words, "%s+/%a+$", "")))
   if not object then
     return "Error #9: OBJECT DOES NOT EXIST"
   end
@@ -183,17 +185,17 @@ function commands.new(engine)
     end
     local problem
     for _, command in ipairs(split(text)) do
-      local verb, words = command:match("^%s*(%a+)%s*(.-)%s*$")
+      local verb, words = string.match(command, "^%s*(%a+)%s*(.-)%s*$")
       if verb then
-        local run = verbs[verb:lower()]
-        if not TAKES_NAMES[verb:lower()] then
-          words = words:gsub("%$(%w+)", expand)
+        local run = verbs[string.lower(verb)]
+        if not TAKES_NAMES[string.lower(verb)] then
+          words = string.gsub(words, "%$(%w+)", expand)
         end
         local refusal = "Error #1: UNKNOWN COMMAND: " .. verb
         if run then
           refusal = run(engine, words)
         else
-          engine:say("note", ("the stand-in knows no command '%s', a console may"):format(verb))
+          engine:say("note", string.format("the stand-in knows no command '%s', a console may", verb))
         end
         problem = problem or refusal
       end

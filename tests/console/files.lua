@@ -3,35 +3,73 @@
 -- A console's folder has `temp`, `plugins` and `importexport`. Exports go to `temp`; import reads there, or in a folder
 -- under the console's. The XML is written as far as MA's own files show it; rows and JSON have no model to follow.
 
+local _ENV = require "console.globals" ()
+
 local events = require("examples.ma2_xml").events
 local json = require "console.json"
 
 local files = {}
 
-local IS_WINDOWS = package.config:sub(1, 1) == "\\"
+local IS_WINDOWS = string.sub(package.config, 1, 1) == "\\"
+
+local function quoted(path)
+  if IS_WINDOWS then
+    return '"' .. string.gsub(path, "/", "\\") .. '"'
+  end
+  return "'" .. string.gsub(path, "'", "'\\''") .. "'"
+end
 
 --- Makes a folder, and those around it.
 function files.make_folder(path)
-  local made = os.execute(IS_WINDOWS and ('if not exist "%s" mkdir "%s"'):format(path:gsub("/", "\\"), path:gsub("/", "\\"))
-    or "mkdir -p '" .. path:gsub("'", "'\\''") .. "'")
+  local made = os.execute(IS_WINDOWS and string.format("if not exist %s mkdir %s", quoted(path), quoted(path))
+    or "mkdir -p " .. quoted(path))
   if not made then
     error("cannot make the folder " .. path, 0)
   end
 end
 
+--- Whether there is a file or a folder.
+local function exists(path)
+  return os.rename(path, path) ~= nil
+end
+
+--- A folder for a console that is given none: its path, of which nothing is there yet.
+function files.temporary_folder()
+  local path = os.tmpname()
+  os.remove(path)
+  if IS_WINDOWS then
+    -- It is a name only, at the root of the drive.
+    path = string.gsub(os.getenv("TEMP"), "\\", "/") .. "/gma2workers" .. string.gsub(path, "%W", "x")
+  end
+  return path
+end
+
+--- Removes a folder with all that is in it, if it is there.
+-- @treturn boolean whether a file was in it
+function files.remove_folder(path)
+  if not exists(path) then
+    return false
+  end
+  local pipe = io.popen(string.format(IS_WINDOWS and "dir /s /b /a-d %s 2>nul" or "find %s -type f", quoted(path)))
+  local has_file = pipe:read() ~= nil
+  pipe:close()
+  os.execute((IS_WINDOWS and "rmdir /s /q " or "rm -r ") .. quoted(path))
+  return has_file
+end
+
 local function escape(text)
-  return (text:gsub('[&<>"\r\n\t]', { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["\r"] = "&#13;",
+  return (string.gsub(text, '[&<>"\r\n\t]', { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["\r"] = "&#13;",
     ["\n"] = "&#10;", ["\t"] = "&#9;" }))
 end
 
 local function element_of(key, path)
   if math.type(key) == "integer" then
-    return ('table_index i="%d"'):format(key)
-  elseif type(key) == "string" and key:match("^[%a_][%w_.-]*$") and key ~= "table_index" then
+    return string.format('table_index i="%d"', key)
+  elseif type(key) == "string" and string.match(key, "^[%a_][%w_.-]*$") and key ~= "table_index" then
     return key
   end
-  error(("the key %s can't be an XML element's name (at %s)"):format(
-    type(key) == "string" and ("%q"):format(key) or tostring(key), path), 0)
+  error(string.format("the key %s can't be an XML element's name (at %s)",
+    type(key) == "string" and string.format("%q", key) or tostring(key), path), 0)
 end
 
 local function sorted(value)
@@ -51,21 +89,21 @@ end
 --- Adds the lines of a table's fields.
 local function write_fields(lines, value, indent, path, inside)
   if inside[value] then
-    error(("a table that contains itself can't be exported (at %s)"):format(path), 0)
+    error(string.format("a table that contains itself can't be exported (at %s)", path), 0)
   end
   inside[value] = true
   for _, key in ipairs(sorted(value)) do
-    local field, at = value[key], ("%s.%s"):format(path, tostring(key))
+    local field, at = value[key], string.format("%s.%s", path, tostring(key))
     local element, kind = element_of(key, path), math.type(field) == "integer" and "integer" or type(field)
     if kind == "table" then
-      lines[#lines + 1] = ('%s<%s table="true">'):format(indent, element)
+      lines[#lines + 1] = string.format('%s<%s table="true">', indent, element)
       write_fields(lines, field, indent .. "\t", at, inside)
-      lines[#lines + 1] = ("%s</%s>"):format(indent, element:match("^%S+"))
+      lines[#lines + 1] = string.format("%s</%s>", indent, string.match(element, "^%S+"))
     elseif kind == "string" or kind == "integer" or kind == "number" or kind == "boolean" then
-      lines[#lines + 1] = ('%s<%s %s="%s" />'):format(indent, element, kind == "boolean" and "bool" or kind,
-        escape(kind == "number" and ("%.17g"):format(field) or tostring(field)))
+      lines[#lines + 1] = string.format('%s<%s %s="%s" />', indent, element, kind == "boolean" and "bool" or kind,
+        escape(kind == "number" and string.format("%.17g", field) or tostring(field)))
     else
-      error(("a %s can't be exported (at %s)"):format(kind, at), 0)
+      error(string.format("a %s can't be exported (at %s)", kind, at), 0)
     end
   end
   inside[value] = nil
@@ -116,16 +154,16 @@ local function to_csv(rows)
   local lines = {}
   for i, row in ipairs(rows) do
     if type(row) ~= "table" then
-      error(("a row must be a table, got a %s (at table.%d)"):format(type(row), i), 0)
+      error(string.format("a row must be a table, got a %s (at table.%d)", type(row), i), 0)
     end
     local cells, last = {}, 0
     for column in pairs(row) do
       last = math.max(last, math.type(column) == "integer" and column or
-        error(("columns are counted from 1, got %s (at table.%d)"):format(tostring(column), i), 0))
+        error(string.format("columns are counted from 1, got %s (at table.%d)", tostring(column), i), 0))
     end
     for column = 1, last do
       local text = row[column] == nil and "" or tostring(row[column])
-      cells[column] = text:find('[,"\r\n]') and '"' .. text:gsub('"', '""') .. '"' or text
+      cells[column] = string.find(text, '[,"\r\n]') and '"' .. string.gsub(text, '"', '""') .. '"' or text
     end
     lines[i] = table.concat(cells, ",") .. "\n"
   end
@@ -135,9 +173,9 @@ end
 --- The path of a file in one of the console's folders. Folders are made when a file is written.
 local function place(name, what, folder)
   if type(name) ~= "string" then
-    error(("bad argument #1 to '%s' (string expected, got %s)"):format(what, type(name)), 3)
-  elseif name == "" or name:find("[/\\]") then
-    error(("gma.%s: '%s' is no file name: it may have no folder in it"):format(what, name), 3)
+    error(string.format("bad argument #1 to '%s' (string expected, got %s)", what, type(name)), 3)
+  elseif name == "" or string.find(name, "[/\\]") then
+    error(string.format("gma.%s: '%s' is no file name: it may have no folder in it", what, name), 3)
   end
   return folder .. "/" .. name
 end
@@ -158,11 +196,11 @@ function files.add(engine, gma)
       local folder = gma.show.getvar("TEMPPATH")
       local path = place(filename, name, folder)
       if type(value) ~= "table" then
-        error(("bad argument #2 to '%s' (table expected, got %s)"):format(name, type(value)), 2)
+        error(string.format("bad argument #2 to '%s' (table expected, got %s)", name, type(value)), 2)
       end
       local ok, text = pcall(encode, value)
       if not ok then
-        error(("gma.%s: %s: %s"):format(name, filename, text), 2)
+        error(string.format("gma.%s: %s: %s", name, filename, text), 2)
       end
       files.write(engine, folder, path, text)
     end
@@ -174,10 +212,10 @@ function files.add(engine, gma)
   function gma.import(filename, subfolder)
     local folder = gma.show.getvar("TEMPPATH")
     if subfolder then
-      local beside = subfolder:match("^plugins/?(.*)$")
+      local beside = string.match(subfolder, "^plugins/?(.*)$")
       folder = beside and gma.show.getvar("PLUGINPATH") .. "/" .. beside or gma.show.getvar("PATH") .. "/" .. subfolder
     end
-    local path = place(filename, "import", (folder:gsub("/+$", "")))
+    local path = place(filename, "import", (string.gsub(folder, "/+$", "")))
     local file = io.open(path, "rb")
     if not file then
       engine:say("note", "gma.import: there is no file " .. path)

@@ -1,6 +1,8 @@
 --- What needs a console's hardware or network: functions that raise an error here which says why, and answers of a console
 -- that stands alone.
 
+local _ENV = require "console.globals" ()
+
 local hardware = {}
 
 local ABSENT = {
@@ -12,14 +14,14 @@ local ABSENT = {
 
 local function absent(name, reason)
   return function()
-    error(("%s can't mean anything off the console: %s"):format(name, reason), 2)
+    error(string.format("%s can't mean anything off the console: %s", name, reason), 2)
   end
 end
 
 local function alone(name, kind)
   return function(value)
     if type(value) ~= kind then
-      error(("bad argument #1 to '%s' (%s expected, got %s)"):format(name, kind, type(value)), 2)
+      error(string.format("bad argument #1 to '%s' (%s expected, got %s)", name, kind, type(value)), 2)
     end
     return nil
   end
@@ -30,7 +32,7 @@ function hardware.add(gma)
   for group, names in pairs(ABSENT) do
     gma[group] = gma[group] or {}
     for _, name in ipairs(names) do
-      gma[group][name] = absent(("gma.%s.%s"):format(group, name), names.reason)
+      gma[group][name] = absent(string.format("gma.%s.%s", group, name), names.reason)
     end
   end
   gma.canbus.data = { hardkeys = {} }

@@ -10,6 +10,8 @@
 --
 -- Depends on consolenative (tests/console/native.rs), and on the modules beside this one.
 
+local _ENV = require "console.globals" ()
+
 local native = require "consolenative"
 local Scheduler = require "console.scheduler"
 local Show = require "console.show"
@@ -59,7 +61,7 @@ end
 
 --- Makes an engine. Options, all optional: `show` (pools, see console.show), `textinput` and `confirm` (answers in
 -- order, false for cancelled; or a function of title and default), `uservars` and `showvars` (by name), `folder` (the
--- console's, with `temp` and `plugins` in it, or a function that gives it; default: the working directory), `tick`
+-- console's, with `temp` and `plugins` in it, or a function that gives it; default: one that goes with the engine), `tick`
 -- (seconds between ticks, default 0.01), `firstTimerCall` ("tick" or "inside"), `slice` (VM instructions that a
 -- coroutine may run in a tick; default: no slices), `output` (called with kind and text of each transcript line), `bar`
 -- (called with a progress bar that has changed).
@@ -141,12 +143,12 @@ function Engine:load(path, options)
   if not chunk then
     error(problem, 0)
   end
-  local name = options.name or path:match("([^/\\]+)%.lua$") or path
+  local name = options.name or string.match(path, "([^/\\]+)%.lua$") or path
   local plugin = setmetatable({ engine = self, name = name, number = #self.pool + 1 }, Plugin)
   plugin.start, plugin.cleanup = chunk(name, options.visible or name)
   for what, func in pairs { Start = plugin.start or false, Cleanup = plugin.cleanup } do
     if type(func) ~= "function" then
-      error(("the plugin %s must return its functions at the end, return Start, Cleanup: its %s is %s"):format(path, what,
+      error(string.format("the plugin %s must return its functions at the end, return Start, Cleanup: its %s is %s", path, what,
         func and "a " .. type(func) or "missing"), 0)
     end
   end

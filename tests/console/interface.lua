@@ -1,5 +1,7 @@
 --- What the engine shows and asks: echo, feedback, text input, dialogs, progress bars.
 
+local _ENV = require "console.globals" ()
+
 local interface = {}
 
 --- Several values as one line.
@@ -14,7 +16,7 @@ end
 --- Where a bar stands, for its last line.
 local function reached(bar)
   local value, text = bar.values[#bar.values], bar.texts[#bar.texts]
-  return (value and (" at %s of %s"):format(value, bar.range and bar.range[2] or 100) or "") .. (text and ": " .. text or "")
+  return (value and string.format(" at %s of %s", value, bar.range and bar.range[2] or 100) or "") .. (text and ": " .. text or "")
 end
 
 --- Answers from a script: a list used up in order, or a function of the title and the default.
@@ -27,7 +29,7 @@ local function answers(script, what)
     next_answer = next_answer + 1
     local answer = script and script[next_answer]
     if answer == nil then
-      error(("the stand-in has no answer for the %s '%s': add one to its script"):format(what, tostring(title)), 3)
+      error(string.format("the stand-in has no answer for the %s '%s': add one to its script", what, tostring(title)), 3)
     end
     return answer or nil
   end
@@ -49,7 +51,7 @@ function interface.add(engine, gma)
   local ask = answers(options.textinput, "text input")
   function gma.textinput(title, default)
     local answer = ask(title, default)
-    engine:say("input", ("%s: %s"):format(tostring(title), answer or "cancelled"))
+    engine:say("input", string.format("%s: %s", tostring(title), answer or "cancelled"))
     return answer or nil
   end
 
@@ -57,7 +59,7 @@ function interface.add(engine, gma)
   gma.gui = {
     confirm = function(title, message)
       local answer = confirm(title, message)
-      engine:say("confirm", ("%s: %s: %s"):format(tostring(title), tostring(message), answer and "OK" or "cancelled"))
+      engine:say("confirm", string.format("%s: %s: %s", tostring(title), tostring(message), answer and "OK" or "cancelled"))
       return answer and true or nil
     end,
     msgbox = function(title, message)

@@ -4,6 +4,7 @@
 -- commands that are typed at their moments, and Ctrl-C.
 
 local native = require "consolenative"
+local files = require "console.files"
 local options = require "console.options"
 
 local SESSION = package.searchpath("console.session", package.path)
@@ -17,6 +18,10 @@ local given = options.parse(arg, fail)
 if given.help then
   print(options.USAGE)
   os.exit(0)
+end
+local backend = os.getenv("GMA2WORKERS_BACKEND") or ""
+if backend ~= "" and backend ~= "native" and backend ~= "cooperative" then
+  fail(('GMA2WORKERS_BACKEND must be "native" or "cooperative", got "%s"'):format(backend))
 end
 for _, path in ipairs(given.files) do
   local file = io.open(path)
@@ -36,8 +41,23 @@ end
 local started = native.clock()
 local failed = false
 
+-- All states of a run have one folder.
+local words, own_folder = { table.unpack(arg) }, nil
+if not given.folder then
+  own_folder = files.temporary_folder()
+  table.move({ "--folder", own_folder }, 1, 2, #words + 1, words)
+end
+
 local function open(memory)
-  return native.state(SESSION, tostring(started), os.getenv("GMA2WORKERS_TERMINAL") or "no", memory, table.unpack(arg))
+  return native.state(SESSION, tostring(started), os.getenv("GMA2WORKERS_TERMINAL") or "no", memory, table.unpack(words))
+end
+
+local function finish(code)
+  if own_folder and files.remove_folder(own_folder) then
+    print(("note: %s was the console's folder, and is gone with what was written to it: --folder FOLDER keeps one")
+      :format(own_folder))
+  end
+  os.exit(code, true)
 end
 
 local state = open("")
@@ -87,8 +107,8 @@ if not ok and tostring(problem):find("interrupted!", 1, true) then
   failed = true
 elseif not ok then
   io.stderr:write("run-plugin: ", tostring(problem), "\n")
-  os.exit(1)
+  finish(1)
 end
 failed = state:call("failed") == "yes" or failed
 state:close()
-os.exit(failed and 1 or 0, true)
+finish(failed and 1 or 0)

@@ -1,5 +1,7 @@
 --- The command line of `scripts/run-plugin`.
 
+local _ENV = require "console.globals" ()
+
 local options = {}
 
 options.USAGE = [[
@@ -23,7 +25,8 @@ the console
   --show FILE       the show: .lua or .json (see tests/console/show.lua), or what a console exported as .xml:
                     patch, layouts, presets (named like preset_4.1.xml), groups, macros, sequences; may be given
                     several times. Without one there is a small show with a little of everything
-  --folder FOLDER   the console's folder, for temp and importexport (default: a new one, made when it is needed)
+  --folder FOLDER   the console's folder, for temp and importexport (default: a new one, made when it is needed, and
+                    removed at the end)
   --var NAME=VALUE  sets a user variable
   --showvar NAME=VALUE  sets a variable of the show, or one of the engine's own, as --showvar VERSION=3.3.4.3
   --slice N         VM instructions that a coroutine may run in a tick (default: no slices)
@@ -34,6 +37,7 @@ what is shown
   --transcript FILE writes everything there, with times
   --help            this text
 
+GMA2WORKERS_BACKEND in the environment, native or cooperative, says which backend of gma2workers plugins get.
 Ctrl-C ends the plugin as Off Plugin does, with its Cleanup; a second one ends everything at once.
 Exit code: 0 when all ended well, 1 when something failed, 2 for a wrong command line.]]
 
@@ -52,9 +56,9 @@ function options.parse(words, fail)
   local function variable(key)
     return function(name)
       local word = value(name)
-      local variable_name, text = word:match("^%$?([%w_]+)=(.*)$")
+      local variable_name, text = string.match(word, "^%$?([%w_]+)=(.*)$")
       if not variable_name then
-        fail(("%s takes NAME=VALUE, got %s"):format(name, word))
+        fail(string.format("%s takes NAME=VALUE, got %s", name, word))
       end
       parsed[key][variable_name] = text
     end
@@ -76,14 +80,14 @@ function options.parse(words, fail)
       local word = value(name)
       parsed.slice = math.tointeger(tonumber(word))
       if not parsed.slice or parsed.slice < 1 then
-        fail(("--slice takes a whole number above 0, got %s"):format(word))
+        fail(string.format("--slice takes a whole number above 0, got %s", word))
       end
     end,
     ["--at"] = function(name)
       local word = value(name)
       local seconds = tonumber(word)
       if not seconds then
-        fail(("--at takes seconds and a command, got %s"):format(word))
+        fail(string.format("--at takes seconds and a command, got %s", word))
       end
       local entry = { seconds = seconds, command = words[at + 1] or fail("--at needs a command after its seconds") }
       at = at + 1
@@ -94,7 +98,7 @@ function options.parse(words, fail)
     local word = words[at]
     if take[word] then
       take[word](word)
-    elseif word:sub(1, 1) == "-" then
+    elseif string.sub(word, 1, 1) == "-" then
       fail("no option " .. word)
     else
       table.insert(parsed.files, word)

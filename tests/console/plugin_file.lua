@@ -1,11 +1,13 @@
 --- What a plugin's file says of it: a .lua file alone, or the pool's .xml that names one or several.
 
+local _ENV = require "console.globals" ()
+
 local events = require("examples.ma2_xml").events
 
 local plugin_file = {}
 
 local function folder_of(path)
-  return path:match("^(.*[/\\])") or ""
+  return string.match(path, "^(.*[/\\])") or ""
 end
 
 --- The plugins of a file.
@@ -17,18 +19,18 @@ function plugin_file.read(path)
     error("cannot read the plugin " .. (problem or path .. ": is it a folder?"), 0)
   end
   file:close()
-  if not path:lower():find("%.xml$") then
-    return { { name = path:match("([^/\\]+)%.lua$") or path, file = path } }
+  if not string.find(string.lower(path), "%.xml$") then
+    return { { name = string.match(path, "([^/\\]+)%.lua$") or path, file = path } }
   end
   local plugins = {}
   local next_event, fail = events(text, path)
   for event, name, attributes in next_event do
     if event == "open" and name == "Plugin" then
       local luafile = attributes.luafile or fail("the plugin has no luafile")
-      local beside = folder_of(path) .. luafile:gsub("\\", "/")
+      local beside = folder_of(path) .. string.gsub(luafile, "\\", "/")
       local found = io.open(beside, "rb") or fail("its luafile is not there: " .. beside)
       found:close()
-      plugins[#plugins + 1] = { name = attributes.name or luafile:match("([^/\\]+)%.lua$") or luafile, file = beside,
+      plugins[#plugins + 1] = { name = attributes.name or string.match(luafile, "([^/\\]+)%.lua$") or luafile, file = beside,
         on_load = attributes.execute_on_load == "1" }
     end
   end

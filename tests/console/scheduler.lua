@@ -4,6 +4,8 @@
 -- `gma.sleep(s)` is `coroutine.yield(s)`: a coroutine that yields a number is resumed at the first tick that
 -- many seconds later; one that yields nothing, or whose slice is over, at the next tick.
 
+local _ENV = require "console.globals" ()
+
 local native = require "consolenative"
 
 local Scheduler = {}

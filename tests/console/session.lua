@@ -4,6 +4,8 @@
 --   ... = started, is a terminal, memory (JSON; empty in the first state), then the words of the command line
 --   returns function(request) → "running", "idle" or "reload"; its memory for the request "memory"
 
+local _ENV = require "console.globals" ()
+
 local console = require "console"
 local json = require "console.json"
 local options = require "console.options"
@@ -17,13 +19,18 @@ local remembered = memory ~= "" and json.decode(memory, "memory") or nil
 local terminal = Terminal.new(given, tonumber(started), draws == "yes")
 
 -- A plugin finds the modules that lie beside it.
-local plugin_folder = given.files[1]:match("^(.*)[/\\]") or "."
-package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(plugin_folder, plugin_folder, package.path)
+local plugin_folder = string.match(given.files[1], "^(.*)[/\\]") or "."
+package.path = string.format("%s/?.lua;%s/?/init.lua;%s", plugin_folder, plugin_folder, package.path)
 
--- Where that folder has no gma2-workers, the library of this checkout stands in for it.
-table.insert(package.searchers, function(name)
-  return name == "gma2-workers" and function() return require "gma2workers" end or nil
-end)
+-- Where that folder has no gma2-workers, this checkout's stands in for it; and the binary's own name gives it, too. So both
+-- are of the backend that GMA2WORKERS_BACKEND names.
+local checkout = string.match(package.searchpath("console.session", package.path), "^(.*)tests[/\\]console[/\\]")
+local function load_library(name)
+  local path = checkout .. "lua/init.lua"
+  return assert(loadfile(path))(name, path)
+end
+table.insert(package.searchers, function(name) return name == "gma2-workers" and load_library or nil end)
+table.insert(package.searchers, 2, function(name) return name == "gma2workers" and load_library or nil end)
 
 local next_answer = 0
 local function answered(ask)
@@ -34,22 +41,21 @@ local function answered(ask)
     next_answer = next_answer + 1
     local answer = given.answers[next_answer]
     if answer == nil then
-      error(("there is no answer for '%s': add --answer TEXT, or --cancel, to the command line"):format(tostring(title)), 3)
+      error(string.format("there is no answer for '%s': add --answer TEXT, or --cancel, to the command line",
+        tostring(title)), 3)
     end
     return answer
   end
 end
 
-local function temporary_folder()
-  local path = os.tmpname()
-  os.remove(path)
-  return path
-end
-
---- Without the stand-in's own calls: they say nothing of the plugin.
+--- Without the stand-in's own calls: they say nothing of the plugin. A text's methods are the plugin's, which may have
+-- broken them.
 local function own_lines(text)
-  return (text:gsub("\n\t[^\n]*tests/console/%a+%.lua:[^\n]*", ""):gsub("\n\t%[C%]: in function 'error'", "")
-    :gsub("\n\t%(%.%.%.tail calls%.%.%.%)", ""))
+  for _, line in ipairs { "\n\t[^\n]*tests/console/%a+%.lua:[^\n]*", "\n\t%[C%]: in function 'error'",
+    "\n\t%(%.%.%.tail calls%.%.%.%)" } do
+    text = string.gsub(text, line, "")
+  end
+  return text
 end
 
 given.showvars.PLUGINPATH = given.showvars.PLUGINPATH or plugin_folder
@@ -75,14 +81,14 @@ local ok, problem = pcall(function()
     confirm = answered(function(...) return terminal:confirm(...) end),
     uservars = remembered and remembered.uservars or given.uservars,
     showvars = remembered and remembered.showvars or given.showvars,
-    folder = remembered and remembered.folder or given.folder or temporary_folder,
+    folder = given.folder,
     slice = given.slice,
     output = function(kind, text) terminal:line(kind, kind == "error" and own_lines(text) or text) end,
     bar = function(bar) terminal:bar(bar) end,
   }
   engine:install()
   if remembered then
-    engine:say("note", ("ReloadPlugins: the Lua state was closed with %d coroutines in it, and opened again"):format(
+    engine:say("note", string.format("ReloadPlugins: the Lua state was closed with %d coroutines in it, and opened again",
       remembered.coroutines))
   end
   load_plugins()
@@ -108,9 +114,9 @@ function requests.off()
 end
 
 local function reply(request)
-  local command = request:match("^command (.*)$")
+  local command = string.match(request, "^command (.*)$")
   if request == "memory" then
-    return json.encode { uservars = engine.variables.user, showvars = engine.variables.show, folder = engine:folder(),
+    return json.encode { uservars = engine.variables.user, showvars = engine.variables.show,
       coroutines = #engine.scheduler.list }
   elseif request == "failed" then
     return terminal.failed and "yes" or "no"
@@ -118,7 +124,7 @@ local function reply(request)
     engine:say("note", "typed: " .. command)
     local refusal = engine.gma.cmd(command)
     if refusal then
-      engine:say("error", ("the command line refused %s: %s"):format(command, refusal))
+      engine:say("error", string.format("the command line refused %s: %s", command, refusal))
     end
   else
     requests[request]()

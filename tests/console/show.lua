@@ -6,6 +6,8 @@
 -- numbers and counted from 0. Properties may be given by name, too; `file` is what Export writes again. Handles are plain
 -- numbers; the root's is 1.
 
+local _ENV = require "console.globals" ()
+
 local Show = {}
 Show.__index = Show
 
@@ -31,16 +33,16 @@ local function check(description, place)
   if type(description) == "string" or description == false then
     return
   elseif type(description) ~= "table" then
-    error(("the show's %s must be a table, a label, or false, got a %s"):format(place, type(description)), 0)
+    error(string.format("the show's %s must be a table, a label, or false, got a %s", place, type(description)), 0)
   end
   for key, value in pairs(description) do
     if math.type(key) == "integer" then
-      check(value, ("%s, object %d"):format(place, key))
+      check(value, string.format("%s, object %d", place, key))
     elseif not FIELDS[key] then
-      error(("the show's %s has a field '%s': there are name, label, class, file, properties, and numbers"):format(place,
+      error(string.format("the show's %s has a field '%s': there are name, label, class, file, properties, and numbers", place,
         tostring(key)), 0)
     elseif type(value) ~= FIELDS[key] and value ~= false then
-      error(("the show's %s: %s must be a %s, got a %s"):format(place, key, FIELDS[key], type(value)), 0)
+      error(string.format("the show's %s: %s must be a %s, got a %s", place, key, FIELDS[key], type(value)), 0)
     end
   end
 end
@@ -77,21 +79,41 @@ local function add(self, description, parent, number, class)
   return object
 end
 
---- A show with a little of everything, unlabelled objects among it.
+--- A fixture, with its one subfixture; a label may be nil.
+local function fixture(label, kind, address)
+  return { label = label, class = "CMD_FIXTURE", properties = { { "Name", label or "" }, { "FixtureType", kind },
+    { "Patch", address } }, { label = label, class = "CMD_SUBFIXTURE", properties = { { "Address", address } } } }
+end
+
+--- A show with a little of everything, unlabelled objects among it. In which order a desk has its pools is not known, but that
+-- its root's child 14 is one: the original's examples list that. Here it is the macros, and there is something in it to list.
 function Show.default()
   return {
+    { name = "Layer", class = "CMD_FIXTURE_LAYER_COLLECT", "Spots", "Washes", "Dimmers" },
+    { name = "FixtureType", class = "CMD_FIXTURETYPE", [2] = "Dimmer", [3] = "Spot 24", [4] = "Wash 16" },
+    { name = "Fixture", class = "CMD_FIXTURE", fixture("Spot 1", "3 Spot 24", "1.1"), fixture("Spot 2", "3 Spot 24", "1.25"),
+      fixture(nil, "3 Spot 24", "1.49"), [11] = fixture("Wash 11", "4 Wash 16", "2.1"),
+      [12] = fixture("Wash 12", "4 Wash 16", "2.17") },
+    { name = "Channel", class = "CMD_FIXTURE", fixture("House", "2 Dimmer", "3.1"), fixture("Blinder", "2 Dimmer", "3.2") },
     { name = "Group", class = "CMD_GROUP", "All Spots", "All Washes", false, "Front", [10] = "Back" },
-    { name = "Macro", class = "CMD_MACRO", "Clear", { label = "Reset", "ClearAll", "Off Page 1" }, false, [7] = "Blackout" },
     { name = "Preset", class = "CMD_PRESET_POOL", [0] = { label = "All", "Warm", "Cold" },
       [4] = { label = "Color", "Red", "Green", false, "Blue" } },
     { name = "Sequence", class = "CMD_SEQUENCE", { label = "Main", [0] = "cue zero", "Opening", "Song", "End" }, false },
     { name = "Effect", class = "CMD_EFFECT", "Wave", "Chase" },
+    { name = "World", class = "CMD_WORLD", "All", "Stage" },
+    { name = "Filter", class = "CMD_FILTER", "All", false },
+    { name = "Layout", class = "CMD_LAYOUT", "Plan" },
+    { name = "View", class = "CMD_VIEW", "Groups", "Presets" },
+    { name = "Image", class = "CMD_IMAGE" },
+    { name = "Timer", class = "CMD_TIMER", "Show" },
+    { name = "Macro", class = "CMD_MACRO", "Clear", { label = "Reset", "ClearAll", "Off Page 1" }, false, [7] = "Blackout" },
+    { name = "Plugin", class = "CMD_PLUGIN" },
   }
 end
 
 --- A pool of many labelled objects, for scans.
 function Show.pool(name, count)
-  local pool = { name = name, class = "CMD_" .. name:upper() }
+  local pool = { name = name, class = "CMD_" .. string.upper(name) }
   for number = 1, count do
     pool[number] = name .. " no. " .. number
   end
@@ -104,13 +126,13 @@ function Show.new(pools)
   local root = add(self, { label = "Root", class = "CMD_ROOT" }, nil, 1)
   for index, pool in ipairs(pools or Show.default()) do
     if type(pool) ~= "table" or type(pool.name) ~= "string" then
-      error(("the show's pool %d has no name"):format(index), 0)
+      error(string.format("the show's pool %d has no name", index), 0)
     end
     check(pool, "pool " .. pool.name)
     local added = add(self, pool, root, index, pool.class)
     added.index, added.label = index - 1, pool.name
     root.children[index] = added
-    self.pools[pool.name:lower()] = added
+    self.pools[string.lower(pool.name)] = added
   end
   return self
 end
@@ -126,9 +148,9 @@ end
 
 --- The object of a command-line name: "Group 1", "Macro 1.5", "Preset 4.1".
 function Show:find(name)
-  local pool, numbers = tostring(name):match("^%s*(%a+)%s+([%d%.]+)%s*$")
-  local object = pool and self.pools[pool:lower()]
-  for number in (numbers or ""):gmatch("%d+") do
+  local pool, numbers = string.match(tostring(name), "^%s*(%a+)%s+([%d%.]+)%s*$")
+  local object = pool and self.pools[string.lower(pool)]
+  for number in string.gmatch(numbers or "", "%d+") do
     object = object and child_by_number(object, math.tointeger(tonumber(number)))
   end
   return pool and object or nil
@@ -136,13 +158,13 @@ end
 
 --- Puts an object into a pool, which is made where there is none; or labels the one that is there.
 function Show:store(pool_name, number, label)
-  local pool = self.pools[pool_name:lower()]
+  local pool = self.pools[string.lower(pool_name)]
   if not pool then
-    pool = add(self, { name = pool_name, label = pool_name, class = "CMD_" .. pool_name:upper() },
+    pool = add(self, { name = pool_name, label = pool_name, class = "CMD_" .. string.upper(pool_name) },
       self.objects[ROOT], #self.objects[ROOT].children + 1)
     pool.index = #self.objects[ROOT].children
     self.objects[ROOT].children[pool.index + 1] = pool
-    self.pools[pool_name:lower()] = pool
+    self.pools[string.lower(pool_name)] = pool
   end
   local object = child_by_number(pool, number)
   if object then
@@ -173,7 +195,8 @@ end
 
 local function check_index(index, name)
   if type(index) ~= "number" then
-    error(("bad argument #2 to '%s' (number expected, got %s)"):format(name, index == nil and "no value" or type(index)), 3)
+    local shown = index == nil and "no value" or type(index)
+    error(string.format("bad argument #2 to '%s' (number expected, got %s)", name, shown), 3)
   end
 end
 

@@ -4,6 +4,8 @@
 -- Layout; presets the pool of the type in the file's name, as in preset_4.1.xml; anything else, groups, macros,
 -- sequences, the pool of its name. Properties are the element's attributes, in the order of their names.
 
+local _ENV = require "console.globals" ()
+
 local events = require("examples.ma2_xml").events
 local json = require "console.json"
 
@@ -23,7 +25,7 @@ end
 local function properties_of(attributes)
   local list = {}
   for name, value in pairs(attributes) do
-    if not name:find(":", 1, true) then
+    if not string.find(name, ":", 1, true) then
       list[#list + 1] = { name, value }
     end
   end
@@ -42,7 +44,7 @@ local function from_xml(text, path)
   local top, fixture, sub, fixture_type
 
   local function pool(name, class)
-    pools[name] = pools[name] or { name = name, class = class or "CMD_" .. name:upper() }
+    pools[name] = pools[name] or { name = name, class = class or "CMD_" .. string.upper(name) }
     return pools[name]
   end
   local function number_of(attributes)
@@ -57,8 +59,8 @@ local function from_xml(text, path)
   function opened.top(name, attributes)
     local number = number_of(attributes)
     if name == "Preset" then
-      local type_number = math.tointeger(tonumber(path:match("^.*%f[%d](%d+)%.%d+[^/\\]*$")
-        or path:match("^.*%f[%d](%d+)_%d+[^/\\]*$"))) or
+      local type_number = math.tointeger(tonumber(string.match(path, "^.*%f[%d](%d+)%.%d+[^/\\]*$")
+        or string.match(path, "^.*%f[%d](%d+)_%d+[^/\\]*$"))) or
         fail("which type are these presets of? name the file like preset_4.1.xml")
       local presets = pool("Preset", "CMD_PRESET_POOL")
       presets[type_number] = presets[type_number] or { class = "CMD_PRESET" }
@@ -181,11 +183,12 @@ end
 function show_file.load(paths)
   local pools, by_name = {}, {}
   for _, path in ipairs(paths) do
-    local kind = path:lower():match("%.(%w+)$")
-    local from = LOAD[kind] or error(("the show %s: what kind of file is it? there are .lua, .json and .xml"):format(path), 0)
+    local kind = string.match(string.lower(path), "%.(%w+)$")
+    local from = LOAD[kind]
+      or error(string.format("the show %s: what kind of file is it? there are .lua, .json and .xml", path), 0)
     local found = from(read(path), path)
     if type(found) ~= "table" then
-      error(("%s: a show is a list of pools, got a %s"):format(path, type(found)), 0)
+      error(string.format("%s: a show is a list of pools, got a %s", path, type(found)), 0)
     end
     for _, pool in ipairs(found) do
       local name = type(pool) == "table" and pool.name

@@ -1,5 +1,7 @@
 --- What a run shows: the transcript's lines, progress bars, and questions that are asked here.
 
+local _ENV = require "console.globals" ()
+
 local clock = require("consolenative").clock
 
 local Terminal = {}
@@ -41,7 +43,7 @@ end
 
 --- One line of the transcript.
 function Terminal:line(kind, text)
-  local time = ("%8.3f "):format(clock() - self.started)
+  local time = string.format("%8.3f ", clock() - self.started)
   if self.transcript then
     self.transcript:write(time, kind, ": ", text, "\n")
   end
@@ -78,8 +80,13 @@ function Terminal:draw()
   local value = bar.values[#bar.values] or from
   local share = to > from and math.max(0, math.min(1, (value - from) / (to - from))) or 0
   local full = math.floor(share * WIDTH)
-  io.stderr:write("\r", tostring(bar.name), " [", ("#"):rep(full), ("."):rep(WIDTH - full), ("] %s of %s %s\27[K"):format(
-    value, to, bar.texts[#bar.texts] or ""))
+  local drawn = string.rep("#", full) .. string.rep(".", WIDTH - full)
+  local text = tostring(bar.texts[#bar.texts] or "")
+  -- A text with numbers counts for itself, as those of the library's bars do.
+  if not string.find(text, "%d") then
+    text = string.format("%s of %s %s", value, to, text)
+  end
+  io.stderr:write("\r", tostring(bar.name), " [", drawn, "] ", text, "\27[K")
   self.bar_is_drawn = true
 end
 
@@ -97,8 +104,8 @@ end
 
 --- Asks for a confirmation: anything but the word no is one.
 function Terminal:confirm(title, message)
-  local answer = self:ask(("%s: %s"):format(tostring(title), tostring(message)), "yes")
-  return answer ~= nil and not answer:lower():match("^%s*no?%s*$")
+  local answer = self:ask(string.format("%s: %s", tostring(title), tostring(message)), "yes")
+  return answer ~= nil and not string.match(string.lower(answer), "^%s*no?%s*$")
 end
 
 return Terminal

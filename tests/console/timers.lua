@@ -4,6 +4,8 @@
 -- but its plugin's end. Whether the first call comes inside `gma.timer` or at the next tick is not known, so
 -- both can be had. A callback that sleeps holds up its own timer's next call: calls never overlap.
 
+local _ENV = require "console.globals" ()
+
 local native = require "consolenative"
 
 local timers = {}

@@ -1,10 +1,14 @@
 --- Show and user variables: texts, their names in any letter case. The engine's own are made up, but for the folders.
 
+local _ENV = require "console.globals" ()
+
+local files = require "console.files"
+
 local variables = {}
 
 local BUILT_IN = {
   VERSION = "3.9.60.50",
-  OS = package.config:sub(1, 1) == "\\" and "WINDOWS" or "LINUX",
+  OS = string.sub(package.config, 1, 1) == "\\" and "WINDOWS" or "LINUX",
   HOSTTYPE = "Console",
   HOSTSUBTYPE = "onPC",
   HOSTNAME = "standin",
@@ -28,13 +32,13 @@ local BUILT_IN = {
 local function store(given)
   local values = {}
   for name, value in pairs(given or {}) do
-    values[name:upper()] = tostring(value)
+    values[string.upper(name)] = tostring(value)
   end
   local function get(name)
-    return values[tostring(name):upper()]
+    return values[string.upper(tostring(name))]
   end
   local function set(name, value)
-    values[tostring(name):upper()] = value ~= nil and tostring(value) or nil
+    values[string.upper(tostring(name))] = value ~= nil and tostring(value) or nil
   end
   return get, set, values
 end
@@ -44,26 +48,44 @@ local FOLDERS = { PATH = "", PLUGINPATH = "/plugins", TEMPPATH = "/temp" }
 --- Adds the functions to the engine's `gma`.
 function variables.add(engine, gma)
   local get_show, set_show, of_show = store(engine.options.showvars)
-  -- A function makes the folder when it is first asked for.
-  local folder
+  -- A function gives the folder when it is first asked for.
+  local folder, temporary
   local function path()
-    folder = folder or engine.options.folder or "."
-    folder = type(folder) == "function" and folder() or folder
+    folder = folder or engine.options.folder or files.temporary_folder
+    if type(folder) == "function" then
+      folder = folder()
+    end
     return folder
   end
+  --- A console's folder for temporary files is there.
+  local function temporary_path()
+    if not temporary then
+      temporary = path() .. FOLDERS.TEMPPATH
+      files.make_folder(temporary)
+    end
+    return temporary
+  end
   function gma.show.getvar(name)
-    local upper = tostring(name):upper()
+    local upper = string.upper(tostring(name))
     if upper == "TIME" then
       return os.date("%H:%M:%S")
     elseif upper == "DATE" then
       return os.date("%d.%m.%Y")
     end
-    return get_show(name) or BUILT_IN[upper] or FOLDERS[upper] and path() .. FOLDERS[upper]
+    local value = get_show(name) or BUILT_IN[upper]
+    if not value and upper == "TEMPPATH" then
+      return temporary_path()
+    end
+    return value or FOLDERS[upper] and path() .. FOLDERS[upper]
   end
   gma.show.setvar = set_show
   local of_user
   gma.user.getvar, gma.user.setvar, of_user = store(engine.options.uservars)
   engine.variables = { show = of_show, user = of_user }
+  if not engine.options.folder then
+    -- What was made for this engine alone goes with it.
+    engine.own_folder = setmetatable({}, { __gc = function() return folder and files.remove_folder(folder) end })
+  end
 end
 
 return variables

@@ -10,7 +10,8 @@
 -- Malformed input raises "patch.xml:12: <what>". `fail(message)` raises the same way, for the line of the last event.
 -- Document types (<!DOCTYPE …>) are refused. No data stands in upvalues here, so the functions can cross into a task.
 
-local find, gsub, match, sub = string.find, string.gsub, string.match, string.sub
+local error, tonumber = error, tonumber
+local char, find, gsub, match, sub = utf8.char, string.find, string.gsub, string.match, string.sub
 
 -- How many lines end in text[1 .. last].
 local function line_ends(text, last)
@@ -25,7 +26,7 @@ local function unescape(text, fail)
   local named = { amp = "&", lt = "<", gt = ">", quot = '"', apos = "'" }
   return (gsub(text, "&([^;&%s]*)(;?)", function(entity, semicolon)
     local code = tonumber(match(entity, "^#(%d+)$")) or tonumber(match(entity, "^#x(%x+)$") or "", 16)
-    local character = named[entity] or code and code <= 0x10FFFF and utf8.char(code)
+    local character = named[entity] or code and code <= 0x10FFFF and char(code)
     if semicolon == "" or not character then
       fail("unknown entity &" .. entity .. semicolon)
     end

@@ -317,7 +317,9 @@ fn run_plugin_runs_a_plugin() {
     for folder in ["scripts", "target/release"] {
         fs::create_dir_all(root.join(folder)).expect("a folder can be made");
     }
-    symlink(project().join("tests"), root.join("tests")).expect("a link can be made");
+    for folder in ["lua", "tests"] {
+        symlink(project().join(folder), root.join(folder)).expect("a link can be made");
+    }
     symlink(module_folder(), root.join("target/release/lua")).expect("a link can be made");
     fs::copy(project().join("scripts/run-plugin"), root.join("scripts/run-plugin"))
         .expect("it can be copied");

@@ -94,13 +94,26 @@ describe("the stand-in's gma", function()
     assert.is_nil(gma.show.getvar("NOTHING"))
   end)
 
-  it("has its folders under one that is made when it is first asked for", function()
-    local made = 0
-    local engine = console.new { folder = function() made = made + 1 return "/console" end }
-    assert.equal(0, made)
-    assert.equal("/console/temp", engine.gma.show.getvar("TEMPPATH"))
+  it("has its folders under one that is asked for when it is first needed", function()
+    local asked = 0
+    local engine = console.new { folder = function() asked = asked + 1 return "/console" end }
+    assert.equal(0, asked)
     assert.equal("/console/plugins", engine.gma.show.getvar("PLUGINPATH"))
     assert.equal("/console", engine.gma.show.getvar("PATH"))
-    assert.equal(1, made)
+    assert.equal(1, asked)
+  end)
+
+  it("has a folder for temporary files, which is there, and goes with an engine that was given none (K12)", function()
+    local engine = console.new()
+    local path = engine.gma.show.getvar("TEMPPATH")
+    assert.equal(path, engine.gma.show.getvar("PATH") .. "/temp")
+    assert.equal(path, engine.gma.show.getvar("temppath"))
+    local file = assert(io.open(path .. "/list.csv", "w"))
+    file:close()
+    engine = nil -- luacheck: ignore 311
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(io.open(path .. "/list.csv"))
+    assert.is_nil(os.rename(path, path))
   end)
 end)

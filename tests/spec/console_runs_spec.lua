@@ -107,12 +107,99 @@ describe("a run in the stand-in #posix", function()
       gma.sleep(0.2)
       gma.gui.progress.stop(bar)
     end]])
-    local start, last = "\rWork [........................] 0 of 100 \27[K", "\rWork [############............] 4 of 8 4 done\27[K"
+    local start, last = "\rWork [........................] 0 of 100 \27[K", "\rWork [############............] 4 done\27[K"
     local text = run("@/bar.lua", nil, "GMA2WORKERS_TERMINAL=yes")
     assert.equal(start, text:sub(1, #start))
     -- Others may have been drawn between the two.
     assert.equal(last .. "\r\27[K", text:sub(-#last - 4))
     assert.equal("progress: start Work\nprogress: stop Work at 4 of 8: 4 done\n", (run("@/bar.lua")))
+  end)
+
+  it("draws one count in a bar: the text's, or where that has none, its own (K15)", function()
+    write("bars.lua", [[return function()
+      local bar = gma.gui.progress.start("Work")
+      gma.gui.progress.setrange(bar, 0, 8)
+      gma.gui.progress.set(bar, 2)
+      gma.gui.progress.settext(bar, "reading")
+      gma.sleep(0.2)
+      gma.gui.progress.stop(bar)
+      local function wait(seconds) gma.sleep(seconds) end
+      require("gma2-workers").RunSync { progress = "Job", workers = 1, tasks = { { func = wait, args = { 0.2 } },
+        { func = wait, args = { 0.2 } } } }
+    end]])
+    local text = run("@/bars.lua", nil, "GMA2WORKERS_TERMINAL=yes")
+    assert_has(text, "\rWork [######..................] 2 of 8 reading\27[K")
+    assert.truthy(text:find("\rJob [############............] 1/2, 0:0", 1, true), text)
+  end)
+
+  it("has a folder for temporary files that plugins write to, which goes at the end, or stays if it was named (K12)", function()
+    local argument = "--argument 'Group, Fixture'"
+    local text, code = run("lua/plugins/pool_report.lua " .. argument)
+    assert.equal(0, code)
+    local path = text:match("feedback: pool_report: the whole list is in ([^\n]*)/temp/pool_report%.csv\n")
+    assert.truthy(path, text)
+    assert_has(text, ("\nnote: %s was the console's folder, and is gone with what was written to it: --folder FOLDER keeps one\n")
+      :format(path))
+    assert.is_nil(os.rename(path, path))
+    text = run("lua/plugins/pool_report.lua --folder @/console " .. argument)
+    assert_has(text, ("the whole list is in %s/console/temp/pool_report.csv\n"):format(folder))
+    assert.is_nil(text:find("note:", 1, true))
+    assert_has(read("console/temp/pool_report.csv"), 'Fixture,11,"Wash 11",CMD_FIXTURE,1\r\n')
+    write("asks.lua", "return function() gma.echo(gma.show.getvar('TEMPPATH')) gma.cmd('ReloadPlugins') end")
+    path = run("@/asks.lua"):match("^echo: (.*)/temp\nnote: ReloadPlugins[^\n]*\n$")
+    assert.is_nil(os.rename(path, path))
+  end)
+
+  it("gives plugins the backend that was asked for, by each name, and refuses others (K13)", function()
+    write("backend.lua", "return function() gma.echo(require('gma2-workers').info.backend, require('gma2workers').info.backend, "
+      .. "require('gma2workers') == require('gma2-workers')) end")
+    write("backwards.lua", "return function() gma.echo(require('gma2workers').info.backend, require('gma2-workers').info.backend) end")
+    for _, backend in ipairs { "native", "cooperative" } do
+      local setting = "GMA2WORKERS_BACKEND=" .. backend
+      assert.equal(("echo: %s %s true\n"):format(backend, backend), (run("@/backend.lua", nil, setting)))
+      assert.equal(("echo: %s %s\n"):format(backend, backend), (run("@/backwards.lua", nil, setting)))
+    end
+    assert.equal("echo: native native true\n", (run("@/backend.lua", nil, "GMA2WORKERS_BACKEND=")))
+    local text, code = run("@/backend.lua", nil, "GMA2WORKERS_BACKEND=fast")
+    assert.equal('run-plugin: GMA2WORKERS_BACKEND must be "native" or "cooperative", got "fast" (see --help)\n', text)
+    assert.equal(2, code)
+  end)
+
+  it("goes on where a plugin sets the globals to something else, and shows that plugin's own error (K16)", function()
+    write("breaks.lua", [[return function()
+      local gma, error, next, G, tables = gma, error, next, _G, {}
+      for name, value in next, G do
+        if name ~= "package" and G.type(value) == "table" and value ~= G then
+          tables[#tables + 1] = value
+        end
+      end
+      for _, library in next, tables do
+        if library ~= gma then
+          for name in next, library do library[name] = false end
+        end
+      end
+      for name in next, G do
+        if name ~= "gma" then G[name] = false end
+      end
+      gma.timer(function() gma.echo("a timer") end, 0.01, 2)
+      gma.cmd("SetVar $a = 'b'; Label Group 1 'c'; LUA 'gma.echo(1)'")
+      gma.echo(gma.show.getvar("a"), gma.show.getobj.label(gma.show.getobj.handle("Group 1")), gma.textinput("Name"))
+      gma.sleep(0.05)
+      local bar = gma.gui.progress.start("Bar")
+      gma.gui.progress.set(bar, 1)
+      gma.gui.progress.stop(bar)
+      gma.export("a.xml", { 1, { b = "c" } })
+      gma.echo(gma.import("a.xml")[2].b)
+      error("its own")
+    end]])
+    local text, code = run("@/breaks.lua --answer Bob --folder @/console --transcript @/run.txt --at 0.2 'Plugin breaks'",
+      nil, "GMA2WORKERS_TERMINAL=yes")
+    local own = ("error: plugin breaks: %s/breaks.lua:25: its own\nstack traceback:\n"):format(folder)
+    for _, part in ipairs { "echo: b c Bob\n", "echo: 1\n", "echo: a timer\n", "echo: c\n", own, "note: typed: Plugin breaks\n" } do
+      assert_has(text, part)
+      assert_has(read("run.txt"), part)
+    end
+    assert.equal(1, code)
   end)
 
   it("types commands at their moments, and Off Plugin runs the Cleanup", function()

@@ -208,6 +208,33 @@ describe("the show", function()
     assert.is_true(getobj.compare(getobj.handle("Macro 1"), getobj.handle("macro 1")))
   end)
 
+  it("has a little of everything, and pools where the original's examples look for one (K14)", function()
+    local children, labels, pools = 0, 0, {}
+    for index = 0, getobj.amount(1) - 1 do
+      local pool = getobj.child(1, index)
+      pools[getobj.label(pool)] = getobj.amount(pool)
+    end
+    for _, name in ipairs { "Fixture", "Channel", "FixtureType", "Layer", "Group", "Preset", "Sequence", "Effect", "Layout" } do
+      assert.is_true(pools[name] > 0, name)
+    end
+    local pool = getobj.child(1, 14)
+    for index = 1, getobj.amount(pool) do
+      local object = getobj.child(pool, index)
+      children = children + (object and 1 or 0)
+      labels = labels + (object and getobj.label(object) and 1 or 0)
+    end
+    assert.is_true(children > labels and labels > 0)
+  end)
+
+  it("has fixtures, as a patch makes them (K14)", function()
+    local spot = getobj.handle("Fixture 1")
+    assert.equal("CMD_FIXTURE", getobj.class(spot))
+    assert.equal("Spot 1", getobj.label(spot))
+    assert.equal("1.1", property.get(spot, "Patch"))
+    assert.equal("CMD_SUBFIXTURE", getobj.class(getobj.child(spot, 0)))
+    assert.is_nil(getobj.label(getobj.handle("Fixture 3")))
+  end)
+
   it("counts children from 0, cue zero among them", function()
     local sequence = getobj.handle("Sequence 1")
     assert.equal(4, getobj.amount(sequence))

@@ -50,14 +50,16 @@ local function opened(world)
   local shown
   local own = { gma = { echo = function(text) shown = text end }, _VERSION = world.version or _VERSION }
   own._G = own
-  own.os = setmetatable({ getenv = function() return world.backend end }, { __index = os })
-  own.package = setmetatable({ loaded = {}, preload = {}, cpath = "",
+  own.os = { getenv = function() return world.backend end, clock = os.clock, time = os.time }
+  own.package = setmetatable({ loaded = { _G = own }, preload = {}, cpath = "",
     searchpath = function() return world.binary and "elsewhere/gma2workers.so" end,
     loadlib = function() return world.binary and function() return world.binary end end }, { __index = package })
   if world.has_files == false then
     own.io = { open = function(name) return nil, name .. ": No such file or directory" end }
   end
-  setmetatable(own, { __index = _G })
+  for name, value in pairs(_G) do
+    own[name] = own[name] or value
+  end
   local ok, message = pcall(assert(loadfile("lua/init.lua", "t", own)), "gma2-workers", "lua/init.lua")
   return ok and shown or message
 end

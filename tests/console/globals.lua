@@ -1,0 +1,16 @@
+--- The globals of the stand-in's own files: copies, so that no plugin can change them. They are made as those of the library are.
+-- A name that is not among them is a slip.
+
+local folder = select(2, ...):match("^(.*)tests[/\\]console[/\\]")
+local globals = assert(loadfile(folder .. "lua/cooperative_globals.lua"))(package.loaded)
+
+setmetatable(globals, {
+  __index = function(_, name)
+    globals.error("the stand-in uses no global " .. globals.tostring(name), 2)
+  end,
+})
+
+-- Not as a table, in which tracebacks would look for names of functions.
+return function()
+  return globals
+end
