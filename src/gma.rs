@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::codec::{GMA, SEPARATOR};
 use crate::decode::{Resolve, decode};
@@ -17,7 +16,7 @@ use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::hostcall::{self, Answer};
 use crate::names::{self, NameMap};
 use crate::policy::{Functions, Names, Policy, Upvalues};
-use crate::stdlib;
+use crate::{seat, stdlib};
 
 thread_local! {
     /// The names of what stands under `gma` in the state that runs on this thread.
@@ -168,8 +167,13 @@ fn call_host(stack: &Stack) -> Returns {
             Err(Leave::Top)
         }
         Answer::Failed(error) => Err(error.into()),
-        Answer::Gone => Err(Error::HostGone { name: names::display(&name) }.into()),
+        Answer::Gone => Err(gone(&name)),
     }
+}
+
+/// There is no answer: a task that has to stop must not get to see that, it stops here.
+fn gone(name: &str) -> Leave {
+    if seat::is_stopping() { Leave::Stop } else { Error::HostGone { name: names::display(name) }.into() }
 }
 
 /// For what is only shown, so anything can be sent: what can't cross goes as its text.
@@ -182,18 +186,14 @@ fn tell_host(stack: &Stack) -> Returns {
     }
     let name = stub_name(stack);
     let arguments = encode_arguments(stack, &name)?;
-    if hostcall::tell(&name, arguments) {
-        Ok(0)
-    } else {
-        Err(Error::HostGone { name: names::display(&name) }.into())
-    }
+    if hostcall::tell(&name, arguments) { Ok(0) } else { Err(gone(&name)) }
 }
 
 fn sleep(stack: &Stack) -> Returns {
     match stack.number(1) {
         Some(seconds) if !seconds.is_nan() => {
-            hostcall::sleep(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
-            Ok(0)
+            hostcall::sleep(hostcall::seconds(seconds));
+            if seat::is_stopping() { Err(Leave::Stop) } else { Ok(0) }
         }
         _ => Err(stdlib::bad_type(stack, 1, "number")),
     }

@@ -1,8 +1,8 @@
 //! The watchdog: a thread that stops tasks whose time is over, and gives up those that don't stop.
 //!
-//! It is started by the first job that needs one (a time limit, or a cancel) and sleeps until the next
-//! moment at which something may have to happen. A worker that is given up keeps its thread for as long as
-//! its task holds it; its job gets another one in its place.
+//! It is started with the first job, since any job may be cancelled or dropped later, when no thread may be had any
+//! more. It sleeps until the next moment at which something may have to happen. A worker that is given up keeps its
+//! thread for as long as its task holds it; its job gets another one in its place.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -13,7 +13,8 @@ use crate::job::{Job, Worker};
 use crate::seat::Sight;
 use crate::{executor, pool};
 
-/// The jobs that are watched. Weak, so that a job's end is not put off until the next look.
+/// The jobs that are watched. Weak, so that a job's end is not put off until the next look: its workers hold it until
+/// they have left, whoever else has dropped it.
 static JOBS: Mutex<Vec<Weak<Job>>> = Mutex::new(Vec::new());
 
 /// Rings when a job comes.
@@ -27,18 +28,17 @@ fn lock() -> MutexGuard<'static, Vec<Weak<Job>>> {
 const SOON: Duration = Duration::from_millis(20);
 
 /// Watches over a job until it is over.
-pub fn watch(job: &Arc<Job>) -> Result<(), Error> {
-    start()?;
+pub fn watch(job: &Arc<Job>) {
     let mut jobs = lock();
     if !jobs.iter().any(|watched| watched.as_ptr() == Arc::as_ptr(job)) {
         jobs.push(Arc::downgrade(job));
     }
     drop(jobs);
     BELL.notify_one();
-    Ok(())
 }
 
-fn start() -> Result<(), Error> {
+/// Starts the watchdog, unless it was. Without it no job may start.
+pub fn start() -> Result<(), Error> {
     static STARTED: Mutex<bool> = Mutex::new(false);
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
     if !*started {
@@ -96,9 +96,10 @@ fn give_up(job: &Arc<Job>, worker: &Worker, index: usize, why: Error) {
     }
     pool::lose();
     job.put(worker, index, Err(Error::Stuck(Box::new(why)).into()));
-    // A panic is no successor, either.
-    let started = catch_unwind(AssertUnwindSafe(|| executor::start(job, 1)));
-    if !matches!(started, Ok(Ok(()))) {
+    // A panic is no successor, either. A cancelled job needs none: no task begins any more.
+    let has_successor = !job.is_cancelled()
+        && matches!(catch_unwind(AssertUnwindSafe(|| executor::start(job, 1))), Ok(Ok(())));
+    if !has_successor {
         job.leave();
     }
 }

@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 
 mod bars;
+mod dropped;
 mod embedding;
 mod ending;
 mod endurance;
