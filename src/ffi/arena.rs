@@ -10,6 +10,7 @@ use std::ptr;
 
 use memmap2::MmapMut;
 
+use super::headroom;
 use super::pages::expect_filling;
 
 /// Sizes are rounded up to this, which is also how blocks are aligned.
@@ -69,10 +70,11 @@ struct Bytes {
 }
 
 impl Bytes {
-    /// Room for so many, in pages that were used before where they suffice; none where memory has run out.
-    fn with_room(size: usize, used: Option<MmapMut>) -> Option<Bytes> {
+    /// Room for so many, for a state that holds `held`, in pages that were used before where they suffice; none where
+    /// memory has run out.
+    fn with_room(size: usize, held: usize, used: Option<MmapMut>) -> Option<Bytes> {
         let used = used.filter(|pages| pages.len() >= size);
-        let pages = used.or_else(|| MmapMut::map_anon(size.max(1)).ok())?;
+        let pages = used.or_else(|| headroom::ask(held, size, || MmapMut::map_anon(size.max(1)).ok()))?;
         Some(Bytes { pages, filled: 0 })
     }
 
@@ -91,6 +93,8 @@ pub(super) struct Arena {
     cursor: Cursor,
     /// The newest first.
     large: *mut Large,
+    /// How many bytes all blocks and regions take.
+    held: usize,
     images: Vec<Image>,
     /// Those of an image that was dropped, for the next one.
     spare: Option<MmapMut>,
@@ -100,17 +104,7 @@ fn layout(size: usize) -> Option<Layout> {
     Layout::from_size_align(size, STEP).ok()
 }
 
-/// Takes a block from the system, without the spare area that this library has after it. Null where there is
-/// none.
-fn take(size: usize) -> *mut u8 {
-    match layout(size) {
-        // SAFETY: nobody asks for a block of no bytes.
-        Some(layout) => unsafe { System.alloc(layout) },
-        None => ptr::null_mut(),
-    }
-}
-
-/// Gives back a block that [`take`] gave with that size.
+/// Gives back a block that [`Arena::take`] gave with that size.
 ///
 /// # Safety
 /// As said, and nobody uses it any more.
@@ -131,8 +125,23 @@ impl Arena {
             regions: Vec::new(),
             cursor: Cursor { region: 0, cut: 0, free: [ptr::null_mut(); CLASSES] },
             large: ptr::null_mut(),
+            held: 0,
             images: Vec::new(),
             spare: None,
+        }
+    }
+
+    /// Takes a block from the system, without the spare area that this library has after it. Null where there is
+    /// none.
+    fn take(&mut self, size: usize) -> *mut u8 {
+        // SAFETY: nobody asks for a block of no bytes.
+        let request = |layout| ptr::NonNull::new(unsafe { System.alloc(layout) });
+        match layout(size).and_then(|layout| headroom::ask(self.held, size, || request(layout))) {
+            Some(block) => {
+                self.held += size;
+                block.as_ptr()
+            }
+            None => ptr::null_mut(),
         }
     }
 
@@ -165,7 +174,7 @@ impl Arena {
                 continue;
             }
             let size = (FIRST_REGION << self.regions.len().min(usize::BITS as usize / 2)).min(LARGEST_REGION);
-            let start = if self.regions.try_reserve(1).is_ok() { take(size) } else { ptr::null_mut() };
+            let start = if self.regions.try_reserve(1).is_ok() { self.take(size) } else { ptr::null_mut() };
             if start.is_null() {
                 return start;
             }
@@ -175,7 +184,7 @@ impl Arena {
     }
 
     fn allocate_large(&mut self, size: usize) -> *mut u8 {
-        let header = take(size.saturating_add(HEADER)).cast::<Large>();
+        let header = self.take(size.saturating_add(HEADER)).cast::<Large>();
         if header.is_null() {
             return ptr::null_mut();
         }
@@ -235,6 +244,7 @@ impl Arena {
                 (*next).previous = previous;
             }
             give_back(header.cast(), size + HEADER);
+            self.held -= size + HEADER;
         }
     }
 
@@ -294,10 +304,13 @@ impl Arena {
             else {
                 return ptr::null_mut();
             };
-            let moved = System.realloc(header.cast(), layout, size).cast::<Large>();
-            if moved.is_null() {
-                return ptr::null_mut();
-            }
+            let request = || ptr::NonNull::new(System.realloc(header.cast(), layout, size).cast::<Large>());
+            let moved = match size.saturating_sub(layout.size()) {
+                0 => request(),
+                growth => headroom::ask(self.held, growth, request),
+            };
+            let Some(moved) = moved.map(ptr::NonNull::as_ptr) else { return ptr::null_mut() };
+            self.held = self.held - layout.size() + size;
             (*moved).size = new;
             expect_filling(moved.cast(), new);
             self.link(moved);
@@ -318,7 +331,7 @@ impl Arena {
         let mut size: usize = self.parts(&self.cursor).map(|(_, length)| length).sum();
         // SAFETY: the list holds live headers alone.
         size += self.headers().map(|header| unsafe { (*header).size }).sum::<usize>();
-        let room = Bytes::with_room(size, self.spare.take());
+        let room = Bytes::with_room(size, self.held, self.spare.take());
         let (Some(mut bytes), Ok(())) = (room, self.images.try_reserve(1)) else {
             return false;
         };
@@ -385,6 +398,7 @@ impl Arena {
         for region in self.regions.drain((self.cursor.region + 1).min(self.regions.len())..) {
             // SAFETY: the region is ours, and no block of it is in use.
             unsafe { give_back(region.start, region.size) }
+            self.held -= region.size;
         }
     }
 }

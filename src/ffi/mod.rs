@@ -14,6 +14,7 @@ mod arena;
 mod call;
 mod collector;
 mod coroutine;
+mod headroom;
 #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
 mod host_lua;
 mod interrupt;
