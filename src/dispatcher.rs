@@ -60,6 +60,7 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> 
             watchdog::watch(&job);
         }
         executor::start(&job, workers)?;
+        watchdog::watch_threads();
     }
     registry::insert(&job);
     Ok(job)

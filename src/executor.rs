@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::Mode;
@@ -72,9 +73,15 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
     }
 }
 
-/// Has the state of a thread that goes to sleep take little memory.
+/// Has a thread that goes to sleep keep nothing of its last job: its state is as it was made, and what was noted of the
+/// last task is forgotten.
 fn rest() {
     KEPT.with_borrow_mut(|kept| kept.iter_mut().for_each(State::rest));
+    gma::set_names(&Rc::default());
+    coroutine::begin_task(0);
+    stdlib::begin_task();
+    ffi::take_stopped_at();
+    ffi::forget_message();
     ffi::release_stack();
 }
 

@@ -1,10 +1,12 @@
-//! The watchdog: a thread that stops tasks whose time is over, and gives up those that don't stop.
+//! The watchdog: a thread that stops tasks whose time is over, and gives up those that don't stop. It also has threads end
+//! that nobody needs any more.
 //!
 //! It is started with the first job, since any job may be cancelled or dropped later, when no thread may be had any
 //! more. It sleeps until the next moment at which something may have to happen. A worker that is given up keeps its
 //! thread for as long as its task holds it; its job gets another one in its place.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,12 @@ static BELL: Condvar = Condvar::new();
 fn lock() -> MutexGuard<'static, Vec<Weak<Job>>> {
     JOBS.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How often to look for threads that had nothing to do. They end at the second look.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Threads are looked for, so that nobody has to say that there are any.
+static LOOKS_FOR_IDLE: AtomicBool = AtomicBool::new(false);
 
 /// When to look again at a job that is about to be over.
 const SOON: Duration = Duration::from_millis(20);
@@ -48,11 +56,39 @@ pub fn start() -> Result<(), Error> {
     Ok(())
 }
 
+/// Looks, from now on, for threads beyond the number of cores, if there are any.
+pub fn watch_threads() {
+    if pool::is_wide() && !LOOKS_FOR_IDLE.swap(true, Ordering::Relaxed) {
+        // Taken once, so that the watchdog sleeps when the bell rings, or has not looked yet.
+        drop(lock());
+        BELL.notify_one();
+    }
+}
+
+/// Has idle threads end if it is time, and says when that is again.
+fn look_for_idle(at: Option<Instant>) -> Option<Instant> {
+    let now = Instant::now();
+    if at.is_some_and(|at| at > now) {
+        return at;
+    }
+    if at.is_some() {
+        pool::end_idle();
+    }
+    // In this order: a thread that comes after the look is told of.
+    LOOKS_FOR_IDLE.store(false, Ordering::SeqCst);
+    let is_wide = pool::is_wide();
+    LOOKS_FOR_IDLE.fetch_or(is_wide, Ordering::SeqCst);
+    is_wide.then(|| now + IDLE)
+}
+
 fn run() {
+    let mut idle = None;
     let mut jobs = lock();
     loop {
         jobs.retain(|job| job.upgrade().is_some_and(|job| !job.is_over()));
         let next = jobs.iter().filter_map(|job| look_after_safely(&job.upgrade()?)).min();
+        idle = look_for_idle(idle);
+        let next = next.into_iter().chain(idle).min();
         jobs = match next {
             None => BELL.wait(jobs).unwrap_or_else(PoisonError::into_inner),
             Some(next) => {

@@ -24,7 +24,7 @@ mod pin;
 mod spare;
 mod stack;
 
-pub use call::{Leave, NativeFunction, Returns, function, native, open, with_stack};
+pub use call::{Leave, NativeFunction, Returns, forget_message, function, native, open, with_stack};
 pub use coroutine::Resumed;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
