@@ -187,16 +187,10 @@ pub fn threads() -> usize {
     POOL.get().map_or(0, Pool::threads)
 }
 
-/// Whether there are more than cores: those are to end when they had nothing to do for a while.
-pub fn is_wide() -> bool {
-    POOL.get().is_some_and(|pool| pool.lock().len() > 1)
-}
-
-/// See [`Pool::end_idle`].
-pub fn end_idle() {
-    if let Some(pool) = POOL.get() {
-        pool.end_idle();
-    }
+/// Ends the threads beyond the number of cores that had nothing to do since this was last called, and says whether all
+/// others had nothing, either.
+pub fn end_idle() -> bool {
+    POOL.get().is_none_or(Pool::end_idle)
 }
 
 static LOST: AtomicUsize = AtomicUsize::new(0);
@@ -225,19 +219,21 @@ impl Pool {
         self.lock().iter().map(|segment| segment.size).sum()
     }
 
-    /// Ends the threads beyond the number of cores that had nothing to do since this was last called.
-    fn end_idle(&self) {
-        let ended: Vec<Segment> = {
-            let mut segments = self.lock();
-            // Work is spawned under this lock: whoever is idle now stays so.
-            let is_over = |segment: &mut Segment| {
-                let is_idle = segment.is_idle();
-                std::mem::replace(&mut segment.was_idle, is_idle) && is_idle
-            };
-            segments.extract_if(1.., is_over).collect()
+    /// See [`end_idle`].
+    fn end_idle(&self) -> bool {
+        let mut segments = self.lock();
+        // Work is spawned under this lock: whoever is idle now stays so.
+        let was_idle = |segment: &mut Segment| {
+            let is_idle = segment.is_idle();
+            std::mem::replace(&mut segment.was_idle, is_idle) && is_idle
         };
+        let cores_were_idle = was_idle(&mut segments[0]);
+        let ended: Vec<Segment> = segments.extract_if(1.., was_idle).collect();
+        let all_were_idle = cores_were_idle && segments.len() == 1;
+        drop(segments);
         // Their threads end when they have come to rest: nobody waits for that.
         drop(ended);
+        all_were_idle
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Segment>> {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::job::{Job, Worker};
 use crate::seat::Sight;
-use crate::{executor, pool};
+use crate::{executor, ffi, pool};
 
 /// The jobs that are watched. Weak, so that a job's end is not put off until the next look: its workers hold it until
 /// they have left, whoever else has dropped it.
@@ -27,9 +27,9 @@ fn lock() -> MutexGuard<'static, Vec<Weak<Job>>> {
 }
 
 /// How often to look for threads that had nothing to do. They end at the second look.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(3);
 
-/// Threads are looked for, so that nobody has to say that there are any.
+/// Threads are looked for: nobody has to say that they were given work.
 static LOOKS_FOR_IDLE: AtomicBool = AtomicBool::new(false);
 
 /// When to look again at a job that is about to be over.
@@ -56,29 +56,34 @@ pub fn start() -> Result<(), Error> {
     Ok(())
 }
 
-/// Looks, from now on, for threads beyond the number of cores, if there are any.
+/// Looks for idle threads from now on, until all are. To be called when some were given work.
 pub fn watch_threads() {
-    if pool::is_wide() && !LOOKS_FOR_IDLE.swap(true, Ordering::Relaxed) {
+    if !LOOKS_FOR_IDLE.swap(true, Ordering::SeqCst) {
         // Taken once, so that the watchdog sleeps when the bell rings, or has not looked yet.
         drop(lock());
         BELL.notify_one();
     }
 }
 
-/// Has idle threads end if it is time, and says when that is again.
+/// Has idle threads end if it is time, and says when that is again. Once all have been idle for a while, what the
+/// allocator has kept of their work is given back, too.
 fn look_for_idle(at: Option<Instant>) -> Option<Instant> {
     let now = Instant::now();
-    if at.is_some_and(|at| at > now) {
-        return at;
+    match at {
+        None if !LOOKS_FOR_IDLE.load(Ordering::SeqCst) => return None,
+        Some(at) if at > now => return Some(at),
+        None => {}
+        Some(_) => {
+            // First: work that is given after the look is told of.
+            LOOKS_FOR_IDLE.store(false, Ordering::SeqCst);
+            if pool::end_idle() {
+                ffi::trim_allocator();
+                return None;
+            }
+            LOOKS_FOR_IDLE.store(true, Ordering::SeqCst);
+        }
     }
-    if at.is_some() {
-        pool::end_idle();
-    }
-    // In this order: a thread that comes after the look is told of.
-    LOOKS_FOR_IDLE.store(false, Ordering::SeqCst);
-    let is_wide = pool::is_wide();
-    LOOKS_FOR_IDLE.fetch_or(is_wide, Ordering::SeqCst);
-    is_wide.then(|| now + IDLE)
+    Some(now + IDLE)
 }
 
 fn run() {

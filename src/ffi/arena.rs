@@ -33,7 +33,12 @@ struct Free {
 struct Region {
     start: *mut u8,
     size: usize,
+    /// Where it lies in pages of its own.
+    pages: Option<MmapMut>,
 }
+
+/// From this size on, regions are pages of their own, for the reason that images are.
+const PAGED: usize = 1 << 20;
 
 /// Where the next small block comes from.
 #[derive(Clone, Copy)]
@@ -115,6 +120,17 @@ unsafe fn give_back(block: *mut u8, size: usize) {
     }
 }
 
+impl Region {
+    /// # Safety
+    /// Nobody uses a block of it any more.
+    unsafe fn give_back(self) {
+        if self.pages.is_none() {
+            // SAFETY: as promised by the caller; what lies in no pages of its own was taken.
+            unsafe { give_back(self.start, self.size) }
+        }
+    }
+}
+
 fn class(size: usize) -> usize {
     size.div_ceil(STEP) - 1
 }
@@ -174,13 +190,21 @@ impl Arena {
                 continue;
             }
             let size = (FIRST_REGION << self.regions.len().min(usize::BITS as usize / 2)).min(LARGEST_REGION);
-            let start = if self.regions.try_reserve(1).is_ok() { self.take(size) } else { ptr::null_mut() };
-            if start.is_null() {
-                return start;
-            }
-            expect_filling(start, size);
-            self.regions.push(Region { start, size });
+            let region = self.regions.try_reserve(1).ok().and_then(|()| self.take_region(size));
+            let Some(region) = region else { return ptr::null_mut() };
+            expect_filling(region.start, size);
+            self.regions.push(region);
         }
+    }
+
+    fn take_region(&mut self, size: usize) -> Option<Region> {
+        if size < PAGED {
+            let start = self.take(size);
+            return (!start.is_null()).then_some(Region { start, size, pages: None });
+        }
+        let mut pages = headroom::ask(self.held, size, || MmapMut::map_anon(size).ok())?;
+        self.held += size;
+        Some(Region { start: pages.as_mut_ptr(), size, pages: Some(pages) })
     }
 
     fn allocate_large(&mut self, size: usize) -> *mut u8 {
@@ -396,9 +420,9 @@ impl Arena {
     /// Gives back the regions that no block is cut from.
     pub(super) fn trim(&mut self) {
         for region in self.regions.drain((self.cursor.region + 1).min(self.regions.len())..) {
-            // SAFETY: the region is ours, and no block of it is in use.
-            unsafe { give_back(region.start, region.size) }
             self.held -= region.size;
+            // SAFETY: the region is ours, and no block of it is in use.
+            unsafe { region.give_back() }
         }
     }
 }
@@ -409,9 +433,9 @@ impl Drop for Arena {
             // SAFETY: it is in the list, and the state that used the blocks is gone.
             unsafe { self.release(header) }
         }
-        for region in &self.regions {
+        for region in self.regions.drain(..) {
             // SAFETY: the region is ours, and the state that used its blocks is gone.
-            unsafe { give_back(region.start, region.size) }
+            unsafe { region.give_back() }
         }
     }
 }

@@ -28,7 +28,7 @@ pub use call::{Leave, NativeFunction, Returns, forget_message, function, native,
 pub use coroutine::Resumed;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
-pub use pages::{expect_filling, release_stack};
+pub use pages::{expect_filling, release_stack, trim_allocator};
 #[cfg(unix)]
 pub use pin::at_fork;
 pub use pin::pin;

@@ -11,6 +11,7 @@ mod ending;
 mod endurance;
 mod errors;
 mod faults;
+mod idle;
 mod loading;
 mod memory;
 mod process_wide;
