@@ -183,7 +183,7 @@ mod tests {
             for layout in layouts {
                 let (first, second) = (take(layout), take(layout));
                 for block in [first, second] {
-                    assert!(is_spare(block) && block as usize % layout.align() == 0, "{layout:?}");
+                    assert!(is_spare(block) && (block as usize).is_multiple_of(layout.align()), "{layout:?}");
                     // SAFETY: it is as large, and nobody else's.
                     unsafe { block.write_bytes(7, layout.size()) };
                 }
