@@ -132,7 +132,7 @@ function job:cancel() end
 ---@field name "gma2workers"
 ---@field version string
 ---@field backend gma2workers.backend
----@field threads integer How many threads the pool has by now: 0 before the first job.
+---@field threads integer How many threads the pool has: 0 before the first job. Those beyond the number of cores end when they had nothing to do.
 ---@field lost integer How many of them are held by a task that could not be stopped.
 
 ---Runs tasks of a plugin in parallel, each in a Lua state of its own on a pool of threads.

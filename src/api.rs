@@ -16,6 +16,7 @@ use crate::error::{self, Error, Result};
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::gma;
 use crate::host::HostNames;
+use crate::hostcall;
 use crate::job::Job;
 use crate::names;
 use crate::pool;
@@ -255,8 +256,7 @@ fn is_on_terminal(stack: &Stack) -> Returns {
 /// `wait(job, seconds)`: whether there is something to do, as soon as there is; whether that is the end: every task has
 /// its outcome, and every host call was taken; and whether there are results to merge before that.
 fn wait(stack: &Stack) -> Returns {
-    let seconds = stack.number(2).unwrap_or(0.0);
-    let at_most = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let at_most = hostcall::seconds(stack.number(2).unwrap_or(0.0));
     let job = entry::job(stack)?;
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.wait(at_most)));
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.is_finished()));
@@ -365,7 +365,7 @@ fn collect_soon(stack: &Stack) -> Returns {
 /// `cancel(job)`: its tasks are stopped, or never begin; it still ends with an outcome.
 fn cancel(stack: &Stack) -> Returns {
     if let Some(job) = entry::job(stack)? {
-        dispatcher::cancel(&job)?;
+        dispatcher::cancel(&job);
     }
     Ok(0)
 }
@@ -376,7 +376,7 @@ fn release(stack: &Stack) -> Returns {
     if !pool::is_forked()
         && let Some(job) = id.and_then(registry::remove)
     {
-        job.cancel();
+        dispatcher::cancel(&job);
         // Nobody is there to hear that it can't be written.
         let _ = job.write_trace();
     }

@@ -54,10 +54,12 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
     if workers == 0 {
         job.mailbox.finish();
     } else {
+        watchdog::start()?;
         if timeout.is_some() {
-            watchdog::watch(&job)?;
+            watchdog::watch(&job);
         }
         executor::start(&job, workers)?;
+        watchdog::watch_threads();
     }
     registry::insert(&job);
     Ok(job)
@@ -72,10 +74,10 @@ fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
     Ok(Arc::new(trace))
 }
 
-/// Stops a job's tasks: those that run, and those that have not begun.
-pub fn cancel(job: &Arc<Job>) -> Result<()> {
+/// Stops a job's tasks: those that run, and those that have not begun. Those that don't stop are given up.
+pub fn cancel(job: &Arc<Job>) {
     job.cancel();
-    watchdog::watch(job)
+    watchdog::watch(job);
 }
 
 /// Reads what all of the host's jobs have in common: its module paths, and the shape of its `gma`. *Raises.*

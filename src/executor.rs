@@ -72,9 +72,14 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
     }
 }
 
-/// Has the state of a thread that goes to sleep take little memory.
+/// Has a thread that goes to sleep keep nothing of its last job: its state is as it was made, and what was noted of the
+/// last task is forgotten.
 fn rest() {
     KEPT.with_borrow_mut(|kept| kept.iter_mut().for_each(State::rest));
+    coroutine::begin_task(0);
+    stdlib::begin_task();
+    ffi::take_stopped_at();
+    ffi::forget_message();
     ffi::release_stack();
 }
 

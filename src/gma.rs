@@ -4,8 +4,6 @@
 //! is a name, so installing it is decoding it. `gma.echo` and `gma.feedback` don't wait for the host, and
 //! `gma.sleep` sleeps here.
 
-use std::time::Duration;
-
 use crate::codec::{GMA, SEPARATOR};
 use crate::decode::{Resolve, decode};
 use crate::encode::encode;
@@ -14,7 +12,7 @@ use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::hostcall::{self, Answer};
 use crate::names;
 use crate::policy::{Functions, Names, Policy, Upvalues};
-use crate::stdlib;
+use crate::{seat, stdlib};
 
 /// A worker's names, for messages that leave its state and for those that come in.
 pub struct WorkerNames;
@@ -145,8 +143,13 @@ fn call_host(stack: &Stack) -> Returns {
             Err(Leave::Top)
         }
         Answer::Failed(error) => Err(error.into()),
-        Answer::Gone => Err(Error::HostGone { name: names::display(&name) }.into()),
+        Answer::Gone => Err(gone(&name)),
     }
+}
+
+/// There is no answer: a task that has to stop must not get to see that, it stops here.
+fn gone(name: &str) -> Leave {
+    if seat::is_stopping() { Leave::Stop } else { Error::HostGone { name: names::display(name) }.into() }
 }
 
 /// For what is only shown, so anything can be sent: what can't cross goes as its text.
@@ -159,18 +162,14 @@ fn tell_host(stack: &Stack) -> Returns {
     }
     let name = stub_name(stack);
     let arguments = encode_arguments(stack, &name)?;
-    if hostcall::tell(&name, arguments) {
-        Ok(0)
-    } else {
-        Err(Error::HostGone { name: names::display(&name) }.into())
-    }
+    if hostcall::tell(&name, arguments) { Ok(0) } else { Err(gone(&name)) }
 }
 
 fn sleep(stack: &Stack) -> Returns {
     match stack.number(1) {
         Some(seconds) if !seconds.is_nan() => {
-            hostcall::sleep(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
-            Ok(0)
+            hostcall::sleep(hostcall::seconds(seconds));
+            if seat::is_stopping() { Err(Leave::Stop) } else { Ok(0) }
         }
         _ => Err(stdlib::bad_type(stack, 1, "number")),
     }

@@ -87,6 +87,8 @@ pub struct Request {
 #[derive(Debug, Default)]
 struct Inner {
     queue: VecDeque<Request>,
+    /// Those of the arguments in the queue.
+    queued_bytes: usize,
     /// Calls that the host has taken out and not answered yet, by ticket.
     open: Vec<(u64, Arc<Reply>)>,
     next_ticket: u64,
@@ -101,6 +103,11 @@ struct Inner {
 }
 
 impl Inner {
+    /// Whether another request may come, however large it is: one must be able to pass.
+    fn has_room(&self) -> bool {
+        self.queue.len() < QUEUE_LIMIT && self.queued_bytes < QUEUE_BYTES_LIMIT
+    }
+
     fn has_news(&self) -> bool {
         !self.queue.is_empty() || self.finished || self.has_results
     }
@@ -121,16 +128,30 @@ pub struct Mailbox {
 /// How many requests that nobody waits for may stand in the queue before a task has to wait.
 const QUEUE_LIMIT: usize = 1024;
 
+/// How many bytes of arguments may.
+const QUEUE_BYTES_LIMIT: usize = 8 << 20;
+
+/// A number of seconds as a time to wait: none of less than none, and for ever where no clock counts that far.
+pub fn seconds(count: f64) -> Duration {
+    Duration::try_from_secs_f64(count.max(0.0)).unwrap_or(Duration::MAX)
+}
+
+/// What is left of a wait until then; `None` is past the end of all clocks.
+fn left_until(deadline: Option<Instant>) -> Duration {
+    deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
+}
+
 impl Mailbox {
     /// Puts in a request, and gives how many then wait for the host; none where it takes no more.
     fn post(&self, request: Request) -> Option<usize> {
         let mut inner = lock(&self.inner);
-        while inner.queue.len() >= QUEUE_LIMIT && !inner.closed {
+        while !inner.has_room() && !inner.closed {
             inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
         if inner.closed {
             return None;
         }
+        inner.queued_bytes += request.arguments.len();
         inner.queue.push_back(request);
         self.ring(&inner);
         Some(inner.queue.len() + inner.open.len())
@@ -165,9 +186,11 @@ impl Mailbox {
     /// The host takes the oldest request, and the ticket to answer it by.
     pub fn take(&self) -> Option<(Request, Option<u64>)> {
         let mut inner = lock(&self.inner);
+        let had_room = inner.has_room();
         let request = inner.queue.pop_front()?;
+        inner.queued_bytes -= request.arguments.len();
         self.has_news.store(inner.has_news(), Ordering::Relaxed);
-        if inner.queue.len() + 1 == QUEUE_LIMIT {
+        if !had_room && inner.has_room() {
             self.room.notify_all();
         }
         let ticket = request.reply.as_ref().map(|reply| {
@@ -186,6 +209,7 @@ impl Mailbox {
             return;
         }
         inner.open.retain(|(open, _)| Some(*open) != ticket);
+        inner.queued_bytes += request.arguments.len();
         inner.queue.push_front(request);
         self.ring(&inner);
     }
@@ -202,14 +226,14 @@ impl Mailbox {
 
     /// The host waits, at most that long, for something to do: true when there is.
     pub fn wait(&self, at_most: Duration) -> bool {
-        let deadline = Instant::now() + at_most;
+        let deadline = Instant::now().checked_add(at_most);
         pool::spin(PATIENCE.min(at_most), || self.has_news.load(Ordering::Acquire));
         let mut inner = lock(&self.inner);
         loop {
             if inner.has_news() {
                 return true;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = left_until(deadline);
             if left.is_zero() {
                 return false;
             }
@@ -242,6 +266,7 @@ impl Mailbox {
             inner.closed = true;
             let (calls, told) = inner.queue.drain(..).partition(|request| request.reply.is_some());
             inner.queue = told;
+            inner.queued_bytes = inner.queue.iter().map(|request| request.arguments.len()).sum();
             (calls, std::mem::take(&mut inner.open))
         };
         self.room.notify_all();
@@ -261,10 +286,10 @@ impl Mailbox {
 
     /// Sleeps on a worker's thread; the job's closing or the task's stop cuts it short.
     fn sleep(&self, duration: Duration) {
-        let Some(deadline) = Instant::now().checked_add(duration) else { return };
+        let deadline = Instant::now().checked_add(duration);
         let mut inner = lock(&self.inner);
         while !inner.closed && !seat::is_stopping() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = left_until(deadline);
             if left.is_zero() {
                 return;
             }
@@ -387,6 +412,30 @@ mod tests {
     #[test]
     fn without_a_job_nobody_listens() {
         assert!(matches!(call("gma\0cmd", vec![]), Answer::Gone));
+    }
+
+    #[test]
+    fn the_queue_is_full_of_bytes_too_and_one_large_text_passes() {
+        const PART: usize = QUEUE_BYTES_LIMIT / 8;
+        let mailbox = Mailbox::default();
+        let has_room = || lock(&mailbox.inner).has_room();
+        let tell = |size| {
+            assert!(has_room());
+            mailbox.post(Request { name: "gma\0echo".into(), arguments: vec![0; size], reply: None });
+        };
+        (0..8).for_each(|_| tell(PART));
+        assert!(!has_room());
+        mailbox.take();
+        tell(3 * QUEUE_BYTES_LIMIT);
+        for _ in 0..8 {
+            assert!(!has_room());
+            mailbox.take();
+        }
+        tell(PART);
+        mailbox.close();
+        assert_eq!(lock(&mailbox.inner).queued_bytes, PART);
+        mailbox.take();
+        assert_eq!(lock(&mailbox.inner).queued_bytes, 0);
     }
 
     #[test]

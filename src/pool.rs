@@ -1,10 +1,11 @@
 //! The pool: threads that run closures. It knows no Lua.
 //!
 //! One pool serves the process. It is a list of rayon pools: the first has a thread for each usable
-//! core, and where a job asks for more threads than stand idle, a further one is built with the missing
-//! ones. No closure is handed to a rayon pool that has no idle thread for it, so what is spawned really
-//! runs at the same time, also past the number of cores. Threads are named `gma2worker-N`, block every
-//! signal (the host's handlers stay the host's) and have stacks that hold Lua's deepest C recursion.
+//! core, and where a job asks for more threads than stand idle, a further one is built for each missing
+//! thread, so that each of them can end alone when it had nothing to do for a while. No closure is handed to a rayon pool
+//! that has no idle thread for it, so what is spawned really runs at the same time, also past the number of cores. Threads
+//! are named `gma2worker-N`, block every signal (the host's handlers stay the host's) and have stacks that hold Lua's
+//! deepest C recursion.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use rustc_hash::FxHashSet;
 
 use crate::error::{Error, Result};
 use crate::{fault, ffi};
@@ -23,11 +25,22 @@ const STACK_BYTES: usize = 8 << 20;
 /// No more threads than this in all: past it a job gets fewer than it asks for, but one at least.
 const THREAD_LIMIT: usize = 1024;
 
+/// One rayon pool.
 struct Segment {
     threads: ThreadPool,
+    /// The number of its first thread.
+    first: usize,
     size: usize,
     busy: Arc<AtomicUsize>,
     lobby: Arc<Lobby>,
+    /// It was idle at the last [`Pool::end_idle`], and had no work since.
+    was_idle: bool,
+}
+
+impl Segment {
+    fn is_idle(&self) -> bool {
+        self.busy.load(Ordering::Acquire) == 0
+    }
 }
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -50,6 +63,9 @@ struct Waiting {
 /// How long a thread stays in the lobby.
 const STAY: Duration = Duration::from_micros(50);
 
+/// How many threads are in the lobbies of all segments.
+static STAYING: AtomicUsize = AtomicUsize::new(0);
+
 impl Lobby {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,13 +84,14 @@ impl Lobby {
 
     /// Waits for work for a moment. No more threads do than leave a core for the host.
     fn wait(&self) -> Option<Work> {
-        {
-            let mut waiting = self.lock();
-            if waiting.threads + 1 >= usable_cores() {
-                return None;
-            }
-            waiting.threads += 1;
-        }
+        let others = STAYING.fetch_add(1, Ordering::Relaxed);
+        let work = if others + 1 >= usable_cores() { None } else { self.stay() };
+        STAYING.fetch_sub(1, Ordering::Relaxed);
+        work
+    }
+
+    fn stay(&self) -> Option<Work> {
+        self.lock().threads += 1;
         spin(STAY, || self.offered.load(Ordering::Acquire) > 0);
         let mut waiting = self.lock();
         waiting.threads -= 1;
@@ -153,7 +170,7 @@ pub fn get() -> Result<&'static Pool> {
     POOL.get_or_try_init(|| {
         ffi::pin()?;
         watch_for_forks()?;
-        Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0)?]) })
+        Pool::new()
     })
 }
 
@@ -167,7 +184,13 @@ pub fn usable_cores() -> usize {
 
 /// How many threads there are by now.
 pub fn threads() -> usize {
-    POOL.get().map_or(0, |pool| pool.lock().iter().map(|segment| segment.size).sum())
+    POOL.get().map_or(0, Pool::threads)
+}
+
+/// Ends the threads beyond the number of cores that had nothing to do since this was last called, and says whether all
+/// others had nothing, either.
+pub fn end_idle() -> bool {
+    POOL.get().is_none_or(Pool::end_idle)
 }
 
 static LOST: AtomicUsize = AtomicUsize::new(0);
@@ -188,6 +211,31 @@ pub fn lost() -> usize {
 }
 
 impl Pool {
+    fn new() -> Result<Pool> {
+        Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0)?]) })
+    }
+
+    fn threads(&self) -> usize {
+        self.lock().iter().map(|segment| segment.size).sum()
+    }
+
+    /// See [`end_idle`].
+    fn end_idle(&self) -> bool {
+        let mut segments = self.lock();
+        // Work is spawned under this lock: whoever is idle now stays so.
+        let was_idle = |segment: &mut Segment| {
+            let is_idle = segment.is_idle();
+            std::mem::replace(&mut segment.was_idle, is_idle) && is_idle
+        };
+        let cores_were_idle = was_idle(&mut segments[0]);
+        let ended: Vec<Segment> = segments.extract_if(1.., was_idle).collect();
+        let all_were_idle = cores_were_idle && segments.len() == 1;
+        drop(segments);
+        // Their threads end when they have come to rest: nobody waits for that.
+        drop(ended);
+        all_were_idle
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Segment>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -206,17 +254,13 @@ impl Pool {
         let missing = wanted.saturating_sub(idle);
         let allowed = missing.min(THREAD_LIMIT.saturating_sub(size)).max(usize::from(idle == 0));
         if allowed > 0 {
-            match build(allowed, size) {
-                Ok(segment) => segments.push(segment),
-                Err(error) if idle == 0 => return Err(error),
-                // Fewer workers than asked for are better than none.
-                Err(_) => {}
-            }
+            add(&mut segments, allowed, idle == 0)?;
         }
         let mut started = 0;
-        for segment in segments.iter() {
+        for segment in segments.iter_mut() {
             while started < wanted && segment.busy.load(Ordering::Acquire) < segment.size {
                 let busy = Busy::new(&segment.busy);
+                segment.was_idle = false;
                 let work = make();
                 if let Err(work) = segment.lobby.offer(Box::new(move || work(busy))) {
                     let lobby = Arc::clone(&segment.lobby);
@@ -236,6 +280,22 @@ impl Pool {
     }
 }
 
+/// Adds so many threads, under numbers that none has. Fewer than asked for are better than none: an error where one is
+/// needed, and can't be had.
+fn add(segments: &mut Vec<Segment>, count: usize, is_needed: bool) -> Result<()> {
+    let taken: FxHashSet<usize> =
+        segments.iter().flat_map(|segment| segment.first..segment.first + segment.size).collect();
+    let before = segments.len();
+    for number in (0..).filter(|number| !taken.contains(number)).take(count) {
+        match build(1, number) {
+            Ok(segment) => segments.push(segment),
+            Err(error) if is_needed && segments.len() == before => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
 /// Builds `size` threads, numbered from `first` up.
 fn build(size: usize, first: usize) -> Result<Segment> {
     let builder = ThreadPoolBuilder::new()
@@ -244,7 +304,7 @@ fn build(size: usize, first: usize) -> Result<Segment> {
         .thread_name(move |index| format!("gma2worker-{}", first + index));
     fault::point("threads").map_err(|cause| Error::NoWorkers(cause.to_string()))?;
     let threads = without_signals(|| builder.build()).map_err(|cause| Error::NoWorkers(cause.to_string()))?;
-    Ok(Segment { threads, size, busy: Arc::default(), lobby: Arc::default() })
+    Ok(Segment { threads, first, size, busy: Arc::default(), lobby: Arc::default(), was_idle: false })
 }
 
 /// Starts a thread of its own, outside of the pool.
@@ -297,6 +357,50 @@ mod tests {
             .expect("threads can be made here");
         assert_eq!(started, wanted);
         assert_eq!(receiver.iter().take(wanted).count(), wanted);
+    }
+
+    #[test]
+    fn threads_beyond_the_cores_end_when_they_had_nothing_to_do() {
+        let pool = Pool::new().expect("threads can be made here");
+        let cores = usable_cores();
+        // Each says when it runs, and goes on until it is told to end.
+        let begin = |wanted| {
+            let (sender, receiver) = mpsc::channel();
+            let held = Arc::new(Mutex::new(()));
+            let guard = held.lock().expect("nobody has panicked");
+            let make = || {
+                let (held, sender) = (Arc::clone(&held), sender.clone());
+                move |busy| {
+                    let name = std::thread::current().name().map(str::to_owned);
+                    let _ = sender.send(name.expect("it has a name"));
+                    drop(held.lock());
+                    drop(busy);
+                }
+            };
+            assert_eq!(pool.spawn(wanted, make, || {}).expect("threads can be made here"), wanted);
+            let mut names: Vec<String> = receiver.iter().take(wanted).collect();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), wanted, "two have one name");
+            drop(guard);
+            while pool.lock().iter().any(|segment| !segment.is_idle()) {
+                std::thread::yield_now();
+            }
+        };
+        begin(cores + 20);
+        assert_eq!(pool.threads(), cores + 20);
+        pool.end_idle();
+        assert_eq!(pool.threads(), cores + 20, "they have just been busy");
+        // Those that are used meanwhile stay, and as many come as are missing.
+        begin(cores + 5);
+        pool.end_idle();
+        assert_eq!(pool.threads(), cores + 5);
+        begin(cores + 10);
+        assert_eq!(pool.threads(), cores + 10);
+        pool.end_idle();
+        pool.end_idle();
+        assert_eq!(pool.threads(), cores);
+        begin(cores + 1);
     }
 
     #[cfg(unix)]

@@ -90,8 +90,9 @@ fn origin() -> Instant {
 }
 
 fn nanoseconds(moment: Instant) -> u64 {
-    // One more, since 0 says never.
-    moment.saturating_duration_since(origin()).as_nanos() as u64 + 1
+    let after = u64::try_from(moment.saturating_duration_since(origin()).as_nanos());
+    // One more, since 0 says never. No machine runs for the five centuries that are too many.
+    after.unwrap_or(u64::MAX).saturating_add(1)
 }
 
 impl Seat {
@@ -267,8 +268,10 @@ pub fn stoppable<R>(coroutine: &Stack, body: impl FnOnce() -> R) -> R {
 #[cfg(all(test, feature = "linked"))]
 mod tests {
     use std::cell::Cell;
+    use std::sync::mpsc;
 
     use super::*;
+    use crate::coroutine;
     use crate::ffi::{OwnState, Resumed, Returns, native};
 
     thread_local! {
@@ -304,6 +307,66 @@ mod tests {
         assert_eq!(seat.end(), End::Undisturbed);
     }
 
+    /// `stop()`: what the host does when it drops a job, as the task comes to this point.
+    fn stop_task(_: &Stack) -> Returns {
+        with_seat(|seat| seat.stop(Reason::Cancelled));
+        Ok(0)
+    }
+
+    /// Runs a task on a thread of its own, and gives how it came back: with one stop, which nobody tries again.
+    fn come_back(code: &'static str) -> Resumed {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let state = OwnState::new(usize::MAX).expect("a state");
+            let stack = state.stack();
+            stack.open_libraries();
+            coroutine::install(&stack);
+            stack.push_globals();
+            stack.push_native(native(stop_task), 0);
+            stack.raw_set_text(-2, "stop");
+            let seat = Arc::new(Seat::default());
+            let _seat = take(&seat);
+            seat.begin(0, None);
+            let task = stack.new_thread();
+            task.load(code.as_bytes(), c"=task").expect("it is Lua");
+            let _ = sender.send(stoppable(&task, || task.resume(&stack, 0)));
+        });
+        receiver.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("it goes on: {code}"))
+    }
+
+    #[test]
+    fn one_stop_is_enough_wherever_it_meets_the_task() {
+        /// Calls back from C, in ways that no coroutine may yield across.
+        const CALLERS: [&str; 8] = [
+            "table.sort({ 3, 2, 1 }, function() body() end)",
+            "('x'):gsub('x', function() body() end)",
+            "load(function() body() end)",
+            "xpcall(error, function() body() end)",
+            "tostring(setmetatable({}, { __tostring = function() body() return '' end }))",
+            "table.concat(setmetatable({}, { __len = function() body() return 0 end, __index = type }))",
+            "return setmetatable({}, { __index = function() body() end }).field",
+            "for _ in pairs(setmetatable({}, { __pairs = function() body() return next, {} end })) do end",
+        ];
+        /// Where it is met. Only the first call of `stop` stops: the later ones show what is left of that.
+        const BODIES: [&str; 4] = [
+            "stop()",
+            "coroutine.wrap(function() stop() while true do end end)()",
+            "coroutine.wrap(function() pcall(coroutine.wrap(function() stop() while true do end end)) end)()",
+            "coroutine.resume(coroutine.create(function() table.sort({ 2, 1 }, function() stop() end) end))",
+        ];
+        for caller in CALLERS {
+            for body in BODIES {
+                let code = format!(
+                    "local function body() {body} end
+                     local real, was_there = stop, false
+                     stop = function() stop = function() end was_there = true real() end
+                     repeat pcall(function() {caller} end) until not was_there"
+                );
+                assert_eq!(come_back(code.leak()), Resumed::Yielded, "{body} in {caller}");
+            }
+        }
+    }
+
     #[test]
     fn a_task_has_one_end() {
         let seat = Seat::default();
@@ -315,6 +378,22 @@ mod tests {
         assert!(seat.give_up(4));
         assert!(!seat.give_up(4), "it was given up already");
         assert_eq!(seat.end(), End::GivenUp);
+    }
+
+    #[test]
+    fn a_limit_past_the_end_of_all_clocks_is_never_reached() {
+        let (seat, century) = (Seat::default(), Duration::from_secs(100 * 365 * 24 * 3600));
+        // The first ones are the last whose nanoseconds 64 bits count, and the next.
+        for seconds in [18_446_744_073, 18_446_744_074, 100_000_000_000, 1_000_000_000_000_000_000, u64::MAX]
+        {
+            seat.begin(0, Some(Duration::from_secs(seconds)));
+            let Sight::Quiet(until) = seat.watch() else { panic!("{seconds} s are over") };
+            assert!(
+                until.is_none_or(|until| until > Instant::now() + century),
+                "{seconds} s end at {until:?}"
+            );
+            assert_eq!(seat.end(), End::Undisturbed);
+        }
     }
 
     #[test]

@@ -227,12 +227,17 @@ impl State {
         !self.has_run_out() && self.own.stack().raw_len(LIBRARIES) == self.libraries
     }
 
-    /// Makes the state what it was when it was made, and takes no more memory for it than it needs.
+    /// Makes the state what it was when it was made, and takes no more memory for it than it needs: nothing of its job is
+    /// left.
     pub fn rest(&mut self) {
         if self.is_fitted {
             self.own.put_back(MADE);
             self.own.forget_images();
             self.is_fitted = false;
+            self.functions = Vec::new();
+            // With the job's globals, and all its functions.
+            let sandbox = self.environment.sandbox;
+            self.environment = Arc::new(Environment { sandbox, ..Environment::default() });
         }
     }
 

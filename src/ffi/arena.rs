@@ -10,6 +10,7 @@ use std::ptr;
 
 use memmap2::MmapMut;
 
+use super::headroom;
 use super::pages::expect_filling;
 
 /// Sizes are rounded up to this, which is also how blocks are aligned.
@@ -32,7 +33,12 @@ struct Free {
 struct Region {
     start: *mut u8,
     size: usize,
+    /// Where it lies in pages of its own.
+    pages: Option<MmapMut>,
 }
+
+/// From this size on, regions are pages of their own, for the reason that images are.
+const PAGED: usize = 1 << 20;
 
 /// Where the next small block comes from.
 #[derive(Clone, Copy)]
@@ -69,10 +75,11 @@ struct Bytes {
 }
 
 impl Bytes {
-    /// Room for so many, in pages that were used before where they suffice; none where memory has run out.
-    fn with_room(size: usize, used: Option<MmapMut>) -> Option<Bytes> {
+    /// Room for so many, for a state that holds `held`, in pages that were used before where they suffice; none where
+    /// memory has run out.
+    fn with_room(size: usize, held: usize, used: Option<MmapMut>) -> Option<Bytes> {
         let used = used.filter(|pages| pages.len() >= size);
-        let pages = used.or_else(|| MmapMut::map_anon(size.max(1)).ok())?;
+        let pages = used.or_else(|| headroom::ask(held, size, || MmapMut::map_anon(size.max(1)).ok()))?;
         Some(Bytes { pages, filled: 0 })
     }
 
@@ -91,6 +98,8 @@ pub(super) struct Arena {
     cursor: Cursor,
     /// The newest first.
     large: *mut Large,
+    /// How many bytes all blocks and regions take.
+    held: usize,
     images: Vec<Image>,
     /// Those of an image that was dropped, for the next one.
     spare: Option<MmapMut>,
@@ -100,17 +109,7 @@ fn layout(size: usize) -> Option<Layout> {
     Layout::from_size_align(size, STEP).ok()
 }
 
-/// Takes a block from the system, without the spare area that this library has after it. Null where there is
-/// none.
-fn take(size: usize) -> *mut u8 {
-    match layout(size) {
-        // SAFETY: nobody asks for a block of no bytes.
-        Some(layout) => unsafe { System.alloc(layout) },
-        None => ptr::null_mut(),
-    }
-}
-
-/// Gives back a block that [`take`] gave with that size.
+/// Gives back a block that [`Arena::take`] gave with that size.
 ///
 /// # Safety
 /// As said, and nobody uses it any more.
@@ -118,6 +117,17 @@ unsafe fn give_back(block: *mut u8, size: usize) {
     if let Some(layout) = layout(size) {
         // SAFETY: as promised by the caller.
         unsafe { System.dealloc(block, layout) }
+    }
+}
+
+impl Region {
+    /// # Safety
+    /// Nobody uses a block of it any more.
+    unsafe fn give_back(self) {
+        if self.pages.is_none() {
+            // SAFETY: as promised by the caller; what lies in no pages of its own was taken.
+            unsafe { give_back(self.start, self.size) }
+        }
     }
 }
 
@@ -131,8 +141,23 @@ impl Arena {
             regions: Vec::new(),
             cursor: Cursor { region: 0, cut: 0, free: [ptr::null_mut(); CLASSES] },
             large: ptr::null_mut(),
+            held: 0,
             images: Vec::new(),
             spare: None,
+        }
+    }
+
+    /// Takes a block from the system, without the spare area that this library has after it. Null where there is
+    /// none.
+    fn take(&mut self, size: usize) -> *mut u8 {
+        // SAFETY: nobody asks for a block of no bytes.
+        let request = |layout| ptr::NonNull::new(unsafe { System.alloc(layout) });
+        match layout(size).and_then(|layout| headroom::ask(self.held, size, || request(layout))) {
+            Some(block) => {
+                self.held += size;
+                block.as_ptr()
+            }
+            None => ptr::null_mut(),
         }
     }
 
@@ -165,17 +190,25 @@ impl Arena {
                 continue;
             }
             let size = (FIRST_REGION << self.regions.len().min(usize::BITS as usize / 2)).min(LARGEST_REGION);
-            let start = if self.regions.try_reserve(1).is_ok() { take(size) } else { ptr::null_mut() };
-            if start.is_null() {
-                return start;
-            }
-            expect_filling(start, size);
-            self.regions.push(Region { start, size });
+            let region = self.regions.try_reserve(1).ok().and_then(|()| self.take_region(size));
+            let Some(region) = region else { return ptr::null_mut() };
+            expect_filling(region.start, size);
+            self.regions.push(region);
         }
     }
 
+    fn take_region(&mut self, size: usize) -> Option<Region> {
+        if size < PAGED {
+            let start = self.take(size);
+            return (!start.is_null()).then_some(Region { start, size, pages: None });
+        }
+        let mut pages = headroom::ask(self.held, size, || MmapMut::map_anon(size).ok())?;
+        self.held += size;
+        Some(Region { start: pages.as_mut_ptr(), size, pages: Some(pages) })
+    }
+
     fn allocate_large(&mut self, size: usize) -> *mut u8 {
-        let header = take(size.saturating_add(HEADER)).cast::<Large>();
+        let header = self.take(size.saturating_add(HEADER)).cast::<Large>();
         if header.is_null() {
             return ptr::null_mut();
         }
@@ -235,6 +268,7 @@ impl Arena {
                 (*next).previous = previous;
             }
             give_back(header.cast(), size + HEADER);
+            self.held -= size + HEADER;
         }
     }
 
@@ -294,10 +328,13 @@ impl Arena {
             else {
                 return ptr::null_mut();
             };
-            let moved = System.realloc(header.cast(), layout, size).cast::<Large>();
-            if moved.is_null() {
-                return ptr::null_mut();
-            }
+            let request = || ptr::NonNull::new(System.realloc(header.cast(), layout, size).cast::<Large>());
+            let moved = match size.saturating_sub(layout.size()) {
+                0 => request(),
+                growth => headroom::ask(self.held, growth, request),
+            };
+            let Some(moved) = moved.map(ptr::NonNull::as_ptr) else { return ptr::null_mut() };
+            self.held = self.held - layout.size() + size;
             (*moved).size = new;
             expect_filling(moved.cast(), new);
             self.link(moved);
@@ -318,7 +355,7 @@ impl Arena {
         let mut size: usize = self.parts(&self.cursor).map(|(_, length)| length).sum();
         // SAFETY: the list holds live headers alone.
         size += self.headers().map(|header| unsafe { (*header).size }).sum::<usize>();
-        let room = Bytes::with_room(size, self.spare.take());
+        let room = Bytes::with_room(size, self.held, self.spare.take());
         let (Some(mut bytes), Ok(())) = (room, self.images.try_reserve(1)) else {
             return false;
         };
@@ -383,8 +420,9 @@ impl Arena {
     /// Gives back the regions that no block is cut from.
     pub(super) fn trim(&mut self) {
         for region in self.regions.drain((self.cursor.region + 1).min(self.regions.len())..) {
+            self.held -= region.size;
             // SAFETY: the region is ours, and no block of it is in use.
-            unsafe { give_back(region.start, region.size) }
+            unsafe { region.give_back() }
         }
     }
 }
@@ -395,9 +433,9 @@ impl Drop for Arena {
             // SAFETY: it is in the list, and the state that used the blocks is gone.
             unsafe { self.release(header) }
         }
-        for region in &self.regions {
+        for region in self.regions.drain(..) {
             // SAFETY: the region is ours, and the state that used its blocks is gone.
-            unsafe { give_back(region.start, region.size) }
+            unsafe { region.give_back() }
         }
     }
 }

@@ -216,6 +216,11 @@ fn leave_message(text: Vec<u8>) {
     });
 }
 
+/// Gives back the room of the text that was laid down last on this thread.
+pub fn forget_message() {
+    MESSAGE.take();
+}
+
 /// *Raises.* Pushes the text that was laid down.
 fn push_message(stack: &Stack) {
     let (start, length) = MESSAGE_PARTS.get();

@@ -4,7 +4,8 @@
 //! instruction. The hook stops the code in the two ways that Lua code can't catch: where it may yield, the
 //! coroutine yields and is never resumed; elsewhere (in a sort comparator, a metamethod, a message
 //! handler) an allocation is made to fail. That error passes by every message handler, and where a `pcall`
-//! catches it the hook is called again at the next instruction.
+//! catches it the hook is called again at the next instruction. So every coroutine that is stopped has the hook, also
+//! one that is stopped because the coroutine it resumed was.
 
 use std::cell::RefCell;
 use std::ffi::c_int;
@@ -111,6 +112,8 @@ pub(super) fn stop(stack: &Stack) -> c_int {
     if stack.is_yieldable() {
         return api!(stack, lua_yieldk, 0, 0, None);
     }
+    // A `pcall` may catch the error, and not every stop comes from a hook of this very coroutine.
+    stack.interrupt();
     Account::of(stack).refuse_next();
     api!(stack, lua_newuserdata, 0);
     0

@@ -14,6 +14,7 @@ mod arena;
 mod call;
 mod collector;
 mod coroutine;
+mod headroom;
 #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
 mod host_lua;
 mod interrupt;
@@ -25,11 +26,11 @@ mod stack;
 
 #[cfg(fuzzing)]
 pub use call::with_stack;
-pub use call::{Leave, NativeFunction, Returns, continuation, native, open};
+pub use call::{Leave, NativeFunction, Returns, continuation, forget_message, native, open};
 pub use coroutine::Resumed;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
-pub use pages::{expect_filling, release_stack};
+pub use pages::{expect_filling, release_stack, trim_allocator};
 #[cfg(unix)]
 pub use pin::at_fork;
 pub use pin::pin;

@@ -4,12 +4,11 @@ use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use mlua::ffi as lua;
 
 use super::arena::Arena;
+use super::headroom;
 use super::stack::{Stack, api};
 use crate::error::{Error, Result};
 
@@ -28,27 +27,6 @@ pub struct Account {
     refusals: Cell<u8>,
     /// Whether an allocation has failed because there was none, or because of the limit.
     exhausted: Cell<bool>,
-}
-
-/// Memory that is given back when the system has no more, so that there is some to report it with.
-static RESERVE: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-
-/// The reserve is spent: no state of ours grows until it could be put aside anew.
-static IS_DRY: AtomicBool = AtomicBool::new(false);
-
-const RESERVE_BYTES: usize = 1 << 20;
-
-/// Puts the reserve aside, unless it is there.
-fn refill_reserve() {
-    let mut reserve = RESERVE.lock().unwrap_or_else(PoisonError::into_inner);
-    if reserve.capacity() > 0 || reserve.try_reserve_exact(RESERVE_BYTES).is_ok() {
-        IS_DRY.store(false, Ordering::Relaxed);
-    }
-}
-
-fn spend_reserve() {
-    IS_DRY.store(true, Ordering::Relaxed);
-    drop(std::mem::take(&mut *RESERVE.lock().unwrap_or_else(PoisonError::into_inner)));
 }
 
 /// What a state of our own lives in.
@@ -78,18 +56,11 @@ impl Account {
             self.refusals.set(self.refusals.get() - 1);
             return false;
         }
-        let fits = self.used.get().checked_add(growth).is_some_and(|used| used <= self.limit.get())
-            && !IS_DRY.load(Ordering::Relaxed);
+        let fits = self.used.get().checked_add(growth).is_some_and(|used| used <= self.limit.get());
         if !fits {
             self.exhausted.set(true);
         }
         fits
-    }
-
-    /// The system had nothing to give.
-    fn run_out(&self) {
-        self.exhausted.set(true);
-        spend_reserve();
     }
 }
 
@@ -109,7 +80,7 @@ pub struct OwnState {
 impl OwnState {
     /// An empty state that may take so many bytes, or none where that is not enough.
     pub fn new(limit: usize) -> Option<OwnState> {
-        refill_reserve();
+        headroom::put_aside(0);
         let account = Account {
             used: Cell::new(0),
             limit: Cell::new(limit),
@@ -186,9 +157,6 @@ impl Drop for OwnState {
     fn drop(&mut self) {
         // SAFETY: the state is ours, live, and not running: this is the one place that closes it.
         unsafe { lua::lua_close(self.l) }
-        if self.heap.account.exhausted.get() {
-            refill_reserve();
-        }
     }
 }
 
@@ -219,7 +187,7 @@ unsafe extern "C" fn allocate(heap: *mut c_void, block: *mut c_void, old: usize,
     if new == 0 || !result.is_null() {
         account.used.set(account.used.get() + new - old);
     } else {
-        account.run_out();
+        account.exhausted.set(true);
     }
     result.cast()
 }

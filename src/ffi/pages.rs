@@ -57,6 +57,16 @@ pub fn release_stack() {
 #[cfg(not(target_os = "linux"))]
 pub fn release_stack() {}
 
+/// Has the allocator give back what it keeps for later. That takes a while where there is much.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn trim_allocator() {
+    // SAFETY: it may be called at any time, on any thread.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn trim_allocator() {}
+
 /// Asks for huge pages where a large block lies that is about to be filled: it then comes in a few large pieces, each
 /// with one interruption, and not in thousands of small ones. Changes nothing but that.
 #[cfg(target_os = "linux")]

@@ -6,7 +6,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::headroom;
 
 /// The system's allocator, and after it a spare area of its own.
 struct WithSpare;
@@ -14,42 +17,94 @@ struct WithSpare;
 #[global_allocator]
 static ALLOCATOR: WithSpare = WithSpare;
 
-const BYTES: usize = 1 << 20;
+/// Addresses alone, until they are needed.
+const BYTES: usize = 8 << 20;
 
-/// Who asks for more must be able to take a refusal.
-const LARGEST: usize = 64 << 10;
+/// Who asks for more must be able to take a refusal: messages, and lists of as many items as there are tasks.
+const LARGEST: usize = 1 << 20;
+
+/// Blocks are as large as a power of two, from this one up.
+const SMALLEST: usize = 16;
+
+const CLASSES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
+
+/// How the area, and each block that is larger, is aligned.
+const PAGE: usize = 4096;
 
 #[repr(align(4096))]
 struct Area(UnsafeCell<[u8; BYTES]>);
 
-// SAFETY: each part of it is handed out once, to one owner.
+// SAFETY: each part of it is handed out to one owner at a time.
 unsafe impl Sync for Area {}
 
 static AREA: Area = Area(UnsafeCell::new([0; BYTES]));
 
-/// How many blocks of the area are out, above how many of its bytes were handed out: those that are given back
-/// can be had again when all were.
-static TAKEN: AtomicU64 = AtomicU64::new(0);
-const ONE_BLOCK: u64 = 1 << 32;
-
-fn take(layout: Layout) -> *mut u8 {
-    let mut start = 0;
-    let taken = TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
-        start = (taken as u32 as usize).next_multiple_of(layout.align());
-        let fits = layout.size() <= LARGEST && start + layout.size() <= BYTES;
-        fits.then(|| (taken & !(ONE_BLOCK - 1)) + ONE_BLOCK + (start + layout.size()) as u64)
-    });
-    match taken {
-        // SAFETY: it fits.
-        Ok(_) => unsafe { AREA.0.get().cast::<u8>().add(start) },
-        Err(_) => ptr::null_mut(),
-    }
+/// What is left of the area.
+struct Rest {
+    /// How many bytes were cut from it.
+    cut: usize,
+    /// Blocks that were given back, by their size: each holds the next one.
+    free: [*mut u8; CLASSES],
 }
 
-fn give_back() {
-    let _ = TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
-        let left = taken - ONE_BLOCK;
-        Some(if left < ONE_BLOCK { 0 } else { left })
+/// [`Rest`], for one thread at a time. No lock that may sleep: it is held for a few instructions.
+struct Locked {
+    is_taken: AtomicBool,
+    rest: UnsafeCell<Rest>,
+}
+
+// SAFETY: `with` alone gets at what is in it, for one thread at a time.
+unsafe impl Sync for Locked {}
+
+static REST: Locked = Locked {
+    is_taken: AtomicBool::new(false),
+    rest: UnsafeCell::new(Rest { cut: 0, free: [ptr::null_mut(); CLASSES] }),
+};
+
+fn with<R>(body: impl FnOnce(&mut Rest) -> R) -> R {
+    while REST.is_taken.swap(true, Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    // SAFETY: it was not taken, and is until this is over: `body` neither panics nor comes here.
+    let outcome = body(unsafe { &mut *REST.rest.get() });
+    REST.is_taken.store(false, Ordering::Release);
+    outcome
+}
+
+/// The class of the blocks for a layout; none where they are too small.
+fn class(layout: Layout) -> Option<usize> {
+    let size = layout.size().max(layout.align()).max(SMALLEST).checked_next_power_of_two()?;
+    (size <= LARGEST && layout.align() <= PAGE).then(|| (size / SMALLEST).ilog2() as usize)
+}
+
+fn take(layout: Layout) -> *mut u8 {
+    let Some(class) = class(layout) else { return ptr::null_mut() };
+    with(|rest| {
+        let head = rest.free[class];
+        if !head.is_null() {
+            // SAFETY: a block in the list is nobody's, and holds the next one.
+            rest.free[class] = unsafe { head.cast::<*mut u8>().read() };
+            return head;
+        }
+        let size = SMALLEST << class;
+        let start = rest.cut.next_multiple_of(size.min(PAGE));
+        if start + size > BYTES {
+            return ptr::null_mut();
+        }
+        rest.cut = start + size;
+        // SAFETY: it fits.
+        unsafe { AREA.0.get().cast::<u8>().add(start) }
+    })
+}
+
+/// # Safety
+/// The block is one that [`take`] gave for that layout, and nobody uses it any more.
+unsafe fn give_back(block: *mut u8, layout: Layout) {
+    let Some(class) = class(layout) else { return };
+    // SAFETY: as promised by the caller; the smallest block holds an address, and is aligned for it.
+    with(|rest| unsafe {
+        block.cast::<*mut u8>().write(rest.free[class]);
+        rest.free[class] = block;
     });
 }
 
@@ -57,21 +112,40 @@ fn is_spare(block: *mut u8) -> bool {
     (block as usize).wrapping_sub(AREA.0.get() as usize) < BYTES
 }
 
+/// A block for a request that the system has refused. Where nothing is left at all, it waits for a task to give something
+/// back, since one that is refused more soon ends: late is better than never.
+fn find(layout: Layout) -> *mut u8 {
+    const AT_MOST: Duration = Duration::from_secs(10);
+    const PAUSE: Duration = Duration::from_millis(1);
+    if class(layout).is_none() {
+        return ptr::null_mut();
+    }
+    let start = Instant::now();
+    loop {
+        let mut block = take(layout);
+        if block.is_null() {
+            headroom::give();
+            // SAFETY: the layout is the caller's, and not of size zero.
+            block = unsafe { System.alloc(layout) };
+        }
+        if !block.is_null() || start.elapsed() > AT_MOST {
+            return block;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
 // SAFETY: a block is the system's, or a part of the area that nobody else has; which one shows in its address.
 unsafe impl GlobalAlloc for WithSpare {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise is the one that is asked for.
         let block = unsafe { System.alloc(layout) };
-        if block.is_null() { take(layout) } else { block }
+        if block.is_null() { find(layout) } else { block }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if is_spare(block) {
-            give_back();
-        } else {
-            // SAFETY: it is not spare, so it is the system's.
-            unsafe { System.dealloc(block, layout) }
-        }
+        // SAFETY: the caller's promise; a block that is not spare is the system's.
+        unsafe { if is_spare(block) { give_back(block, layout) } else { System.dealloc(block, layout) } }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -92,5 +166,38 @@ unsafe impl GlobalAlloc for WithSpare {
             }
             moved
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_area_lasts_however_much_is_taken_and_given_back() {
+        let layouts = [(1, 1), (24, 8), (100, 64), (5000, 16), (LARGEST, PAGE)]
+            .map(|(size, align)| Layout::from_size_align(size, align).expect("it is a layout"));
+        // Something stays out all the time, as a task's failure does until the host takes it.
+        let kept = take(layouts[2]);
+        for _ in 0..1000 {
+            for layout in layouts {
+                let (first, second) = (take(layout), take(layout));
+                for block in [first, second] {
+                    assert!(is_spare(block) && (block as usize).is_multiple_of(layout.align()), "{layout:?}");
+                    // SAFETY: it is as large, and nobody else's.
+                    unsafe { block.write_bytes(7, layout.size()) };
+                }
+                assert_ne!(first, second);
+                // SAFETY: they were taken for that layout.
+                unsafe {
+                    give_back(first, layout);
+                    give_back(second, layout);
+                }
+            }
+        }
+        let too_large = Layout::from_size_align(LARGEST + 1, 1).expect("it is a layout");
+        assert!(take(too_large).is_null());
+        // SAFETY: as above.
+        unsafe { give_back(kept, layouts[2]) };
     }
 }

@@ -56,15 +56,20 @@ const RUN: &str = r#"
     assert(times == 4)
 "#;
 
-/// Leaves three jobs in flight, with tasks that loop, sleep, and wait for the host.
+/// Leaves jobs in flight, with tasks that loop, also where it is hard to stop them, sleep, and wait for the host.
 const LEAVE_TASKS: &str = r#"
     local gma2workers = require "gma2workers"
     local begun = 0
     gma = { sleep = function() end, begun = function() begun = begun + 1 end, ask = function() end }
     local function loop() gma.begun() while true do end end
-    local function rest() gma.begun() gma.sleep(60) end
+    local function hard()
+      gma.begun()
+      local function compare() coroutine.wrap(function() while true do end end)() end
+      while true do pcall(table.sort, { 3, 2, 1 }, compare) end
+    end
+    local function rest() gma.begun() gma.sleep(math.huge) end
     local function ask() gma.begun() while true do gma.ask() end end
-    for count, func in ipairs { loop, rest, ask } do
+    for count, func in ipairs { loop, hard, rest, ask } do
       local job = gma2workers.RunAsync { tasks = { { func = func }, { func = func }, { func = func } },
         workers = 2, onComplete = function() print("completed") end,
         onProgress = function(done) if done > 0 then print("progressed") end end }

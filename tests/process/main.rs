@@ -5,11 +5,13 @@
 #![cfg(target_os = "linux")]
 
 mod bars;
+mod dropped;
 mod embedding;
 mod ending;
 mod endurance;
 mod errors;
 mod faults;
+mod idle;
 mod interrupts;
 mod loading;
 mod memory;

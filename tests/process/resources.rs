@@ -163,3 +163,95 @@ fn a_buffer_past_the_limit_is_out_of_memory_too() {
     .expect_clean()
     .expect_stdout("memory\tnot enough memory\nmemory\tnot enough memory\n");
 }
+
+/// T13. The system has no more for that task, and plenty for others.
+#[test]
+fn a_request_that_the_system_refuses_is_nobody_elses_failure() {
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        local asked, done = false, 0
+        gma = {
+          ask = function() asked = true end,
+          may_begin = function() return asked end,
+          done = function() done = done + 1 end,
+          may_end = function() return done == 3 end,
+        }
+        local function ask()
+          local caught = select(2, pcall(string.rep, "x", 1 << 30))
+          gma.ask()
+          -- Its state is still there.
+          while not gma.may_end() do end
+          return caught
+        end
+        local function innocent(size)
+          while not gma.may_begin() do end
+          local list = {}
+          for i = 1, size do list[i] = { i } end
+          gma.done()
+          return #list
+        end
+        local tasks = { { func = ask } }
+        for _, size in ipairs { 100, 5000, 200000 } do tasks[#tasks + 1] = { func = innocent, args = { size } } end
+        for _, entry in ipairs(gma2workers.RunSync { tasks = tasks, workers = 4 }.result) do print(entry.data) end
+        "#,
+    )
+    .under(["prlimit", "--as=1000000000"])
+    .run()
+    .expect_clean()
+    .expect_stdout("not enough memory for buffer allocation\n100\n5000\n200000\n");
+}
+
+/// T13. Several take all that the system has, are refused more, and keep it.
+#[test]
+fn tasks_that_keep_all_memory_leave_the_others_some() {
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        local full, is_over = 0, false
+        gma = {
+          full = function() full = full + 1 end,
+          may_begin = function() return full == 3 end,
+          over = function() is_over = true end,
+          may_end = function() return is_over end,
+        }
+        local function eat(kind)
+          local all, n, long = {}, 0, ("x"):rep(10000)
+          local function take()
+            while true do
+              n = n + 1
+              all[n] = kind == "tables" and { n, n } or kind == "texts" and long .. n or coroutine.wrap(print)
+            end
+          end
+          pcall(take)
+          gma.full()
+          -- It wants more all the time, until the others are done.
+          repeat pcall(take) until gma.may_end()
+          error "has eaten"
+        end
+        local function await() while not gma.may_begin() do end end
+        local function innocent(what)
+          local list = {}
+          for i = 1, 1000 do list[i] = { i } end
+          if what == "error" then error("as it should") end
+          return #list + #("x"):rep(70000)
+        end
+        local tasks = {}
+        for _, kind in ipairs { "tables", "texts", "coroutines" } do tasks[#tasks + 1] = { func = eat, args = { kind } } end
+        tasks[#tasks + 1] = { func = await }
+        for i = 1, 1000 do tasks[#tasks + 1] = { func = innocent, args = { i % 2 == 0 and "error" or "value" } } end
+        tasks[#tasks + 1] = { func = function() gma.over() end }
+        local result = gma2workers.RunSync { tasks = tasks, workers = 4 }.result
+        for i = 1, 3 do assert(result[i].kind == "runtime" or result[i].kind == "memory", result[i].data) end
+        for i = 1, 1000 do
+          local entry = result[4 + i]
+          assert(entry.data == 71000 or i % 2 == 0 and entry.data:find("as it should"), entry.data)
+        end
+        print("all answered")
+        "#,
+    )
+    .under(["prlimit", "--as=400000000"])
+    .run()
+    .expect_clean()
+    .expect_stdout("all answered\n");
+}

@@ -57,32 +57,44 @@ describe("gma.echo and gma.feedback", function()
     end
   end)
 
-  it("wait where the host is far behind, so that what waits for it is bounded (T12) #native", function()
-    local total, shown, ahead = 3000, 0, nil
+  -- How many of that many texts of that size a task has told when the host looks up from the first.
+  local function told_ahead(total, size, expected)
+    local shown, ahead = 0, nil
     local function echo(_, path)
       shown = shown + 1
       if shown == 1 then
-        signal.await(path, "1000")
+        signal.await(path, expected)
         spin(0.05)
         ahead = select(2, signal.text(path):gsub("\n", ""))
       end
     end
     with_gma({ echo = echo }, function()
       signal.with(function(path)
-        assert.equal(total, call(function(name, count)
-          local file = io.open(name, "w")
+        assert.equal(total, call(function(name, count, length)
+          local file, text = io.open(name, "w"), ("x"):rep(length)
           file:setvbuf("no")
           for i = 1, count do
-            gma.echo(i, name)
+            gma.echo(text, name)
             file:write(i, "\n")
           end
           file:close()
           return count
-        end, path, total))
+        end, path, total, size))
       end)
     end)
     assert.equal(total, shown)
+    return ahead
+  end
+
+  it("wait where the host is far behind, so that what waits for it is bounded (T12) #native", function()
+    local ahead = told_ahead(3000, 1, "1000")
     assert.is_true(ahead >= 1000 and ahead <= 1026, ahead .. " were told")
+  end)
+
+  it("wait where the host is far behind with long texts, of which one always passes (T12) #native", function()
+    local ahead = told_ahead(40, 1 << 20, "8")
+    assert.is_true(ahead >= 8 and ahead <= 10, ahead .. " were told")
+    assert.is_true(told_ahead(4, 20 << 20, "1") <= 2)
   end)
 end)
 
@@ -117,6 +129,15 @@ describe("gma.sleep in a task #native", function()
     with_gma({ sleep = coroutine.yield }, function()
       assert.same({ true }, { call(function() return (pcall(gma.sleep, 0.001)) end) })
       assert.same({ 1 }, { call(function() return coroutine.wrap(function() gma.sleep(0.001) return 1 end)() end) })
+    end)
+  end)
+
+  it("sleeps until it has to stop where no clock counts that far (H13)", function()
+    with_gma({ sleep = function() end }, function()
+      for _, seconds in ipairs { math.huge, 1e300, 1e18, math.maxinteger } do
+        local entry = results({ { func = function(s) gma.sleep(s) return "awake" end, args = { seconds } } }, { timeout = 0.05 })[1]
+        assert.equal("timeout", entry.kind, entry.data)
+      end
     end)
   end)
 

@@ -1,0 +1,79 @@
+//! Memory that tasks leave to all others.
+//!
+//! A task may want all the memory that there is, catch the refusal, and keep what it has. So some is put aside, and given
+//! to the system when that has no more: for the host, for the C library, and for what this library has to say. Until it
+//! could be put aside anew, states that hold much get nothing; those that hold little may still grow.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use memmap2::MmapMut;
+
+/// Addresses alone: nothing is ever written there. In 32 bits they are few.
+const BYTES: usize = if cfg!(target_pointer_width = "64") { 32 << 20 } else { 8 << 20 };
+
+/// A state that holds no more than this has not taken the others' memory.
+const LITTLE: usize = 2 << 20;
+
+/// Requests of this size wait for each other, so that none gets what was given to the system for all.
+const LARGE: usize = 1 << 20;
+
+static ASIDE: Mutex<Option<MmapMut>> = Mutex::new(None);
+
+/// Whether there is something in it, to be read without the lock.
+static IS_ASIDE: AtomicBool = AtomicBool::new(false);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts the memory aside, unless it is; false where there is not so much, and so many bytes more. Without these it would
+/// be taken from the others for a moment, only to be given back.
+pub(super) fn put_aside(more: usize) -> bool {
+    if IS_ASIDE.load(Ordering::Relaxed) {
+        return true;
+    }
+    let mut aside = lock(&ASIDE);
+    if aside.is_none() && MmapMut::map_anon(BYTES.saturating_add(more)).is_ok() {
+        *aside = MmapMut::map_anon(BYTES).ok();
+    }
+    IS_ASIDE.store(aside.is_some(), Ordering::Relaxed);
+    aside.is_some()
+}
+
+/// Gives it to the system. Allocates nothing, since it is called where that fails.
+pub(super) fn give() {
+    let mut aside = lock(&ASIDE);
+    IS_ASIDE.store(false, Ordering::Relaxed);
+    *aside = None;
+}
+
+/// Asks the system for so many bytes more, for a state that holds so many of its. `request` gives none where the system
+/// has none: then that is the state's failure, and nobody else's.
+pub(super) fn ask<R>(held: usize, growth: usize, mut request: impl FnMut() -> Option<R>) -> Option<R> {
+    static LARGE_REQUEST: Mutex<()> = Mutex::new(());
+    let _alone = (growth >= LARGE).then(|| lock(&LARGE_REQUEST));
+    let holds_little = held.saturating_add(growth) <= LITTLE;
+    if !holds_little && !put_aside(growth) {
+        return None;
+    }
+    request().or_else(|| {
+        give();
+        if holds_little { request() } else { None }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_one_states_failure() {
+        assert!(put_aside(0));
+        assert_eq!(ask(0, usize::MAX, || None::<()>), None);
+        // At once, whoever asks.
+        assert_eq!(ask(0, LITTLE, || Some(1)), Some(1));
+        assert_eq!(ask(1 << 30, LARGE, || Some(2)), Some(2));
+        assert!(IS_ASIDE.load(Ordering::Relaxed) || put_aside(0));
+    }
+}

@@ -1,0 +1,158 @@
+//! Jobs that nobody waits for any more: their tasks stop, or are given up, whatever they do.
+
+use crate::support::Case;
+
+/// `leave[how](func)`: drops a job with two tasks that run it, once it has called `gma.begun` in both. A third one says
+/// when: the answer to those calls is there by then, so that they are where they are to be stopped.
+const LEAVE: &str = r#"
+    local gma2workers = require "gma2workers"
+    local begun, arrive = 0, function() end
+    gma = {
+      begun = function() begun = begun + 1 end,
+      has_begun = function() return begun == 2 end,
+      arrive = function() arrive() end,
+      sleep = function() end,
+    }
+    local function watch()
+      while not gma.has_begun() do end
+      gma.arrive()
+      while true do end
+    end
+    local function options(func, onComplete)
+      begun = 0
+      return { tasks = { { func = func }, { func = func }, { func = watch } }, workers = 3, onComplete = onComplete }
+    end
+    local leave = {}
+
+    function leave.by_ctrl_c(func)
+      function arrive() error("interrupted!", 0) end
+      local ok, message = pcall(gma2workers.RunSync, options(func))
+      assert(not ok and message == "interrupted!", message)
+    end
+
+    -- A plugin that the engine has killed is a coroutine that nobody resumes.
+    function leave.by_the_collector(func)
+      local has_arrived = false
+      function arrive() has_arrived = true end
+      gma.sleep = coroutine.yield
+      local plugin = coroutine.create(gma2workers.RunSync)
+      repeat assert(coroutine.resume(plugin, options(func))) until has_arrived
+      plugin, gma.sleep = nil, function() end
+      collectgarbage()
+      collectgarbage()
+    end
+
+    -- Here somebody waits, but it may take as long.
+    function leave.by_cancel(func)
+      local job, is_over
+      function arrive() job:cancel() end
+      job = gma2workers.RunAsync(options(func, function() is_over = true end))
+      while not is_over do job:wait(0.01) end
+    end
+
+    -- What loops on never lets the process come to rest.
+    local function rest()
+      local before
+      repeat
+        before = os.clock()
+        os.execute("sleep 0.2")
+      until os.clock() - before < 0.02
+    end
+
+    local function check_health()
+      local function add(a, b) gma.begun() return a + b end
+      local tasks = {}
+      for i = 1, 10 do tasks[i] = { func = add, args = { i, i } } end
+      for i, entry in ipairs(gma2workers.RunSync { tasks = tasks, workers = 2 }.result) do
+        assert(entry.data == 2 * i, entry.data)
+      end
+    end
+"#;
+
+/// L15. Lua code, however deep in C.
+#[test]
+fn the_tasks_of_a_dropped_job_stop() {
+    for how in ["by_ctrl_c", "by_the_collector", "by_cancel"] {
+        Case::new(LEAVE)
+            .then(&format!("leave = leave.{how}"))
+            .then(
+                r#"
+                local function loop() while true do end end
+                local function begin(func) return function() gma.begun() func() end end
+                local tasks = {}
+                function tasks.in_a_loop() while true do end end
+                function tasks.in_a_comparator()
+                  while true do pcall(table.sort, { 3, 2, 1 }, function() coroutine.wrap(loop)() end) end
+                end
+                function tasks.in_a_callback()
+                  while true do pcall(string.gsub, "x", "x", function() coroutine.wrap(loop)() end) end
+                end
+                function tasks.in_a_reader()
+                  while true do load(function() coroutine.wrap(loop)() end) end
+                end
+                function tasks.in_a_message_handler()
+                  while true do xpcall(error, function() coroutine.wrap(loop)() end) end
+                end
+                function tasks.in_a_metamethod()
+                  local object = setmetatable({}, { __tostring = function() coroutine.wrap(loop)() end })
+                  while true do pcall(print, object) end
+                end
+                function tasks.in_a_sort_in_a_coroutine_in_a_sort()
+                  local function sort() pcall(table.sort, { 3, 2, 1 }, function() coroutine.wrap(loop)() end) end
+                  while true do pcall(table.sort, { 3, 2, 1 }, function() coroutine.wrap(sort)() end) end
+                end
+                -- It may not see that its call has no answer, and go on.
+                function tasks.in_host_calls()
+                  while true do pcall(table.sort, { 2, 1 }, coroutine.wrap(function() pcall(gma.has_begun) end)) end
+                end
+                function tasks.asleep() gma.sleep(math.huge) end
+                for name, func in pairs(tasks) do
+                  leave(begin(func))
+                  rest()
+                  assert(gma2workers.info.lost == 0, name .. " was given up")
+                  check_health()
+                end
+                print "rests"
+                "#,
+            )
+            .run()
+            .expect_clean()
+            .expect_stdout("rests\n");
+    }
+}
+
+/// L15, T5. What nothing can stop.
+#[test]
+fn the_tasks_of_a_dropped_job_that_do_not_stop_are_given_up() {
+    for how in ["by_ctrl_c", "by_the_collector", "by_cancel"] {
+        Case::new(LEAVE)
+            .then(&format!("leave = leave.{how}"))
+            .then(
+                r#"
+                local tasks = {}
+                -- It finds the y, and then tries all ways to share a text among the parts of a pattern.
+                function tasks.in_c() ("y" .. ("x"):rep(1000)):gsub((".-"):rep(30) .. "y", gma.begun) end
+                -- Lua calls no hook in a finalizer, and this one catches all else.
+                function tasks.in_a_finalizer()
+                  setmetatable({}, { __gc = function()
+                    pcall(gma.begun)
+                    while true do pcall(coroutine.wrap(function() while true do end end)) end
+                  end })
+                  collectgarbage()
+                end
+                local lost = 0
+                for _, func in pairs(tasks) do
+                  leave(func)
+                  lost = lost + 2
+                  while gma2workers.info.lost < lost do os.execute("sleep 0.1") end
+                  check_health()
+                end
+                assert(gma2workers.info.lost == 4, gma2workers.info.lost)
+                print "counted"
+                "#,
+            )
+            .run()
+            .expect_clean()
+            .expect_stdout("counted\n");
+    }
+}

@@ -1,0 +1,115 @@
+//! Threads that have nothing to do: they keep nothing, and go where there are more than cores.
+
+use crate::support::Case;
+
+/// What the system says of the process: its threads, and the memory it has in use, in KiB.
+const STATUS: &str = r#"
+    local gma2workers = require "gma2workers"
+    local function status(field)
+      for line in io.lines("/proc/self/status") do
+        local number = line:match("^" .. field .. ":%s*(%d+)")
+        if number then return tonumber(number) end
+      end
+    end
+    -- What never comes is a hang.
+    local function await(condition)
+      while not condition() do os.execute("sleep 0.1") end
+    end
+    local function add(a, b) return a + b end
+    local function run(workers)
+      local tasks = {}
+      for i = 1, workers do tasks[i] = { func = add, args = { i, i } } end
+      for i, entry in ipairs(gma2workers.RunSync { tasks = tasks, workers = workers }.result) do
+        assert(entry.data == 2 * i, entry.data)
+      end
+    end
+    run(1)
+    local cores = gma2workers.info.threads
+"#;
+
+/// T14.
+#[test]
+fn an_idle_thread_keeps_nothing_of_its_last_job() {
+    Case::new(STATUS)
+        .then(
+            r#"
+            local function count() return #large_text end
+            local function fill()
+              local list = {}
+              for i = 1, 100000 do list[i] = { i, tostring(i) } end
+              return #list
+            end
+            local function load_large() return load(("x = 1 "):rep(1 << 20)) and 1 end
+            -- A long message goes with a traceback, and is noted where a coroutine has failed.
+            local function fail() coroutine.wrap(error)(("x"):rep(20 << 20)) end
+            run(4)
+            local before = status("VmRSS")
+            for _, func in ipairs { count, fill, load_large, fail } do
+              rawset(_G, "large_text", ("x"):rep(40 << 20))
+              local tasks = {}
+              for i = 1, 8 do tasks[i] = { func = func } end
+              local response = gma2workers.RunSync { tasks = tasks, workers = 4, globals = { "large_text" } }
+              assert(func == fail or response.failed == nil or response.failed == 0, response.result[1].data)
+              rawset(_G, "large_text", nil)
+              response = nil
+              collectgarbage()
+              collectgarbage()
+              -- Should the pool have been idle for so long that it was seen to before the host gave its own part back.
+              run(4)
+              await(function() return status("VmRSS") < before + 15000 end)
+            end
+            "#,
+        )
+        .run()
+        .expect_clean();
+}
+
+/// T14.
+#[test]
+fn threads_beyond_the_cores_end_when_they_had_nothing_to_do() {
+    Case::new(STATUS)
+        .then(
+            r#"
+            local threads = status("Threads")
+            run(100)
+            assert(gma2workers.info.threads == math.max(100, cores), gma2workers.info.threads)
+            await(function() return gma2workers.info.threads == cores end)
+            await(function() return status("Threads") == threads end)
+            run(cores + 5)
+            assert(gma2workers.info.threads == cores + 5, gma2workers.info.threads)
+            "#,
+        )
+        .run()
+        .expect_clean();
+}
+
+/// T14, T5. A thread that was given up is there until its task has ended; the others go.
+#[test]
+fn a_lost_thread_ends_when_it_is_back() {
+    Case::new(STATUS)
+        .then(
+            r#"
+            local input = os.tmpname()
+            os.remove(input)
+            assert(os.execute("mkfifo " .. input))
+            -- Open for both, so that nobody waits in opening it.
+            local writer = assert(io.open(input, "r+"))
+            local tasks = {}
+            for i = 1, cores + 3 do tasks[i] = { func = function(name) io.open(name):read("a") end, args = { input } } end
+            local response = gma2workers.RunSync { tasks = tasks, workers = #tasks, timeout = 0.1 }
+            for _, entry in ipairs(response.result) do assert(entry.kind == "lost", entry.data) end
+            assert(gma2workers.info.lost == cores + 3)
+            run(cores + 10)
+            assert(gma2workers.info.threads > cores + 3)
+            await(function() return gma2workers.info.threads == cores + 3 end)
+            assert(gma2workers.info.lost == cores + 3)
+            run(cores + 1)
+            writer:close()
+            os.remove(input)
+            await(function() return gma2workers.info.lost == 0 and gma2workers.info.threads == cores end)
+            run(cores + 1)
+            "#,
+        )
+        .run()
+        .expect_clean();
+}
