@@ -4,13 +4,13 @@
 //! long and know a job by its number. `start` gives a message instead of raising, so that the Lua side raises at the
 //! caller's line.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlua::{Function, Lua, LuaString, Table, Value};
+use mlua::{Function, Lua, Table, Value};
 
 use crate::config;
 use crate::dispatcher;
@@ -78,7 +78,7 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     core.raw_set("version", env!("CARGO_PKG_VERSION"))?;
     core.raw_set("backend", "native")?;
     core.raw_set("load", ffi::function(lua, load)?)?;
-    core.raw_set("start", lua.create_function(start)?)?;
+    core.raw_set("start", ffi::function_with_mlua(lua, start)?)?;
     core.raw_set("wait", ffi::function(lua, wait)?)?;
     core.raw_set("next_call", ffi::function(lua, next_call)?)?;
     core.raw_set("answer", ffi::function(lua, answer)?)?;
@@ -89,7 +89,7 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     core.raw_set("collect_soon", ffi::function(lua, collect_soon)?)?;
     core.raw_set("cancel", ffi::function(lua, cancel)?)?;
     core.raw_set("release", ffi::function(lua, release)?)?;
-    core.raw_set("read_map", lua.create_function(read_map)?)?;
+    core.raw_set("read_map", ffi::function_with_mlua(lua, read_map)?)?;
     core.raw_set("check", ffi::function(lua, check)?)?;
     core.raw_set("is_on_terminal", ffi::function(lua, is_on_terminal)?)?;
     core.raw_set("check_in_task", ffi::function(lua, gma::check)?)?;
@@ -132,34 +132,65 @@ fn load(stack: &Stack) -> Returns {
 
 /// `start(job, options, is_async)`: gives the job's table the number of the started job, as `id`, and that of its tasks,
 /// as `total`; returns what is wrong where it did not start.
-fn start(lua: &Lua, (table, options, is_async): (Table, Table, bool)) -> mlua::Result<Option<LuaString>> {
-    // There is room for both before anything runs.
-    table.raw_set("id", false)?;
-    table.raw_set("total", false)?;
-    let standard = lua.app_data_ref::<Standard>().map(|standard| Rc::clone(&standard.0)).unwrap_or_default();
-    let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+fn start(stack: &Stack) -> Returns {
+    const ID: c_int = 4;
+    const TOTAL: c_int = 5;
+    stack.set_top(ID - 1);
+    stack.push_bytes(b"id");
+    stack.push_bytes(b"total");
+    // There is room for both before anything runs: later nothing may be raised.
+    for key in [ID, TOTAL] {
+        stack.push_value(key);
+        stack.push_boolean(false);
+        stack.raw_set(1);
+    }
+    let is_async = stack.boolean(3);
+    stack.push_value(2);
+    let started = ffi::with_mlua(stack, 1, |lua, options| {
+        let standard =
+            lua.app_data_ref::<Standard>().map(|standard| Rc::clone(&standard.0)).unwrap_or_default();
         dispatcher::start(lua, &standard, &options, is_async)
-    }));
-    match started.unwrap_or_else(|payload| Err(Error::panic(payload))) {
+    });
+    match started {
         Ok(job) => {
-            table.raw_set("id", job.id)?;
-            table.raw_set("total", job.tasks.len())?;
-            Ok(None)
+            for (key, value) in [(ID, job.id as i64), (TOTAL, job.tasks.len() as i64)] {
+                stack.push_value(key);
+                stack.push_integer(value);
+                stack.raw_set(1);
+            }
+            Ok(0)
         }
-        Err(error) => Ok(Some(lua.create_string(error.text())?)),
+        Err(error) => push_problem(stack, &error),
     }
 }
 
-/// What `read_map` gives: what is wrong; or nothing, and `chunk` where it is given, whether all failures are collected, and
-/// how many workers there are to be.
-type MapOptions = (Option<LuaString>, Option<usize>, bool, usize);
-
-/// `read_map(options)`: what `Map` has to know before it has a list of tasks.
-fn read_map(lua: &Lua, options: Table) -> mlua::Result<MapOptions> {
-    match config::read_map(lua, &options) {
-        Ok(split) => Ok((None, split.chunk, split.collects, split.workers)),
-        Err(error) => Ok((Some(lua.create_string(error.text())?), None, false, 0)),
+/// `read_map(options)`: what `Map` has to know before it has a list of tasks. What is wrong; or nothing, and `chunk` where it
+/// is given, whether all failures are collected, and how many workers there are to be.
+fn read_map(stack: &Stack) -> Returns {
+    stack.set_top(1);
+    match ffi::with_mlua(stack, 1, |lua, options| config::read_map(lua, &options)) {
+        Ok(split) => {
+            stack.push_nil();
+            match split.chunk {
+                Some(chunk) => stack.push_integer(chunk as i64),
+                None => stack.push_nil(),
+            }
+            stack.push_boolean(split.collects);
+            stack.push_integer(split.workers as i64);
+            Ok(4)
+        }
+        Err(error) => push_problem(stack, &error),
     }
+}
+
+/// Pushes what is wrong, for the Lua side to raise at the caller's line.
+fn push_problem(stack: &Stack, error: &Error) -> Returns {
+    let text = error.text();
+    stack.protected(0, |stack| {
+        stack.push_bytes(&text);
+        Ok(())
+    })?;
+    Ok(1)
 }
 
 /// `check(value, place, copies)`: raises where the value, which stands at that place, can't cross.

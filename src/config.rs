@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
+use crate::ffi;
 use crate::policy::Upvalues;
 use crate::pool;
 
@@ -248,7 +249,7 @@ impl Options {
     fn read(config: &Table, known: &[&'static str]) -> Result<Options> {
         let mut options = Vec::new();
         for pair in config.pairs::<Value, Value>() {
-            let (key, value) = pair.map_err(|cause| Error::Internal(cause.to_string()))?;
+            let (key, value) = pair.map_err(|cause| ffi::error_of(&cause))?;
             let Value::String(name) = &key else {
                 let example = if known == MAP_OPTIONS { "chunk = 10" } else { "tasks = { ... }" };
                 return Err(Error::BadCall(format!(

@@ -113,10 +113,9 @@ fn nearest_global(lua: &Lua, name: &str) -> Option<String> {
 
 /// The host's globals that the job asks for, as one table in one message.
 fn read_globals(lua: &Lua, names: &HostNames, config: &Config) -> Result<Vec<u8>> {
-    let internal = |cause: mlua::Error| Error::Internal(cause.to_string());
-    let copies = lua.create_table().map_err(internal)?;
+    let copies = lua.create_table().map_err(|cause| ffi::error_of(&cause))?;
     for (index, name) in config.globals.iter().enumerate() {
-        let value: Value = lua.globals().raw_get(name.as_str()).map_err(internal)?;
+        let value: Value = lua.globals().raw_get(name.as_str()).map_err(|cause| ffi::error_of(&cause))?;
         if value.is_nil() {
             let place = format!("option 'globals'[{}]", index + 1);
             let advice = match nearest_global(lua, name) {
@@ -126,7 +125,7 @@ fn read_globals(lua: &Lua, names: &HostNames, config: &Config) -> Result<Vec<u8>
             let problem = format!("names no global of the host: '{name}': {advice}");
             return Err(Error::BadConfig { place, problem });
         }
-        copies.raw_set(name.as_str(), value).map_err(internal)?;
+        copies.raw_set(name.as_str(), value).map_err(|cause| ffi::error_of(&cause))?;
     }
     let mut message = Vec::new();
     let place = |_, path: &str| format!("globals{path}");

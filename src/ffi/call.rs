@@ -220,8 +220,7 @@ where
     match (ran, outcome) {
         (_, Some(Ok(outcome))) => outcome,
         (_, Some(Err(payload))) => Err(Error::panic(payload)),
-        (Err(mlua::Error::MemoryError(_)), None) => Err(Error::Memory),
-        (Err(cause), None) => Err(Error::Lua(cause.to_string().into_bytes())),
+        (Err(cause), None) => Err(error_of(&cause)),
         (Ok(()), None) => Err(Error::Internal("a protected call came back without an outcome".into())),
     }
 }
@@ -233,4 +232,73 @@ where
 {
     // SAFETY: `native` gives a C function that keeps to Lua's protocol.
     unsafe { lua.create_c_function(native(function)) }
+}
+
+/// What mlua says of a Lua error, without its name for it and the call stack behind it.
+pub fn error_of(cause: &mlua::Error) -> Error {
+    match cause {
+        mlua::Error::MemoryError(_) => Error::Memory,
+        mlua::Error::CallbackError { cause, .. } => error_of(cause),
+        mlua::Error::RuntimeError(text) | mlua::Error::GarbageCollectorError(text) => {
+            let text = text.split("\nstack traceback:").next().unwrap_or_default();
+            Error::Lua(text.as_bytes().to_vec())
+        }
+        other => Error::Internal(other.to_string()),
+    }
+}
+
+/// What [`with_mlua`] has a function of mlua's run.
+type Body<'a> = &'a mut dyn FnMut(&mlua::Lua, mlua::MultiValue);
+
+/// A function of mlua's out of a native one that calls [`with_mlua`]. What mlua raises is a userdata: nothing of it may
+/// reach the host, so none of mlua's own functions is given to Lua.
+pub fn function_with_mlua<F>(lua: &mlua::Lua, function: F) -> mlua::Result<mlua::Function>
+where
+    F: Fn(&Stack) -> Returns + Copy + 'static,
+{
+    let run = lua.create_function(|lua, mut values: mlua::MultiValue| {
+        if let Some(mlua::Value::LightUserData(body)) = values.pop_front() {
+            // SAFETY: `with_mlua` alone can call this. It gives the address of a `Body` that stands on its frame.
+            let body = unsafe { &mut *body.0.cast::<Body>() };
+            body(lua, values);
+        }
+        Ok(())
+    })?;
+    // SAFETY: `native` gives a C function that keeps to Lua's protocol, and mlua protects the call.
+    unsafe { lua.exec_raw(run, |l| lua::lua_pushcclosure(l, native(function), 1)) }
+}
+
+/// Calls `body` with the running coroutine as mlua sees it, and with the top `count` values, which are taken off. In a function
+/// that [`function_with_mlua`] made.
+pub fn with_mlua<A, R>(
+    stack: &Stack,
+    count: c_int,
+    body: impl FnOnce(&mlua::Lua, A) -> Result<R>,
+) -> Result<R>
+where
+    A: mlua::FromLuaMulti,
+{
+    let (mut body, mut outcome) = (Some(body), None);
+    let mut run = |lua: &mlua::Lua, values: mlua::MultiValue| {
+        let Some(body) = body.take() else { return };
+        let run = || body(lua, A::from_lua_multi(values, lua).map_err(|cause| error_of(&cause))?);
+        outcome = Some(catch_unwind(AssertUnwindSafe(run)));
+    };
+    let mut run: Body = &mut run;
+    if !stack.check(2) {
+        return Err(Error::Memory);
+    }
+    stack.push_upvalue(1);
+    stack.insert(-count - 1);
+    stack.push_light(ptr::from_mut(&mut run) as usize);
+    stack.insert(-count - 1);
+    let called = stack.protected(count + 2, |stack| {
+        stack.call(count + 1, 0);
+        Ok(())
+    });
+    match outcome {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(payload)) => Err(Error::panic(payload)),
+        None => Err(called.err().unwrap_or_else(|| Error::Internal("mlua called nothing".into()))),
+    }
 }

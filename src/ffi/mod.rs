@@ -23,7 +23,10 @@ mod pin;
 mod spare;
 mod stack;
 
-pub use call::{Leave, NativeFunction, Returns, function, native, open, with_stack};
+pub use call::{
+    Leave, NativeFunction, Returns, error_of, function, function_with_mlua, native, open, with_mlua,
+    with_stack,
+};
 pub use coroutine::Resumed;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
