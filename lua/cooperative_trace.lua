@@ -19,7 +19,12 @@ end
 -- @string path
 -- @number origin what its times count from, as core.clock() counts
 function trace.create(path, origin)
-  local file, problem = io.open(path, "wb")
+  local file, problem
+  if io then
+    file, problem = io.open(path, "wb")
+  else
+    problem = "the host has no io"
+  end
   if not file then
     local cause = problem:sub(1, #path + 2) == path .. ": " and problem:sub(#path + 3) or problem
     options.refuse("option 'trace'", ("names a file that can't be written, %s: %s"):format(options.describe(path), cause))

@@ -135,7 +135,7 @@ local function read_list(list)
   if not count or count < 0 then
     return nil, ("list.n must be a whole number of items, got %s"):format(tostring(n))
   end
-  if debug.getmetatable(list) then
+  if core.metatable(list) then
     local items = {}
     for i = 1, count do
       items[i] = rawget(list, i)
@@ -194,7 +194,7 @@ end
 local function make_tasks(call, plan)
   local func, object = call, nil
   if type(call) == "table" then
-    func, object = debug.getmetatable(call).__call, call
+    func, object = core.metatable(call).__call, call
   end
   local run = mapper(func)
   local tasks, is_on_host = {}, core.backend == "cooperative"
@@ -328,7 +328,7 @@ end
 --- Checks the call, and makes a job's options of it. Gives the job `count`, which makes items of tasks done, and `read`, which
 -- makes what the caller gets of a response. Raises at the caller of who is called in a protected call.
 function map.prepare(job, func, list, options)
-  local meta = type(func) == "table" and debug.getmetatable(func)
+  local meta = type(func) == "table" and core.metatable(func)
   if type(func) ~= "function" and not (meta and type(rawget(meta, "__call")) == "function") then
     error(refusal(1, "function expected, got " .. (func == nil and "no value" or type(func))), 5)
   end

@@ -91,6 +91,8 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     core.raw_set("release", ffi::function(lua, release)?)?;
     core.raw_set("read_map", ffi::function_with_mlua(lua, read_map)?)?;
     core.raw_set("check", ffi::function(lua, check)?)?;
+    core.raw_set("metatable", ffi::function(lua, metatable)?)?;
+    core.raw_set("traceback", ffi::function(lua, traceback)?)?;
     core.raw_set("is_on_terminal", ffi::function(lua, is_on_terminal)?)?;
     core.raw_set("check_in_task", ffi::function(lua, gma::check)?)?;
     core.raw_set("trace", ffi::function(lua, gma::trace)?)?;
@@ -196,6 +198,22 @@ fn push_problem(stack: &Stack, error: &Error) -> Returns {
 /// `check(value, place, copies)`: raises where the value, which stands at that place, can't cross.
 fn check(stack: &Stack) -> Returns {
     Ok(with_names(stack, |names| gma::check_value(stack, names)).map(|()| 0)?)
+}
+
+/// `metatable(value)`: as `debug.getmetatable`, which a host may lack.
+fn metatable(stack: &Stack) -> Returns {
+    Ok(stack.metatable(1).into())
+}
+
+/// `traceback(text, level)`: as `debug.traceback`, which a host may lack.
+fn traceback(stack: &Stack) -> Returns {
+    stack.set_top(2);
+    let level = stack.integer(2).and_then(|level| c_int::try_from(level).ok());
+    stack.pop(1);
+    stack.push_bytes(b"\n");
+    stack.push_traceback(stack, level.unwrap_or(1));
+    stack.concat(3);
+    Ok(1)
 }
 
 /// `is_on_terminal()`: whether people see what is written to the standard error.

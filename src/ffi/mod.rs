@@ -10,10 +10,12 @@
 //!   is called only inside [`Stack::protected`] or a [`native`] function, and no Rust frame in between
 //!   may own anything. So whatever is owned lives outside `protected`, and is borrowed inside.
 
+mod activation;
 mod arena;
 mod call;
 mod collector;
 mod coroutine;
+mod engine;
 #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
 mod host_lua;
 mod interrupt;
