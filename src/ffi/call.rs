@@ -198,12 +198,8 @@ where
     unsafe {
         #[cfg(all(feature = "module", target_os = "linux", target_arch = "x86_64"))]
         super::host_lua::find(l);
-        // An exception would end the process where a panic is caught: Rust knows none but its own.
         if engine::check(l) == Errors::Unwind {
-            engine::refuse(
-                l,
-                c"gma2workers needs a Lua whose errors jump (longjmp), this one's are exceptions: it was compiled as C++",
-            );
+            engine::refuse(l, engine::EXCEPTIONS);
         }
         function(l)
     }

@@ -19,6 +19,10 @@ pub enum Errors {
     Unwind,
 }
 
+/// Why a Lua with exceptions is refused: Rust catches panics alone, and ends the process where it would have to catch others.
+pub const EXCEPTIONS: &CStr =
+    c"gma2workers needs a Lua whose errors jump (longjmp), this one's are exceptions: it was compiled as C++";
+
 /// How far a checked call came.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {

@@ -74,6 +74,10 @@ functions! {
         lua_rotate lua_tointegerx lua_tonumberx lua_upvalueid lua_upvaluejoin lua_yieldk;
 }
 
+/// Where `lua_error` is, for the entry.
+#[cfg(all(windows, target_arch = "x86"))]
+pub use lua_error::SLOT as LUA_ERROR;
+
 /// Fills all slots from a library that has all the functions; false where it lacks one.
 fn fill_from(library: &Library) -> bool {
     // SAFETY: what has the name is not touched.

@@ -16,6 +16,8 @@ mod call;
 mod collector;
 mod coroutine;
 mod engine;
+#[cfg(all(feature = "module", windows, target_arch = "x86"))]
+mod exceptions;
 #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
 mod host_lua;
 mod interrupt;
@@ -30,6 +32,10 @@ pub use call::{
     with_stack,
 };
 pub use coroutine::Resumed;
+#[cfg(all(feature = "module", windows, target_arch = "x86"))]
+pub use exceptions::refuse_exceptions;
+#[cfg(all(feature = "module", windows, target_arch = "x86"))]
+pub use host_lua::LUA_ERROR;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
 pub use pages::{expect_filling, release_stack};
