@@ -41,6 +41,8 @@ LUALIB_API void luaL_openlibs(lua_State *state) {
     lua_pop(state, 1);
   }
   states++;
+  /* As a careless one would. */
+  lua_pushliteral(state, "left on the stack");
 }
 
 static int open_binary(lua_State *state) {
