@@ -117,6 +117,14 @@ if coroutine then
   check(yielded.data == 3, "a task's coroutine", yielded.data)
 end
 
+-- What a task leaves is gone in the next one.
+local leaving = {
+  { func = function() leak = 1 end },
+  { func = function() return leak end },
+}
+local left = gma2workers.RunSync { tasks = leaving, workers = 1 }.result
+check(left[1].success and left[2].success and left[2].data == nil, "a global of another task", left[2].data)
+
 -- Host calls, one that raises, and an asynchronous job that is cancelled.
 gma = {
   twice = function(n) return n * 2 end,
