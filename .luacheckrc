@@ -14,4 +14,5 @@ files["lua/annotations.lua"] = { unused_args = false, max_line_length = false, i
 files["lua/annotations_gma.lua"] = { globals = { "gma" }, unused_args = false, max_line_length = false }
 files["tests/spec"] = { std = "+busted", globals = { "gma" } }
 files["tests/console"] = { globals = { "gma" }, ignore = { "211/_ENV" } }
+files["tests/vendor"] = { globals = { "gma", "leak" }, read_globals = { "open_binary" } }
 files["tests/bench"] = { globals = { "gma" } }

@@ -14,8 +14,10 @@ local function report(failure)
   local engine = rawget(_G, "gma")
   if type(engine) == "table" and type(engine.echo) == "function" then
     engine.echo(text)
-  else
+  elseif io then
     io.stderr:write(text, "\n")
+  else
+    print(text)
   end
 end
 

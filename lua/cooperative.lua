@@ -23,6 +23,12 @@
 local read, version = ...
 
 local core = { version = version, backend = "cooperative", entry_levels = 2, clock = read("cooperative_clock", _ENV)() }
+
+-- A host may have been built without `debug`.
+core.metatable = debug and debug.getmetatable or getmetatable
+core.traceback = debug and debug.traceback or function(text)
+  return text or ""
+end
 local modules = {}
 
 --- The jobs by their numbers; false for one that is over, since no number is given twice.
@@ -346,7 +352,7 @@ core.check_in_task = core.check
 
 --- Called with an error.
 function core.trace(value)
-  return { value = value, traceback = debug.traceback(nil, 2) }
+  return { value = value, traceback = core.traceback(nil, 2) }
 end
 
 --- Pure Lua can't tell, and what is no terminal is a file that nobody wants bars in.

@@ -1,9 +1,12 @@
 --- Wall seconds since some moment, as well as pure Lua can tell them.
 
 -- The processor's clock stands still while the process sleeps: so it is never more than a second behind the calendar's.
-local begun, skipped = os.time() - os.clock(), 0
+local begun, skipped = os and os.time() - os.clock(), 0
 
 local function processor_time()
+  if not os then
+    return 0
+  end
   local now = os.clock()
   skipped = math.max(skipped, os.time() - begun - 1 - now)
   return now + skipped

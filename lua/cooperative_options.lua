@@ -185,7 +185,7 @@ local function read_globals(list)
   local is_list = list == nil or type(list) == "table"
   for i = 1, is_list and count or 0 do
     local name = rawget(list, i)
-    is_list = is_list and type(name) == "string" and utf8.len(name) ~= nil
+    is_list = is_list and type(name) == "string" and (not utf8 or utf8.len(name) ~= nil)
   end
   if not is_list then
     unexpected("globals", 'a list of names of globals: { "name", ... }', list)

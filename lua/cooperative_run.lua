@@ -1,6 +1,6 @@
 --- Runs one task in the coroutine that is here, and makes its entry in the response.
 
-local _, modules = ...
+local core, modules = ...
 local values = modules.cooperative_values
 
 local run = {}
@@ -44,7 +44,7 @@ end
 
 -- The call stack first: a `__tostring` may fail.
 local function note(value)
-  return { value = value, traceback = debug.traceback(nil, 2) }
+  return { value = value, traceback = core.traceback(nil, 2) }
 end
 
 --- The entry of a task that raised.

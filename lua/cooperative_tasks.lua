@@ -1,6 +1,6 @@
 --- The list of tasks: read once, checked with the native backend's messages, and copied. Fields are read raw.
 
-local _, modules = ...
+local core, modules = ...
 local options, values = modules.cooperative_options, modules.cooperative_values
 
 local tasks = {}
@@ -91,7 +91,7 @@ local function callable(func, index)
   if type(func) == "function" then
     return func, nil
   end
-  local meta = type(func) == "table" and debug.getmetatable(func)
+  local meta = type(func) == "table" and core.metatable(func)
   local call = meta and rawget(meta, "__call")
   if type(call) ~= "function" then
     refuse_task(index, ".func", func == nil and "is missing: write { func = f, args = { ... } }"

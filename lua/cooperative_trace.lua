@@ -22,7 +22,12 @@ end
 -- @string path
 -- @number origin what its times count from, as core.clock() counts
 function trace.create(path, origin)
-  local file, problem = io.open(path, "wb")
+  local file, problem
+  if io then
+    file, problem = io.open(path, "wb")
+  else
+    problem = "the host has no io"
+  end
   if not file then
     local cause = string.sub(problem, 1, #path + 2) == path .. ": " and string.sub(problem, #path + 3) or problem
     options.refuse("option 'trace'", string.format("names a file that can't be written, %s: %s", options.describe(path), cause))

@@ -18,7 +18,8 @@ end
 
 -- `require` passes the name and the path of this file; a chunk that was loaded otherwise knows its source.
 local _, path = ...
-local source = type(path) == "string" and path or package.loaded.debug.getinfo(1, "S").source:gsub("^@", "")
+local library = package.loaded.debug
+local source = type(path) == "string" and path or library and library.getinfo(1, "S").source:gsub("^@", "") or "init.lua"
 local folder = source:match("^(.*[/\\])[^/\\]*$") or "./"
 local is_windows = package.config:sub(1, 1) == "\\"
 
@@ -31,6 +32,10 @@ local function binary_names()
 end
 
 local function exists(name)
+  if not io then
+    -- A path without a mark for the name is tried as it is.
+    return package.searchpath("", folder .. name) ~= nil
+  end
   local file = io.open(folder .. name, "rb")
   return file ~= nil and file:close()
 end
@@ -40,7 +45,7 @@ end
 -- @treturn boolean whether there is any use in another try
 local function show_lua()
   local address = math.tointeger(tonumber(tostring(rawequal):match("0x%x+")))
-  local maps = address and io.open("/proc/self/maps")
+  local maps = address and io and io.open("/proc/self/maps")
   if not maps then
     return false
   end
@@ -92,8 +97,16 @@ local function find_binary()
   return nil, problem or ("there is no %s and no %s"):format(names[1], names[2])
 end
 
+--- The module out of the binary; nil and why where that refuses the host's Lua.
 local function open_binary(open, binary)
-  local gma2workers = open("gma2workers", binary)
+  local ok, gma2workers = pcall(open, "gma2workers", binary)
+  if not ok then
+    local problem = gma2workers
+    if type(problem) == "string" and problem:find("^gma2workers needs ") then
+      return nil, problem
+    end
+    error(problem, 0)
+  end
   if gma2workers.info.version ~= VERSION then
     error(("gma2workers: %s is of version %s, and the binary %s of version %s: copy both from one release")
       :format(source, VERSION, binary, gma2workers.info.version), 0)
@@ -104,6 +117,9 @@ end
 --- Compiles a Lua file of this folder.
 -- @tab globals its `_ENV`
 local function read(name, globals)
+  if not io then
+    return assert(loadfile(folder .. name .. ".lua", "t", globals))
+  end
   local file, problem = io.open(folder .. name .. ".lua", "rb")
   local text = file and file:read("a")
   if not text then
@@ -122,8 +138,10 @@ local function say(text)
   local engine = rawget(_G, "gma")
   if type(engine) == "table" and type(engine.echo) == "function" then
     engine.echo(text)
-  else
+  elseif io then
     io.stderr:write(text, "\n")
+  else
+    print(text)
   end
 end
 
@@ -139,14 +157,17 @@ local function fall_back(reason, wanted)
 end
 
 -- For tests, a backend may be asked for.
-local wanted = os.getenv("GMA2WORKERS_BACKEND") or ""
+local wanted = os and os.getenv("GMA2WORKERS_BACKEND") or ""
 ---@type gma2workers
 local gma2workers
 if wanted == "cooperative" then
   gma2workers = read_cooperative()(read, VERSION)
 elseif wanted == "native" or wanted == "" then
   local open, found = find_binary()
-  gma2workers = open and open_binary(open, found) or fall_back(found, wanted)
+  if open then
+    gma2workers, found = open_binary(open, found)
+  end
+  gma2workers = gma2workers or fall_back(found, wanted)
 else
   error(('gma2workers: GMA2WORKERS_BACKEND must be "native" or "cooperative", got "%s"'):format(wanted), 0)
 end

@@ -148,7 +148,7 @@ local function read_list(list)
   if problem then
     return nil, problem
   end
-  if not debug.getmetatable(list) then
+  if not core.metatable(list) then
     return list, count
   end
   local items = {}
@@ -193,7 +193,7 @@ end
 local function make_tasks(call, plan)
   local func, object = call, nil
   if type(call) == "table" then
-    func, object = debug.getmetatable(call).__call, call
+    func, object = core.metatable(call).__call, call
   end
   local run = mapper(func)
   local tasks, is_on_host = {}, core.backend == "cooperative"
@@ -331,7 +331,7 @@ local CALLER = 3 + core.entry_levels
 --- Checks the call, and makes a job's options of it. Gives the job `count`, which makes items of tasks done, and `read`, which
 -- makes what the caller gets of a response. Raises at the caller of who is called in a protected call.
 function map.prepare(job, func, list, options)
-  local meta = type(func) == "table" and debug.getmetatable(func)
+  local meta = type(func) == "table" and core.metatable(func)
   if type(func) ~= "function" and not (meta and type(rawget(meta, "__call")) == "function") then
     error(refusal(1, "function expected, got " .. (func == nil and "no value" or type(func))), CALLER)
   end

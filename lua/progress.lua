@@ -54,7 +54,7 @@ end
 --- As much of a title as fits, on one line.
 local function fitting(title)
   title = string.gsub(title, "%c", " ")
-  local past = utf8.len(title) and utf8.offset(title, TITLE + 1) or #title > TITLE and TITLE + 1
+  local past = utf8 and utf8.len(title) and utf8.offset(title, TITLE + 1) or #title > TITLE and TITLE + 1
   return past and string.sub(title, 1, past - 1) or title
 end
 
@@ -105,7 +105,7 @@ function progress.open(job, title, total)
   local bars = engine_bars()
   if bars then
     open_engine_bar(bar, bars, title, total)
-  elseif core.is_on_terminal() then
+  elseif core.is_on_terminal() and io then
     open_terminal_bar(bar, title)
   end
 end

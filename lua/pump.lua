@@ -42,7 +42,7 @@ pump.is_interrupt = is_interrupt
 
 --- Keeps what a callback raised, and where.
 function pump.trace(value)
-  return { value = value, traceback = debug.traceback(tostring(value), 2) }
+  return { value = value, traceback = core.traceback(tostring(value), 2) }
 end
 
 local function tell_progress(job, now, done, total)

@@ -67,7 +67,7 @@ pub fn open(stack: &Stack) -> Returns {
 
 /// The native calls; beside them there are `version`, `backend`, and `entry_levels`, how many levels of the call stack an
 /// [`entry::entry`] takes.
-fn native_calls() -> [(&'static str, NativeFunction); 23] {
+fn native_calls() -> [(&'static str, NativeFunction); 25] {
     [
         ("load", native(load)),
         ("start", native(start)),
@@ -86,6 +86,8 @@ fn native_calls() -> [(&'static str, NativeFunction); 23] {
         ("read_map", native(read_map)),
         ("is_list", native(is_list)),
         ("check", native(check)),
+        ("metatable", native(metatable)),
+        ("traceback", native(traceback)),
         ("is_on_terminal", native(is_on_terminal)),
         ("check_in_task", native(gma::check)),
         ("trace", native(gma::trace)),
@@ -245,6 +247,22 @@ fn is_list(stack: &Stack) -> Returns {
 /// `check(value, place, copies)`: raises where the value, which stands at that place, can't cross.
 fn check(stack: &Stack) -> Returns {
     Ok(gma::check_value(stack, &HostNames::default()).map(|()| 0)?)
+}
+
+/// `metatable(value)`: as `debug.getmetatable`, which a host may lack.
+fn metatable(stack: &Stack) -> Returns {
+    Ok(stack.metatable(1).into())
+}
+
+/// `traceback(text, level)`: as `debug.traceback`, which a host may lack.
+fn traceback(stack: &Stack) -> Returns {
+    stack.set_top(2);
+    let level = stack.integer(2).and_then(|level| c_int::try_from(level).ok());
+    stack.pop(1);
+    stack.push_bytes(b"\n");
+    stack.push_traceback(stack, level.unwrap_or(1));
+    stack.concat(3);
+    Ok(1)
 }
 
 /// `is_on_terminal()`: whether people see what is written to the standard error.

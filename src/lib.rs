@@ -87,9 +87,38 @@ compile_error!("a panic in a task must be that task's error: build with panic = 
 ///
 /// # Safety
 /// Lua calls it, with its live state.
+#[cfg(not(all(feature = "module", windows, target_arch = "x86")))]
 #[allow(unsafe_code, reason = "the name that Lua looks up")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn luaopen_gma2workers(state: *mut mlua::lua_State) -> std::ffi::c_int {
     // SAFETY: as promised by Lua.
     unsafe { ffi::open(state, api::open) }
+}
+
+/// What `require("gma2workers")` calls. There, some hosts can't be refused but by a jump: no frame of ours may be left.
+///
+/// # Safety
+/// Lua calls it, with its live state.
+#[cfg(all(feature = "module", windows, target_arch = "x86"))]
+#[allow(unsafe_code, reason = "the name that Lua looks up")]
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn luaopen_gma2workers(state: *mut mlua::lua_State) -> std::ffi::c_int {
+    unsafe extern "C-unwind" fn open(state: *mut mlua::lua_State) -> std::ffi::c_int {
+        // SAFETY: as promised by Lua.
+        unsafe { ffi::open(state, api::open) }
+    }
+    std::arch::naked_asm!(
+        "push dword ptr [esp + 4]",
+        "call {refuse}",
+        "add esp, 4",
+        "test eax, eax",
+        "jnz 2f",
+        "jmp {open}",
+        "2:",
+        "jmp dword ptr [{raise}]",
+        refuse = sym ffi::refuse_exceptions,
+        open = sym open,
+        raise = sym ffi::LUA_ERROR,
+    )
 }

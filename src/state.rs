@@ -99,6 +99,8 @@ impl State {
             // Nothing here is worth a collection yet.
             stack.run_collector(false);
             stack.open_libraries();
+            // A vendor's own may leave something there.
+            stack.set_top(0);
             push_libraries(stack);
             *count = stack.raw_len(-1);
             stack.push_boolean(true);

@@ -14,6 +14,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
+use std::io::Write;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -57,7 +58,7 @@ pub fn is_spoiled() -> bool {
     SPOILED.get()
 }
 
-/// Puts the functions into the libraries. *Raises.*
+/// Puts the functions into the libraries: those that this Lua has. *Raises.*
 pub fn install(stack: &Stack) {
     stack.push_globals();
     let globals = stack.top();
@@ -65,6 +66,11 @@ pub fn install(stack: &Stack) {
     wrap(stack, "load", native(load));
     wrap(stack, "loadfile", native(load_file));
     replace(stack, "dofile", native(do_file));
+    if stack.raw_get_text(globals, "loadstring") != Type::Nil {
+        // A Lua with `LUA_COMPAT_5_1` has `load` under that name, too.
+        stack.raw_get_text(globals, "load");
+        stack.raw_set_text(globals, "loadstring");
+    }
     install_files(stack, globals);
 
     stack.raw_get_text(globals, "math");
@@ -77,9 +83,12 @@ pub fn install(stack: &Stack) {
     stack.raw_get_text(globals, "debug");
     keep_only(stack, &["traceback", "getinfo"]);
     stack.raw_get_text(globals, "package");
-    stack.raw_get_text(-1, "preload");
-    replace(stack, "gma2workers", native(refuse));
-    replace(stack, "gma2-workers", native(refuse));
+    if stack.raw_get_text(-1, "preload") == Type::Table {
+        for name in ["gma2workers", "gma2-workers"] {
+            stack.push_native(native(refuse), 0);
+            stack.raw_set_text(-2, name);
+        }
+    }
     stack.set_top(globals - 1);
 }
 
@@ -93,8 +102,10 @@ pub fn restrict(stack: &Stack) {
     let loaded = stack.top();
     for name in ABSENT {
         for table in [globals, loaded] {
-            stack.push_nil();
-            stack.raw_set_text(table, name);
+            if stack.kind(table) == Type::Table {
+                stack.push_nil();
+                stack.raw_set_text(table, name);
+            }
         }
     }
     stack.raw_get_text(globals, "os");
@@ -102,9 +113,12 @@ pub fn restrict(stack: &Stack) {
     stack.set_top(globals - 1);
 }
 
-/// Clears all other fields of the table on top. *Raises.*
+/// Clears all other fields of the table on top, if there is one. *Raises.*
 fn keep_only(stack: &Stack, names: &[&str]) {
     let table = stack.top();
+    if stack.kind(table) != Type::Table {
+        return;
+    }
     stack.push_nil();
     while stack.next(table) {
         stack.pop(1);
@@ -124,23 +138,32 @@ fn install_files(stack: &Stack, globals: c_int) {
     let format = stack.top();
     stack.raw_get_text(globals, "io");
     let io = stack.top();
-    stack.raw_get_text(io, "stdout");
-    let stdout = stack.top();
-    stack.raw_get_text(io, "stdin");
-    stack.close_handle(-1);
+    if stack.raw_get_text(io, "stdin") == Type::Userdata {
+        stack.close_handle(-1);
+    }
     stack.push_value(io);
     for name in ["open", "popen", "tmpfile", "lines", "input", "output"] {
         wrap(stack, name, native(open_file));
     }
-    stack.metatable(stdout);
+    stack.raw_get_text(io, "stdout");
+    let stdout = stack.top();
+    if stack.kind(stdout) != Type::Userdata || !stack.metatable(stdout) {
+        // Without files there is no way to the C stream.
+        stack.push_value(globals);
+        replace(stack, "print", native(print_without_files));
+        stack.set_top(globals);
+        return;
+    }
     stack.raw_get_text(-1, "__index");
     let file = stack.top();
 
-    stack.raw_get_text(file, "write");
-    stack.push_value(stdout);
-    stack.raw_get_text(file, "flush");
-    stack.push_native(native(print), 3);
-    stack.raw_set_text(globals, "print");
+    if stack.raw_get_text(globals, "print") == Type::Function {
+        stack.raw_get_text(file, "write");
+        stack.push_value(stdout);
+        stack.raw_get_text(file, "flush");
+        stack.push_native(native(print), 3);
+        stack.raw_set_text(globals, "print");
+    }
     for (table, function) in [(io, native(io_write)), (file, native(file_write))] {
         stack.raw_get_text(table, "write");
         stack.push_value(format);
@@ -150,17 +173,28 @@ fn install_files(stack: &Stack, globals: c_int) {
     stack.set_top(globals);
 }
 
-/// Replaces a function of the table on top. *Raises.*
-pub fn replace(stack: &Stack, name: &str, function: NativeFunction) {
-    stack.push_native(function, 0);
-    stack.raw_set_text(-2, name);
+/// Whether the table on top, if it is one, has the function.
+fn has(stack: &Stack, name: &str) -> bool {
+    let kind = stack.raw_get_text(-1, name);
+    stack.pop(1);
+    kind == Type::Function
 }
 
-/// Replaces a function of the table on top by one that goes on in the original. *Raises.*
+/// Replaces a function of the library on top, where there is one. *Raises.*
+pub fn replace(stack: &Stack, name: &str, function: NativeFunction) {
+    if has(stack, name) {
+        stack.push_native(function, 0);
+        stack.raw_set_text(-2, name);
+    }
+}
+
+/// Replaces a function of the library on top by one that goes on in the original, where there is one. *Raises.*
 fn wrap(stack: &Stack, name: &str, function: NativeFunction) {
-    stack.raw_get_text(-1, name);
-    stack.push_native(function, 1);
-    stack.raw_set_text(-2, name);
+    if has(stack, name) {
+        stack.raw_get_text(-1, name);
+        stack.push_native(function, 1);
+        stack.raw_set_text(-2, name);
+    }
 }
 
 /// The error of an argument of another type than expected, in Lua's words.
@@ -252,8 +286,8 @@ fn do_file(stack: &Stack) -> Returns {
     Err(if stack.load_text_file(1) { Leave::Call(0) } else { Leave::Top })
 }
 
-/// Its upvalues: the original `file:write`, the standard output, `file:flush`.
-fn print(stack: &Stack) -> Returns {
+/// Makes texts of all arguments, and leaves them on the stack joined into one line. *Raises.*
+fn join_line(stack: &Stack) -> Result<(), Leave> {
     let count = stack.top();
     if !stack.check(2 * count + 4) {
         return Err(Error::BadCall("stack overflow: too many values to print".into()).into());
@@ -270,8 +304,6 @@ fn print(stack: &Stack) -> Returns {
         }
         stack.replace(n);
     }
-    stack.push_upvalue(1);
-    stack.push_upvalue(2);
     for n in 1..=count {
         stack.push_value(n);
         stack.push_bytes(if n < count { b"\t" } else { b"\n" });
@@ -281,10 +313,29 @@ fn print(stack: &Stack) -> Returns {
     } else {
         stack.concat(2 * count);
     }
+    Ok(())
+}
+
+/// Its upvalues: the original `file:write`, the standard output, `file:flush`.
+fn print(stack: &Stack) -> Returns {
+    join_line(stack)?;
+    stack.push_upvalue(1);
+    stack.insert(-2);
+    stack.push_upvalue(2);
+    stack.insert(-2);
     stack.call(2, 0);
     stack.push_upvalue(3);
     stack.push_upvalue(2);
     stack.call(1, 0);
+    Ok(0)
+}
+
+/// Lua's own would write a line in parts.
+fn print_without_files(stack: &Stack) -> Returns {
+    join_line(stack)?;
+    let mut stdout = std::io::stdout().lock();
+    // Lua's own `print` says nothing of a failure, either.
+    let _ = stdout.write_all(stack.bytes(-1)).and_then(|()| stdout.flush());
     Ok(0)
 }
 
@@ -299,10 +350,15 @@ fn file_write(stack: &Stack) -> Returns {
 }
 
 /// Makes one text of the arguments from `first` up, where all of them can be written. The second upvalue
-/// is `string.format`: it writes floats as `write` does, in fewer digits than `tostring` or in none.
+/// is `string.format`, if there is one: it writes floats as `write` does, in fewer digits than `tostring` or in none.
 fn join(stack: &Stack, first: c_int) {
     let last = stack.top();
-    let is_writable = |n| matches!(stack.kind(n), Type::String | Type::Number);
+    let formats = has_format(stack);
+    let is_writable = |n| match stack.kind(n) {
+        Type::String => true,
+        Type::Number => formats || stack.is_integer(n),
+        _ => false,
+    };
     if last <= first || !(first..=last).all(is_writable) || !stack.check(3) {
         return;
     }
@@ -316,6 +372,13 @@ fn join(stack: &Stack, first: c_int) {
         }
     }
     stack.concat(last - first + 1);
+}
+
+fn has_format(stack: &Stack) -> bool {
+    stack.push_upvalue(2);
+    let is_there = stack.kind(-1) == Type::Function;
+    stack.pop(1);
+    is_there
 }
 
 fn exit(_: &Stack) -> Returns {

@@ -389,6 +389,12 @@ local function tell_binary()
     local open, problem, where = package.loadlib(path or error("there is none", 0), "luaopen_gma2workers")
     return open and "yes" or ("no (%s): %s"):format(where, problem)
   end)
+  -- The binary looks at how the engine's Lua was built, and refuses one that it can't serve.
+  tell_of("binary serves", "%s", function()
+    local open = assert(package.loadlib(path or error("there is none", 0), "luaopen_gma2workers"))
+    local ok, problem = pcall(open, "gma2workers", path)
+    return ok and "yes, errors jump, numbers and limits are the usual ones" or "no: " .. tostring(problem)
+  end)
 end
 
 --- The library, and how it was found; nil, and why not.

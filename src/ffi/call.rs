@@ -8,6 +8,7 @@ use std::ptr;
 
 use mlua::ffi as lua;
 
+use super::engine::{self, Errors};
 use super::interrupt::stop;
 use super::stack::{Stack, api};
 use crate::error::{Error, Result};
@@ -227,7 +228,7 @@ fn push_message(stack: &Stack) {
     api!(stack, lua_pushlstring, start.cast(), length);
 }
 
-/// The entry of the module: wraps the host's state for `open`.
+/// The entry of the module: wraps the host's state for `open`, if its Lua is one that can be served.
 ///
 /// # Safety
 /// `l` is the live state that Lua calls `luaopen_gma2workers` with.
@@ -236,10 +237,13 @@ where
     F: Fn(&Stack) -> Returns + Copy + 'static,
 {
     let function = native(open);
-    // SAFETY: as promised by the caller; what `check` raises passes nothing that owns anything.
+    // SAFETY: as promised by the caller; what the checks raise passes nothing that owns anything.
     unsafe {
-        #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
-        super::host_lua::check(l);
+        #[cfg(all(feature = "module", target_os = "linux", target_arch = "x86_64"))]
+        super::host_lua::find(l);
+        if engine::check(l) == Errors::Unwind {
+            engine::refuse(l, engine::EXCEPTIONS);
+        }
         function(l)
     }
 }

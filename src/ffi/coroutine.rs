@@ -1,11 +1,11 @@
 //! Coroutines.
 
-use std::ffi::{CStr, c_int};
-use std::mem::MaybeUninit;
+use std::ffi::c_int;
 use std::ptr;
 
 use mlua::ffi as lua;
 
+use super::activation::Activation;
 use super::stack::{Stack, api};
 
 /// How a resumed coroutine came back.
@@ -66,33 +66,25 @@ impl Stack {
     pub fn brief_traceback(&self) -> String {
         const LEVELS: c_int = 20;
         let mut text = String::from("stack traceback:");
-        let mut info = MaybeUninit::<lua::lua_Debug>::zeroed();
+        let mut activation = Activation::new();
         for level in 0.. {
-            if api!(self, lua_getstack, level, info.as_mut_ptr()) == 0 {
+            if !activation.ask_level(self, level, c"nSl") {
                 break;
             }
             if level == LEVELS {
                 text.push_str("\n\t...");
                 break;
             }
-            api!(self, lua_getinfo, c"nSl".as_ptr(), info.as_mut_ptr());
-            // SAFETY: zeroed memory is a valid `lua_Debug`, and `lua_getinfo` filled what was asked for: texts
-            // that end with a zero and live as long as the function, or null.
-            let (info, source, what, name) = unsafe {
-                let info = info.assume_init_ref();
-                let name = (!info.name.is_null()).then(|| CStr::from_ptr(info.name).to_string_lossy());
-                (info, CStr::from_ptr(info.short_src.as_ptr()), CStr::from_ptr(info.what), name)
-            };
-            let source = source.to_string_lossy();
-            text.push_str(&format!("\n\t{source}:"));
-            if info.currentline > 0 {
-                text.push_str(&format!("{}:", info.currentline));
+            let (chunk, line) = (activation.chunk(), activation.line());
+            text.push_str(&format!("\n\t{chunk}:"));
+            if line > 0 {
+                text.push_str(&format!("{line}:"));
             }
-            text.push_str(&match (name, what.to_bytes()) {
+            text.push_str(&match (activation.name(), activation.kind()) {
                 (Some(name), _) => format!(" in function '{name}'"),
                 (None, b"main") => " in main chunk".to_owned(),
                 (None, b"C") => " in ?".to_owned(),
-                (None, _) => format!(" in function <{source}:{}>", info.linedefined),
+                (None, _) => format!(" in function <{chunk}:{}>", activation.first_line()),
             });
         }
         text

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use libloading::os::unix::Library;
 #[cfg(windows)]
 use libloading::os::windows::Library;
+#[cfg(unix)]
 use mlua::ffi as lua;
 
 /// Where a function of the host's Lua is; null as long as nobody knows.
@@ -73,6 +74,10 @@ functions! {
         lua_rotate lua_tointegerx lua_tonumberx lua_upvalueid lua_upvaluejoin lua_yieldk;
 }
 
+/// Where `lua_error` is, for the entry.
+#[cfg(all(windows, target_arch = "x86"))]
+pub use lua_error::SLOT as LUA_ERROR;
+
 /// Fills all slots from a library that has all the functions; false where it lacks one.
 fn fill_from(library: &Library) -> bool {
     // SAFETY: what has the name is not touched.
@@ -86,25 +91,16 @@ fn fill_from(library: &Library) -> bool {
     true
 }
 
-/// *Raises*, unless the host's Lua is the one that this library needs. Nothing else of it is called before.
+/// Looks up the functions of the host's Lua. *Raises* where it lacks some. Nothing else of it is called before.
 ///
 /// # Safety
 /// `l` is a live state of this thread, of any Lua.
-pub unsafe fn check(l: *mut lua::lua_State) {
-    const VERSION: lua::lua_Number = 503.0;
-    const SIZES: usize = size_of::<lua::lua_Integer>() * 16 + size_of::<lua::lua_Number>();
-
-    // On Windows it was found before, or the library would not be here.
-    #[cfg(unix)]
+#[cfg(unix)]
+pub unsafe fn find(l: *mut lua::lua_State) {
     if !fill_from(&Library::this()) {
-        // SAFETY: as promised by the caller; both functions are alike in every Lua.
-        unsafe {
-            lua::lua_pushstring(l, c"gma2workers needs Lua 5.3, this is another one".as_ptr());
-            lua::lua_error(l);
-        }
+        // SAFETY: as promised by the caller.
+        unsafe { super::engine::refuse(l, c"gma2workers needs Lua 5.3, this is another one") }
     }
-    // SAFETY: as promised by the caller. In Lua 5.3 it raises if that is not the Lua that was found.
-    unsafe { lua::luaL_checkversion_(l, VERSION, SIZES) }
 }
 
 /// Called by the system when this library comes and goes; false refuses it. Looks for Lua in the program and then in all that

@@ -10,10 +10,14 @@
 //!   is called only inside [`Stack::protected`] or a [`native`] function, and no Rust frame in between
 //!   may own anything. So whatever is owned lives outside `protected`, and is borrowed inside.
 
+mod activation;
 mod arena;
 mod call;
 mod collector;
 mod coroutine;
+mod engine;
+#[cfg(all(feature = "module", windows, target_arch = "x86"))]
+mod exceptions;
 mod headroom;
 #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
 mod host_lua;
@@ -28,6 +32,10 @@ mod stack;
 pub use call::with_stack;
 pub use call::{Leave, NativeFunction, Returns, continuation, forget_message, native, open};
 pub use coroutine::Resumed;
+#[cfg(all(feature = "module", windows, target_arch = "x86"))]
+pub use exceptions::refuse_exceptions;
+#[cfg(all(feature = "module", windows, target_arch = "x86"))]
+pub use host_lua::LUA_ERROR;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
 pub use pages::{expect_filling, release_stack, trim_allocator};

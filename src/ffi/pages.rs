@@ -6,6 +6,8 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 #[cfg(target_os = "linux")]
 use std::ptr;
+#[cfg(target_os = "linux")]
+use std::sync::LazyLock;
 
 #[cfg(target_os = "linux")]
 use mlua::ffi as lua;
@@ -17,8 +19,22 @@ use super::stack::api;
 /// Two of the pages that processors call huge.
 pub const LARGE: usize = 4 << 20;
 
+/// The size of a page, a power of two: 4 KiB on x86, up to 64 KiB on 64-bit Arm.
 #[cfg(target_os = "linux")]
-const PAGE: usize = 4096;
+fn page() -> usize {
+    static PAGE: LazyLock<usize> = LazyLock::new(|| {
+        // SAFETY: it only asks.
+        usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(64 << 10)
+    });
+    *PAGE
+}
+
+/// The start and the length of the whole pages between two addresses. Parts of a page stay out: they belong to others, too.
+#[cfg(target_os = "linux")]
+fn whole_pages(start: usize, end: usize, page: usize) -> (usize, usize) {
+    let first = start.next_multiple_of(page);
+    (first, (end / page * page).saturating_sub(first))
+}
 
 /// Advises the system on the whole pages between two addresses.
 ///
@@ -26,8 +42,7 @@ const PAGE: usize = 4096;
 /// The memory there may be treated as the advice says.
 #[cfg(target_os = "linux")]
 unsafe fn advise(start: usize, end: usize, advice: libc::c_int) {
-    let first = start.next_multiple_of(PAGE);
-    let length = (end / PAGE * PAGE).saturating_sub(first);
+    let (first, length) = whole_pages(start, end, page());
     // SAFETY: as promised by the caller. A kernel that does not take the advice says so, which does no harm.
     unsafe { libc::madvise(first as *mut c_void, length, advice) };
 }
@@ -35,8 +50,6 @@ unsafe fn advise(start: usize, end: usize, advice: libc::c_int) {
 /// Gives back the part of this thread's stack that nothing is on: it stays as large as it has ever been, otherwise.
 #[cfg(target_os = "linux")]
 pub fn release_stack() {
-    /// What is called next is on pages that are there.
-    const KEPT: usize = PAGE;
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let (mut start, mut size) = (ptr::null_mut(), 0);
     // SAFETY: the attributes are filled before they are read, and destroyed once; all pointers are to locals.
@@ -49,8 +62,9 @@ pub fn release_stack() {
     };
     let here = ptr::from_ref(&attributes) as usize;
     if is_known && (start as usize..start as usize + size).contains(&here) {
-        // SAFETY: a stack grows downwards, so below this frame, and what it calls, nobody has anything.
-        unsafe { advise(start as usize, here.saturating_sub(KEPT), libc::MADV_DONTNEED) };
+        // SAFETY: a stack grows downwards, so below this frame, and what it calls, nobody has anything. What it calls is on
+        // the page that is kept.
+        unsafe { advise(start as usize, here.saturating_sub(page()), libc::MADV_DONTNEED) };
     }
 }
 
@@ -135,6 +149,15 @@ mod tests {
         let mut data = ptr::null_mut();
         let allocate = api!(stack, lua_getallocf, &mut data);
         (allocate as usize, data)
+    }
+
+    #[test]
+    fn advice_leaves_out_parts_of_a_page_whatever_its_size() {
+        assert_eq!(whole_pages(0x1_0000, 0x3_0000, 0x1000), (0x1_0000, 0x2_0000));
+        assert_eq!(whole_pages(0x1_0001, 0x2_ffff, 0x1000), (0x1_1000, 0x1_e000));
+        assert_eq!(whole_pages(0x1_1000, 0x3_f000, 0x1_0000), (0x2_0000, 0x1_0000));
+        assert_eq!(whole_pages(0x1_1000, 0x1_f000, 0x1_0000).1, 0);
+        assert!(page() >= 0x1000 && page().is_power_of_two(), "a page has {} bytes", page());
     }
 
     #[test]

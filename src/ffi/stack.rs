@@ -1,11 +1,11 @@
 //! One `lua_State` and what the C API does with it.
 
 use std::ffi::{CStr, c_int, c_void};
-use std::mem::MaybeUninit;
 use std::ptr;
 
 use mlua::ffi as lua;
 
+use super::activation::Activation;
 use crate::error::{Error, Result};
 
 /// The eight kinds of value that Lua's `type` tells apart, light and full userdata told apart too.
@@ -298,9 +298,13 @@ impl Stack {
         Type::of(api!(self, lua_rawgeti, table, n))
     }
 
-    /// *Raises.* Pushes the table's value under a text key.
+    /// *Raises.* Pushes the table's value under a text key; nil where there is no table, as for a library that is missing.
     pub fn raw_get_text(&self, table: c_int, key: &str) -> Type {
         let table = self.absolute(table);
+        if self.kind(table) != Type::Table {
+            self.push_nil();
+            return Type::Nil;
+        }
         self.push_bytes(key.as_bytes());
         self.raw_get(table)
     }
@@ -428,25 +432,18 @@ impl Stack {
 
     /// Where the function on the stack is defined: `plugin.lua:12`.
     pub fn place_of(&self, function: c_int) -> String {
-        let mut info = MaybeUninit::<lua::lua_Debug>::zeroed();
+        let mut activation = Activation::new();
         self.push_value(function);
-        api!(self, lua_getinfo, c">S".as_ptr(), info.as_mut_ptr());
-        // SAFETY: zeroed memory is a valid `lua_Debug`, and `lua_getinfo` filled what 'S' asks for,
-        // `short_src` among it, which it ends with a zero.
-        let (source, line) = unsafe {
-            let info = info.assume_init_ref();
-            (CStr::from_ptr(info.short_src.as_ptr()), info.linedefined)
-        };
-        format!("{}:{line}", source.to_string_lossy())
+        activation.ask_function(self, c">S");
+        format!("{}:{}", activation.chunk(), activation.first_line())
     }
 
     /// How many upvalues the function on the stack has.
     pub fn upvalue_count(&self, function: c_int) -> c_int {
-        let mut info = MaybeUninit::<lua::lua_Debug>::zeroed();
+        let mut activation = Activation::new();
         self.push_value(function);
-        api!(self, lua_getinfo, c">u".as_ptr(), info.as_mut_ptr());
-        // SAFETY: zeroed memory is a valid `lua_Debug`, and 'u' filled `nups`.
-        unsafe { info.assume_init_ref() }.nups.into()
+        activation.ask_function(self, c">u");
+        activation.upvalue_count()
     }
 
     /// *Raises* whatever the function raises.

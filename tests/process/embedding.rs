@@ -1,6 +1,7 @@
 //! Programs with Lua in them: they open and close states, and live on.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
@@ -9,12 +10,17 @@ use crate::support::{Case, drop_in, empty_folder, module_folder, project};
 
 /// Compiles a program of this folder's.
 fn compile(name: &str) -> PathBuf {
-    let program = module_folder().with_file_name(format!("process-{name}"));
+    compile_with(name, "lua5.3")
+}
+
+/// Compiles a program of this folder's with that library of Lua's.
+fn compile_with(name: &str, lua: &str) -> PathBuf {
+    let program = module_folder().with_file_name(format!("process-{name}-{lua}"));
     let source = project().join("tests/process").join(name).with_extension("c");
     let output = Command::new("cc")
         .args(["-std=gnu99", "-Wall", "-Wextra", "-Werror", "-I/usr/include/lua5.3", "-o"])
         .args([&program, &source])
-        .args(["-llua5.3", "-ldl", "-lpthread"])
+        .args([&format!("-l{lua}"), "-ldl", "-lpthread"])
         .output()
         .expect("cc links Rust programs too");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -433,4 +439,32 @@ fn a_program_that_hides_its_lua_gets_a_load_error_or_uses_the_folder() {
         .env("GMA2WORKERS_BACKEND", "native")
         .run()
         .expect_clean();
+}
+
+/// B11. Errors are exceptions there.
+#[test]
+fn a_lua_that_was_compiled_as_cpp_is_refused_and_the_folder_falls_back() {
+    let program = compile_with("host", "lua5.3-c++");
+    let run = |chunk: &str| {
+        let steps = ["open", "a", "run", "a", chunk, "close", "a"].map(OsString::from);
+        Case::command([program.clone().into_os_string()].into_iter().chain(steps))
+    };
+    run("for _ = 1, 2 do print(pcall(require, 'gma2workers')) end").run().expect_clean().expect_stdout(
+        &"false\tgma2workers needs a Lua whose errors jump (longjmp), this one's are exceptions: it was compiled as C++\n".repeat(2),
+    );
+    let plugins = empty_folder();
+    let folder = plugins.path().join("anything");
+    drop_in(&folder);
+    for entry in fs::read_dir(project().join("lua")).expect("the Lua side can be listed") {
+        let path = entry.expect("a file of it").path();
+        if path.is_file() {
+            fs::copy(&path, folder.join(path.file_name().expect("it has a name"))).expect("it can be copied");
+        }
+    }
+    run(&RUN.replace("gma2workers\"", "anything\""))
+        .path(plugins.path())
+        .without_cpath()
+        .run()
+        .expect_code(0)
+        .expect_stderr_with("tasks take turns on the host (the cooperative backend): gma2workers needs a Lua whose errors jump");
 }

@@ -255,3 +255,57 @@ fn a_new_state_has_nothing_to_finalize() {
     .expect_clean()
     .expect_stdout("0\n0\n");
 }
+
+/// E17. Every public call, at every depth up to the limit of nested C calls.
+#[test]
+fn near_the_limit_of_c_calls_what_is_raised_is_a_text() {
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        local function one() return 1 end
+        local function nothing() end
+        local tasks = { { func = one } }
+        local calls = {
+          function() gma2workers.RunSync { tasks = tasks } end,
+          function() gma2workers.RunSync { tasks = tasks, globals = { "print" }, workers = "2", onProgress = nothing } end,
+          function() gma2workers.RunSync { tasks = { {} } } end,
+          function() gma2workers.RunAsync({ tasks = tasks, onComplete = nothing }):wait() end,
+          function() gma2workers.Map(one, { 1, 2, 3 }) end,
+          function() gma2workers.Map(one, { 1, 2, 3 }, { chunk = 2, onError = "collect" }) end,
+          function() gma2workers.Poll() end,
+        }
+        local ways = {
+          function(func) assert(pcall(func)) end,
+          function(func) local _ = ("x"):gsub("x", function() func() end) end,
+          function(func) coroutine.wrap(func)() end,
+        }
+        local overflows, others = 0, {}
+        for _, enter in ipairs(ways) do
+          for number, call in ipairs(calls) do
+            local depth
+            local function nest()
+              depth = depth + 1
+              local ok, message = pcall(call)
+              if not ok then
+                -- Here, nothing more can be called.
+                if type(message) ~= "string" then others[#others + 1] = number .. ": " .. type(message) end
+                if type(message) == "string" and message:find("C stack overflow", 1, true) then overflows = overflows + 1 end
+              end
+              if depth < 250 then pcall(enter, nest) end
+            end
+            -- Each depth takes two calls: the second time, those between.
+            depth = 0
+            nest()
+            depth = 0
+            pcall(nest)
+          end
+        end
+        assert(#others == 0, table.concat(others, ", "))
+        assert(overflows > #calls * #ways, overflows)
+        assert(gma2workers.RunSync({ tasks = tasks }).result[1].data == 1)
+        "#,
+    )
+    .run()
+    .expect_clean()
+    .expect_stdout("");
+}

@@ -88,6 +88,7 @@ local COMMON = {
   { "slice gain", { "^4 loops do %d+%.%d+ times the passes of one, which does %d+ a second$" } },
   { "binary", { "/gma2%-workers/gma2workers%.so$" } },
   { "binary loads", "yes" },
+  { "binary serves", "yes, errors jump, numbers and limits are the usual ones" },
   { "library", { "^/.*/gma2%-workers/init%.lua, which is not on package%.path$" } },
   { "library backend", "native" },
   { "library version", VERSION },
@@ -112,12 +113,14 @@ local SLICED = {
 local NO_LIBRARY = {
   ["binary"] = "not found",
   ["binary loads"] = "not measured: there is none",
+  ["binary serves"] = "not measured: there is none",
   ["library"] = { "^not found: module 'gma2%-workers' not found: .* module 'gma2workers' not found: " },
   ["library backend"] = false, ["library version"] = false, ["quick start"] = false,
 }
 
 local REFUSED = {
   ["binary loads"] = { "^no %(open%): .*gma2workers%.so: " },
+  ["binary serves"] = { "^not measured: .*gma2workers%.so: " },
   ["library backend"] = "cooperative",
 }
 

@@ -56,6 +56,22 @@ expect "the folder where no Lua is shown" hidden 0 '(a host that exports no Lua 
   $QUICK_START
 EOF
 
+# Errors of every kind leave code of ours: by a jump that unwinds, and by an exception.
+for host in lua thrown; do
+  expect "the smoke test in $host.exe" $host 0 ' [0-9]+ steps $' <<'EOF'
+    function open_binary() return require "gma2workers" end
+    dofile("tests/vendor/smoke.lua")
+EOF
+done
+expect "the bare binary where Lua was compiled as C++" cxx 1 '^gma2workers needs a Lua whose errors jump .* C\+\+ stack traceback:' <<EOF
+  require "gma2workers"
+EOF
+expect "the folder where Lua was compiled as C++" cxx 0 '(needs a Lua whose errors jump.*3	cooperative|3	cooperative.*needs a Lua whose errors jump)' <<EOF
+  package.cpath = ""
+  local gma2workers = require "gma2-workers"
+  $QUICK_START
+EOF
+
 SPINNING='
   local gma2workers = require "gma2workers"
   local begun = 0

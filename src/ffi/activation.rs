@@ -1,0 +1,77 @@
+//! What Lua tells of a function, or of a level of a call stack.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, c_char, c_int};
+use std::mem::{MaybeUninit, offset_of};
+use std::ptr;
+
+use mlua::ffi as lua;
+
+use super::stack::{Stack, api};
+
+/// The longest that a vendor may have made the text of a chunk's name (`LUA_IDSIZE`), which is 60 bytes otherwise.
+const LONGEST_NAME: usize = 8 << 10;
+
+/// A `lua_Debug` of any Lua 5.3. In each, the same fields come before the chunk's name, which is as long as the vendor has it;
+/// a field of Lua's own follows.
+#[repr(C)]
+pub(super) struct Activation {
+    record: lua::lua_Debug,
+    rest: MaybeUninit<[u8; LONGEST_NAME]>,
+}
+
+impl Activation {
+    pub fn new() -> Activation {
+        // SAFETY: zeroed memory is a valid `lua_Debug`: numbers, and pointers that are null.
+        Activation { record: unsafe { MaybeUninit::zeroed().assume_init() }, rest: MaybeUninit::uninit() }
+    }
+
+    /// Fills in what is asked of the function on top of the stack, and pops it.
+    pub fn ask_function(&mut self, stack: &Stack, what: &'static CStr) {
+        debug_assert!(what.to_bytes().starts_with(b">"));
+        api!(stack, lua_getinfo, what.as_ptr(), ptr::from_mut(self).cast());
+    }
+
+    /// Fills in what is asked of a level of the call stack; false where there is none.
+    pub fn ask_level(&mut self, stack: &Stack, level: c_int, what: &'static CStr) -> bool {
+        api!(stack, lua_getstack, level, ptr::from_mut(self).cast()) != 0
+            && api!(stack, lua_getinfo, what.as_ptr(), ptr::from_mut(self).cast()) != 0
+    }
+
+    /// With `u`: how many upvalues the function has.
+    pub fn upvalue_count(&self) -> c_int {
+        self.record.nups.into()
+    }
+
+    /// With `S`: the line in which the function begins.
+    pub fn first_line(&self) -> c_int {
+        self.record.linedefined
+    }
+
+    /// With `l`: the line that runs; -1 where nobody knows.
+    pub fn line(&self) -> c_int {
+        self.record.currentline
+    }
+
+    /// With `S`: the chunk's name, as messages have it.
+    pub fn chunk(&self) -> Cow<'_, str> {
+        let start = ptr::from_ref(self).cast::<c_char>();
+        // SAFETY: Lua has written a text there, which ends with a zero; before it was asked, the first byte is one.
+        unsafe { CStr::from_ptr(start.add(offset_of!(lua::lua_Debug, short_src))) }.to_string_lossy()
+    }
+
+    /// With `S`: "Lua", "C", "main".
+    pub fn kind(&self) -> &[u8] {
+        text(&self.record.what).map_or(&[], CStr::to_bytes)
+    }
+
+    /// With `n`: the function's name, where the code that called it says one.
+    pub fn name(&self) -> Option<Cow<'_, str>> {
+        text(&self.record.name).map(CStr::to_string_lossy)
+    }
+}
+
+fn text(field: &*const c_char) -> Option<&CStr> {
+    // SAFETY: such fields are null, or texts of the function's, which lives while it is asked about.
+    (!field.is_null()).then(|| unsafe { CStr::from_ptr(*field) })
+}

@@ -1,0 +1,202 @@
+//! What kind of Lua the host's is. A vendor may have built one that this library can't serve: it is refused then.
+//!
+//! These checks come before all else, since a mistake about what they look at would end in a wrong memory access or in an
+//! abort. They themselves are safe in any build of Lua 5.3.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_int};
+
+use mlua::ffi as lua;
+
+use super::stack::{Stack, Type};
+
+/// What an error does to the C functions that it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errors {
+    /// It jumps over them (`longjmp`).
+    Jump,
+    /// It unwinds the stack, with all destructors: an exception of C++, or a jump on 64-bit Windows.
+    Unwind,
+}
+
+/// Why a Lua with exceptions is refused: Rust catches panics alone, and ends the process where it would have to catch others.
+pub const EXCEPTIONS: &CStr =
+    c"gma2workers needs a Lua whose errors jump (longjmp), this one's are exceptions: it was compiled as C++";
+
+/// How far a checked call came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    NotCalled,
+    Called,
+    Returned,
+    Unwound,
+}
+
+thread_local! {
+    static STEP: Cell<Step> = const { Cell::new(Step::NotCalled) };
+}
+
+/// Checks that the host's Lua is one that this library can serve, and gives what its errors do. *Raises* why it can't be, in a
+/// text that begins with "gma2workers needs", as the drop-in folder expects; or what a hook of the host's raises.
+///
+/// # Safety
+/// `l` is a live state of this thread, of a Lua that has all the functions that this library calls.
+pub unsafe fn check(l: *mut lua::lua_State) -> Errors {
+    // SAFETY: as promised by the caller; a C function has room for twenty values.
+    unsafe {
+        check_numbers(l);
+        check_indices(l);
+        check_depth(l);
+        check_libraries(&Stack::new(l));
+        find_errors(l)
+    }
+}
+
+/// *Raises* the text.
+///
+/// # Safety
+/// `l` is a live state of this thread, of any Lua. No frame of Rust above owns anything.
+pub unsafe fn refuse(l: *mut lua::lua_State, text: &CStr) -> ! {
+    // SAFETY: as promised by the caller; both functions are alike in every Lua.
+    unsafe {
+        lua::lua_pushstring(l, text.as_ptr());
+        lua::lua_error(l)
+    }
+}
+
+/// Calls a function that notes its steps, and gives the last one where it raised. *Raises* what came before it was called, or
+/// after: a hook has raised that.
+///
+/// # Safety
+/// As for [`check`].
+unsafe fn call(l: *mut lua::lua_State, function: lua::lua_CFunction) -> Option<Step> {
+    STEP.set(Step::NotCalled);
+    // SAFETY: as promised by the caller.
+    unsafe {
+        lua::lua_pushcclosure(l, function, 0);
+        if lua::lua_pcallk(l, 0, 0, 0, 0, None) == lua::LUA_OK {
+            return None;
+        }
+        match STEP.get() {
+            Step::NotCalled | Step::Returned => lua::lua_error(l),
+            step => Some(step),
+        }
+    }
+}
+
+/// Checks the version, and the sizes of integers and floats.
+unsafe fn check_numbers(l: *mut lua::lua_State) {
+    unsafe extern "C-unwind" fn check_version(l: *mut lua::lua_State) -> c_int {
+        const VERSION: lua::lua_Number = 503.0;
+        const SIZES: usize = size_of::<lua::lua_Integer>() * 16 + size_of::<lua::lua_Number>();
+        STEP.set(Step::Called);
+        // SAFETY: Lua calls with its live state. Where a float has another size, the version is passed wrongly, and the
+        // sizes are looked at first.
+        unsafe { lua::luaL_checkversion_(l, VERSION, SIZES) };
+        STEP.set(Step::Returned);
+        0
+    }
+    // SAFETY: as promised by `check`'s caller.
+    unsafe {
+        if call(l, check_version).is_some() {
+            let needed =
+                c"gma2workers needs Lua 5.3 with integers and floats of 64 bits, this is another one: ";
+            lua::lua_pushstring(l, needed.as_ptr());
+            lua::lua_rotate(l, -2, 1);
+            lua::lua_concat(l, 2);
+            lua::lua_error(l);
+        }
+    }
+}
+
+/// Checks the index of the registry, which depends on how large a stack may become. Whether an index is such a one, or one of
+/// the stack, is arithmetic: nothing is read there.
+unsafe fn check_indices(l: *mut lua::lua_State) {
+    const REGISTRY: c_int = lua::LUA_REGISTRYINDEX;
+    // SAFETY: as promised by `check`'s caller.
+    unsafe {
+        if lua::lua_absindex(l, REGISTRY) != REGISTRY || lua::lua_absindex(l, REGISTRY + 1) == REGISTRY + 1 {
+            refuse(l, c"gma2workers needs a Lua with the usual limit of a stack (LUAI_MAXSTACK), this one has another");
+        }
+    }
+}
+
+/// Checks how deep C functions may be nested: a worker's stack holds 2.5 times the usual depth. The parser has the same limit
+/// for brackets, and needs little of the stack for each.
+unsafe fn check_depth(l: *mut lua::lua_State) {
+    const DEPTH: usize = 500;
+    const CODE: [u8; 2 * DEPTH + 8] = {
+        let mut code = [b' '; 2 * DEPTH + 8];
+        let mut at = 0;
+        while at < DEPTH {
+            code[7 + at] = b'(';
+            code[8 + DEPTH + at] = b')';
+            at += 1;
+        }
+        let (head, _) = code.split_at_mut(7);
+        head.copy_from_slice(b"return ");
+        code[7 + DEPTH] = b'0';
+        code
+    };
+    // SAFETY: as promised by `check`'s caller.
+    unsafe {
+        match lua::luaL_loadbufferx(l, CODE.as_ptr().cast(), CODE.len(), c"=depth".as_ptr(), c"t".as_ptr()) {
+            lua::LUA_OK => refuse(
+                l,
+                c"gma2workers needs a Lua with at most 500 nested C calls (LUAI_MAXCCALLS), this one allows more",
+            ),
+            lua::LUA_ERRSYNTAX => lua::lua_settop(l, -2),
+            _ => lua::lua_error(l),
+        }
+    }
+}
+
+/// Checks for what the Lua side can't do without. A plugin of the host's may have set the global to something else, or have
+/// taken the library out of `package.loaded`.
+fn check_libraries(stack: &Stack) {
+    let needed: [(&str, &CStr); 5] = [
+        ("_G", c"gma2workers needs Lua's base library, which this host was built without"),
+        ("coroutine", c"gma2workers needs Lua's library 'coroutine', which this host was built without"),
+        ("math", c"gma2workers needs Lua's library 'math', which this host was built without"),
+        ("string", c"gma2workers needs Lua's library 'string', which this host was built without"),
+        ("table", c"gma2workers needs Lua's library 'table', which this host was built without"),
+    ];
+    let top = stack.top();
+    stack.push_globals();
+    stack.push_registry();
+    stack.raw_get_text(-1, "_LOADED");
+    for (name, refusal) in needed {
+        let is_loaded = stack.raw_get_text(top + 3, name) == Type::Table;
+        if !is_loaded && stack.raw_get_text(top + 1, name) != Type::Table {
+            // SAFETY: the stack is one of a live state, and nothing above owns anything.
+            unsafe { refuse(stack.l, refusal) }
+        }
+        stack.set_top(top + 3);
+    }
+    stack.set_top(top);
+}
+
+/// Raises an error under a destructor, and looks whether that was run.
+unsafe fn find_errors(l: *mut lua::lua_State) -> Errors {
+    struct Noting;
+    impl Drop for Noting {
+        fn drop(&mut self) {
+            STEP.set(Step::Unwound);
+        }
+    }
+    unsafe extern "C-unwind" fn raise(l: *mut lua::lua_State) -> c_int {
+        STEP.set(Step::Called);
+        let _noting = Noting;
+        // SAFETY: Lua calls with its live state. A jump over the destructor leaves nothing behind: it only notes that it ran.
+        unsafe {
+            lua::lua_pushnil(l);
+            lua::lua_error(l)
+        }
+    }
+    // SAFETY: as promised by `check`'s caller.
+    unsafe {
+        let step = call(l, raise);
+        lua::lua_settop(l, -2);
+        if step == Some(Step::Unwound) { Errors::Unwind } else { Errors::Jump }
+    }
+}
