@@ -113,6 +113,8 @@ pub struct Decoder<'a> {
     /// Where, in the stack that is built in, the things stand that are referred to again.
     shared_slot: c_int,
     next_id: i64,
+    /// How many long texts there were. They stand there, too, under negative numbers.
+    texts: i64,
     /// How many keys have a number. They stand in a table above those things, if there is one.
     keys: i64,
     has_keys: bool,
@@ -126,6 +128,11 @@ const KEYS: c_int = 8;
 /// The slots that one level may need at most.
 const LEVEL: c_int = 10;
 
+/// Under which number the thing with this id is kept. Nothing has an id so large that it would not be its own.
+fn number_of(id: usize) -> i64 {
+    i64::try_from(id).map_or(i64::MAX, |id| id.saturating_add(1))
+}
+
 impl<'a> Decoder<'a> {
     pub fn new(names: &'a dyn Resolve) -> Decoder<'a> {
         Decoder {
@@ -135,6 +142,7 @@ impl<'a> Decoder<'a> {
             has_shared: false,
             shared_slot: 0,
             next_id: 0,
+            texts: 0,
             keys: 0,
             has_keys: false,
             unannounced: 0,
@@ -147,6 +155,7 @@ impl<'a> Decoder<'a> {
         self.reader = Reader::new(message);
         self.frames.clear();
         self.next_id = 0;
+        self.texts = 0;
         self.keys = 0;
         self.has_keys = false;
         self.unannounced = message.len() as u64;
@@ -238,6 +247,10 @@ impl<'a> Decoder<'a> {
             codec::FLOAT => here.push_number(f64::from_bits(self.reader.u64()?)),
             codec::LIGHT => here.push_light(self.reader.u64()? as usize),
             codec::STRING => here.push_bytes(self.reader.bytes()?),
+            codec::TEXT => {
+                here.push_bytes(self.reader.bytes()?);
+                self.texts += 1;
+            }
             codec::NEW_KEY => {
                 here.push_bytes(self.reader.bytes()?);
                 self.remember_key(here);
@@ -272,7 +285,16 @@ impl<'a> Decoder<'a> {
             }
             codec::REFERENCE => {
                 let id = self.reader.length().ok_or_else(ends_early)?;
-                self.push_shared(here, id)?;
+                self.push_shared(here, number_of(id))?;
+            }
+            codec::TEXT => {
+                here.push_bytes(self.reader.bytes().ok_or_else(ends_early)?);
+                self.texts += 1;
+                self.remember(here, -self.texts)?;
+            }
+            codec::TEXT_AGAIN => {
+                let id = self.reader.length().ok_or_else(ends_early)?;
+                self.push_shared(here, -number_of(id))?;
             }
             codec::TABLE => return self.open_table(here, place, tag),
             codec::FUNCTION => return self.open_function(here, place, tag),
@@ -322,11 +344,7 @@ impl<'a> Decoder<'a> {
     /// what it holds: so a parent never waits for its children.
     fn settle_and_keep(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
         if tag & SHARED != 0 {
-            if !self.has_shared {
-                return Err(Error::Corrupt("shared without its flag"));
-            }
-            here.push_value(-1);
-            here.raw_set_i(self.shared_slot, self.next_id + 1);
+            self.remember(here, self.next_id + 1)?;
         }
         self.next_id += 1;
         if place != Place::Stay {
@@ -382,12 +400,21 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn push_shared(&self, here: &Stack, id: usize) -> Result<()> {
+    /// Keeps the thing on top, under a number, for what refers to it.
+    fn remember(&self, here: &Stack, number: i64) -> Result<()> {
+        if !self.has_shared {
+            return Err(Error::Corrupt("shared without its flag"));
+        }
+        here.push_value(-1);
+        here.raw_set_i(self.shared_slot, number);
+        Ok(())
+    }
+
+    fn push_shared(&self, here: &Stack, number: i64) -> Result<()> {
         if !self.has_shared {
             return Err(Error::Corrupt("a reference without its flag"));
         }
-        // No table or function has an id so large that this wraps: it finds nothing, as it should.
-        match here.raw_get_i(self.shared_slot, (id as i64).wrapping_add(1)) {
+        match here.raw_get_i(self.shared_slot, number) {
             crate::ffi::Type::Nil => Err(Error::Corrupt("a reference to nothing")),
             _ => Ok(()),
         }
@@ -398,7 +425,7 @@ impl<'a> Decoder<'a> {
         let Some(Parent::Function(function)) = self.frames.last().map(|frame| &frame.parent) else {
             return Err(Error::Corrupt("an upvalue without its function"));
         };
-        self.push_shared(here, id)?;
+        self.push_shared(here, number_of(id))?;
         let is_function = here.kind(-1) == crate::ffi::Type::Function && !here.is_native(-1);
         if !is_function || !(1..=here.upvalue_count(-1)).contains(&index) {
             return Err(Error::Corrupt("an upvalue of nothing"));

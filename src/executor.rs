@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::config::Mode;
 use crate::decode::furnish;
-use crate::encode::encode;
+use crate::encode::encode_counted;
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
 use crate::job::{Job, Task, Worker};
@@ -176,7 +176,7 @@ fn encode_results(job: &Job, coroutine: &Stack, out: &mut Vec<u8>) -> Result<(),
         _ => format!("returns[{n}]{path}"),
     };
     let policy = Policy { names: &names, functions: Functions::Carry(job.upvalues), place: &place };
-    encode(coroutine, count, out, &policy)
+    encode_counted(coroutine, count, out, &policy)
 }
 
 /// What is left of a task that raised: the error value stands on top of its coroutine.
@@ -214,7 +214,7 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
     let place = |_, path: &str| format!("error{path}");
     let policy = Policy { names: &names, functions: Functions::Carry(job.upvalues), place: &place };
     stack.push_value(-1);
-    encode(stack, 1, &mut message, &policy).ok().map(|()| message)
+    encode_counted(stack, 1, &mut message, &policy).ok().map(|()| message)
 }
 
 /// Starts that many workers of the job on the pool. The job counts on them already.

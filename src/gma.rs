@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::codec::{GMA, SEPARATOR};
 use crate::decode::{Resolve, decode};
-use crate::encode::encode;
+use crate::encode::{encode, encode_counted};
 use crate::error::{Error, Result};
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::hostcall::{self, Answer};
@@ -154,7 +154,7 @@ fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     let names = worker_names();
     let place = |n: usize, path: &str| format!("args[{n}]{path} of {}", names::display(name));
     let policy = Policy { names: &names, functions: Functions::Refuse, place: &place };
-    encode(stack, stack.top(), &mut message, &policy)?;
+    encode_counted(stack, stack.top(), &mut message, &policy)?;
     Ok(message)
 }
 

@@ -29,7 +29,8 @@
 //! | `encode`, `decode`, `codec` | values and functions across | both |
 //! | `frame` | where a walk over a value is | both |
 //! | `keys` | the keys that a message holds already | both |
-//! | `seen` | the tables that a message holds already | both |
+//! | `seen` | the tables and long texts that a message holds already | both |
+//! | `outgoing` | the bytes of a message while it is written | both |
 //! | `policy` | what may cross, and under which names | both |
 //! | `hostcall` | requests and replies | both |
 //! | `trace` | a job's timeline, and its file | both |
@@ -62,6 +63,7 @@ mod job;
 mod keys;
 mod lane;
 mod names;
+mod outgoing;
 mod policy;
 mod pool;
 mod registry;
