@@ -50,9 +50,9 @@ end
 local function check_fields(task, index)
   for key in next, task do
     if type(key) == "string" and not IS_FIELD[key] then
-      local meant = options.nearest(key, FIELDS)
-      if meant then
-        refuse_task(index, "", ("has a field '%s': did you mean '%s'?"):format(key, meant))
+      local problem = options.misnamed(key, FIELDS)
+      if problem then
+        refuse_task(index, "", ("has a field '%s'%s"):format(key, problem))
       end
     end
   end
