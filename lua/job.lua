@@ -29,7 +29,7 @@ function job.open(started, options)
   started.started = core.clock()
   started.onComplete = rawget(options, "onComplete")
   started.onProgress = rawget(options, "onProgress")
-  started.sandbox = rawget(options, "sandbox")
+  started.sandbox, started.globals = rawget(options, "sandbox"), rawget(options, "globals")
   started.next_progress = 0
   started.told = -1
   started.result, started.failed = core.lists(started.total)

@@ -131,7 +131,7 @@ local function finish(job)
   if problem then
     job.failure = job.failure or { value = problem, traceback = problem }
   end
-  hints.add(response, failed, job.sandbox)
+  hints.add(response, failed, job.sandbox, job.globals)
   if job.onProgress or job.bar then
     tell_progress(job, core.clock(), #response.result, #response.result)
   end

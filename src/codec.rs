@@ -17,7 +17,9 @@
 //!          | NEW_KEY length bytes         a text, and its number as a key, from 0
 //!          | KEY number:u8                that text again
 //!          | REFERENCE id                 the id-th table or function of the message, from 0
+//!          | GLOBALS                      the state's own, among the fields of an environment
 //! upvalue  = GLOBALS                      the state's own globals
+//!          | ENVIRONMENT value            a table that looks up in them what it lacks
 //!          | JOINED id index:u8           the same variable as that function's upvalue
 //!          | value
 //! ```
@@ -45,6 +47,7 @@ pub const NEW_KEY: u8 = 13;
 pub const KEY: u8 = 14;
 pub const TEXT: u8 = 15;
 pub const TEXT_AGAIN: u8 = 16;
+pub const ENVIRONMENT: u8 = 17;
 
 /// The most bytes of a short text. Of a longer one Lua 5.3 may have several, each with an identity of its own; a short one
 /// it has once, in whatever state (`LUAI_MAXSHORTLEN`).

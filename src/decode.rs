@@ -5,12 +5,14 @@
 //! slots of Lua's stack a level, and goes on in a coroutine's stack where one is full: that is half a million levels. A
 //! message that is not one of ours is an error, never more.
 
+mod functions;
+
 use std::ffi::c_int;
 
 use crate::codec::{self, HAS_SHARED, Reader, SHARED, ends_early};
-use crate::error::{self, Error, Result};
+use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::Stack;
+use crate::ffi::{Stack, Type};
 
 /// Finds what a name stands for in a state.
 pub trait Resolve {
@@ -296,7 +298,8 @@ impl<'a> Decoder<'a> {
                 let id = self.reader.length().ok_or_else(ends_early)?;
                 self.push_shared(here, -number_of(id))?;
             }
-            codec::TABLE => return self.open_table(here, place, tag),
+            codec::TABLE => return self.open_table(here, place, tag, false),
+            codec::ENVIRONMENT => return self.environment(here, place),
             codec::FUNCTION => return self.open_function(here, place, tag),
             codec::GLOBALS => here.push_globals(),
             codec::JOINED => {
@@ -358,7 +361,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn open_table(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
+    fn open_table(&mut self, here: &Stack, place: Place, tag: u8, is_environment: bool) -> Result<()> {
         let array = self.reader.u32().ok_or_else(ends_early)?;
         let record = self.reader.u32().ok_or_else(ends_early)?;
         let announced = u64::from(array) + 2 * u64::from(record);
@@ -368,36 +371,13 @@ impl<'a> Decoder<'a> {
             .ok_or(Error::Corrupt("tables larger than their message"))?;
         let size = |count: u32| c_int::try_from(count).map_err(|_| Error::Corrupt("a table too large"));
         here.create_table(size(array)?, size(record)?);
+        if is_environment {
+            functions::look_up_in_globals(here);
+        }
         self.settle_and_keep(here, place, tag)?;
         let table =
             TableFrame { slot: here.top(), array: 0, array_size: array, record_left: record, has_key: false };
         self.push_frame(here, Parent::Table(table), place)
-    }
-
-    fn open_function(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
-        let size = self.reader.u32().ok_or_else(ends_early)? as usize;
-        let bytecode = self.reader.slice(size).ok_or_else(ends_early)?;
-        let count = c_int::from(self.reader.byte().ok_or_else(ends_early)?);
-        here.load(bytecode, c"=task")?;
-        if here.upvalue_count(-1) != count {
-            return Err(Error::Corrupt("a function with other upvalues"));
-        }
-        self.settle_and_keep(here, place, tag)?;
-        let function = FunctionFrame { slot: here.top(), upvalue: 0, count };
-        self.push_frame(here, Parent::Function(function), place)
-    }
-
-    /// The error of a name that means nothing here: it tells which upvalue asked for it.
-    fn absent(&self, here: &Stack, place: Place, error: Error) -> Error {
-        match (place, self.frames.last().map(|frame| &frame.parent), error) {
-            (Place::Upvalue(n), Some(Parent::Function(function)), Error::Absent { name }) => Error::Upvalue {
-                name: here.upvalue_name(function.slot, n),
-                advice: error::instead_of_absent(&name),
-                holds: name.into(),
-                function: here.place_of(function.slot),
-            },
-            (_, _, error) => error,
-        }
     }
 
     /// Keeps the thing on top, under a number, for what refers to it.
@@ -415,24 +395,9 @@ impl<'a> Decoder<'a> {
             return Err(Error::Corrupt("a reference without its flag"));
         }
         match here.raw_get_i(self.shared_slot, number) {
-            crate::ffi::Type::Nil => Err(Error::Corrupt("a reference to nothing")),
+            Type::Nil => Err(Error::Corrupt("a reference to nothing")),
             _ => Ok(()),
         }
-    }
-
-    /// Makes upvalue `n` of the function being built the same variable as another function's.
-    fn join(&self, here: &Stack, n: c_int, id: usize, index: c_int) -> Result<()> {
-        let Some(Parent::Function(function)) = self.frames.last().map(|frame| &frame.parent) else {
-            return Err(Error::Corrupt("an upvalue without its function"));
-        };
-        self.push_shared(here, number_of(id))?;
-        let is_function = here.kind(-1) == crate::ffi::Type::Function && !here.is_native(-1);
-        if !is_function || !(1..=here.upvalue_count(-1)).contains(&index) {
-            return Err(Error::Corrupt("an upvalue of nothing"));
-        }
-        here.upvalue_join(function.slot, n, -1, index);
-        here.pop(1);
-        Ok(())
     }
 
     /// Begins to fill the table or function on top.

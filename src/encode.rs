@@ -287,8 +287,8 @@ impl<'a> Encoder<'a> {
             kind if kind.is_plain() => self.plain_value(here, -1, kind)?,
             Type::Table => {
                 let pointer = here.pointer(-1);
-                if !self.reference(pointer)? {
-                    return self.open_table(here, pointer);
+                if !self.environments_own(here)? && !self.reference(pointer)? {
+                    return self.open_table(here, pointer, false);
                 }
             }
             Type::Function if self.policy.functions == Functions::Refuse => {
@@ -393,7 +393,7 @@ impl<'a> Encoder<'a> {
         self.seen.insert(pointer, self.out.len())
     }
 
-    fn open_table(&mut self, here: &Stack, pointer: usize) -> Result<()> {
+    fn open_table(&mut self, here: &Stack, pointer: usize, is_environment: bool) -> Result<()> {
         self.remember(pointer)?;
         let header = self.out.len();
         // How many items and fields there are shows at the end.
@@ -406,6 +406,7 @@ impl<'a> Encoder<'a> {
             record: 0,
             in_array: true,
             in_key: false,
+            is_environment,
         }));
         if here.check(LEVEL) {
             here.push_nil();

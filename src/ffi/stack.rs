@@ -338,7 +338,6 @@ impl Stack {
     }
 
     /// *Raises.* Sets the table (or nil) on top as the metatable, and pops it.
-    #[cfg(all(test, feature = "linked"))]
     pub fn set_metatable(&self, index: c_int) {
         api!(self, lua_setmetatable, index);
     }

@@ -389,7 +389,7 @@ fn parts() -> impl Strategy<Value = Vec<u8>> {
         5 => codec::TEXT..=codec::TEXT_AGAIN, 1 => any::<u8>()];
     let extreme = select(vec![127, 128, isize::MAX as usize, usize::MAX]);
     let number = prop_oneof![30 => 0..4_usize, 1 => any::<usize>(), 1 => extreme];
-    let part = (tag, any::<bool>(), number, 0..4_u32).prop_map(|(tag, shared, number, size)| {
+    let part = (tag, any::<bool>(), number, 0..5_u32).prop_map(|(tag, shared, number, size)| {
         let mut part = vec![if shared { tag | codec::SHARED } else { tag }];
         match tag {
             codec::INTEGER | codec::FLOAT | codec::LIGHT => part.extend((number as u64).to_le_bytes()),
@@ -402,6 +402,7 @@ fn parts() -> impl Strategy<Value = Vec<u8>> {
                 match size {
                     0 => {}
                     1 => part.push(codec::GLOBALS),
+                    4 => part.push(codec::ENVIRONMENT),
                     size => {
                         part.push(codec::JOINED);
                         put_length(&mut part, number);
