@@ -14,8 +14,9 @@ use crate::error::{Error, Result};
 use crate::executor;
 use crate::fault;
 use crate::ffi::{self, Stack, Type};
-use crate::host::HostNames;
+use crate::host::{self, HostNames};
 use crate::job::{Job, Parts};
+use crate::modules::HostModules;
 use crate::names::NameMap;
 use crate::policy::{Functions, Policy};
 use crate::pool;
@@ -36,9 +37,11 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> 
     let names = HostNames::new(standard);
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
+    let mut modules = HostModules::default();
     let mut reader = TaskReader::new(&names, config.upvalues);
     ffi::with_stack(lua, &config.tasks, |stack| {
         read_host(stack, &names, &mut environment)?;
+        host::read_modules(stack, &mut modules)?;
         reader.read(stack)
     })?;
     if !config.globals.is_empty() {
@@ -47,6 +50,7 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> 
 
     let TaskReader { functions, tasks, .. } = reader;
     environment.functions = functions;
+    environment.modules = Arc::new(modules);
     let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
     let Config { mode, upvalues, timeout, .. } = config;

@@ -73,6 +73,16 @@ impl FunctionFrame {
     }
 }
 
+/// The error of a function that nobody calls with arguments of theirs.
+pub fn without_arguments(error: Error) -> Error {
+    match error {
+        Error::Upvalue { name, holds, function, advice: PASS_IT } => {
+            Error::Upvalue { name, holds, function, advice: COPY_IT }
+        }
+        error => error,
+    }
+}
+
 /// The way to where the walk is, for an error: `.deep[1]`.
 pub fn path(frames: &[Frame]) -> String {
     let mut path = String::new();

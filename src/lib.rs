@@ -23,6 +23,7 @@
 //! | `config` | the options | host |
 //! | `state` | makes a worker's state, fits it to a job and puts it back | worker |
 //! | `bytecode` | what a function can do | worker |
+//! | `modules` | what `require` finds in a task | worker |
 //! | `gma` | `gma` as a task sees it | worker |
 //! | `stdlib`, `coroutine` | where a worker's standard library is not Lua's | worker |
 //! | `names` | the names of things that both sides have | both |
@@ -62,6 +63,7 @@ mod hostcall;
 mod job;
 mod keys;
 mod lane;
+mod modules;
 mod names;
 mod outgoing;
 mod policy;

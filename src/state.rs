@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::decode::furnish;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
+use crate::modules::{self, HostModules};
 use crate::names::NameMap;
 use crate::{bytecode, codec, coroutine, fault, gma, stdlib};
 
@@ -31,6 +32,8 @@ pub struct Environment {
     /// The host's `package.path` and `package.cpath`.
     pub path: Vec<u8>,
     pub cpath: Vec<u8>,
+    /// What else the host's `require` finds.
+    pub modules: Arc<HostModules>,
     /// A message with the shape of the host's `gma`; none on a host without one.
     pub gma: Option<Vec<u8>>,
     /// A message with a table of the job's globals by name.
@@ -107,6 +110,7 @@ impl State {
             stack.push_boolean(true);
             stack.registry_set(&WORKER);
             stdlib::install(stack);
+            modules::install(stack);
             coroutine::install(stack);
             if environment.sandbox {
                 stdlib::restrict(stack);
@@ -149,6 +153,7 @@ impl State {
             Ok(())
         })?;
         gma::set_names(&self.gma_names);
+        modules::set_host(&environment.modules);
         if let Some(globals) = &environment.globals {
             set_globals(&stack, globals)?;
         }
@@ -178,6 +183,7 @@ impl State {
             self.fit(environment)?;
         } else if Arc::ptr_eq(&self.environment, environment) || *self.environment == **environment {
             gma::set_names(&self.gma_names);
+            modules::set_host(&environment.modules);
         } else {
             self.rest();
             self.fit(environment)?;
@@ -240,6 +246,7 @@ impl State {
             self.own.put_back(MADE);
             self.own.forget_images();
             self.is_fitted = false;
+            modules::set_host(&Arc::default());
         }
     }
 

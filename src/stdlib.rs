@@ -10,7 +10,7 @@
 //!   after its task, which sees to them.
 //!
 //! Most look at their arguments and then go on in Lua's own function ([`Leave::Original`]), so that what
-//! is not meant to differ doesn't. The coroutine library is in [`crate::coroutine`].
+//! is not meant to differ doesn't. The coroutine library is in [`crate::coroutine`], `require` in [`crate::modules`].
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
@@ -76,10 +76,6 @@ pub fn install(stack: &Stack) {
 
     stack.raw_get_text(globals, "debug");
     keep_only(stack, &["traceback", "getinfo"]);
-    stack.raw_get_text(globals, "package");
-    stack.raw_get_text(-1, "preload");
-    replace(stack, "gma2workers", native(refuse));
-    replace(stack, "gma2-workers", native(refuse));
     stack.set_top(globals - 1);
 }
 
@@ -329,10 +325,6 @@ fn set_locale(stack: &Stack) -> Returns {
     }
     stack.push_nil();
     Ok(1)
-}
-
-fn refuse(_: &Stack) -> Returns {
-    Err(Leave::Bare(Error::InWorker))
 }
 
 fn integer_argument(stack: &Stack, n: c_int) -> Result<i64, Leave> {
