@@ -41,7 +41,7 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> 
     let mut reader = TaskReader::new(&names, config.upvalues);
     ffi::with_stack(lua, &config.tasks, |stack| {
         read_host(stack, &names, &mut environment)?;
-        host::read_modules(stack, &mut modules)?;
+        host::read_modules(stack, &mut modules);
         reader.read(stack)
     })?;
     if !config.globals.is_empty() {

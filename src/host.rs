@@ -85,19 +85,18 @@ fn push_preload(stack: &Stack) -> Type {
 }
 
 /// Reads what the host's `require` finds beyond files. *Raises.*
-pub fn read_modules(stack: &Stack, modules: &mut HostModules) -> Result<()> {
+pub fn read_modules(stack: &Stack, modules: &mut HostModules) {
     const STANDARD: i64 = 4;
     let top = stack.top();
     if push_preload(stack) == Type::Table {
         stack.push_nil();
-        while stack.next(top + 1) {
-            let is_own = OWN_NAMES.iter().any(|name| name.as_bytes() == stack.bytes(-2));
-            if stack.kind(-2) == Type::String && stack.kind(-1) == Type::Function && !is_own {
-                modules.add_preloaded(stack.bytes(-2))?;
-            }
+        while !modules.has_preloaded && stack.next(top + 1) {
+            let is_own = |name: &str| stack.kind(-2) == Type::String && stack.bytes(-2) == name.as_bytes();
+            modules.has_preloaded = !OWN_NAMES.into_iter().any(is_own);
             stack.pop(1);
         }
     }
+    stack.set_top(top);
     stack.push_globals();
     if stack.raw_get_text(-1, "package") == Type::Table && stack.raw_get_text(-1, "searchers") == Type::Table
     {
@@ -109,11 +108,10 @@ pub fn read_modules(stack: &Stack, modules: &mut HostModules) -> Result<()> {
         modules.has_other_searchers = (1..=STANDARD + 1).any(is_other);
     }
     stack.set_top(top);
-    Ok(())
 }
 
-/// Answers a task that requires what the host has in `package.preload`: with its loader, or nil where it is gone. An error
-/// is Ctrl-C, which came meanwhile.
+/// Answers a task that requires a module which the host may have in `package.preload`: with its loader, or nil where it
+/// is not there. An error is Ctrl-C, which came meanwhile.
 fn answer_preload(
     stack: &Stack,
     job: &Job,

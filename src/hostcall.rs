@@ -25,7 +25,7 @@ pub enum Answer {
     Gone,
 }
 
-/// The name of the call by which a task asks for what the host has in `package.preload`: its arguments are no message, but
+/// The name of the call by which a task asks for what the host may have in `package.preload`: its arguments are no message, but
 /// the module's name.
 pub const PRELOAD: &str = "package.preload";
 

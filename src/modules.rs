@@ -3,7 +3,7 @@
 //! Worker side, on the worker's thread and state. Lua's own searchers look where the host's do, and differ in two ways:
 //!
 //! - What the host has in its `package.preload` is asked for when a task requires it, so a host with many such modules
-//!   pays for those alone that are used, and one that can't cross fails nobody else. A job's workers ask once.
+//!   pays for those alone that are used, and one that can't cross fails nobody else. A job asks once for each name.
 //! - A module's file is text: Lua does not verify bytecode.
 //!
 //! gma2workers itself is there as a stand-in, for modules that load it at their top.
@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{Reader, put_length};
 use crate::decode::decode;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, Leave, Returns, Stack, Type, native};
@@ -32,38 +31,24 @@ const FUNCTIONS: [&str; 5] = ["Dispatch", "Map", "Poll", "RunAsync", "RunSync"];
 /// What a host's `require` finds beyond files, at the time of a job's call.
 #[derive(Debug, Default)]
 pub struct HostModules {
-    /// The names of its `package.preload`, each behind its length.
-    preloaded: Vec<u8>,
+    /// There is something in its `package.preload`.
+    pub has_preloaded: bool,
     /// It has other searchers than Lua's.
     pub has_other_searchers: bool,
-    /// The messages of loaders that were asked for.
+    /// The messages of what was asked for: loaders, or nil where there is none of that name.
     loaders: Mutex<FxHashMap<Box<[u8]>, Arc<[u8]>>>,
 }
 
 impl PartialEq for HostModules {
     fn eq(&self, other: &HostModules) -> bool {
-        self.preloaded == other.preloaded && self.has_other_searchers == other.has_other_searchers
+        (self.has_preloaded, self.has_other_searchers) == (other.has_preloaded, other.has_other_searchers)
     }
 }
 
 impl Eq for HostModules {}
 
 impl HostModules {
-    /// Enters a name of `package.preload`.
-    pub fn add_preloaded(&mut self, name: &[u8]) -> Result<()> {
-        const LENGTH: usize = 10;
-        self.preloaded.try_reserve(name.len() + LENGTH)?;
-        put_length(&mut self.preloaded, name.len());
-        self.preloaded.extend_from_slice(name);
-        Ok(())
-    }
-
-    fn is_preloaded(&self, name: &[u8]) -> bool {
-        let mut names = Reader::new(&self.preloaded);
-        std::iter::from_fn(|| names.bytes()).any(|known| known == name)
-    }
-
-    /// The message of a loader, asked for on the host where no worker of the job has it yet.
+    /// The message of a name's loader, asked for on the host where no worker of the job has it yet.
     fn loader(&self, name: &[u8]) -> Result<Arc<[u8]>> {
         let loaders = || self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = loaders().get(name) {
@@ -122,13 +107,12 @@ fn search_preload(stack: &Stack) -> Returns {
         return Ok(1);
     }
     let host = HOST.with_borrow(Arc::clone);
-    if host.is_preloaded(stack.bytes(1)) {
+    if host.has_preloaded {
         let loader = host.loader(stack.bytes(1)).map_err(Leave::Bare)?;
         decode(stack, &loader, &gma::worker_names()).map_err(Leave::Bare)?;
         if stack.kind(-1) == Type::Function {
             return Ok(1);
         }
-        // It was taken away meanwhile.
         stack.pop(1);
     }
     if host.has_other_searchers {
@@ -204,26 +188,4 @@ pub fn push_stand_in(stack: &Stack) {
 
 fn refuse(_: &Stack) -> Returns {
     Err(Error::InWorker.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_preloaded_name_is_found_and_no_other() {
-        let mut host = HostModules::default();
-        let long = [b'x'; 300];
-        let names: [&[u8]; 4] = [b"core.tools", b"", b"zeros\0and\xff", &long];
-        assert!(!host.is_preloaded(b""));
-        for name in names {
-            host.add_preloaded(name).expect("memory");
-        }
-        for name in names {
-            assert!(host.is_preloaded(name));
-        }
-        for name in [&b"core"[..], b"core.tools2", b"zeros", &long[1..]] {
-            assert!(!host.is_preloaded(name));
-        }
-    }
 }
