@@ -73,7 +73,7 @@ fn build(lua: &Lua) -> mlua::Result<()> {
     }
     let mut standard = NameMap::default();
     let _: Result<()> = ffi::with_stack(lua, (), |stack| {
-        names::read_standard(stack, &gma::own(), &mut standard);
+        names::read_standard(stack, gma::own(), &mut standard);
         Ok(())
     });
     let core = lua.create_table()?;

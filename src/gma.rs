@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::codec::{GMA, SEPARATOR};
@@ -39,7 +40,7 @@ pub fn worker_names() -> WorkerNames {
 
 impl Names for WorkerNames {
     fn name_of(&self, stack: &Stack, pointer: usize) -> Option<Cow<'_, str>> {
-        let standard = || names::standard_name(stack, &own(), pointer).map(Cow::Owned);
+        let standard = || names::standard_name(stack, own(), pointer).map(Cow::Owned);
         self.0.name_of(stack, pointer).or_else(standard)
     }
 }
@@ -47,7 +48,7 @@ impl Names for WorkerNames {
 impl Resolve for WorkerNames {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
         if !is_gma(name) {
-            return names::push_standard(stack, &own(), name);
+            return names::push_standard(stack, own(), name);
         }
         stack.push_globals();
         stack.raw_get_text(-1, GMA);
@@ -60,13 +61,19 @@ impl Resolve for WorkerNames {
     }
 }
 
-/// The functions of our own that every state has, by the names under which they cross.
-pub fn own() -> [(&'static str, NativeFunction); 3] {
-    [
-        ("gma2workers.clock", native(stdlib::clock)),
-        ("gma2workers.check", native(check)),
-        ("gma2workers.trace", native(trace)),
-    ]
+/// The functions that every state has and none of its libraries, by the names under which they cross: those of our own, and
+/// those that `ipairs` and its like give.
+pub fn own() -> &'static [(&'static str, NativeFunction)] {
+    static OWN: LazyLock<Vec<(&str, NativeFunction)>> = LazyLock::new(|| {
+        let mut own = stdlib::iterators();
+        own.extend([
+            ("gma2workers.clock", native(stdlib::clock)),
+            ("gma2workers.check", native(check)),
+            ("gma2workers.trace", native(trace)),
+        ]);
+        own
+    });
+    &OWN
 }
 
 /// `check(value, place, copies)`, in a task: see [`check_value`].
@@ -102,7 +109,7 @@ struct Shape;
 impl Resolve for Shape {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
         if !is_gma(name) {
-            return names::push_standard(stack, &own(), name);
+            return names::push_standard(stack, own(), name);
         }
         stack.push_bytes(name.as_bytes());
         let function = match name {

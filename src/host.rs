@@ -44,7 +44,7 @@ impl Names for HostNames<'_> {
 impl Resolve for HostNames<'_> {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
         if !name.starts_with(GMA) {
-            return names::push_standard(stack, &gma::own(), name);
+            return names::push_standard(stack, gma::own(), name);
         }
         if push_host_function(stack, name) == Type::Nil {
             stack.pop(1);

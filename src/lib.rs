@@ -25,7 +25,7 @@
 //! | `bytecode` | what a function can do | worker |
 //! | `modules` | what `require` finds in a task | worker |
 //! | `gma` | `gma` as a task sees it | worker |
-//! | `stdlib`, `coroutine` | where a worker's standard library is not Lua's | worker |
+//! | `stdlib`, `coroutine`, `locale` | where a worker's standard library is not Lua's | worker |
 //! | `names` | the names of things that both sides have | both |
 //! | `encode`, `decode`, `codec` | values and functions across | both |
 //! | `frame` | where a walk over a value is | both |
@@ -63,6 +63,7 @@ mod hostcall;
 mod job;
 mod keys;
 mod lane;
+mod locale;
 mod modules;
 mod names;
 mod outgoing;

@@ -39,7 +39,7 @@ impl Resolve for Things {
             return Ok(());
         }
         stack.pop(2);
-        names::push_standard(stack, &gma::own(), name)
+        names::push_standard(stack, gma::own(), name)
     }
 }
 
@@ -61,7 +61,7 @@ impl Host {
         lua.load(include_str!("../../tests/fuzz/host.lua")).set_name("@host.lua").call::<()>(functions)?;
         let mut standard = NameMap::default();
         let read: Result<()> = ffi::with_stack(&lua, (), |stack| {
-            names::read_standard(stack, &gma::own(), &mut standard);
+            names::read_standard(stack, gma::own(), &mut standard);
             Ok(())
         });
         read.expect("the standard library has names");

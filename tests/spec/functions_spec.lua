@@ -231,6 +231,19 @@ describe("a captured standard function or library", function()
     ]]))
   end)
 
+  it("is the state's own where a function gave it: the iterator of ipairs, pairs or utf8.codes (F14)", function()
+    local next_item, next_pair, next_code = ipairs {}, pairs {}, utf8.codes("")
+    assert.same({ 12, 1, true, true }, call(function(given)
+      local sum, count = 0, 0
+      for _, n in next_item, { 3, 4, 5 }, 0 do sum = sum + n end
+      for _ in next_pair, { x = 1 } do count = count + 1 end
+      return { sum, count, next_item == ipairs {} and next_pair == next and next_code == utf8.codes("x"), given[1] == next_item }
+    end, { next_item }))
+    assert.equal(next_item, call(function() return (ipairs {}) end))
+    assert.equal(next_code, call(function() return { (utf8.codes "") } end)[1])
+    assert.same({ 1, "a", n = 2 }, table.pack(call(next_item, { "a" }, 0)))
+  end)
+
   it("works under its own name, in a helper too", function()
     local format, concat, str = string.format, table.concat, string
     local function helper(...) return concat({ ... }, str.rep("-", 2)) end
