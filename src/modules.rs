@@ -28,6 +28,9 @@ pub const OWN_NAMES: [&str; 3] = ["gma2workers", "gma2-workers", "gma2_workers"]
 /// The functions of gma2workers that a task can't call.
 const FUNCTIONS: [&str; 5] = ["Dispatch", "Map", "Poll", "RunAsync", "RunSync"];
 
+/// The messages of what was asked for, by name: loaders, or nil where there is none of that name.
+type Loaders = FxHashMap<Box<[u8]>, Arc<[u8]>>;
+
 /// What a host's `require` finds beyond files, at the time of a job's call.
 #[derive(Debug, Default)]
 pub struct HostModules {
@@ -35,8 +38,7 @@ pub struct HostModules {
     pub has_preloaded: bool,
     /// It has other searchers than Lua's.
     pub has_other_searchers: bool,
-    /// The messages of what was asked for: loaders, or nil where there is none of that name.
-    loaders: Mutex<FxHashMap<Box<[u8]>, Arc<[u8]>>>,
+    loaders: Mutex<Loaders>,
 }
 
 impl PartialEq for HostModules {

@@ -299,7 +299,7 @@ describe("a long text that a message names again and again", function()
         return list
       end)
     end)
-    assert.is_true(kib < 200 * 1024, kib)
+    assert.is_true(kib < 70 * 1024, kib)
   end)
 end)
 
