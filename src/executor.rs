@@ -20,7 +20,7 @@ use crate::policy::{Functions, Policy};
 use crate::pool::{self, Busy};
 use crate::seat::{self, End, Reason};
 use crate::state::{Environment, Life, State};
-use crate::{coroutine, fault, gma, hostcall, stdlib, trace};
+use crate::{coroutine, fault, gma, hostcall, modules, stdlib, trace};
 
 thread_local! {
     /// This thread's state, kept for its next job.
@@ -75,6 +75,7 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
 /// Has the state of a thread that goes to sleep take little memory.
 fn rest() {
     KEPT.with_borrow_mut(|kept| kept.iter_mut().for_each(State::rest));
+    modules::set_host(&Arc::default());
     ffi::release_stack();
 }
 

@@ -246,7 +246,6 @@ impl State {
             self.own.put_back(MADE);
             self.own.forget_images();
             self.is_fitted = false;
-            modules::set_host(&Arc::default());
         }
     }
 
