@@ -95,6 +95,33 @@ function options.nearest(name, known)
   return nearest
 end
 
+-- What people call a field of a task that has another name.
+local SYNONYMS = { arg = "args", argument = "args", arguments = "args", param = "args", params = "args",
+  parameters = "args", callback = "func", fn = "func", fun = "func", ["function"] = "func" }
+
+-- Words that are one letter away from a field of a task, and as likely the caller's own.
+local IS_WORD = { arcs = true, ares = true, arms = true, arts = true, came = true, dame = true, fame = true,
+  fund = true, funk = true, game = true, lame = true, named = true, names = true, nave = true, same = true, tame = true }
+
+--- What is wrong with a task's field of this name, which is none of `fields`: a slip of one, a synonym, or an option of the
+-- job; nil where it is the caller's own.
+function options.misnamed(name, fields)
+  local lower = string.lower(name)
+  for _, option in ipairs(NAMES) do
+    if string.lower(option) == lower then
+      return string.format(", which is an option of the job: write { tasks = { ... }, %s = ... }", option)
+    end
+  end
+  local meant = SYNONYMS[lower]
+  for _, field in ipairs(fields) do
+    local may_be_slip = not meant and not IS_WORD[name] and math.abs(#name - #field) <= 1
+    if may_be_slip and distance(lower, field) <= 1 then
+      meant = field
+    end
+  end
+  return meant and string.format(": did you mean '%s'?", meant)
+end
+
 --- The options that are given, by name.
 local function given(config, names)
   local found = {}

@@ -50,9 +50,9 @@ end
 local function check_fields(task, index)
   for key in next, task do
     if type(key) == "string" and not IS_FIELD[key] then
-      local meant = options.nearest(key, FIELDS)
-      if meant then
-        refuse_task(index, "", string.format("has a field '%s': did you mean '%s'?", key, meant))
+      local problem = options.misnamed(key, FIELDS)
+      if problem then
+        refuse_task(index, "", string.format("has a field '%s'%s", key, problem))
       end
     end
   end

@@ -93,7 +93,7 @@ local function run(job, options, level)
     local response, failed = core.collect_soon(job.id)
     if response then
       if failed[1] then
-        modules.hints.add(response, failed, rawget(options, "sandbox"))
+        modules.hints.add(response, failed, rawget(options, "sandbox"), rawget(options, "globals"))
       end
       return response
     end

@@ -1,5 +1,7 @@
 --- Adds to a failed task's error what only the host can know: the global it missed is here.
 
+local core = ...
+
 local hints = {}
 
 --- The name of the global that an error of Lua's says is nil.
@@ -10,16 +12,37 @@ end
 -- What a sandbox is without.
 local NOT_IN_SANDBOX = { io = true, package = true, debug = true, require = true, loadfile = true, dofile = true }
 
+-- What every task begins with.
+local STANDARD = {}
+for name in string.gmatch([[_G _VERSION assert collectgarbage coroutine debug dofile error getmetatable gma io ipairs load loadfile
+  math next os package pairs pcall print rawequal rawget rawlen rawset require select setmetatable string table tonumber tostring
+  type utf8 xpcall]], "%S+") do
+  STANDARD[name] = true
+end
+
+--- Whether tasks begin with the host's global of that name.
+local function begins_with(name, globals)
+  for _, listed in ipairs(globals or {}) do
+    if listed == name then
+      return true
+    end
+  end
+  return STANDARD[name] or core.backend == "cooperative"
+end
+
 --- Adds the hint to each failed entry that misses a global.
 -- @tab response
 -- @tab failed the indices of the failed tasks
 -- @bool sandbox whether the tasks were in a sandbox
-function hints.add(response, failed, sandbox)
+-- @tab globals the names of the host's globals that they had
+function hints.add(response, failed, sandbox, globals)
   for _, index in ipairs(failed) do
     local entry = response.result[index]
     local name = entry.kind == "runtime" and missing_global(entry.data)
     if name and sandbox and NOT_IN_SANDBOX[name] then
       entry.data = entry.data .. ": a sandbox does not have it"
+    elseif name and rawget(_G, name) ~= nil and begins_with(name, globals) then
+      entry.data = entry.data .. ": a task begins with it in _G: clear it nowhere, and give the function no _ENV but _G"
     elseif name and rawget(_G, name) ~= nil then
       entry.data = string.format("%s: the host has it, a task does not (list it in globals = { %q })", entry.data, name)
     elseif name == "gma" then

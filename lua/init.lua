@@ -18,8 +18,8 @@ end
 
 -- `require` passes the name and the path of this file; a chunk that was loaded otherwise knows its source.
 local _, path = ...
-local library = package.loaded.debug
-local source = type(path) == "string" and path or library and library.getinfo(1, "S").source:gsub("^@", "") or "init.lua"
+local debugging = package.loaded.debug
+local source = type(path) == "string" and path or debugging and debugging.getinfo(1, "S").source:gsub("^@", "") or "init.lua"
 local folder = source:match("^(.*[/\\])[^/\\]*$") or "./"
 local is_windows = package.config:sub(1, 1) == "\\"
 

@@ -28,7 +28,7 @@ end
 function job.open(started, options)
   started.started = core.clock()
   started.onProgress = rawget(options, "onProgress")
-  started.sandbox = rawget(options, "sandbox")
+  started.sandbox, started.globals = rawget(options, "sandbox"), rawget(options, "globals")
   started.next_progress = 0
   started.told = -1
   -- Both are taken by one native call each: onComplete to be called, the other to tell of the end.

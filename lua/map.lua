@@ -269,7 +269,7 @@ local function values(response, plan)
       return nil, whole_problem(entry, first, last)
     elseif failures then
       local record = failed(failures[1])
-      hints.add({ result = { record } }, { 1 }, plan.sandbox)
+      hints.add({ result = { record } }, { 1 }, plan.sandbox, plan.globals)
       return nil, string.format("list[%d]: %s", first + failures[1].at - 1, string.sub(record.data, #"Error: " + 1))
     end
     table.move(entry.data, 1, last - first + 1, first, results)
@@ -307,7 +307,7 @@ local function records(response, plan)
   for i, told in pairs(plan.unsendable) do
     results[i] = failed(told)
   end
-  hints.add({ result = results }, indices, plan.sandbox)
+  hints.add({ result = results }, indices, plan.sandbox, plan.globals)
   return results
 end
 
@@ -353,7 +353,7 @@ function map.prepare(job, func, list, options)
   end
   config.chunk, config.onError = nil, nil
   local plan = { items = items, count = count, collects = collects, copies = config.upvalues == "copy", unsendable = {},
-    sandbox = config.sandbox, is_traced = config.trace ~= nil }
+    sandbox = config.sandbox, globals = config.globals, is_traced = config.trace ~= nil }
   plan.chunk = choose_chunk(chunk, count, workers, config.timeout ~= nil)
   if collects then
     plan.unsendable = find_unsendable(items, count, plan.copies)

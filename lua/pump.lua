@@ -107,7 +107,7 @@ local function tell_end(job)
   if job.problem then
     job.failure = job.failure or { value = job.problem, traceback = job.problem }
   end
-  hints.add(job.response, job.failed, job.sandbox)
+  hints.add(job.response, job.failed, job.sandbox, job.globals)
   if job.onProgress or job.bar then
     tell_progress(job, core.clock(), total, total)
   end

@@ -18,6 +18,7 @@ use crate::gma;
 use crate::host::HostNames;
 use crate::hostcall;
 use crate::job::Job;
+use crate::modules;
 use crate::names;
 use crate::pool;
 use crate::registry;
@@ -48,7 +49,8 @@ const NAME: &str = "gma2workers";
 /// `luaopen_gma2workers`. An error may come at any instruction of it: it is the host's, and nothing is loaded then.
 pub fn open(stack: &Stack) -> Returns {
     if state::is_worker(stack) {
-        return Err(Error::InWorker.into());
+        modules::push_stand_in(stack);
+        return Ok(1);
     }
     error::note_panics();
     stack.push_registry();
@@ -99,7 +101,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 25] {
 
 /// Pushes a new module table. *Raises.*
 fn build(stack: &Stack) -> std::result::Result<(), Leave> {
-    names::read_standard(stack, &gma::own());
+    names::read_standard(stack, gma::own());
     // The first module has the others compiled where they are first asked for: that takes longer than a small job does.
     load_module(stack, b"gma2workers")?;
     names::push_own_globals(stack);

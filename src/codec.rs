@@ -8,20 +8,25 @@
 //! message  = flags:u8 count:u32 value*count
 //! value    = NIL | FALSE | TRUE
 //!          | INTEGER i64 | FLOAT u64 (the bits) | LIGHT u64
-//!          | STRING length bytes
+//!          | STRING length bytes          a short text
+//!          | TEXT length bytes            a long one
+//!          | TEXT_AGAIN id                the id-th TEXT of the message, from 0
 //!          | TABLE array:u32 record:u32 value*array (value value)*record
 //!          | FUNCTION size:u32 bytecode upvalues:u8 upvalue*upvalues
 //!          | NAMED length name            a thing that both sides have, by its name
 //!          | NEW_KEY length bytes         a text, and its number as a key, from 0
 //!          | KEY number:u8                that text again
 //!          | REFERENCE id                 the id-th table or function of the message, from 0
+//!          | GLOBALS                      the state's own, among the fields of an environment
 //! upvalue  = GLOBALS                      the state's own globals
+//!          | ENVIRONMENT value            a table that looks up in them what it lacks
 //!          | JOINED id index:u8           the same variable as that function's upvalue
 //!          | value
 //! ```
 //!
-//! Numbers are little-endian; `length` and `id` are LEB128. A table or function that something refers
-//! back to has [`SHARED`] set in its tag, so only those are remembered while decoding.
+//! Numbers are little-endian; `length` and `id` are LEB128. A table, function or long text that something refers
+//! back to has [`SHARED`] set in its tag, so only those are remembered while decoding. Tables and functions are
+//! counted together, long texts by themselves.
 
 use crate::error::Error;
 
@@ -40,8 +45,15 @@ pub const GLOBALS: u8 = 11;
 pub const JOINED: u8 = 12;
 pub const NEW_KEY: u8 = 13;
 pub const KEY: u8 = 14;
+pub const TEXT: u8 = 15;
+pub const TEXT_AGAIN: u8 = 16;
+pub const ENVIRONMENT: u8 = 17;
 
-/// Set in the tag of a table or function that is referred to again.
+/// The most bytes of a short text. Of a longer one Lua 5.3 may have several, each with an identity of its own; a short one
+/// it has once, in whatever state (`LUAI_MAXSHORTLEN`).
+pub const SHORT_TEXT: usize = 40;
+
+/// Set in the tag of a table, function or long text that is referred to again.
 pub const SHARED: u8 = 0x80;
 
 /// Set in a message's flags when any of its tags has [`SHARED`].

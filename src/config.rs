@@ -367,6 +367,44 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, known)| known)
 }
 
+/// What people call a field of a task that has another name.
+const SYNONYMS: [(&str, &str); 10] = [
+    ("arg", "args"),
+    ("argument", "args"),
+    ("arguments", "args"),
+    ("param", "args"),
+    ("params", "args"),
+    ("parameters", "args"),
+    ("callback", "func"),
+    ("fn", "func"),
+    ("fun", "func"),
+    ("function", "func"),
+];
+
+/// Words that are one letter away from a field of a task, and as likely the caller's own.
+const WORDS: [&str; 16] = [
+    "arcs", "ares", "arms", "arts", "came", "dame", "fame", "fund", "funk", "game", "lame", "named", "names",
+    "nave", "same", "tame",
+];
+
+/// What is wrong with a task's field of this name, which is none of `fields`: a slip of one, a synonym, or an option of
+/// the job; none where it is the caller's own.
+pub fn misnamed(name: &str, fields: &[&str]) -> Option<String> {
+    let lower = name.to_ascii_lowercase();
+    if let Some(option) = OPTIONS.iter().find(|option| option.to_ascii_lowercase() == lower) {
+        let advice = format!("write {{ tasks = {{ ... }}, {option} = ... }}");
+        return Some(format!(", which is an option of the job: {advice}"));
+    }
+    let synonym = SYNONYMS.iter().find(|(synonym, _)| *synonym == lower).map(|(_, field)| *field);
+    let is_slip = |field: &str| {
+        lower.len().abs_diff(field.len()) <= 1
+            && strsim::generic_damerau_levenshtein(lower.as_bytes(), field.as_bytes()) <= 1
+    };
+    let slip = || fields.iter().copied().find(|field| !WORDS.contains(&name) && is_slip(field));
+    let meant = synonym.or_else(slip)?;
+    Some(format!(": did you mean '{meant}'?"))
+}
+
 fn unexpected(name: &str, expected: &str, value: &Value) -> Error {
     Error::option(name, format!("must be {expected}, got {}", value.describe()))
 }
@@ -392,6 +430,44 @@ mod tests {
         for code in ["4", "4.0", "'4'", "' 4 '"] {
             let config = read_code(&format!("{{ tasks = {{}}, workers = {code} }}"));
             assert_eq!(config.map(|config| config.workers), Ok(4), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_a_task_is_a_slip_or_the_callers_own() {
+        const FIELDS: [&str; 3] = ["func", "args", "name"];
+        for own in [
+            "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "area", "unit",
+            "kind", "type", "index", "value", "fixture", "x", "", "n", "chunk", "title", "arms", "fund",
+            "time",
+        ] {
+            assert_eq!(misnamed(own, &FIELDS), None, "{own}");
+        }
+        for (slip, meant) in [
+            ("fucn", "func"),
+            ("Func", "func"),
+            ("fnc", "func"),
+            ("funcc", "func"),
+            ("fumc", "func"),
+            ("fn", "func"),
+            ("agrs", "args"),
+            ("ARGS", "args"),
+            ("arg", "args"),
+            ("Arguments", "args"),
+            ("params", "args"),
+            ("nmae", "name"),
+            ("Name", "name"),
+            ("nam", "name"),
+            ("nsme", "name"),
+            ("callback", "func"),
+        ] {
+            assert_eq!(misnamed(slip, &FIELDS), Some(format!(": did you mean '{meant}'?")), "{slip}");
+        }
+        for option in OPTIONS {
+            assert!(
+                misnamed(option, &FIELDS).is_some_and(|problem| problem.contains(" of the job: ")),
+                "{option}"
+            );
         }
     }
 

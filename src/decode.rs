@@ -5,12 +5,14 @@
 //! slots of Lua's stack a level, and goes on in a coroutine's stack where one is full: that is half a million levels. A
 //! message that is not one of ours is an error, never more.
 
+mod functions;
+
 use std::ffi::c_int;
 
 use crate::codec::{self, HAS_SHARED, Reader, SHARED, ends_early};
-use crate::error::{self, Error, Result};
+use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::Stack;
+use crate::ffi::{Stack, Type};
 
 /// Finds what a name stands for in a state.
 pub trait Resolve {
@@ -113,6 +115,8 @@ pub struct Decoder<'a> {
     /// Where, in the stack that is built in, the things stand that are referred to again.
     shared_slot: c_int,
     next_id: i64,
+    /// How many long texts there were. They stand there, too, under negative numbers.
+    texts: i64,
     /// How many keys have a number. They stand in a table above those things, if there is one.
     keys: i64,
     has_keys: bool,
@@ -126,6 +130,11 @@ const KEYS: c_int = 8;
 /// The slots that one level may need at most.
 const LEVEL: c_int = 10;
 
+/// Under which number the thing with this id is kept. Nothing has an id so large that it would not be its own.
+fn number_of(id: usize) -> i64 {
+    i64::try_from(id).map_or(i64::MAX, |id| id.saturating_add(1))
+}
+
 impl<'a> Decoder<'a> {
     pub fn new(names: &'a dyn Resolve) -> Decoder<'a> {
         Decoder {
@@ -135,6 +144,7 @@ impl<'a> Decoder<'a> {
             has_shared: false,
             shared_slot: 0,
             next_id: 0,
+            texts: 0,
             keys: 0,
             has_keys: false,
             unannounced: 0,
@@ -147,6 +157,7 @@ impl<'a> Decoder<'a> {
         self.reader = Reader::new(message);
         self.frames.clear();
         self.next_id = 0;
+        self.texts = 0;
         self.keys = 0;
         self.has_keys = false;
         self.unannounced = message.len() as u64;
@@ -238,6 +249,10 @@ impl<'a> Decoder<'a> {
             codec::FLOAT => here.push_number(f64::from_bits(self.reader.u64()?)),
             codec::LIGHT => here.push_light(self.reader.u64()? as usize),
             codec::STRING => here.push_bytes(self.reader.bytes()?),
+            codec::TEXT => {
+                here.push_bytes(self.reader.bytes()?);
+                self.texts += 1;
+            }
             codec::NEW_KEY => {
                 here.push_bytes(self.reader.bytes()?);
                 self.remember_key(here);
@@ -272,9 +287,19 @@ impl<'a> Decoder<'a> {
             }
             codec::REFERENCE => {
                 let id = self.reader.length().ok_or_else(ends_early)?;
-                self.push_shared(here, id)?;
+                self.push_shared(here, number_of(id))?;
             }
-            codec::TABLE => return self.open_table(here, place, tag),
+            codec::TEXT => {
+                here.push_bytes(self.reader.bytes().ok_or_else(ends_early)?);
+                self.texts += 1;
+                self.remember(here, -self.texts)?;
+            }
+            codec::TEXT_AGAIN => {
+                let id = self.reader.length().ok_or_else(ends_early)?;
+                self.push_shared(here, -number_of(id))?;
+            }
+            codec::TABLE => return self.open_table(here, place, tag, false),
+            codec::ENVIRONMENT => return self.environment(here, place),
             codec::FUNCTION => return self.open_function(here, place, tag),
             codec::GLOBALS => here.push_globals(),
             codec::JOINED => {
@@ -322,11 +347,7 @@ impl<'a> Decoder<'a> {
     /// what it holds: so a parent never waits for its children.
     fn settle_and_keep(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
         if tag & SHARED != 0 {
-            if !self.has_shared {
-                return Err(Error::Corrupt("shared without its flag"));
-            }
-            here.push_value(-1);
-            here.raw_set_i(self.shared_slot, self.next_id + 1);
+            self.remember(here, self.next_id + 1)?;
         }
         self.next_id += 1;
         if place != Place::Stay {
@@ -340,7 +361,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn open_table(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
+    fn open_table(&mut self, here: &Stack, place: Place, tag: u8, is_environment: bool) -> Result<()> {
         let array = self.reader.u32().ok_or_else(ends_early)?;
         let record = self.reader.u32().ok_or_else(ends_early)?;
         let announced = u64::from(array) + 2 * u64::from(record);
@@ -350,62 +371,33 @@ impl<'a> Decoder<'a> {
             .ok_or(Error::Corrupt("tables larger than their message"))?;
         let size = |count: u32| c_int::try_from(count).map_err(|_| Error::Corrupt("a table too large"));
         here.create_table(size(array)?, size(record)?);
+        if is_environment {
+            functions::look_up_in_globals(here);
+        }
         self.settle_and_keep(here, place, tag)?;
         let table =
             TableFrame { slot: here.top(), array: 0, array_size: array, record_left: record, has_key: false };
         self.push_frame(here, Parent::Table(table), place)
     }
 
-    fn open_function(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
-        let size = self.reader.u32().ok_or_else(ends_early)? as usize;
-        let bytecode = self.reader.slice(size).ok_or_else(ends_early)?;
-        let count = c_int::from(self.reader.byte().ok_or_else(ends_early)?);
-        here.load(bytecode, c"=task")?;
-        if here.upvalue_count(-1) != count {
-            return Err(Error::Corrupt("a function with other upvalues"));
+    /// Keeps the thing on top, under a number, for what refers to it.
+    fn remember(&self, here: &Stack, number: i64) -> Result<()> {
+        if !self.has_shared {
+            return Err(Error::Corrupt("shared without its flag"));
         }
-        self.settle_and_keep(here, place, tag)?;
-        let function = FunctionFrame { slot: here.top(), upvalue: 0, count };
-        self.push_frame(here, Parent::Function(function), place)
+        here.push_value(-1);
+        here.raw_set_i(self.shared_slot, number);
+        Ok(())
     }
 
-    /// The error of a name that means nothing here: it tells which upvalue asked for it.
-    fn absent(&self, here: &Stack, place: Place, error: Error) -> Error {
-        match (place, self.frames.last().map(|frame| &frame.parent), error) {
-            (Place::Upvalue(n), Some(Parent::Function(function)), Error::Absent { name }) => Error::Upvalue {
-                name: here.upvalue_name(function.slot, n),
-                advice: error::instead_of_absent(&name),
-                holds: name.into(),
-                function: here.place_of(function.slot),
-            },
-            (_, _, error) => error,
-        }
-    }
-
-    fn push_shared(&self, here: &Stack, id: usize) -> Result<()> {
+    fn push_shared(&self, here: &Stack, number: i64) -> Result<()> {
         if !self.has_shared {
             return Err(Error::Corrupt("a reference without its flag"));
         }
-        // No table or function has an id so large that this wraps: it finds nothing, as it should.
-        match here.raw_get_i(self.shared_slot, (id as i64).wrapping_add(1)) {
-            crate::ffi::Type::Nil => Err(Error::Corrupt("a reference to nothing")),
+        match here.raw_get_i(self.shared_slot, number) {
+            Type::Nil => Err(Error::Corrupt("a reference to nothing")),
             _ => Ok(()),
         }
-    }
-
-    /// Makes upvalue `n` of the function being built the same variable as another function's.
-    fn join(&self, here: &Stack, n: c_int, id: usize, index: c_int) -> Result<()> {
-        let Some(Parent::Function(function)) = self.frames.last().map(|frame| &frame.parent) else {
-            return Err(Error::Corrupt("an upvalue without its function"));
-        };
-        self.push_shared(here, id)?;
-        let is_function = here.kind(-1) == crate::ffi::Type::Function && !here.is_native(-1);
-        if !is_function || !(1..=here.upvalue_count(-1)).contains(&index) {
-            return Err(Error::Corrupt("an upvalue of nothing"));
-        }
-        here.upvalue_join(function.slot, n, -1, index);
-        here.pop(1);
-        Ok(())
     }
 
     /// Begins to fill the table or function on top.

@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::executor;
 use crate::fault;
 use crate::ffi::{Stack, Type};
-use crate::host::HostNames;
+use crate::host::{self, HostNames};
 use crate::job::{Job, Parts};
+use crate::modules::HostModules;
 use crate::names;
 use crate::policy::{Functions, Policy};
 use crate::pool;
@@ -35,8 +36,13 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
     let names = HostNames::default();
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
-    let read = &mut environment;
-    stack.protected(0, |stack| read_host(stack, &names, read))?;
+    let mut modules = HostModules::default();
+    let (read, found) = (&mut environment, &mut modules);
+    stack.protected(0, |stack| {
+        read_host(stack, &names, read)?;
+        host::read_modules(stack, found);
+        Ok(())
+    })?;
     let mut reader = TaskReader::new(&names, config.upvalues);
     stack.push_value(config.tasks);
     reader.read(stack)?;
@@ -46,6 +52,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
 
     let TaskReader { functions, tasks, .. } = reader;
     environment.functions = functions;
+    environment.modules = Arc::new(modules);
     let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
     let Config { mode, upvalues, timeout, .. } = config;

@@ -6,33 +6,57 @@
 //! bounded by memory alone. Fields are read raw; no metamethod runs and, but for those coroutines, nothing is
 //! allocated in Lua.
 
+mod functions;
+
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{self, put_eight, put_length};
+use crate::codec::{self, SHORT_TEXT, put_eight, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::{self, Stack, Type};
-use crate::frame::{self, Frame, FunctionFrame, TableFrame};
+use crate::ffi::{Stack, Type};
+use crate::frame::{self, Frame, TableFrame};
 use crate::keys::{KeyCache, Met};
-use crate::policy::{Functions, Policy, Upvalues};
+use crate::outgoing::Outgoing;
+use crate::policy::{Functions, Policy};
 use crate::seen::{Seen, SeenSet};
 
 /// Appends a message of the top `count` values to `out`, and pops them, in a protected call of its own.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
-    let encoder = &mut Encoder::new(out, policy);
+    encode_with(&mut Encoder::new(out, policy), stack, count)
+}
+
+/// As [`encode`], out of a state of ours: what its values take on their way counts for its limit.
+pub fn encode_counted(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
+    encode_with(&mut Encoder::within(stack.memory_left(), out, policy), stack, count)
+}
+
+fn encode_with(encoder: &mut Encoder, stack: &Stack, count: c_int) -> Result<()> {
     if (1..=count).all(|n| stack.kind(-n).is_plain()) {
         // Reading them allocates nothing in Lua and raises nothing, so that needs no protection.
         let first = stack.top() - count + 1;
         let written = catch_unwind(AssertUnwindSafe(|| encoder.plain_message(stack, first, count)));
-        written.unwrap_or_else(|payload| Err(Error::panic(payload)))?;
-        stack.pop(count);
-        return Ok(());
+        let written = written.unwrap_or_else(|payload| Err(Error::panic(payload)));
+        if written.is_ok() {
+            stack.pop(count);
+        }
+        if written != Err(Error::Memory) || !encoder.out.is_limited() {
+            return written;
+        }
     }
     let written = stack.protected(count, |stack| {
-        encoder.message(stack, 1, count)?;
+        let mut written = encoder.message(stack, 1, count);
+        if written == Err(Error::Memory) && encoder.out.is_limited() {
+            // What nothing refers to does not count.
+            stack.set_top(count);
+            encoder.finish_deep(stack)?;
+            stack.collect();
+            encoder.out.set_limit(stack.memory_left());
+            written = encoder.message(stack, 1, count);
+        }
+        written?;
         stack.set_top(0);
         Ok(())
     });
@@ -42,10 +66,12 @@ pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -
 
 /// Writes one message after another into `out`.
 pub struct Encoder<'a> {
-    out: &'a mut Vec<u8>,
+    out: Outgoing<'a>,
     policy: &'a Policy<'a>,
     frames: Vec<Frame>,
     seen: SeenSet,
+    /// The long texts among the values and keys.
+    texts: SeenSet,
     keys: KeyCache,
     /// Variables that functions of this message have captured: as which upvalue of which one first.
     variables: FxHashMap<usize, (Seen, c_int)>,
@@ -58,16 +84,19 @@ pub struct Encoder<'a> {
 /// The slots that one level of the walk may need at most.
 const LEVEL: c_int = 12;
 
-/// More bytes than a scalar, a header or an upvalue's record takes.
-const SCALAR: usize = 32;
-
 impl<'a> Encoder<'a> {
     pub fn new(out: &'a mut Vec<u8>, policy: &'a Policy<'a>) -> Encoder<'a> {
+        Encoder::within(usize::MAX, out, policy)
+    }
+
+    /// As [`Encoder::new`], where all messages together may take so many bytes.
+    pub fn within(at_most: usize, out: &'a mut Vec<u8>, policy: &'a Policy<'a>) -> Encoder<'a> {
         Encoder {
-            out,
+            out: Outgoing::new(out, at_most),
             policy,
             frames: Vec::new(),
             seen: SeenSet::default(),
+            texts: SeenSet::default(),
             keys: KeyCache::default(),
             variables: FxHashMap::default(),
             start: 0,
@@ -92,7 +121,7 @@ impl<'a> Encoder<'a> {
             stack.push_value(index);
             self.next_value(stack)?;
         }
-        Ok(())
+        self.end()
     }
 
     /// As [`Encoder::message`], of plain values: it raises nothing.
@@ -106,12 +135,18 @@ impl<'a> Encoder<'a> {
                 return self.give_up(error);
             }
         }
-        Ok(())
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let checked = self.out.check();
+        checked.or_else(|error| self.give_up(error))
     }
 
     /// Starts a message whose `count` values are then given to [`Encoder::next_value`].
     pub fn begin(&mut self, count: usize) {
         self.seen.clear();
+        self.texts.clear();
         self.keys.clear();
         self.variables.clear();
         self.frames.clear();
@@ -142,27 +177,6 @@ impl<'a> Encoder<'a> {
     /// How many bytes all messages have so far.
     pub fn length(&self) -> usize {
         self.out.len()
-    }
-
-    /// Makes sure of room for so many bytes, and a scalar or a header, so that what follows can't abort for
-    /// want of memory.
-    #[inline]
-    fn room(&mut self, bytes: usize) -> Result<()> {
-        if self.out.capacity() - self.out.len() > bytes.saturating_add(SCALAR) {
-            Ok(())
-        } else {
-            self.grow(bytes)
-        }
-    }
-
-    #[cold]
-    fn grow(&mut self, bytes: usize) -> Result<()> {
-        let capacity = self.out.capacity();
-        self.out.try_reserve(bytes.saturating_add(SCALAR))?;
-        if self.out.capacity() != capacity {
-            ffi::expect_filling(self.out.as_ptr(), self.out.capacity());
-        }
-        Ok(())
     }
 
     fn give_up(&mut self, error: Error) -> Result<()> {
@@ -249,30 +263,30 @@ impl<'a> Encoder<'a> {
     /// Writes a text that is a key. Those that come again and again are written once, and by their number from then on.
     fn key(&mut self, here: &Stack, index: c_int) -> Result<()> {
         let bytes = here.bytes(index);
-        self.room(bytes.len())?;
+        if bytes.len() > SHORT_TEXT {
+            return self.text(bytes);
+        }
         match self.keys.meet(bytes) {
             Met::Known(number) => {
+                self.out.room(0)?;
                 self.out.extend_from_slice(&[codec::KEY, number]);
-                return Ok(());
+                Ok(())
             }
-            Met::Again => self.out.push(codec::NEW_KEY),
-            Met::Once => self.out.push(codec::STRING),
+            Met::Again => self.put_text(codec::NEW_KEY, bytes),
+            Met::Once => self.put_text(codec::STRING, bytes),
         }
-        put_length(self.out, bytes.len());
-        self.out.extend_from_slice(bytes);
-        Ok(())
     }
 
     /// Writes the value on top. A scalar is popped at once; a table or function stays, with a frame of
     /// its own, until it is finished.
     fn value(&mut self, here: &Stack) -> Result<()> {
-        self.room(0)?;
+        self.out.room(0)?;
         match here.kind(-1) {
             kind if kind.is_plain() => self.plain_value(here, -1, kind)?,
             Type::Table => {
                 let pointer = here.pointer(-1);
-                if !self.reference(pointer)? {
-                    return self.open_table(here, pointer);
+                if !self.environments_own(here)? && !self.reference(pointer)? {
+                    return self.open_table(here, pointer, false);
                 }
             }
             Type::Function if self.policy.functions == Functions::Refuse => {
@@ -303,23 +317,45 @@ impl<'a> Encoder<'a> {
     /// Writes a value of a plain kind, and leaves it where it is.
     #[inline]
     fn plain_value(&mut self, here: &Stack, index: c_int, kind: Type) -> Result<()> {
-        self.room(0)?;
+        self.out.room(0)?;
         match kind {
             Type::Boolean => self.out.push(if here.boolean(index) { codec::TRUE } else { codec::FALSE }),
             Type::Number => match here.whole(index) {
-                Some(value) => put_eight(self.out, codec::INTEGER, value.cast_unsigned()),
-                None => put_eight(self.out, codec::FLOAT, here.number(index).unwrap_or(0.0).to_bits()),
+                Some(value) => put_eight(&mut self.out, codec::INTEGER, value.cast_unsigned()),
+                None => put_eight(&mut self.out, codec::FLOAT, here.number(index).unwrap_or(0.0).to_bits()),
             },
-            Type::LightUserdata => put_eight(self.out, codec::LIGHT, here.light(index) as u64),
-            Type::String => {
-                let bytes = here.bytes(index);
-                self.room(bytes.len())?;
-                self.out.push(codec::STRING);
-                put_length(self.out, bytes.len());
-                self.out.extend_from_slice(bytes);
-            }
+            Type::LightUserdata => put_eight(&mut self.out, codec::LIGHT, here.light(index) as u64),
+            Type::String => self.text(here.bytes(index))?,
             _ => self.out.push(codec::NIL),
         }
+        Ok(())
+    }
+
+    /// Writes a text. One that is known by where its bytes stand, and that this message holds already, is written as its
+    /// number.
+    #[inline(always)] // Most of what many values hold are texts.
+    fn text(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() <= SHORT_TEXT {
+            return self.put_text(codec::STRING, bytes);
+        }
+        match self.texts.meet(bytes.as_ptr() as usize, self.out.len())? {
+            None => self.put_text(codec::TEXT, bytes),
+            Some(Seen { id, tag }) => {
+                self.out.room(0)?;
+                self.share(tag);
+                self.out.push(codec::TEXT_AGAIN);
+                put_length(&mut self.out, id as usize);
+                Ok(())
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put_text(&mut self, tag: u8, bytes: &[u8]) -> Result<()> {
+        self.out.room(bytes.len())?;
+        self.out.push(tag);
+        put_length(&mut self.out, bytes.len());
+        self.out.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -332,11 +368,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn put_name(&mut self, name: &str) -> Result<()> {
-        self.room(name.len())?;
-        self.out.push(codec::NAMED);
-        put_length(self.out, name.len());
-        self.out.extend_from_slice(name.as_bytes());
-        Ok(())
+        self.put_text(codec::NAMED, name.as_bytes())
     }
 
     /// Writes a reference to what this message holds already, and marks that as shared.
@@ -344,7 +376,7 @@ impl<'a> Encoder<'a> {
         let Some(Seen { id, tag }) = self.seen.find(pointer)? else { return Ok(false) };
         self.share(tag);
         self.out.push(codec::REFERENCE);
-        put_length(self.out, id as usize);
+        put_length(&mut self.out, id as usize);
         Ok(true)
     }
 
@@ -359,7 +391,7 @@ impl<'a> Encoder<'a> {
         self.seen.insert(pointer, self.out.len())
     }
 
-    fn open_table(&mut self, here: &Stack, pointer: usize) -> Result<()> {
+    fn open_table(&mut self, here: &Stack, pointer: usize, is_environment: bool) -> Result<()> {
         self.remember(pointer)?;
         let header = self.out.len();
         // How many items and fields there are shows at the end.
@@ -372,83 +404,13 @@ impl<'a> Encoder<'a> {
             record: 0,
             in_array: true,
             in_key: false,
+            is_environment,
         }));
         if here.check(LEVEL) {
             here.push_nil();
             Ok(())
         } else {
             self.go_on_elsewhere(here)
-        }
-    }
-
-    fn open_function(&mut self, here: &Stack, pointer: usize) -> Result<()> {
-        let seen = self.remember(pointer)?;
-        self.out.push(codec::FUNCTION);
-        let length = self.out.len();
-        self.out.extend_from_slice(&[0; 4]);
-        here.dump(self.out)?;
-        self.room(0)?;
-        let size = (self.out.len() - length - 4) as u32;
-        self.out[length..length + 4].copy_from_slice(&size.to_le_bytes());
-        let count = here.upvalue_count(-1);
-        self.out.push(count as u8);
-        self.frames.push(Frame::Function(FunctionFrame {
-            stack: *here,
-            slot: here.top(),
-            seen,
-            upvalue: 0,
-            count,
-        }));
-        if here.check(LEVEL) { Ok(()) } else { self.go_on_elsewhere(here) }
-    }
-
-    /// Writes the next upvalue of the function on top.
-    fn upvalue(&mut self, here: &Stack) -> Result<()> {
-        let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
-        let (slot, n, owner) = (function.slot, function.upvalue, function.seen);
-        self.room(0)?;
-        self.variables.try_reserve(1)?;
-        here.push_upvalue_of(slot, n);
-        let kind = here.kind(-1);
-        if let Some(&(first, index)) = self.variables.get(&here.upvalue_id(slot, n)) {
-            self.share(first.tag);
-            self.out.push(codec::JOINED);
-            put_length(self.out, first.id as usize);
-            self.out.push(index as u8);
-            here.pop(1);
-            return Ok(());
-        }
-        self.variables.insert(here.upvalue_id(slot, n), (owner, n));
-        if kind == Type::Table && self.is_globals(here) {
-            self.out.push(codec::GLOBALS);
-            here.pop(1);
-            return Ok(());
-        }
-        if matches!(kind, Type::Table | Type::Function) && self.named(here)? {
-            here.pop(1);
-            return Ok(());
-        }
-        match kind {
-            Type::Nil | Type::None => self.value(here),
-            Type::Function if !here.is_native(-1) => self.value(here),
-            Type::Function | Type::Userdata | Type::Thread => Err(self.captured(here, kind)),
-            _ if self.policy.functions == Functions::Carry(Upvalues::Copy) => self.value(here),
-            _ => Err(self.captured(here, kind)),
-        }
-    }
-
-    fn is_globals(&self, here: &Stack) -> bool {
-        here.push_globals();
-        let same = here.raw_equal(-1, -2);
-        here.pop(1);
-        same
-    }
-
-    /// The error of an upvalue that can't cross.
-    fn captured(&self, here: &Stack, kind: Type) -> Error {
-        match self.frames.last() {
-            Some(Frame::Function(function)) => function.refusal(here, kind),
-            _ => Error::Internal("an upvalue without its function".into()),
         }
     }
 

@@ -82,6 +82,8 @@ pub enum Error {
     HostGone { name: String },
     /// The host function answered with something that can't cross.
     HostAnswer { name: String, cause: Box<Error> },
+    /// A task required a module whose loader, in the host's `package.preload`, can't cross.
+    Preloaded { module: String, cause: Box<Error> },
     /// A Lua error, as text.
     Lua(Vec<u8>),
     /// An error of a finalizer that the collector called while something else was done, as text.
@@ -199,6 +201,9 @@ impl fmt::Display for Error {
                 write!(f, "cannot call {name}: the task is over, or its job is closing")
             }
             Error::HostAnswer { name, cause } => write!(f, "the answer of {name} cannot cross: {cause}"),
+            Error::Preloaded { module, cause } => {
+                write!(f, "module '{module}' is in the host's package.preload, and cannot cross: {cause}")
+            }
             Error::Lua(text) | Error::Finalizer(text) => f.write_str(&String::from_utf8_lossy(text)),
             Error::Memory => f.write_str("not enough memory"),
             Error::TimedOut(seconds) => write!(f, "timed out after {seconds} s"),

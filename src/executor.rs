@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::config::Mode;
 use crate::decode::furnish;
-use crate::encode::encode;
+use crate::encode::encode_counted;
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
 use crate::job::{Job, Task, Worker};
@@ -20,7 +20,7 @@ use crate::policy::{Functions, Policy};
 use crate::pool::{self, Busy};
 use crate::seat::{self, End, Reason};
 use crate::state::{Environment, Life, State};
-use crate::{coroutine, fault, gma, hostcall, stdlib, trace};
+use crate::{coroutine, fault, gma, hostcall, modules, stdlib, trace};
 
 thread_local! {
     /// This thread's state, kept for its next job.
@@ -80,6 +80,7 @@ fn rest() {
     stdlib::begin_task();
     ffi::take_stopped_at();
     ffi::forget_message();
+    modules::set_host(&Arc::default());
     ffi::release_stack();
 }
 
@@ -181,7 +182,7 @@ fn encode_results(job: &Job, coroutine: &Stack, out: &mut Vec<u8>) -> Result<(),
     };
     let policy =
         Policy { names: &gma::WorkerNames, functions: Functions::Carry(job.upvalues), place: &place };
-    encode(coroutine, count, out, &policy)
+    encode_counted(coroutine, count, out, &policy)
 }
 
 /// What is left of a task that raised: the error value stands on top of its coroutine.
@@ -219,7 +220,7 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
     let policy =
         Policy { names: &gma::WorkerNames, functions: Functions::Carry(job.upvalues), place: &place };
     stack.push_value(-1);
-    encode(stack, 1, &mut message, &policy).ok().map(|()| message)
+    encode_counted(stack, 1, &mut message, &policy).ok().map(|()| message)
 }
 
 /// Starts that many workers of the job on the pool. The job counts on them already.

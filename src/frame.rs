@@ -18,6 +18,8 @@ pub struct TableFrame {
     pub in_array: bool,
     /// The key is being written, and its value waits on the stack.
     pub in_key: bool,
+    /// It is the `_ENV` of a function.
+    pub is_environment: bool,
 }
 
 pub struct FunctionFrame {
@@ -35,6 +37,12 @@ pub enum Frame {
 }
 
 const PASS_IT: &str = "pass it in args, or set upvalues = \"copy\"";
+/// An argument can't be an environment.
+const COPY_IT: &str = "set upvalues = \"copy\"";
+const LET_IT_FALL_THROUGH: &str = "give that __index = _G and nothing else, or the function _G as its _ENV";
+
+/// The name of the upvalue in which Lua looks up globals.
+pub const ENVIRONMENT: &str = "_ENV";
 
 impl FunctionFrame {
     /// The error of the upvalue that the walk is at: one of that kind can't cross.
@@ -50,7 +58,28 @@ impl FunctionFrame {
             _ => ("a light userdata", PASS_IT),
         };
         let name = here.upvalue_name(self.slot, self.upvalue);
+        let advice = if name == ENVIRONMENT && kind == Type::Table { COPY_IT } else { advice };
         Error::Upvalue { name, holds: holds.into(), function: here.place_of(self.slot), advice }
+    }
+
+    /// The error of an environment whose metatable does something that a copy would not.
+    pub fn environment_refusal(&self, here: &Stack) -> Error {
+        Error::Upvalue {
+            name: ENVIRONMENT.to_owned(),
+            holds: "a table with a metatable".into(),
+            function: here.place_of(self.slot),
+            advice: LET_IT_FALL_THROUGH,
+        }
+    }
+}
+
+/// The error of a function that nobody calls with arguments of theirs.
+pub fn without_arguments(error: Error) -> Error {
+    match error {
+        Error::Upvalue { name, holds, function, advice: PASS_IT } => {
+            Error::Upvalue { name, holds, function, advice: COPY_IT }
+        }
+        error => error,
     }
 }
 

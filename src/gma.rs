@@ -4,9 +4,11 @@
 //! is a name, so installing it is decoding it. `gma.echo` and `gma.feedback` don't wait for the host, and
 //! `gma.sleep` sleeps here.
 
+use std::sync::LazyLock;
+
 use crate::codec::{GMA, SEPARATOR};
 use crate::decode::{Resolve, decode};
-use crate::encode::encode;
+use crate::encode::{encode, encode_counted};
 use crate::error::{Error, Result};
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::hostcall::{self, Answer};
@@ -19,14 +21,14 @@ pub struct WorkerNames;
 
 impl Names for WorkerNames {
     fn name_of(&self, stack: &Stack) -> Option<String> {
-        names::gma_name(stack).or_else(|| names::standard_name(stack, &own()))
+        names::gma_name(stack).or_else(|| names::standard_name(stack, own()))
     }
 }
 
 impl Resolve for WorkerNames {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
         if !is_gma(name) {
-            return names::push_standard(stack, &own(), name);
+            return names::push_standard(stack, own(), name);
         }
         stack.push_globals();
         stack.raw_get_text(-1, GMA);
@@ -39,13 +41,19 @@ impl Resolve for WorkerNames {
     }
 }
 
-/// The functions of our own that every state has, by the names under which they cross.
-pub fn own() -> [(&'static str, NativeFunction); 3] {
-    [
-        ("gma2workers.clock", native(stdlib::clock)),
-        ("gma2workers.check", native(check)),
-        ("gma2workers.trace", native(trace)),
-    ]
+/// The functions that every state has and none of its libraries, by the names under which they cross: those of our own, and
+/// those that `ipairs` and its like give.
+pub fn own() -> &'static [(&'static str, NativeFunction)] {
+    static OWN: LazyLock<Vec<(&str, NativeFunction)>> = LazyLock::new(|| {
+        let mut own = stdlib::iterators();
+        own.extend([
+            ("gma2workers.clock", native(stdlib::clock)),
+            ("gma2workers.check", native(check)),
+            ("gma2workers.trace", native(trace)),
+        ]);
+        own
+    });
+    &OWN
 }
 
 /// `check(value, place, copies)`, in a task: see [`check_value`].
@@ -81,7 +89,7 @@ struct Shape;
 impl Resolve for Shape {
     fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
         if !is_gma(name) {
-            return names::push_standard(stack, &own(), name);
+            return names::push_standard(stack, own(), name);
         }
         stack.push_bytes(name.as_bytes());
         let function = match name {
@@ -129,7 +137,7 @@ fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     let names = WorkerNames;
     let place = |n: usize, path: &str| format!("args[{n}]{path} of {}", names::display(name));
     let policy = Policy { names: &names, functions: Functions::Refuse, place: &place };
-    encode(stack, stack.top(), &mut message, &policy)?;
+    encode_counted(stack, stack.top(), &mut message, &policy)?;
     Ok(message)
 }
 

@@ -11,9 +11,11 @@ use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
+use crate::frame;
 use crate::gma;
-use crate::hostcall::Answer;
+use crate::hostcall::{self, Answer};
 use crate::job::Job;
+use crate::modules::{HostModules, OWN_NAMES};
 use crate::names;
 use crate::policy::{Functions, Names, Policy};
 
@@ -71,6 +73,82 @@ fn push_host_function(stack: &Stack, name: &str) -> Type {
     names::follow(stack, name)
 }
 
+/// Pushes the table in which `require` looks for loaders before it looks for files. *Raises.*
+fn push_preload(stack: &Stack) -> Type {
+    stack.push_registry();
+    let kind = stack.raw_get_text(-1, "_PRELOAD");
+    stack.remove(-2);
+    kind
+}
+
+/// Reads what the host's `require` finds beyond files. *Raises.*
+pub fn read_modules(stack: &Stack, modules: &mut HostModules) {
+    const STANDARD: i64 = 4;
+    let top = stack.top();
+    if push_preload(stack) == Type::Table {
+        stack.push_nil();
+        while !modules.has_preloaded && stack.next(top + 1) {
+            let is_own = |name: &str| stack.kind(-2) == Type::String && stack.bytes(-2) == name.as_bytes();
+            modules.has_preloaded = !OWN_NAMES.into_iter().any(is_own);
+            stack.pop(1);
+        }
+    }
+    stack.set_top(top);
+    stack.push_globals();
+    if stack.raw_get_text(-1, "package") == Type::Table && stack.raw_get_text(-1, "searchers") == Type::Table
+    {
+        let searchers = stack.top();
+        let is_other = |n| {
+            let kind = stack.raw_get_i(searchers, n);
+            kind != Type::Nil && (n > STANDARD || !stack.is_native(-1))
+        };
+        modules.has_other_searchers = (1..=STANDARD + 1).any(is_other);
+    }
+    stack.set_top(top);
+}
+
+/// Answers a task that requires a module which the host may have in `package.preload`: with its loader, or nil where it
+/// is not there. An error is a hook's, and then the task waits on.
+fn answer_preload(
+    stack: &Stack,
+    job: &Job,
+    names: &HostNames,
+    ticket: Option<u64>,
+    module: &[u8],
+) -> Result<()> {
+    let module_name = || String::from_utf8_lossy(module).into_owned();
+    let place = |_, path: &str| format!("package.preload[{:?}]{path}", module_name());
+    let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
+    let mut message = Vec::new();
+    let pushed = stack.protected(0, |stack| {
+        if push_preload(stack) == Type::Table {
+            stack.push_bytes(module);
+            stack.raw_get(1);
+        }
+        if stack.kind(-1) != Type::Function {
+            stack.push_nil();
+        }
+        stack.insert(1);
+        stack.set_top(1);
+        Ok(())
+    });
+    let answer = match pushed.and_then(|()| encode(stack, 1, &mut message, &policy)) {
+        Ok(()) => Answer::Returned(message),
+        Err(error) if error.is_a_hooks() => return Err(error),
+        Err(cause) => {
+            let cause = Box::new(frame::without_arguments(cause));
+            Answer::Failed(Error::Preloaded { module: module_name(), cause })
+        }
+    };
+    if let Some(trace) = &job.trace {
+        trace.end_call();
+    }
+    if let Some(ticket) = ticket {
+        job.mailbox.answer(ticket, answer);
+    }
+    Ok(())
+}
+
 /// Takes the next host call of a job and pushes what it takes to carry it out: its ticket (false where
 /// nobody waits for the answer), its name for messages, its function, and its arguments, which are counted. None where
 /// there is no call.
@@ -86,6 +164,14 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
         let display = names::display(&request.name);
         if let Some(trace) = &job.trace {
             trace.begin_call(&display);
+        }
+        if &*request.name == hostcall::PRELOAD {
+            if let Err(error) = answer_preload(stack, job, names, ticket, &request.arguments) {
+                job.mailbox.put_back(request, ticket);
+                return Err(error);
+            }
+            stack.set_top(top);
+            continue;
         }
         let mut decoder = Decoder::new(names);
         let pushed = stack.building_on_host(request.arguments.len(), || {

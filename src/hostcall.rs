@@ -25,6 +25,10 @@ pub enum Answer {
     Gone,
 }
 
+/// The name of the call by which a task asks for what the host may have in `package.preload`: its arguments are no message, but
+/// the module's name.
+pub const PRELOAD: &str = "package.preload";
+
 /// How long who waits looks before it sleeps: waking one takes longer than most answers do.
 const PATIENCE: Duration = Duration::from_micros(20);
 

@@ -19,9 +19,6 @@ const KEY_PLACES: usize = 64;
 /// A message with fewer keys is read and written as quickly without.
 const WORTH_REMEMBERING: usize = 64;
 
-/// A longer text is not worth remembering, and Lua may have it more than once.
-const LONGEST_KEY: usize = 40;
-
 pub enum Met {
     /// For the first time, or where there are no numbers left.
     Once,
@@ -36,7 +33,7 @@ impl KeyCache {
         (self.met, self.numbered) = (0, 0);
     }
 
-    /// Notes a key, and says whether it was met before.
+    /// Notes a key, which is a short text, and says whether it was met before.
     pub fn meet(&mut self, key: &[u8]) -> Met {
         if self.places.is_empty() {
             self.met += 1;
@@ -44,9 +41,6 @@ impl KeyCache {
                 return Met::Once;
             }
             self.places.resize(KEY_PLACES, (ptr::null(), None));
-        }
-        if key.len() > LONGEST_KEY {
-            return Met::Once;
         }
         let start = key.as_ptr();
         let place = &mut self.places[(start as usize >> 4) % KEY_PLACES];

@@ -25,13 +25,15 @@
 //! | `value` | a value as options and messages have it | host |
 //! | `state` | makes a worker's state, fits it to a job and puts it back | worker |
 //! | `bytecode` | what a function can do | worker |
+//! | `modules` | what `require` finds in a task | worker |
 //! | `gma` | `gma` as a task sees it | worker |
-//! | `stdlib`, `coroutine` | where a worker's standard library is not Lua's | worker |
+//! | `stdlib`, `coroutine`, `locale` | where a worker's standard library is not Lua's | worker |
 //! | `names` | the names of things that both sides have | both |
 //! | `encode`, `decode`, `codec` | values and functions across | both |
 //! | `frame` | where a walk over a value is | both |
 //! | `keys` | the keys that a message holds already | both |
-//! | `seen` | the tables that a message holds already | both |
+//! | `seen` | the tables and long texts that a message holds already | both |
+//! | `outgoing` | the bytes of a message while it is written | both |
 //! | `policy` | what may cross, and under which names | both |
 //! | `hostcall` | requests and replies | both |
 //! | `trace` | a job's timeline, and its file | both |
@@ -64,7 +66,10 @@ mod hostcall;
 mod job;
 mod keys;
 mod lane;
+mod locale;
+mod modules;
 mod names;
+mod outgoing;
 mod policy;
 mod pool;
 mod registry;

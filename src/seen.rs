@@ -1,4 +1,4 @@
-//! The tables and functions that a message holds already, by identity.
+//! What a message holds already, by identity: its tables and functions, or its long texts.
 //!
 //! Most values are trees, in which nothing comes twice. So the question whether something was met before is answered
 //! by a bitmap over addresses; where it first comes true, and only then, a map is made of the list of all that was met.
@@ -18,10 +18,10 @@ const BITS: usize = WORDS * u64::BITS as usize;
 /// So few are looked for one by one.
 const FEW: usize = 8;
 
-/// A table or function of the message.
+/// A table, function or long text of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Its number in the message, from 0.
+    /// Its number among those of its set, from 0.
     pub id: u32,
     /// Where its tag stands in the message.
     pub tag: usize,
@@ -82,6 +82,35 @@ impl SeenSet {
         Ok(id.map(|id| Seen { id, tag: self.list[id as usize].1 }))
     }
 
+    /// Finds what is there; enters what was not, with its tag at `tag`.
+    #[inline]
+    pub fn meet(&mut self, identity: usize, tag: usize) -> Result<Option<Seen>> {
+        let bit = identity / GRAIN;
+        if let Some((last, at)) = self.last
+            && last == bit / BITS
+            && self.ids.is_empty()
+            && self.list.len() > FEW
+            && self.list.len() < self.list.capacity()
+        {
+            let (word, mask) = (&mut self.pages[at][bit % BITS / 64], 1 << (bit % 64));
+            if *word & mask == 0 {
+                *word |= mask;
+                self.list.push((identity, tag));
+                return Ok(None);
+            }
+        }
+        self.meet_slowly(identity, tag)
+    }
+
+    #[cold]
+    fn meet_slowly(&mut self, identity: usize, tag: usize) -> Result<Option<Seen>> {
+        let known = self.find(identity)?;
+        if known.is_none() {
+            self.insert(identity, tag)?;
+        }
+        Ok(known)
+    }
+
     fn page(&mut self, number: usize) -> Option<usize> {
         if let Some((_, at)) = self.last.filter(|(last, _)| *last == number) {
             return Some(at);
@@ -116,6 +145,22 @@ impl SeenSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_met_is_entered_once() {
+        for count in [1, FEW - 1, FEW, FEW + 1, 100_000] {
+            let mut set = SeenSet::default();
+            let identity = |n: usize| 0x7f00_0000_0000 + n * 72;
+            for round in 0..3 {
+                for n in 0..count {
+                    let known = (round > 0).then_some(Seen { id: n as u32, tag: n * 3 });
+                    assert_eq!(set.meet(identity(n), n * 3 + round), Ok(known));
+                    assert_eq!(set.find(identity(n)).map(|seen| seen.is_some()), Ok(true));
+                }
+                assert_eq!(set.find(identity(count)), Ok(None));
+            }
+        }
+    }
 
     #[test]
     fn what_was_entered_is_found_and_nothing_else() {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::decode::furnish;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
+use crate::modules::{self, HostModules};
 use crate::{bytecode, codec, coroutine, fault, gma, stdlib};
 
 /// In the registry of every state of ours.
@@ -29,6 +30,8 @@ pub struct Environment {
     /// The host's `package.path` and `package.cpath`.
     pub path: Vec<u8>,
     pub cpath: Vec<u8>,
+    /// What else the host's `require` finds.
+    pub modules: Arc<HostModules>,
     /// A message with the shape of the host's `gma`; none on a host without one.
     pub gma: Option<Vec<u8>>,
     /// A message with a table of the job's globals by name.
@@ -106,6 +109,7 @@ impl State {
             stack.push_boolean(true);
             stack.registry_set(&WORKER);
             stdlib::install(stack);
+            modules::install(stack);
             coroutine::install(stack);
             if environment.sandbox {
                 stdlib::restrict(stack);
@@ -146,6 +150,7 @@ impl State {
             stack.set_top(0);
             Ok(())
         })?;
+        modules::set_host(&environment.modules);
         if let Some(globals) = &environment.globals {
             set_globals(&stack, globals)?;
         }
@@ -173,7 +178,9 @@ impl State {
         }
         if !self.is_fitted {
             self.fit(environment)?;
-        } else if !Arc::ptr_eq(&self.environment, environment) && *self.environment != **environment {
+        } else if Arc::ptr_eq(&self.environment, environment) || *self.environment == **environment {
+            modules::set_host(&environment.modules);
+        } else {
             self.rest();
             self.fit(environment)?;
         }

@@ -3,14 +3,15 @@
 //! - `load`, `loadfile` and `dofile` take text only: Lua does not verify bytecode.
 //! - `print` and `io.write` give whole lines: one write to the C stream a call, which locks it.
 //! - Standard input is closed: it belongs to the host.
-//! - `os.exit` and a change by `os.setlocale` would reach past the task.
+//! - `os.exit`, a change by `os.setlocale`, and one of the standard streams' buffering or position would reach past the
+//!   task.
 //! - `debug` has `traceback` and `getinfo` alone.
 //! - `math.random` has a generator a state; the C library's is one for the process, behind a lock.
 //! - `setmetatable` notes finalizers, and what opens files notes that: a state that has some of either is closed
 //!   after its task, which sees to them.
 //!
 //! Most look at their arguments and then go on in Lua's own function ([`Leave::Original`]), so that what
-//! is not meant to differ doesn't. The coroutine library is in [`crate::coroutine`].
+//! is not meant to differ doesn't. The coroutine library is in [`crate::coroutine`], `require` in [`crate::modules`].
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
@@ -20,7 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::Error;
-use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
+use crate::ffi::{Leave, NativeFunction, OwnState, Returns, Stack, Type, native};
+use crate::locale;
 
 thread_local! {
     /// Whether the task gave this thread's state something to finalize.
@@ -53,6 +55,33 @@ pub fn clock(stack: &Stack) -> Returns {
     Ok(1)
 }
 
+/// The functions that step through what `ipairs` and `utf8.codes` are called with. No library has them, but they are the
+/// same in all states: a fresh one tells which they are.
+pub fn iterators() -> Vec<(&'static str, NativeFunction)> {
+    let mut iterators = Vec::new();
+    let Some(state) = OwnState::new(usize::MAX) else { return iterators };
+    let found = &mut iterators;
+    // Where memory runs out, they are functions like any other of C's.
+    let _: Result<(), Error> = state.stack().protected(0, |stack| {
+        stack.open_libraries();
+        stack.push_globals();
+        stack.raw_get_text(-1, "ipairs");
+        stack.create_table(0, 0);
+        stack.call(1, 1);
+        found.extend(stack.plain_native(-1).map(|function| ("the iterator of ipairs", function)));
+        stack.set_top(1);
+        if stack.raw_get_text(1, "utf8") == Type::Table {
+            stack.raw_get_text(-1, "codes");
+            stack.push_bytes(b"");
+            stack.call(1, 1);
+            found.extend(stack.plain_native(-1).map(|function| ("the iterator of utf8.codes", function)));
+        }
+        stack.set_top(0);
+        Ok(())
+    });
+    iterators
+}
+
 /// Whether this thread's state has finalizers to run.
 pub fn is_spoiled() -> bool {
     SPOILED.get()
@@ -78,17 +107,10 @@ pub fn install(stack: &Stack) {
     replace(stack, "randomseed", native(random_seed));
     stack.raw_get_text(globals, "os");
     replace(stack, "exit", native(exit));
-    wrap(stack, "setlocale", native(set_locale));
+    wrap(stack, "setlocale", native(locale::set));
 
     stack.raw_get_text(globals, "debug");
     keep_only(stack, &["traceback", "getinfo"]);
-    stack.raw_get_text(globals, "package");
-    if stack.raw_get_text(-1, "preload") == Type::Table {
-        for name in ["gma2workers", "gma2-workers"] {
-            stack.push_native(native(refuse), 0);
-            stack.raw_set_text(-2, name);
-        }
-    }
     stack.set_top(globals - 1);
 }
 
@@ -163,6 +185,13 @@ fn install_files(stack: &Stack, globals: c_int) {
         stack.raw_get_text(file, "flush");
         stack.push_native(native(print), 3);
         stack.raw_set_text(globals, "print");
+    }
+    for (name, function) in [("setvbuf", native(file_setvbuf)), ("seek", native(file_seek))] {
+        stack.raw_get_text(file, name);
+        stack.push_value(stdout);
+        stack.raw_get_text(io, "stderr");
+        stack.push_native(function, 3);
+        stack.raw_set_text(file, name);
     }
     for (table, function) in [(io, native(io_write)), (file, native(file_write))] {
         stack.raw_get_text(table, "write");
@@ -349,6 +378,40 @@ fn file_write(stack: &Stack) -> Returns {
     Err(Leave::Original)
 }
 
+/// Whether the first argument is a standard stream: the running function's second or third upvalue.
+fn is_standard_stream(stack: &Stack) -> bool {
+    (2..=3).any(|n| {
+        stack.push_upvalue(n);
+        let is_same = stack.raw_equal(1, -1);
+        stack.pop(1);
+        is_same
+    })
+}
+
+/// What a function of a file gives that was refused, in Lua's way.
+fn refuse_change(stack: &Stack) -> Returns {
+    const NOT_PERMITTED: i64 = 1;
+    stack.push_nil();
+    stack.push_bytes(b"the standard streams are the host's: a task can't change their buffering or position");
+    stack.push_integer(NOT_PERMITTED);
+    Ok(3)
+}
+
+fn file_setvbuf(stack: &Stack) -> Returns {
+    let is_right = [&b"no"[..], b"full", b"line"].contains(&stack.bytes(2))
+        && (matches!(stack.kind(3), Type::None | Type::Nil) || stack.integer(3).is_some());
+    // The original says what is wrong with an argument.
+    if is_right && is_standard_stream(stack) { refuse_change(stack) } else { Err(Leave::Original) }
+}
+
+fn file_seek(stack: &Stack) -> Returns {
+    let is_absent = |index| matches!(stack.kind(index), Type::None | Type::Nil);
+    let stays = (is_absent(2) || stack.bytes(2) == b"cur") && (is_absent(3) || stack.integer(3) == Some(0));
+    let is_right = (is_absent(2) || [&b"set"[..], b"cur", b"end"].contains(&stack.bytes(2)))
+        && (is_absent(3) || stack.integer(3).is_some());
+    if is_right && !stays && is_standard_stream(stack) { refuse_change(stack) } else { Err(Leave::Original) }
+}
+
 /// Makes one text of the arguments from `first` up, where all of them can be written. The second upvalue
 /// is `string.format`, if there is one: it writes floats as `write` does, in fewer digits than `tostring` or in none.
 fn join(stack: &Stack, first: c_int) {
@@ -383,19 +446,6 @@ fn has_format(stack: &Stack) -> bool {
 
 fn exit(_: &Stack) -> Returns {
     Err(Error::BadCall("os.exit is not available in a task: return from its function instead".into()).into())
-}
-
-/// Asking is harmless; changing it would change the host's. Nil is how Lua says that it was refused.
-fn set_locale(stack: &Stack) -> Returns {
-    if !matches!(stack.kind(1), Type::String | Type::Number) {
-        return Err(Leave::Original);
-    }
-    stack.push_nil();
-    Ok(1)
-}
-
-fn refuse(_: &Stack) -> Returns {
-    Err(Leave::Bare(Error::InWorker))
 }
 
 fn integer_argument(stack: &Stack, n: c_int) -> Result<i64, Leave> {

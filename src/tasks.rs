@@ -271,8 +271,8 @@ fn check_field(stack: &Stack, index: i64) -> Result<()> {
         return Ok(());
     }
     let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
-    match config::nearest(&name, &FIELDS) {
-        Some(meant) => Err(bad_task(index, "", format!("has a field '{name}': did you mean '{meant}'?"))),
+    match config::misnamed(&name, &FIELDS) {
+        Some(problem) => Err(bad_task(index, "", format!("has a field '{name}'{problem}"))),
         None => Ok(()),
     }
 }

@@ -83,8 +83,7 @@ impl Stack {
         outcome
     }
 
-    /// *Raises* what a finalizer raises.
-    #[cfg(any(all(test, feature = "linked"), fuzzing))]
+    /// Collects all that nothing refers to. *Raises* what a finalizer raises.
     pub fn collect(&self) {
         api!(self, lua_gc, lua::LUA_GCCOLLECT, 0);
     }

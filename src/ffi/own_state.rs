@@ -17,6 +17,12 @@ impl Stack {
     pub fn open_libraries(&self) {
         api!(self, luaL_openlibs)
     }
+
+    /// How many more bytes a state of ours may take.
+    pub fn memory_left(&self) -> usize {
+        let account = Account::of(self);
+        account.limit.get().saturating_sub(account.used.get())
+    }
 }
 
 /// What a state of our own has taken from the allocator, in bytes, and what it may take.

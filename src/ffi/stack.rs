@@ -174,6 +174,12 @@ impl Stack {
         api!(self, lua_iscfunction, index) != 0
     }
 
+    /// The native function that the value is, if it has no values of its own: then it is the same in all states.
+    pub fn plain_native(&self, index: c_int) -> Option<lua::lua_CFunction> {
+        let function = api!(self, lua_tocfunction, index)?;
+        api!(self, lua_getupvalue, index, 1).is_null().then_some(function)
+    }
+
     /// The integer that the value is: no float, and no text.
     pub fn whole(&self, index: c_int) -> Option<i64> {
         // A whole float is converted below, too.
@@ -342,7 +348,6 @@ impl Stack {
     }
 
     /// *Raises.* Sets the table (or nil) on top as the metatable, and pops it.
-    #[cfg(all(test, feature = "linked"))]
     pub fn set_metatable(&self, index: c_int) {
         api!(self, lua_setmetatable, index);
     }

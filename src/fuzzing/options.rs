@@ -39,7 +39,7 @@ impl Resolve for Things {
             return Ok(());
         }
         stack.pop(2);
-        names::push_standard(stack, &gma::own(), name)
+        names::push_standard(stack, gma::own(), name)
     }
 }
 
@@ -59,7 +59,7 @@ impl Host {
         let functions = lua.load(FUNCTIONS).set_name("=functions").into_function()?;
         lua.load(include_str!("../../tests/fuzz/host.lua")).set_name("@host.lua").call::<()>(functions)?;
         let read: Result<()> = ffi::with_stack(&lua, (), |stack| {
-            names::read_standard(stack, &gma::own());
+            names::read_standard(stack, gma::own());
             Ok(())
         });
         read.expect("the standard library has names");

@@ -118,6 +118,90 @@ proptest! {
     }
 }
 
+/// The texts at these indices, by where their bytes stand.
+fn addresses(stack: &Stack, texts: impl Iterator<Item = c_int>) -> Vec<usize> {
+    texts.map(|index| stack.bytes(index).as_ptr() as usize).collect()
+}
+
+/// Which of them are the same.
+fn classes(addresses: &[usize]) -> Vec<Option<usize>> {
+    addresses.iter().map(|address| addresses.iter().position(|other| other == address)).collect()
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    // Texts of any length, some of them equal without being one, each named any number of times among tables and functions.
+    #[test]
+    fn a_text_that_comes_again_is_written_once_and_is_one_there(
+        lengths in vec(prop_oneof![0..90_usize, Just(40), Just(41), Just(5000)], 1..40),
+        names in vec((any::<Index>(), 0..4_u8), 0..200),
+    ) {
+        let (from, to) = (state(), state());
+        let stack = from.stack();
+        let count = lengths.len() as c_int;
+        assert!(stack.check(count + names.len() as c_int + 8));
+        for length in &lengths {
+            stack.push_bytes(&vec![b'x'; *length]);
+        }
+        let named: Vec<c_int> = names.iter().map(|(index, _)| 1 + index.index(lengths.len()) as c_int).collect();
+        for (&text, (_, form)) in named.iter().zip(&names) {
+            match form {
+                0 => stack.push_value(text),
+                // As an item, a field's value and a key.
+                form => {
+                    stack.create_table(0, 0);
+                    stack.push_value(text);
+                    match form {
+                        1 => stack.raw_set_i(-2, 1),
+                        2 => stack.raw_set_text(-2, "field"),
+                        _ => {
+                            stack.push_boolean(true);
+                            stack.raw_set(-3);
+                        }
+                    }
+                }
+            }
+        }
+        let sent = addresses(&stack, named.iter().copied());
+        let long: BTreeSet<usize> =
+            named.iter().filter(|&&text| stack.bytes(text).len() > codec::SHORT_TEXT).map(|&text| {
+                stack.bytes(text).as_ptr() as usize
+            }).collect();
+        let bytes: usize = (1..=count)
+            .filter(|&text| long.contains(&(stack.bytes(text).as_ptr() as usize)))
+            .map(|text| stack.bytes(text).len())
+            .sum();
+        let message = encoded(&stack, names.len() as c_int);
+        assert!(message.len() <= bytes + names.len() * 64 + 8, "{} bytes", message.len());
+
+        let there = to.stack();
+        assert!(there.check(2 * names.len() as c_int + 8));
+        assert_eq!(decode(&there, &message, &Nameless), Ok(names.len() as c_int));
+        for (index, (_, form)) in (1..).zip(&names) {
+            match form {
+                0 => there.push_value(index),
+                1 => drop(there.raw_get_i(index, 1)),
+                2 => drop(there.raw_get_text(index, "field")),
+                _ => {
+                    there.push_nil();
+                    assert!(there.next(index));
+                    there.pop(1);
+                }
+            }
+        }
+        let first = names.len() as c_int + 1;
+        for (index, &text) in (first..).zip(&named) {
+            assert_eq!(there.bytes(index), stack.bytes(text));
+        }
+        let got = addresses(&there, first..first + names.len() as c_int);
+        let is_long = |classes: Vec<Option<usize>>| -> Vec<_> {
+            classes.into_iter().zip(&named).filter(|(_, text)| stack.bytes(**text).len() > codec::SHORT_TEXT).collect()
+        };
+        assert_eq!(is_long(classes(&sent)), is_long(classes(&got)));
+    }
+}
+
 /// Each level is an item, a field or a key of the one above, and the last one holds the first.
 #[test]
 fn a_million_levels_cross_on_a_small_stack() {
@@ -304,22 +388,24 @@ fn damage(message: &mut Vec<u8>, place: Index, kind: u8, byte: u8) {
 
 /// The parts that messages are made of, in any order.
 fn parts() -> impl Strategy<Value = Vec<u8>> {
-    let tag = prop_oneof![30 => codec::NIL..=codec::FUNCTION, 5 => Just(codec::REFERENCE), 1 => any::<u8>()];
+    let tag = prop_oneof![30 => codec::NIL..=codec::FUNCTION, 5 => Just(codec::REFERENCE),
+        5 => codec::TEXT..=codec::TEXT_AGAIN, 1 => any::<u8>()];
     let extreme = select(vec![127, 128, isize::MAX as usize, usize::MAX]);
     let number = prop_oneof![30 => 0..4_usize, 1 => any::<usize>(), 1 => extreme];
-    let part = (tag, any::<bool>(), number, 0..4_u32).prop_map(|(tag, shared, number, size)| {
+    let part = (tag, any::<bool>(), number, 0..5_u32).prop_map(|(tag, shared, number, size)| {
         let mut part = vec![if shared { tag | codec::SHARED } else { tag }];
         match tag {
             codec::INTEGER | codec::FLOAT | codec::LIGHT => part.extend((number as u64).to_le_bytes()),
-            codec::STRING | codec::NAMED => part.extend([2, b'h', b'i']),
+            codec::STRING | codec::NAMED | codec::TEXT => part.extend([2, b'h', b'i']),
             codec::TABLE => part.extend([size, number as u32].map(u32::to_le_bytes).concat()),
-            codec::REFERENCE => put_length(&mut part, number),
+            codec::REFERENCE | codec::TEXT_AGAIN => put_length(&mut part, number),
             codec::FUNCTION => {
                 // The empty text is a function, and has one upvalue, which this may be or the next part.
                 part.extend([0, 0, 0, 0, 1]);
                 match size {
                     0 => {}
                     1 => part.push(codec::GLOBALS),
+                    4 => part.push(codec::ENVIRONMENT),
                     size => {
                         part.push(codec::JOINED);
                         put_length(&mut part, number);

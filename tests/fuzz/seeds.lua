@@ -15,6 +15,10 @@ function decode.holes() return { nil, 2, nil, 4, nil } end
 function decode.record() return { name = "Dimmer", id = 101, [true] = 1.5, [2.5] = false, nested = { x = 1 } } end
 function decode.mixed() return { "a", "b", n = 2, [10] = "j", [-1] = "z" } end
 function decode.long() return ("x"):rep(130), { ("y"):rep(40) } end
+function decode.texts()
+  local text = ("z"):rep(50)
+  return text, { text, [text] = text, ("z"):rep(41) }, { text }
+end
 function decode.functions() return f[1], f[2], f[3] end
 function decode.recursive() return f[6], { f[6], again = f[6] } end
 function decode.variables() return f[4], f[5], f[3] end

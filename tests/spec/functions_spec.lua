@@ -231,6 +231,19 @@ describe("a captured standard function or library", function()
     ]]))
   end)
 
+  it("is the state's own where a function gave it: the iterator of ipairs, pairs or utf8.codes (F16)", function()
+    local next_item, next_pair, next_code = ipairs {}, pairs {}, utf8.codes("")
+    assert.same({ 12, 1, true, true }, call(function(given)
+      local sum, count = 0, 0
+      for _, n in next_item, { 3, 4, 5 }, 0 do sum = sum + n end
+      for _ in next_pair, { x = 1 } do count = count + 1 end
+      return { sum, count, next_item == ipairs {} and next_pair == next and next_code == utf8.codes("x"), given[1] == next_item }
+    end, { next_item }))
+    assert.equal(next_item, call(function() return (ipairs {}) end))
+    assert.equal(next_code, call(function() return { (utf8.codes "") } end)[1])
+    assert.same({ 1, "a", n = 2 }, table.pack(call(next_item, { "a" }, 0)))
+  end)
+
   it("works under its own name, in a helper too", function()
     local format, concat, str = string.format, table.concat, string
     local function helper(...) return concat({ ... }, str.rep("-", 2)) end
@@ -276,24 +289,6 @@ describe("what cannot be captured #native", function()
 
   it("is no task either: a C function of no library (F4)", function()
     assert_says(run(string.gmatch("a", "a")), "transfer", "cannot send a C function (at func)")
-  end)
-end)
-
-describe("a custom _ENV #native", function()
-  local code = "local _ENV = { rate = 5 }\nreturn function() rate = rate + 1 return rate end"
-
-  it("is captured data: it fails its task (F5)", function()
-    assert_says(run(plugin(code)), "upvalue", "upvalue '_ENV' (a table) of the function at plugin.lua:2")
-    local sandboxed = load("return rate", "@plugin.lua", "t", { rate = 5 })
-    assert_says(run(sandboxed), "upvalue", "upvalue '_ENV' (a table)")
-  end)
-
-  it("is copied where data is (F5)", function()
-    local func = plugin(code)
-    assert.same({ 6, 6 }, { copied(func), copied(func) })
-    assert.equal(6, func())
-    assert.equal(5, copied(load("return rate", "@plugin.lua", "t", { rate = 5 })))
-    assert.is_nil(copied(load("return print", "@plugin.lua", "t", setmetatable({}, { __index = _G }))))
   end)
 end)
 

@@ -198,6 +198,45 @@ describe("memoryLimit #native", function()
     end)
   end)
 
+  it("counts what a result takes on its way (T15)", function()
+    local results = {
+      ["a text"] = { function(n) return ("x"):rep(n << 20) end, 3, 5 },
+      ["several"] = { function(n) return ("x"):rep(n << 19), ("y"):rep(n << 19) end, 3, 5 },
+      ["texts in a table"] = { function(n) local t = {} for i = 1, n do t[i] = ("x"):rep(1 << 20) .. i end return t end, 3, 5 },
+      -- 16 bytes here, and 9 in the message.
+      ["numbers"] = { function(n) local t = {} for i = 1, n << 16 do t[i] = i end return t end, 2, 6 },
+    }
+    for name, case in pairs(results) do
+      local make, little, much = table.unpack(case)
+      local tasks = { { func = make, args = { little } }, { func = make, args = { much } }, { func = make, args = { little } } }
+      for _, mode in ipairs(running.MODES) do
+        local first, second, third = table.unpack(entries(tasks, mode))
+        assert.same({ name, true, true }, { name, first.success, third.success })
+        assert_no_memory(second)
+      end
+    end
+    -- Garbage does not count.
+    assert.equal(3 * MIB, #entries { { func = function()
+      collectgarbage("stop")
+      local text
+      for i = 1, 3 do text = ("x"):rep((2 << 20) + i) end
+      return ("x"):rep(1 << 20) .. text
+    end } }[1].data - 3)
+    local function raise(n) error { text = ("x"):rep(n << 20) } end
+    local raised = entries { { func = raise, args = { 3 } }, { func = raise, args = { 5 } } }
+    assert.equal(3 * MIB, #raised[1].error.text)
+    assert.is_nil(raised[2].error)
+  end)
+
+  it("counts what a host call's arguments take on their way (T15)", function()
+    with_gma({ size = function(text) return #text end }, function()
+      local function ask(n) return gma.size(("x"):rep(n << 20)) end
+      local few, many = table.unpack(entries { { func = ask, args = { 3 } }, { func = ask, args = { 5 } } })
+      assert.equal(3 * MIB, few.data)
+      assert_no_memory(many)
+    end)
+  end)
+
   describe("must be a whole number of bytes above 0", function()
     refusal.each("memoryLimit", { 0, -1, 1.5, 0 / 0, 1 / 0, "big", "1024", {}, true, print },
       { "0", "-1", "1.5", "", "inf", '"big"', '"1024"', "a table", "true", "a function" })
@@ -206,6 +245,61 @@ describe("memoryLimit #native", function()
   it("may be a float that is whole, as 2^23 is", function()
     assert.equal(1, entries({ { func = identity, args = { 1 } } }, nil, 2.0 ^ 23)[1].data)
     assert_no_memory(entries({ { func = fill } }, nil, 8e6)[1])
+  end)
+end)
+
+describe("a long text that a message names again and again", function()
+  local COUNT = 300
+
+  local function named_often()
+    local text, list = ("x"):rep(1 << 20), {}
+    for i = 1, 300 do
+      list[i] = i % 3 == 0 and { text = text } or i % 3 == 1 and text or { [text] = i }
+    end
+    return list
+  end
+
+  -- How many more KiB the state takes for what `make` gives.
+  local function taken(make)
+    collectgarbage()
+    local before = collectgarbage("count")
+    local value = make()
+    collectgarbage()
+    return collectgarbage("count") - before, value
+  end
+
+  it("is one as a result (V15)", function()
+    local kib, list = taken(function() return crossing.call(named_often) end)
+    assert.is_true(kib < 2048, kib)
+    assert.equal(COUNT, #list)
+    assert.equal(MIB, #list[COUNT].text)
+    assert.equal(COUNT - 1, list[COUNT - 1][list[1]])
+  end)
+
+  it("is one as an argument, and through a host call (V15) #native", function()
+    local engine = { probe = function(...) return ... end }
+    with_gma(engine, function()
+      for _, entry in ipairs(entries({
+        { func = function(list, text) return #list, list[1] == text end, args = { named_often(), ("x"):rep(1 << 20) } },
+        { func = function(...)
+          local one, other, list = gma.probe(...)
+          return #list, one == other
+        end, args = (function() local list = named_often() return { list[1], list[1], list } end)() },
+      })) do
+        assert.same({ COUNT, true, n = 2 }, entry.returns, entry.data)
+      end
+    end)
+  end)
+
+  it("is one where it lies deeper than Lua's stack is long (V15) #native", function()
+    local kib = taken(function()
+      return crossing.call(function()
+        local text, list = ("x"):rep(1 << 20), {}
+        for i = 1, 600000 do list = { list, i % 10000 == 0 and text or nil } end
+        return list
+      end)
+    end)
+    assert.is_true(kib < 70 * 1024, kib)
   end)
 end)
 

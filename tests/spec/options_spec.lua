@@ -300,6 +300,40 @@ describe("an option", function()
       { { good, [math.maxinteger] = good }, "tasks[2]", "hole" } })
   end)
 
+  describe("with a task's field", function()
+    it("of the caller's own is ignored (E18)", function()
+      for _, name in ipairs { "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "unit", "index",
+        "title", "fixture", "arms", "chunk", "", "_", ("x"):rep(1 << 20), 5, true } do
+        local task = { func = double, args = { 4 }, [name] = "mine" }
+        assert.equal(8, gma2workers.RunSync({ tasks = { task } }).result[1].data)
+        assert.equal("mine", task[name])
+      end
+    end)
+
+    local slips = { fucn = "func", Func = "func", fnc = "func", fn = "func", fun = "func", ["function"] = "func",
+      callback = "func", agrs = "args", ARGS = "args", arg = "args", arguments = "args", Params = "args", param = "args",
+      nmae = "name", Name = "name", nam = "name", nsme = "name" }
+    it("that is a slip or a synonym is refused with the right name (E18)", function()
+      for slip, meant in pairs(slips) do
+        for _, name in ipairs(CALLS) do
+          local options = good_options()
+          options.tasks = { { func = double, args = { 1 } }, { func = double, [slip] = 1 } }
+          assert_says(("tasks[2] has a field '%s': did you mean '%s'?"):format(slip, meant), refusal(name, options))
+        end
+      end
+    end)
+
+    it("that is an option of the job is refused with its place (E18)", function()
+      local names = select(2, pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })):match("there are (.+)$")
+      for option in (names .. ", oncomplete"):gmatch("%a+") do
+        local options = good_options()
+        options.tasks = { { func = double, [option] = 1 } }
+        assert_says(("tasks[1] has a field '%s', which is an option of the job: write { tasks = { ... }, ")
+          :format(option), refusal("RunSync", options))
+      end
+    end)
+  end)
+
   it("that is wrong leaves no trace: the next job runs", function()
     local options = good_options()
     assert.equal(2, gma2workers.RunSync(options).result[1].data)

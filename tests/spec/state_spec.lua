@@ -125,15 +125,117 @@ describe("os #native", function()
     end
   end)
 
-  it("tells the locale and refuses to change it (P7)", function()
-    local before = os.setlocale()
-    local told, all, refused = call(function()
-      return os.setlocale(), os.setlocale(nil, "numeric"), os.setlocale("C.UTF-8") or os.setlocale("C", "all")
+  it("tells the locale, sets what is there, and refuses a change (P7)", function()
+    local questions = [[
+      local function ask()
+        local told = {}
+        for _, locale in ipairs { false, "C", "POSIX", "", "C.UTF-8", "nowhere", 5 } do
+          for _, category in ipairs { false, "all", "numeric", "ctype" } do
+            told[#told + 1] = tostring(os.setlocale(locale or nil, category or nil))
+          end
+        end
+        return table.concat(told, " ")
+      end
+      local function ask_wrongly()
+        local told = {}
+        for _, wrong in ipairs { { "C", "nonsense" }, { "C", 5 }, { {} }, { "C", {} }, { nil, "nonsense" } } do
+          told[#told + 1] = select(2, pcall(os.setlocale, table.unpack(wrong, 1, 2)))
+        end
+        return table.concat(told, " ")
+      end
+      local gma2workers = require "gma2workers"
+      local function told(func) return gma2workers.RunSync({ tasks = { { func = func } } }).result[1].data end]]
+    for setting, native in pairs { ["LC_ALL="] = "C", ["LC_ALL=C"] = "C", ["LC_ALL=POSIX"] = "C", ["LC_ALL=C.UTF-8"] = "nil" } do
+      local expected = ("C "):rep(12) .. (native .. " "):rep(4) .. ("nil "):rep(11) .. "nil"
+      assert.equal(expected .. "\nC\ntrue", stock.run(questions .. [[
+        io.write(told(ask), "\n", os.setlocale(), "\n", tostring(told(ask_wrongly) == ask_wrongly()))]],
+        setting .. " LANG= LC_CTYPE= LC_NUMERIC= LC_TIME= LC_COLLATE= LC_MONETARY= LC_MESSAGES="), setting)
+    end
+    assert.equal("C.UTF-8 C.UTF-8 nil", stock.run(questions .. [[
+      if not os.setlocale("C.UTF-8") then return io.write("C.UTF-8 C.UTF-8 nil") end
+      io.write(told(function()
+        return ("%s %s %s"):format(os.setlocale("C.UTF-8"), os.setlocale(""), os.setlocale("C"))
+      end))]], "LC_ALL=C.UTF-8"))
+  end)
+end)
+
+describe("the standard streams #native", function()
+  it("keep their buffer and their place, whatever a task asks for (P10)", function()
+    local out, path = system.temporary(), system.temporary()
+    local file = assert(io.open(path, "wb"))
+    file:write(([[
+      package.path, package.cpath = %q, %q
+      io.stdout:setvbuf("full", 1 << 16)
+      io.write("first ")
+      local result = require("gma2workers").RunSync({ tasks = { { func = function()
+        io.stdout:setvbuf("no")
+        io.output():setvbuf("line", 100)
+        io.stdout:seek("set", 0)
+        io.stdout:seek("cur", -3)
+        io.stdout:seek("end")
+        io.stdout:close()
+        io.close()
+        io.output("/dev/null"):setvbuf("no")
+        io.close()
+      end } } }).result[1]
+      io.write("second ")
+      local file = io.open(%q)
+      io.write(file:seek("end"), " ", tostring(result.success))
+    ]]):format(package.path, package.cpath, out))
+    file:close()
+    os.execute(system.command(path) .. " > " .. out)
+    file = assert(io.open(out, "rb"))
+    assert.equal("first second 0 true", file:read("a"))
+    file:close()
+    os.remove(out)
+    os.remove(path)
+  end)
+
+  it("say so in Lua's way, and answer what changes nothing (P10)", function()
+    local message = "the standard streams are the host's: a task can't change their buffering or position"
+    local answers = call(function()
+      local answers = {}
+      local function add(...) answers[#answers + 1] = table.pack(...) end
+      for _, stream in ipairs { io.stdout, io.stderr } do
+        add(stream:setvbuf("no"))
+        add(stream:setvbuf("full", 1024))
+        add(stream:seek("set"))
+        add(stream:seek("end", 0))
+        add(stream:seek("cur", 1))
+        add(io.type(stream), stream:write("") == stream, stream:flush() ~= nil)
+      end
+      return answers
     end)
-    assert.equal(before, told)
-    assert.equal(os.setlocale(nil, "numeric"), all)
-    assert.is_falsy(refused)
-    assert.equal(before, os.setlocale())
+    for i, answer in ipairs(answers) do
+      local expected = i % 6 == 0 and { "file", true, true, n = 3 } or { nil, message, 1, n = 3 }
+      assert.same(expected, answer)
+    end
+    assert.equal(12, #answers)
+  end)
+
+  it("check their arguments as Lua does, and files of a task's own obey (P10)", function()
+    local function ask(name)
+      local told = {}
+      for _, method in ipairs { "setvbuf", "seek" } do
+        for _, args in ipairs { { "nonsense" }, { 5 }, { {} }, { "full", "x" }, { "set", "x" }, { "cur", 0.5 } } do
+          told[#told + 1] = select(2, pcall(io.stdout[method], io.stdout, table.unpack(args)))
+        end
+        told[#told + 1] = select(2, pcall(io.stdout[method]))
+      end
+      for i, text in ipairs(told) do
+        told[i] = tostring(text):find("^bad argument") and text or "an answer"
+      end
+      local file = assert(io.open(name, "w+"))
+      told[#told + 1] = tostring(file:setvbuf("full", 100))
+      file:write("text")
+      told[#told + 1] = file:seek("set", 1) .. file:read("a")
+      file:close()
+      told[#told + 1] = select(2, pcall(file.seek, file))
+      return table.concat(told, "\n")
+    end
+    local name = system.temporary()
+    assert.equal(ask(name), call(ask, name))
+    os.remove(name)
   end)
 end)
 

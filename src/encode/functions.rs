@@ -1,0 +1,158 @@
+//! Functions out of a state: their code, and what they have captured.
+
+use super::{Encoder, LEVEL};
+use crate::codec::{self, put_length};
+use crate::error::{Error, Result};
+use crate::ffi::{Stack, Type};
+use crate::frame::{self, Frame, FunctionFrame};
+use crate::policy::{Functions, Upvalues};
+
+/// Where a table looks up what it lacks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lookup {
+    Nowhere,
+    Globals,
+    /// Somewhere else, or it does more.
+    Unknown,
+}
+
+impl Encoder<'_> {
+    pub(super) fn open_function(&mut self, here: &Stack, pointer: usize) -> Result<()> {
+        let seen = self.remember(pointer)?;
+        self.out.push(codec::FUNCTION);
+        let length = self.out.len();
+        self.out.extend_from_slice(&[0; 4]);
+        here.dump(&mut self.out)?;
+        self.out.room(0)?;
+        let size = (self.out.len() - length - 4) as u32;
+        self.out[length..length + 4].copy_from_slice(&size.to_le_bytes());
+        let count = here.upvalue_count(-1);
+        self.out.push(count as u8);
+        self.frames.push(Frame::Function(FunctionFrame {
+            stack: *here,
+            slot: here.top(),
+            seen,
+            upvalue: 0,
+            count,
+        }));
+        if here.check(LEVEL) { Ok(()) } else { self.go_on_elsewhere(here) }
+    }
+
+    /// Writes the next upvalue of the function on top.
+    pub(super) fn upvalue(&mut self, here: &Stack) -> Result<()> {
+        let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
+        let (slot, n, owner) = (function.slot, function.upvalue, function.seen);
+        self.out.room(0)?;
+        self.variables.try_reserve(1)?;
+        here.push_upvalue_of(slot, n);
+        let kind = here.kind(-1);
+        if let Some(&(first, index)) = self.variables.get(&here.upvalue_id(slot, n)) {
+            self.share(first.tag);
+            self.out.push(codec::JOINED);
+            put_length(&mut self.out, first.id as usize);
+            self.out.push(index as u8);
+            here.pop(1);
+            return Ok(());
+        }
+        self.variables.insert(here.upvalue_id(slot, n), (owner, n));
+        if kind == Type::Table && self.is_globals(here) {
+            self.out.push(codec::GLOBALS);
+            here.pop(1);
+            return Ok(());
+        }
+        if matches!(kind, Type::Table | Type::Function) && self.named(here)? {
+            here.pop(1);
+            return Ok(());
+        }
+        match kind {
+            Type::Nil | Type::None => self.value(here),
+            Type::Function if !here.is_native(-1) => self.value(here),
+            Type::Function | Type::Userdata | Type::Thread => Err(self.captured(here, kind)),
+            Type::Table if here.upvalue_name(slot, n) == frame::ENVIRONMENT => self.environment(here),
+            _ if self.policy.functions == Functions::Carry(Upvalues::Copy) => self.value(here),
+            _ => Err(self.captured(here, kind)),
+        }
+    }
+
+    /// Writes the table on top, which a function has for its globals. One that is empty and looks up all in the state's own is
+    /// no data.
+    fn environment(&mut self, here: &Stack) -> Result<()> {
+        let lookup = self.lookup(here);
+        here.push_nil();
+        let is_empty = !here.next(-2);
+        if !is_empty {
+            here.pop(2);
+        }
+        let is_data = lookup != Lookup::Globals || !is_empty;
+        if lookup == Lookup::Unknown {
+            let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
+            return Err(function.environment_refusal(here));
+        } else if is_data && self.policy.functions != Functions::Carry(Upvalues::Copy) {
+            return Err(self.captured(here, Type::Table));
+        }
+        if lookup == Lookup::Globals {
+            self.out.push(codec::ENVIRONMENT);
+        }
+        let pointer = here.pointer(-1);
+        if self.reference(pointer)? {
+            here.pop(1);
+            return Ok(());
+        }
+        self.open_table(here, pointer, true)
+    }
+
+    /// Where the table on top has looked up what it lacks.
+    fn lookup(&self, here: &Stack) -> Lookup {
+        if !here.metatable(-1) {
+            return Lookup::Nowhere;
+        }
+        let metatable = here.top();
+        let mut lookup = Lookup::Nowhere;
+        here.push_nil();
+        while here.next(metatable) {
+            let key = if here.kind(-2) == Type::String { here.bytes(-2) } else { b"" };
+            lookup = match key {
+                b"__index" if self.is_globals(here) => Lookup::Globals,
+                // What only names or hides it does nothing.
+                b"__metatable" | b"__name" => lookup,
+                key if key.starts_with(b"__") => Lookup::Unknown,
+                _ => lookup,
+            };
+            here.pop(1);
+            if lookup == Lookup::Unknown {
+                here.pop(1);
+                break;
+            }
+        }
+        here.pop(1);
+        lookup
+    }
+
+    /// Writes the globals, or a thing that has a name, where it is a table among the fields of an environment: such a table
+    /// has the libraries that its functions may use.
+    pub(super) fn environments_own(&mut self, here: &Stack) -> Result<bool> {
+        if !matches!(self.frames.last(), Some(Frame::Table(table)) if table.is_environment) {
+            return Ok(false);
+        }
+        if self.is_globals(here) {
+            self.out.push(codec::GLOBALS);
+            return Ok(true);
+        }
+        self.named(here)
+    }
+
+    fn is_globals(&self, here: &Stack) -> bool {
+        here.push_globals();
+        let same = here.raw_equal(-1, -2);
+        here.pop(1);
+        same
+    }
+
+    /// The error of an upvalue that can't cross.
+    fn captured(&self, here: &Stack, kind: Type) -> Error {
+        match self.frames.last() {
+            Some(Frame::Function(function)) => function.refusal(here, kind),
+            _ => Error::Internal("an upvalue without its function".into()),
+        }
+    }
+}

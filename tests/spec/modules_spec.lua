@@ -1,0 +1,276 @@
+-- What `require` finds in a task: what the host's would.
+
+local gma2workers = require "gma2workers"
+local crossing = require "spec.fixtures.crossing"
+local system = require "spec.fixtures.system"
+
+local call, run = crossing.call, crossing.run
+
+local function required(name, options)
+  return run(function(module) return require(module) end, { name }, options)
+end
+
+local function assert_says(entry, ...)
+  assert.is_false(entry.success)
+  for _, part in ipairs { ... } do
+    assert.is_truthy(entry.data:find(part, 1, true), entry.data .. " does not say " .. part)
+  end
+end
+
+--- Calls `body` with these loaders in `package.preload`; what was loaded is forgotten afterwards.
+local function with_preload(loaders, body)
+  for name, loader in pairs(loaders) do
+    package.preload[name] = loader
+  end
+  local ok, problem = pcall(body)
+  for name in pairs(loaders) do
+    package.preload[name], package.loaded[name] = nil, nil
+  end
+  assert.is_true(ok, problem)
+end
+
+--- Calls `body` with the name of a module whose file has this content.
+local function with_file(content, body)
+  local path, before = system.temporary(), package.path
+  local file = assert(io.open(path, "wb"))
+  file:write(content)
+  file:close()
+  package.path = path:gsub("[^/\\]+$", "?")
+  local name = path:match("[^/\\]+$")
+  local ok, problem = pcall(body, name, path)
+  package.path, package.loaded[name] = before, nil
+  os.remove(path)
+  assert.is_true(ok, problem)
+end
+
+describe("a module in package.preload", function()
+  it("is found, with the name and the helpers of its loader (F13)", function()
+    local function double(n) return 2 * n end
+    with_preload({
+      ["core.tools"] = function(name, extra) return { double = double, name = name, extra = tostring(extra) } end,
+      ["core.more"] = function() return { four = require("core.tools").double(2) } end,
+      ["core of \255"] = function() return 5 end,
+    }, function()
+      assert.same({ 6, "core.tools", "nil", 4, 5, true }, call(function()
+        local tools = require "core.tools"
+        return { tools.double(3), tools.name, tools.extra, require("core.more").four, require("core of \255"),
+          require("core.tools") == tools }
+      end))
+    end)
+  end)
+
+  it("comes before a file of its name, and a task's own before the host's (F13) #native", function()
+    with_preload({ ["spec.fixtures.greeter"] = function() return "the host's" end }, function()
+      assert.same({ "the host's", n = 1 }, table.pack(call(function() return require "spec.fixtures.greeter" end)))
+      assert.equal("the task's", call(function()
+        package.preload["spec.fixtures.greeter"] = function() return "the task's" end
+        return require "spec.fixtures.greeter"
+      end))
+      assert.equal("the host's", required("spec.fixtures.greeter").data)
+    end)
+  end)
+
+  it("is asked for once by a job, in each mode, by tasks of many workers (F13)", function()
+    with_preload({ core = function() return { count = 0 } end }, function()
+      local function count()
+        local core = require "core"
+        core.count = core.count + 1
+        return core.count
+      end
+      for _, mode in ipairs { "timer", "cmd" } do
+        local tasks = {}
+        for i = 1, 50 do
+          tasks[i] = { func = count }
+        end
+        local last = 0
+        for i, entry in ipairs(gma2workers.RunSync({ tasks = tasks, workers = 3, mode = mode }).result) do
+          last = last + 1
+          -- Without states of their own they share the host's module.
+          assert.equal(gma2workers.info.backend == "native" and 1 or entry.data, entry.data, i)
+        end
+        assert.equal(50, last)
+      end
+    end)
+  end)
+
+  it("that can't cross fails the task that requires it, with the reason, and nobody else (F13) #native", function()
+    local rate, log = 5, io.stdout
+    with_preload({ ["with data"] = function() return { rate = rate } end, ["with a file"] = function() return { log = log } end,
+      ["of C"] = string.gmatch("", ""), fine = function() return 1 end }, function()
+      assert_says(required("with data"), "module 'with data' is in the host's package.preload, and cannot cross: "
+        .. "upvalue 'rate' (a number) of the function at ", 'cannot cross: set upvalues = "copy"')
+      assert.equal(5, required("with data", { upvalues = "copy" }).data.rate)
+      assert_says(required("with a file"), "upvalue 'log' (a userdata)", "make it in the task")
+      assert_says(required("of C"), "cannot send a C function (at package.preload[\"of C\"])")
+      assert.same({ false, 1 }, call(function() return { pcall(require, "with data"), (require "fine") } end))
+      assert.equal(1, required("fine").data)
+    end)
+  end)
+
+  it("that is no function, or is taken away, is not there (F13) #native", function()
+    with_preload({ ["a table"] = {}, gone = function() return 1 end }, function()
+      assert_says(required("a table"), "module 'a table' not found", "no field package.preload['a table']", "no file")
+      crossing.with_gma({ take = function() package.preload.gone = nil end }, function()
+        local entry = run(function() gma.take() return require "gone" end)
+        assert_says(entry, "module 'gone' not found", "no field package.preload['gone']")
+      end)
+    end)
+  end)
+
+  it("costs a job nothing that does not require it (F13) #native", function()
+    local loaders, read = {}, 0
+    -- Each would be copied with the table that it holds.
+    local big = {}
+    for i = 1, 100000 do
+      big[i] = { i }
+    end
+    for i = 1, 300 do
+      loaders["module " .. i] = function() return { big, i } end
+    end
+    with_preload(loaders, function()
+      collectgarbage()
+      local before = collectgarbage("count")
+      for _ = 1, 20 do
+        local entry = run(function() return 1 end, {}, { upvalues = "copy" })
+        read = read + entry.data
+      end
+      assert.equal(20, read)
+      assert.is_true(collectgarbage("count") - before < 4096)
+      assert.equal(7, required("module 7", { upvalues = "copy" }).data[2])
+    end)
+  end)
+
+  it("is found by an asynchronous job, and by a Map (F13)", function()
+    with_preload({ core = function() return { double = function(n) return 2 * n end } end }, function()
+      local function double(n) return require("core").double(n) end
+      assert.same({ 2, 4, 6 }, gma2workers.Map(double, { 1, 2, 3 }))
+      local job = gma2workers.RunAsync { tasks = { { func = double, args = { 5 } } }, onComplete = type }
+      assert.equal(10, job:wait().result[1].data)
+    end)
+  end)
+
+  it("is in no sandbox (F13) #native", function()
+    with_preload({ core = function() return 1 end }, function()
+      assert_says(required("core", { sandbox = true }), "a sandbox does not have it")
+    end)
+  end)
+end)
+
+describe("a searcher that the host has added #native", function()
+  local NOTE = "no searcher of the host's: a task has none that was added to package.searchers"
+
+  it("is not in a task: the error says so (F13)", function()
+    local function search(name) return name == "made" and function() return 5 end or "\n\tnot made" end
+    local first, searchers = package.searchers[1], package.searchers
+    assert.is_nil(required("made").data:find(NOTE, 1, true))
+    for _, change in ipairs {
+      function() table.insert(searchers, search) end,
+      function() table.insert(searchers, 1, search) end,
+      function() searchers[1] = function(...) return first(...) end end,
+    } do
+      local kept = table.move(searchers, 1, #searchers, 1, {})
+      change()
+      local entry = required("made")
+      for i = 1, 5 do
+        searchers[i] = kept[i]
+      end
+      assert_says(entry, "module 'made' not found:", "no field package.preload['made']\n\t" .. NOTE .. "\n\tno file ")
+    end
+    assert.is_nil(required("made").data:find(NOTE, 1, true))
+  end)
+end)
+
+describe("a module's file", function()
+  it("is text: bytecode is refused (F15, I5) #native", function()
+    with_file(string.dump(function() return 5 end), function(name, path)
+      assert.equal(5, require(name))
+      local entry = required(name)
+      assert_says(entry, ("error loading module '%s' from file '%s':\n\t"):format(name, path),
+        "attempt to load a binary chunk (mode is 't')")
+    end)
+  end)
+
+  it("is loaded with its name and its path, and errors in it are told as Lua does (F10)", function()
+    with_file("#!/usr/bin/lua\nreturn { ... }", function(name, path)
+      assert.same({ name, path }, required(name).data)
+    end)
+    with_file("return return", function(name)
+      local _, expected = pcall(require, name)
+      assert_says(required(name), expected)
+    end)
+    with_file("error('inside')", function(name)
+      local entry = required(name)
+      assert_says(entry, name .. ":1: inside")
+    end)
+  end)
+
+  it("is looked for where package.path says, which has to be a text (F10) #native", function()
+    local _, expected = pcall(function()
+      local path = package.path
+      package.path = nil
+      local _, problem = pcall(require, "nowhere")
+      package.path = path
+      error(problem, 0)
+    end)
+    assert.is_truthy(expected:find("'package.path' must be a string", 1, true))
+    assert.equal(expected, call(function()
+      package.path = nil
+      return select(2, pcall(require, "nowhere"))
+    end))
+    assert.equal("module 'nowhere' not found:", required("nowhere").data:match("module 'nowhere' not found:"))
+  end)
+end)
+
+describe("gma2workers in a module of a task's", function()
+  local USER = "local own = require(%q) local clock = own.clock\n"
+    .. "return { own = own, twice = function(n) return 2 * n end, now = function() return clock() end,\n"
+    .. "run = function() return own.RunSync { tasks = {} } end }"
+
+  it("is a stand-in under each of its names, and the same one (F14) #native", function()
+    for _, own in ipairs { "gma2workers", "gma2-workers", "gma2_workers" } do
+      with_file(USER:format(own), function(name)
+        local before = gma2workers.clock()
+        local twice, now, ok, problem, is_one, info = call(function(module)
+          local user = require(module)
+          local info = require("gma2workers").info
+          local ok, problem = pcall(user.run)
+          return user.twice(4), user.now(), ok, problem, user.own == require("gma2_workers"),
+            { info.name, info.version, info.backend, info.threads, info.lost }
+        end, name)
+        assert.equal(8, twice)
+        assert.is_true(before <= now and now <= gma2workers.clock())
+        assert.is_false(ok)
+        assert.is_truthy(problem:find(name .. ":3: gma2workers is not available in a worker: start jobs on the host", 1, true))
+        assert.is_true(is_one)
+        local real = gma2workers.info
+        assert.same({ real.name, real.version, "native", real.threads, real.lost }, info)
+      end)
+    end
+  end)
+
+  it("has each function that the host's has, and each raises but for the clock (F14) #native", function()
+    local names = {}
+    for name, value in pairs(gma2workers) do
+      if type(value) == "function" then
+        names[#names + 1] = name
+      end
+    end
+    assert.is_true(#names > 4)
+    for _, name in ipairs(names) do
+      local ok, problem = call(function(func) return pcall(require("gma2workers")[func], {}) end, name)
+      assert.same({ name, name == "clock" }, { name, ok })
+      assert.is_truthy(ok or problem:find("gma2workers is not available in a worker", 1, true))
+    end
+  end)
+
+  it("is the host's own without states of their own, and refuses all the same (F14) #cooperative", function()
+    with_file(USER:format("gma2workers"), function(name)
+      local twice, ok, problem = call(function(module)
+        local user = require(module)
+        return user.twice(4), pcall(user.run)
+      end, name)
+      assert.same({ 8, false }, { twice, ok })
+      assert.is_truthy(problem:find("gma2workers is not available in a worker", 1, true), problem)
+    end)
+  end)
+end)
