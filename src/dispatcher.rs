@@ -55,6 +55,8 @@ pub fn start(lua: &Lua, standard: &NameMap, options: &Table, is_async: bool) -> 
     if workers == 0 {
         job.mailbox.finish();
     } else {
+        // What this thread keeps for itself takes memory, which tasks may have taken soon.
+        ffi::forget_message();
         watchdog::start()?;
         if timeout.is_some() {
             watchdog::watch(&job);

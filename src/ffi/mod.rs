@@ -26,6 +26,7 @@ mod stack;
 
 pub use call::{Leave, NativeFunction, Returns, forget_message, function, native, open, with_stack};
 pub use coroutine::Resumed;
+pub use headroom::with_headroom;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
 pub use pages::{expect_filling, release_stack, trim_allocator};
