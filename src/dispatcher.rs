@@ -61,6 +61,8 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
     if workers == 0 {
         job.mailbox.finish();
     } else {
+        // What this thread keeps for itself takes memory, which tasks may have taken soon.
+        ffi::forget_message();
         watchdog::start()?;
         if timeout.is_some() {
             watchdog::watch(&job);

@@ -73,7 +73,7 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
 }
 
 /// Has a thread that goes to sleep keep nothing of its last job: its state is as it was made, and what was noted of the
-/// last task is forgotten.
+/// last task is forgotten. As a thread starts, this makes what it keeps for itself, which takes memory.
 fn rest() {
     KEPT.with_borrow_mut(|kept| kept.iter_mut().for_each(State::rest));
     coroutine::begin_task(0);
@@ -229,7 +229,7 @@ pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
         let (job, worker) = (Arc::clone(job), job.seat());
         move |busy| run(&job, &worker, busy)
     };
-    let started = pool::get()?.spawn(workers, make, rest)?;
+    let started = pool::get(rest)?.spawn(workers, make)?;
     job.give_back(workers - started);
     Ok(())
 }

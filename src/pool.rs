@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
@@ -123,6 +123,8 @@ pub fn spin(at_most: Duration, is_there: impl Fn() -> bool) {
 /// The process's threads.
 pub struct Pool {
     segments: Mutex<Vec<Segment>>,
+    /// What a thread calls as it starts, and before it sleeps.
+    rest: fn(),
 }
 
 /// Marks one thread as taken while it lives.
@@ -165,12 +167,13 @@ fn watch_for_forks() -> Result<()> {
     Ok(())
 }
 
-/// The pool, made at the first call. From here on the library stays mapped: threads run in it.
-pub fn get() -> Result<&'static Pool> {
+/// The pool, made at the first call. From here on the library stays mapped: threads run in it. A thread calls `rest` as
+/// it starts, and before it sleeps; a panic in it would abort the process.
+pub fn get(rest: fn()) -> Result<&'static Pool> {
     POOL.get_or_try_init(|| {
         ffi::pin()?;
         watch_for_forks()?;
-        Pool::new()
+        Pool::new(rest)
     })
 }
 
@@ -211,8 +214,8 @@ pub fn lost() -> usize {
 }
 
 impl Pool {
-    fn new() -> Result<Pool> {
-        Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0)?]) })
+    fn new(rest: fn()) -> Result<Pool> {
+        Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0, rest)?]), rest })
     }
 
     fn threads(&self) -> usize {
@@ -241,9 +244,9 @@ impl Pool {
     }
 
     /// Runs what `make` makes on that many threads at once, and gives how many were had. Each gets its
-    /// [`Busy`] mark, to drop when its thread may be counted on again. A thread calls `rest` before it sleeps. A panic
-    /// in either would abort the process: they must catch their own.
-    pub fn spawn<F>(&self, wanted: usize, make: impl Fn() -> F, rest: fn()) -> Result<usize>
+    /// [`Busy`] mark, to drop when its thread may be counted on again. A panic in one would abort the process: they must
+    /// catch their own.
+    pub fn spawn<F>(&self, wanted: usize, make: impl Fn() -> F) -> Result<usize>
     where
         F: FnOnce(Busy) + Send + 'static,
     {
@@ -254,7 +257,7 @@ impl Pool {
         let missing = wanted.saturating_sub(idle);
         let allowed = missing.min(THREAD_LIMIT.saturating_sub(size)).max(usize::from(idle == 0));
         if allowed > 0 {
-            add(&mut segments, allowed, idle == 0)?;
+            self.add(&mut segments, allowed, idle == 0)?;
         }
         let mut started = 0;
         for segment in segments.iter_mut() {
@@ -263,7 +266,7 @@ impl Pool {
                 segment.was_idle = false;
                 let work = make();
                 if let Err(work) = segment.lobby.offer(Box::new(move || work(busy))) {
-                    let lobby = Arc::clone(&segment.lobby);
+                    let (lobby, rest) = (Arc::clone(&segment.lobby), self.rest);
                     segment.threads.spawn(move || {
                         let mut next = Some(work);
                         while let Some(work) = next {
@@ -278,39 +281,63 @@ impl Pool {
         }
         Ok(started)
     }
-}
 
-/// Adds so many threads, under numbers that none has. Fewer than asked for are better than none: an error where one is
-/// needed, and can't be had.
-fn add(segments: &mut Vec<Segment>, count: usize, is_needed: bool) -> Result<()> {
-    let taken: FxHashSet<usize> =
-        segments.iter().flat_map(|segment| segment.first..segment.first + segment.size).collect();
-    let before = segments.len();
-    for number in (0..).filter(|number| !taken.contains(number)).take(count) {
-        match build(1, number) {
-            Ok(segment) => segments.push(segment),
-            Err(error) if is_needed && segments.len() == before => return Err(error),
-            Err(_) => break,
+    /// Adds so many threads, under numbers that none has. Fewer than asked for are better than none: an error where one is
+    /// needed, and can't be had.
+    fn add(&self, segments: &mut Vec<Segment>, count: usize, is_needed: bool) -> Result<()> {
+        let taken: FxHashSet<usize> =
+            segments.iter().flat_map(|segment| segment.first..segment.first + segment.size).collect();
+        let before = segments.len();
+        for number in (0..).filter(|number| !taken.contains(number)).take(count) {
+            match build(1, number, self.rest) {
+                Ok(segment) => segments.push(segment),
+                Err(error) if is_needed && segments.len() == before => return Err(error),
+                Err(_) => break,
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Builds `size` threads, numbered from `first` up.
-fn build(size: usize, first: usize) -> Result<Segment> {
+/// Builds `size` threads, numbered from `first` up, and waits until they have started: the C library ends the process
+/// where a thread that starts gets no memory, and tasks may have taken all soon.
+fn build(size: usize, first: usize, rest: fn()) -> Result<Segment> {
+    let (sender, started) = mpsc::channel();
     let builder = ThreadPoolBuilder::new()
         .num_threads(size)
         .stack_size(STACK_BYTES)
-        .thread_name(move |index| format!("gma2worker-{}", first + index));
+        .thread_name(move |index| format!("gma2worker-{}", first + index))
+        .start_handler(move |_| {
+            rest();
+            // Nobody listens where the others could not be made.
+            let _ = sender.send(());
+        });
     fault::point("threads").map_err(|cause| Error::NoWorkers(cause.to_string()))?;
-    let threads = without_signals(|| builder.build()).map_err(|cause| Error::NoWorkers(cause.to_string()))?;
+    let threads = ffi::with_headroom(|| {
+        let threads = without_signals(|| builder.build());
+        if threads.is_ok() {
+            started.iter().take(size).for_each(drop);
+        }
+        threads
+    });
+    let threads = threads.map_err(|cause| Error::NoWorkers(cause.to_string()))?;
     Ok(Segment { threads, first, size, busy: Arc::default(), lobby: Arc::default(), was_idle: false })
 }
 
-/// Starts a thread of its own, outside of the pool.
+/// Starts a thread of its own, outside of the pool, and waits until it has.
 pub fn spawn_thread(name: &str, body: fn()) -> Result<()> {
+    let (sender, started) = mpsc::channel();
     let builder = std::thread::Builder::new().name(name.to_owned());
-    without_signals(|| builder.spawn(body)).map(drop).map_err(|cause| Error::NoWorkers(cause.to_string()))
+    let start = move || {
+        let _ = sender.send(());
+        drop(sender);
+        body();
+    };
+    ffi::with_headroom(|| {
+        without_signals(|| builder.spawn(start)).map_err(|cause| Error::NoWorkers(cause.to_string()))?;
+        let _ = started.recv();
+        Ok(())
+    })
 }
 
 /// Runs `body` with all signals blocked: a thread inherits the mask of the one that makes it, so there is
@@ -336,14 +363,13 @@ fn without_signals<R>(body: impl FnOnce() -> R) -> R {
 mod tests {
     use super::*;
     use std::sync::Barrier;
-    use std::sync::mpsc;
 
     #[test]
     fn what_is_spawned_runs_at_the_same_time_past_the_cores() {
         let wanted = usable_cores() * 3 + 1;
         let barrier = Arc::new(Barrier::new(wanted));
         let (sender, receiver) = mpsc::channel();
-        let started = get()
+        let started = get(|| {})
             .and_then(|pool| {
                 let make = || {
                     let (barrier, sender) = (Arc::clone(&barrier), sender.clone());
@@ -352,7 +378,7 @@ mod tests {
                         let _ = sender.send(());
                     }
                 };
-                pool.spawn(wanted, make, || {})
+                pool.spawn(wanted, make)
             })
             .expect("threads can be made here");
         assert_eq!(started, wanted);
@@ -361,7 +387,7 @@ mod tests {
 
     #[test]
     fn threads_beyond_the_cores_end_when_they_had_nothing_to_do() {
-        let pool = Pool::new().expect("threads can be made here");
+        let pool = Pool::new(|| {}).expect("threads can be made here");
         let cores = usable_cores();
         // Each says when it runs, and goes on until it is told to end.
         let begin = |wanted| {
@@ -377,7 +403,7 @@ mod tests {
                     drop(busy);
                 }
             };
-            assert_eq!(pool.spawn(wanted, make, || {}).expect("threads can be made here"), wanted);
+            assert_eq!(pool.spawn(wanted, make).expect("threads can be made here"), wanted);
             let mut names: Vec<String> = receiver.iter().take(wanted).collect();
             names.sort();
             names.dedup();
@@ -407,7 +433,7 @@ mod tests {
     #[test]
     fn workers_are_named_and_block_signals() {
         let (sender, receiver) = mpsc::channel();
-        get()
+        get(|| {})
             .and_then(|pool| {
                 let make = || {
                     let sender = sender.clone();
@@ -418,7 +444,7 @@ mod tests {
                         let _ = sender.send((name, blocks));
                     }
                 };
-                pool.spawn(1, make, || {})
+                pool.spawn(1, make)
             })
             .expect("threads can be made here");
         let (name, blocks) = receiver.recv().expect("the closure ran");

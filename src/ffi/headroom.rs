@@ -43,9 +43,20 @@ pub(super) fn put_aside(more: usize) -> bool {
 
 /// Gives it to the system. Allocates nothing, since it is called where that fails.
 pub(super) fn give() {
+    // Whoever has the lock gives it, or looks whether there is more.
+    if let Ok(mut aside) = ASIDE.try_lock() {
+        IS_ASIDE.store(false, Ordering::Relaxed);
+        *aside = None;
+    }
+}
+
+/// Runs `body` with that memory given to the system, and with no state growing that holds much: for what the C library
+/// ends the process for, should it get none. `body` makes no state.
+pub fn with_headroom<R>(body: impl FnOnce() -> R) -> R {
     let mut aside = lock(&ASIDE);
     IS_ASIDE.store(false, Ordering::Relaxed);
     *aside = None;
+    body()
 }
 
 /// Asks the system for so many bytes more, for a state that holds so many of its. `request` gives none where the system

@@ -34,6 +34,7 @@ pub use call::{Leave, NativeFunction, Returns, continuation, forget_message, nat
 pub use coroutine::Resumed;
 #[cfg(all(feature = "module", windows, target_arch = "x86"))]
 pub use exceptions::refuse_exceptions;
+pub use headroom::with_headroom;
 #[cfg(all(feature = "module", windows, target_arch = "x86"))]
 pub use host_lua::LUA_ERROR;
 pub use interrupt::{Running, take_stopped_at};
