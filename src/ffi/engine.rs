@@ -13,9 +13,10 @@ use super::stack::{Stack, Type};
 /// What an error does to the C functions that it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errors {
-    /// It jumps over them (`longjmp`).
+    /// It passes them by. A `longjmp` does, also on 64-bit Windows, where it unwinds the stack: what a GNU compiler put there to
+    /// be run, such as our destructors, it leaves alone. So does an exception of Microsoft's compiler.
     Jump,
-    /// It unwinds the stack, with all destructors: an exception of C++, or a jump on 64-bit Windows.
+    /// It runs their destructors, and is caught where they catch: an exception of C++.
     Unwind,
 }
 
