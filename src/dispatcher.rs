@@ -12,7 +12,7 @@ use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::fault;
-use crate::ffi::{Stack, Type};
+use crate::ffi::{self, Stack, Type};
 use crate::host::{self, HostNames};
 use crate::job::{Job, Parts};
 use crate::modules::HostModules;
