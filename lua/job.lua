@@ -95,8 +95,7 @@ end
 function Job:wait(seconds)
   local this = job_of(self, "wait")
   arguments.check(seconds, "number or nil", 1, "wait", 2)
-  -- In a callback of its own, all that there will be is there.
-  if not this.over and not (this.response and pump.is_ending(this)) then
+  if not this.over then
     pump.run(this, seconds and core.clock() + seconds)
   end
   if not this.response then

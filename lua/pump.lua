@@ -157,7 +157,8 @@ function pump.turn(job, budget, lull)
     if over or job.response then
       finish(job)
     end
-    if job.over or job.dropped then
+    -- Nobody need wait for callbacks that another pump calls; but RunSync has some of its own to call afterwards.
+    if job.over or job.dropped or job.complete and job.response and pump.is_ending(job) then
       return true
     end
     local now = core.clock()

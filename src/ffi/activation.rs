@@ -71,6 +71,24 @@ impl Activation {
     }
 }
 
+impl Stack {
+    /// Where the function on the stack is defined: `plugin.lua:12`.
+    pub fn place_of(&self, function: c_int) -> String {
+        let mut activation = Activation::new();
+        self.push_value(function);
+        activation.ask_function(self, c">S");
+        format!("{}:{}", activation.chunk(), activation.first_line())
+    }
+
+    /// How many upvalues the function on the stack has.
+    pub fn upvalue_count(&self, function: c_int) -> c_int {
+        let mut activation = Activation::new();
+        self.push_value(function);
+        activation.ask_function(self, c">u");
+        activation.upvalue_count()
+    }
+}
+
 fn text(field: &*const c_char) -> Option<&CStr> {
     // SAFETY: such fields are null, or texts of the function's, which lives while it is asked about.
     (!field.is_null()).then(|| unsafe { CStr::from_ptr(*field) })

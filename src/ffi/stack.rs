@@ -5,7 +5,6 @@ use std::ptr;
 
 use mlua::ffi as lua;
 
-use super::activation::Activation;
 use crate::error::{Error, Result};
 
 /// The eight kinds of value that Lua's `type` tells apart, light and full userdata told apart too.
@@ -433,22 +432,6 @@ impl Stack {
     /// Makes upvalue `n` of one Lua function the same variable as upvalue `m` of another.
     pub fn upvalue_join(&self, function: c_int, n: c_int, other: c_int, m: c_int) {
         api!(self, lua_upvaluejoin, function, n, other, m)
-    }
-
-    /// Where the function on the stack is defined: `plugin.lua:12`.
-    pub fn place_of(&self, function: c_int) -> String {
-        let mut activation = Activation::new();
-        self.push_value(function);
-        activation.ask_function(self, c">S");
-        format!("{}:{}", activation.chunk(), activation.first_line())
-    }
-
-    /// How many upvalues the function on the stack has.
-    pub fn upvalue_count(&self, function: c_int) -> c_int {
-        let mut activation = Activation::new();
-        self.push_value(function);
-        activation.ask_function(self, c">u");
-        activation.upvalue_count()
     }
 
     /// *Raises* whatever the function raises.

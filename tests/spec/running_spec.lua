@@ -399,3 +399,19 @@ describe("a finalizer of the host's that uses the library while the pump turns #
     assert.equal("answered", outer.result[1].data)
   end)
 end)
+
+describe("a job whose callback sleeps in a coroutine that nobody resumes", function()
+  it("keeps nobody else waiting (D11)", function()
+    local called = 0
+    local job = RunAsync { tasks = { { func = function() return "done" end } }, onComplete = function()
+      called = called + 1
+      coroutine.yield(0.01)
+    end }
+    local waits = coroutine.create(function() job:wait() end)
+    repeat coroutine.resume(waits) until called > 0
+    assert.equal("done", job:wait().result[1].data)
+    assert.equal(0, Poll())
+    assert.equal("done", (job:status()))
+    assert.equal(1, called)
+  end)
+end)
