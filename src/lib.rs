@@ -15,7 +15,7 @@
 //! | `tasks` | reads the list of tasks into messages | host |
 //! | `response` | merges a job's outcomes | host |
 //! | `host` | the host's own things by name, and the host calls carried out on them | host |
-//! | `watchdog` | stops tasks whose time is over, gives up those that don't stop | its own |
+//! | `watchdog` | stops tasks whose time is over, gives up those that don't stop, ends idle threads | its own |
 //! | `executor` | runs a job's tasks | worker |
 //! | `registry` | the jobs that run | host |
 //! | `job` | what a job is | both |

@@ -11,7 +11,7 @@ use std::ptr;
 use memmap2::MmapMut;
 
 use super::headroom;
-use super::pages::expect_filling;
+use super::pages::{Bytes, expect_filling};
 
 /// Sizes are rounded up to this, which is also how blocks are aligned.
 const STEP: usize = 16;
@@ -65,32 +65,6 @@ struct Image {
     cursor: Cursor,
     /// The cut parts of the regions, and after them the large blocks, in the order of their list.
     bytes: Bytes,
-}
-
-/// Bytes that are filled one part after another, in pages of their own: these are given back whole, while what is freed
-/// to an allocator it keeps.
-struct Bytes {
-    pages: MmapMut,
-    filled: usize,
-}
-
-impl Bytes {
-    /// Room for so many, for a state that holds `held`, in pages that were used before where they suffice; none where
-    /// memory has run out.
-    fn with_room(size: usize, held: usize, used: Option<MmapMut>) -> Option<Bytes> {
-        let used = used.filter(|pages| pages.len() >= size);
-        let pages = used.or_else(|| headroom::ask(held, size, || MmapMut::map_anon(size.max(1)).ok()))?;
-        Some(Bytes { pages, filled: 0 })
-    }
-
-    /// # Safety
-    /// There are so many bytes to read, and room for them.
-    unsafe fn append(&mut self, part: *const u8, length: usize) {
-        // SAFETY: as promised by the caller. What of a part was never written may be any bytes: they are only ever
-        // copied back.
-        unsafe { ptr::copy_nonoverlapping(part, self.pages.as_mut_ptr().add(self.filled), length) };
-        self.filled += length;
-    }
 }
 
 pub(super) struct Arena {

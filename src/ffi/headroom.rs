@@ -13,15 +13,23 @@ use memmap2::MmapMut;
 const BYTES: usize = if cfg!(target_pointer_width = "64") { 32 << 20 } else { 8 << 20 };
 
 /// A state that holds no more than this has not taken the others' memory.
-const LITTLE: usize = 2 << 20;
+pub(super) const LITTLE: usize = 2 << 20;
 
-/// Requests of this size wait for each other, so that none gets what was given to the system for all.
+/// Requests from this size up are made one at a time.
 const LARGE: usize = 1 << 20;
 
 static ASIDE: Mutex<Option<MmapMut>> = Mutex::new(None);
 
 /// Whether there is something in it, to be read without the lock.
 static IS_ASIDE: AtomicBool = AtomicBool::new(false);
+
+/// Whether it was given to the system, and could not be put aside anew.
+static IS_GIVEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether memory has run out, as far as is known.
+pub(super) fn is_given() -> bool {
+    IS_GIVEN.load(Ordering::Relaxed)
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -30,23 +38,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Puts the memory aside, unless it is; false where there is not so much, and so many bytes more. Without these it would
 /// be taken from the others for a moment, only to be given back.
 pub(super) fn put_aside(more: usize) -> bool {
-    if IS_ASIDE.load(Ordering::Relaxed) {
-        return true;
-    }
-    let mut aside = lock(&ASIDE);
+    IS_ASIDE.load(Ordering::Relaxed) || fill(&mut lock(&ASIDE), more)
+}
+
+fn fill(aside: &mut Option<MmapMut>, more: usize) -> bool {
     if aside.is_none() && MmapMut::map_anon(BYTES.saturating_add(more)).is_ok() {
         *aside = MmapMut::map_anon(BYTES).ok();
     }
     IS_ASIDE.store(aside.is_some(), Ordering::Relaxed);
+    IS_GIVEN.fetch_and(aside.is_none(), Ordering::Relaxed);
     aside.is_some()
 }
 
-/// Gives it to the system. Allocates nothing, since it is called where that fails.
-pub(super) fn give() {
-    // Whoever has the lock gives it, or looks whether there is more.
+fn empty(aside: &mut Option<MmapMut>) {
+    IS_ASIDE.store(false, Ordering::Relaxed);
+    IS_GIVEN.store(true, Ordering::Relaxed);
+    *aside = None;
+}
+
+/// Gives it to the system, unless somebody is at it. Allocates nothing and waits for nobody, since it is called where an
+/// allocation fails.
+pub(super) fn give_soon() {
     if let Ok(mut aside) = ASIDE.try_lock() {
-        IS_ASIDE.store(false, Ordering::Relaxed);
-        *aside = None;
+        empty(&mut aside);
     }
 }
 
@@ -62,14 +76,19 @@ pub fn with_headroom<R>(body: impl FnOnce() -> R) -> R {
 /// Asks the system for so many bytes more, for a state that holds so many of its. `request` gives none where the system
 /// has none: then that is the state's failure, and nobody else's.
 pub(super) fn ask<R>(held: usize, growth: usize, mut request: impl FnMut() -> Option<R>) -> Option<R> {
-    static LARGE_REQUEST: Mutex<()> = Mutex::new(());
-    let _alone = (growth >= LARGE).then(|| lock(&LARGE_REQUEST));
     let holds_little = held.saturating_add(growth) <= LITTLE;
-    if !holds_little && !put_aside(growth) {
+    // A large request could get what others have given to the system since its look.
+    let mut alone = (growth >= LARGE).then(|| lock(&ASIDE));
+    let may_ask = holds_little
+        || match &mut alone {
+            Some(aside) => fill(aside, growth),
+            None => put_aside(growth),
+        };
+    if !may_ask {
         return None;
     }
     request().or_else(|| {
-        give();
+        empty(&mut alone.unwrap_or_else(|| lock(&ASIDE)));
         if holds_little { request() } else { None }
     })
 }

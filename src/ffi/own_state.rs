@@ -86,7 +86,7 @@ pub struct OwnState {
 impl OwnState {
     /// An empty state that may take so many bytes, or none where that is not enough.
     pub fn new(limit: usize) -> Option<OwnState> {
-        headroom::put_aside(0);
+        headroom::put_aside(headroom::LITTLE);
         let account = Account {
             used: Cell::new(0),
             limit: Cell::new(limit),

@@ -1,17 +1,18 @@
-//! Memory by the page: large blocks that are about to be filled, and stacks that are not used.
+//! Memory by the page: images, large blocks that are about to be filled, and stacks that are not used.
 
 #[cfg(target_os = "linux")]
 use std::ffi::c_void;
 #[cfg(target_os = "linux")]
 use std::mem::MaybeUninit;
-#[cfg(target_os = "linux")]
 use std::ptr;
 #[cfg(target_os = "linux")]
 use std::sync::LazyLock;
 
+use memmap2::MmapMut;
 #[cfg(target_os = "linux")]
 use mlua::ffi as lua;
 
+use super::headroom;
 use super::stack::Stack;
 #[cfg(target_os = "linux")]
 use super::stack::api;
@@ -34,6 +35,32 @@ fn page() -> usize {
 fn whole_pages(start: usize, end: usize, page: usize) -> (usize, usize) {
     let first = start.next_multiple_of(page);
     (first, (end / page * page).saturating_sub(first))
+}
+
+/// Bytes that are filled one part after another, in pages of their own: these are given back whole, while what is freed
+/// to an allocator it keeps.
+pub(super) struct Bytes {
+    pub(super) pages: MmapMut,
+    filled: usize,
+}
+
+impl Bytes {
+    /// Room for so many, for a state that holds `held`, in pages that were used before where they suffice; none where
+    /// memory has run out.
+    pub(super) fn with_room(size: usize, held: usize, used: Option<MmapMut>) -> Option<Bytes> {
+        let used = used.filter(|pages| pages.len() >= size);
+        let pages = used.or_else(|| headroom::ask(held, size, || MmapMut::map_anon(size.max(1)).ok()))?;
+        Some(Bytes { pages, filled: 0 })
+    }
+
+    /// # Safety
+    /// There are so many bytes to read, and room for them.
+    pub(super) unsafe fn append(&mut self, part: *const u8, length: usize) {
+        // SAFETY: as promised by the caller. What of a part was never written may be any bytes: they are only ever
+        // copied back.
+        unsafe { ptr::copy_nonoverlapping(part, self.pages.as_mut_ptr().add(self.filled), length) };
+        self.filled += length;
+    }
 }
 
 /// Advises the system on the whole pages between two addresses.

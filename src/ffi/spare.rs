@@ -124,7 +124,7 @@ fn find(layout: Layout) -> *mut u8 {
     loop {
         let mut block = take(layout);
         if block.is_null() {
-            headroom::give();
+            headroom::give_soon();
             // SAFETY: the layout is the caller's, and not of size zero.
             block = unsafe { System.alloc(layout) };
         }
@@ -138,6 +138,13 @@ fn find(layout: Layout) -> *mut u8 {
 // SAFETY: a block is the system's, or a part of the area that nobody else has; which one shows in its address.
 unsafe impl GlobalAlloc for WithSpare {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // From an allocator that has run out, each small block may take a page.
+        if headroom::is_given() {
+            let block = take(layout);
+            if !block.is_null() {
+                return block;
+            }
+        }
         // SAFETY: the caller's promise is the one that is asked for.
         let block = unsafe { System.alloc(layout) };
         if block.is_null() { find(layout) } else { block }
