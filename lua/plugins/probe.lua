@@ -383,16 +383,16 @@ local function find_binary()
 end
 
 local function tell_binary()
-  local path = find_binary()
+  local path, entry = find_binary(), nil
   tell("binary", path or "not found")
   tell_of("binary loads", "%s", function()
     local open, problem, where = package.loadlib(path or error("there is none", 0), "luaopen_gma2workers")
+    entry = open
     return open and "yes" or ("no (%s): %s"):format(where, problem)
   end)
   -- The binary looks at how the engine's Lua was built, and refuses one that it can't serve.
   tell_of("binary serves", "%s", function()
-    local open = assert(package.loadlib(path or error("there is none", 0), "luaopen_gma2workers"))
-    local ok, problem = pcall(open, "gma2workers", path)
+    local ok, problem = pcall(entry or error("it was not loaded", 0), "gma2workers", path)
     return ok and "yes, errors jump, numbers and limits are the usual ones" or "no: " .. tostring(problem)
   end)
 end

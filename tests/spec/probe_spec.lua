@@ -113,14 +113,14 @@ local SLICED = {
 local NO_LIBRARY = {
   ["binary"] = "not found",
   ["binary loads"] = "not measured: there is none",
-  ["binary serves"] = "not measured: there is none",
+  ["binary serves"] = "not measured: it was not loaded",
   ["library"] = { "^not found: module 'gma2%-workers' not found: .* module 'gma2workers' not found: " },
   ["library backend"] = false, ["library version"] = false, ["quick start"] = false,
 }
 
 local REFUSED = {
   ["binary loads"] = { "^no %(open%): .*gma2workers%.so: " },
-  ["binary serves"] = { "^not measured: .*gma2workers%.so: " },
+  ["binary serves"] = "not measured: it was not loaded",
   ["library backend"] = "cooperative",
 }
 
