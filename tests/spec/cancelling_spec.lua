@@ -33,9 +33,11 @@ local function good_job(workers)
   end
 end
 
+-- There may be fewer threads by now: those beyond the cores end when they have nothing to do.
 local function assert_reused(threads)
   good_job()
-  assert.same({ threads, 0 }, { info.threads, info.lost })
+  assert.equal(0, info.lost)
+  assert.is_true(info.threads <= threads, info.threads)
 end
 
 -- The threads of jobs that are over come back; else more are made without end.
@@ -43,7 +45,7 @@ local function assert_idle()
   for _ = 1, 50 do
     local threads = info.threads
     good_job(math.min(threads, 256))
-    if info.threads == threads then
+    if info.threads <= threads then
       return
     end
   end

@@ -57,9 +57,11 @@ local function is_too_short_for_the_second(response)
   return response.result[2].kind == "timeout"
 end
 
+-- There may be fewer threads by now: those beyond the cores end when they have nothing to do.
 local function assert_reused(threads)
   good_job()
-  assert.same({ threads, 0 }, { info.threads, info.lost })
+  assert.equal(0, info.lost)
+  assert.is_true(info.threads <= threads, info.threads)
 end
 
 describe("a task over its time limit #native", function()

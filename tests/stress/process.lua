@@ -22,6 +22,17 @@ function process.threads()
   return status("Threads")
 end
 
+--- Whether it has at most so many threads, soon: one that ends is there for a moment longer than the library counts it.
+function process.has_at_most(threads)
+  for _ = 1, 100 do
+    if (process.threads() or 0) <= threads then
+      return true
+    end
+    os.execute("sleep 0.1")
+  end
+  return false
+end
+
 --- How many cores it may use.
 function process.cores()
   local list = io.popen("nproc 2>/dev/null")

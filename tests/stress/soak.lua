@@ -373,7 +373,7 @@ assert(counts.tasks == jobs_wanted * TASKS)
 assert(gma2workers.info.lost == 0, "a thread was lost")
 assert(last.threads <= math.max(AT_ONCE * WORKERS, process.cores()), "too many threads")
 -- The program's own, and the watchdog.
-assert(not own_threads or process.threads() <= own_threads + last.threads + 1, "threads stay behind")
+assert(not own_threads or process.has_at_most(own_threads + last.threads + 1), "threads stay behind")
 -- A short run is not warm after its first tenth.
 assert(last.memory <= warm.memory * 1.5 + (jobs_wanted < 1000 and 64 or 16), "memory grows")
 
