@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use crate::codec::Reader;
 use crate::error::{Error, Result};
-use crate::ffi::OwnState;
+use crate::ffi::{OwnState, Stack};
 
 /// What a longer function does takes longer than to put its state back.
 const WORTH_READING: usize = 256;
@@ -43,8 +43,10 @@ const SAMPLES: [(&str, bool); 13] = [
 
 /// Whether this Lua numbers its instructions as a stock Lua does: a vendor may have changed that. It shows in the samples.
 fn judge_samples() -> Result<bool> {
+    const LIMIT: usize = 1 << 20;
+    let state = OwnState::new(LIMIT).ok_or(Error::Memory)?;
     for (code, is_harmless) in SAMPLES {
-        if looks_harmless(&dump_of(code)?) != is_harmless {
+        if looks_harmless(&dump_of(&state.stack(), code)?) != is_harmless {
             return Ok(false);
         }
     }
@@ -52,12 +54,10 @@ fn judge_samples() -> Result<bool> {
 }
 
 /// The dump of the function that a chunk returns.
-fn dump_of(code: &str) -> Result<Vec<u8>> {
-    const LIMIT: usize = 1 << 20;
-    let state = OwnState::new(LIMIT).ok_or(Error::Memory)?;
+fn dump_of(stack: &Stack, code: &str) -> Result<Vec<u8>> {
     let mut dump = Vec::new();
     let out = &mut dump;
-    state.stack().protected(0, |stack| {
+    stack.protected(0, |stack| {
         stack.load(code.as_bytes(), c"=code")?;
         stack.call(0, 1);
         stack.dump(out)?;
@@ -203,7 +203,8 @@ mod tests {
 
     /// Whether the function is harmless that a chunk returns.
     fn judge(code: &str) -> bool {
-        is_harmless(&dump_of(code).expect("code without a fault"))
+        let state = OwnState::new(usize::MAX).expect("a state");
+        is_harmless(&dump_of(&state.stack(), code).expect("code without a fault"))
     }
 
     #[test]
