@@ -332,9 +332,9 @@ describe("the probe #native #posix #long", function()
     local path = refused .. "/gma2workers_probe.txt"
     os.remove(path)
     assert(os.execute("mkdir " .. path))
-    local shown = probe(refused, { slice = SLICE, environment = "GMA2WORKERS_BACKEND= TMPDIR=" .. bare })
+    local shown = probe(refused, { slice = SLICE, environment = "GMA2WORKERS_BACKEND=" })
     os.remove(path)
-    assert.equal(bare .. "/gma2workers_probe.txt", shown.values.report)
+    assert.matches("/temp/gma2workers_probe%.txt$", shown.values.report)
   end)
 
   it("is taken back wherever it is stopped (K3)", function()
