@@ -443,7 +443,7 @@ end)
 describe("what a task drops of gma #native", function()
   it("gives its address to no table of the task's (F11)", function()
     local function drop()
-      local function address(value) return tostring(value):match("0x%x+") end
+      local function address(value) return tostring(value):match("%x+$") end
       local dropped = { [address(gma)] = true, [address(gma.show)] = true }
       gma = nil -- luacheck: ignore 111
       collectgarbage()

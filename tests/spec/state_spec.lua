@@ -146,6 +146,8 @@ describe("os #native", function()
       local gma2workers = require "gma2workers"
       local function told(func) return gma2workers.RunSync({ tasks = { { func = func } } }).result[1].data end]]
     for setting, native in pairs { ["LC_ALL="] = "C", ["LC_ALL=C"] = "C", ["LC_ALL=POSIX"] = "C", ["LC_ALL=C.UTF-8"] = "nil" } do
+      -- There the system's settings say which locale the empty name means: nobody asks them.
+      native = system.is_windows and "nil" or native
       local expected = ("C "):rep(12) .. (native .. " "):rep(4) .. ("nil "):rep(11) .. "nil"
       assert.equal(expected .. "\nC\ntrue", stock.run(questions .. [[
         io.write(told(ask), "\n", os.setlocale(), "\n", tostring(told(ask_wrongly) == ask_wrongly()))]],
