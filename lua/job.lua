@@ -66,8 +66,7 @@ end
 function Job:status()
   local this = job_of(self, "status")
   if this.response then
-    local total = #this.response.result
-    return this.cancelled and "cancelled" or "done", in_items(this, total, total)
+    return this.cancelled and "cancelled" or "done", in_items(this, this.total, this.total)
   end
   local done, total = core.progress(this.id)
   -- None where another pump is about to merge it.

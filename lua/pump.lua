@@ -103,13 +103,16 @@ end
 --- Tells of a job's end. Each of these steps can be done again, and does nothing then: so where an error comes in between,
 -- whoever turns the job next goes on.
 local function tell_end(job)
-  local total = #job.response.result
   if job.problem then
     job.failure = job.failure or { value = job.problem, traceback = job.problem }
   end
-  hints.add(job.response, job.failed, job.sandbox, job.globals)
+  if not job.has_hints then
+    hints.add(job.response, job.failed, job.sandbox, job.globals)
+    -- From here on the response is the caller's, who may change it.
+    job.has_hints = true
+  end
   if job.onProgress or job.bar then
-    tell_progress(job, core.clock(), total, total)
+    tell_progress(job, core.clock(), job.total, job.total)
   end
   if job.bar then
     job.bar:close()
@@ -157,8 +160,10 @@ function pump.turn(job, budget, lull)
     if over or job.response then
       finish(job)
     end
-    -- Nobody need wait for callbacks that another pump calls; but RunSync has some of its own to call afterwards.
-    if job.over or job.dropped or job.complete and job.response and pump.is_ending(job) then
+    -- Nobody need wait for callbacks that another pump calls; but RunSync has some of its own to call afterwards, if that
+    -- other one can be given time.
+    local is_told = job.over or job.response and pump.is_ending(job) and (job.complete or not drivers.can_sleep())
+    if is_told or job.dropped then
       return true
     end
     local now = core.clock()

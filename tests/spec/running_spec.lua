@@ -415,3 +415,37 @@ describe("a job whose callback sleeps in a coroutine that nobody resumes", funct
     assert.equal(1, called)
   end)
 end)
+
+describe("a response that its callback has taken apart", function()
+  it("harms neither its job nor another (D12)", function()
+    local called = 0
+    local function miss() return no_such_global.field end -- luacheck: ignore 113
+    local job = RunAsync { tasks = { { func = identity }, { func = miss } }, onComplete = function(response)
+      response.result = nil
+      error("interrupted!", 0)
+    end }
+    local other = RunAsync { tasks = { { func = identity, args = { 1 } } }, onComplete = function() called = called + 1 end }
+    pcall(job.wait, job)
+    assert.same({ "done", 2, 2 }, { job:status() })
+    assert.equal(1, other:wait().result[1].data)
+    assert.equal(0, Poll())
+    assert.equal(1, called)
+  end)
+end)
+
+describe("a job that another coroutine ended, whose callback sleeps there", function()
+  it("gives RunSync its response all the same (D11)", function()
+    local response
+    local waits = coroutine.create(function()
+      response = RunSync { tasks = { { func = function() return "done" end } }, onProgress = function() coroutine.yield(0.01) end }
+    end)
+    local polls = coroutine.create(function() while Poll() > 0 do coroutine.yield(0.01) end end)
+    repeat
+      coroutine.resume(waits)
+      if coroutine.status(polls) ~= "dead" then
+        coroutine.resume(polls)
+      end
+    until coroutine.status(waits) == "dead"
+    assert.equal("done", response.result[1].data)
+  end)
+end)
