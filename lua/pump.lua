@@ -105,6 +105,7 @@ end
 local function tell_end(job)
   if job.problem then
     job.failure = job.failure or { value = job.problem, traceback = job.problem }
+    job.problem = nil
   end
   if not job.has_hints then
     hints.add(job.response, job.failed, job.sandbox, job.globals)

@@ -134,9 +134,8 @@ fn stub_name(stack: &Stack) -> String {
 /// Puts the running stub's arguments into a message.
 fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     let mut message = Vec::new();
-    let names = WorkerNames;
     let place = |n: usize, path: &str| format!("args[{n}]{path} of {}", names::display(name));
-    let policy = Policy { names: &names, functions: Functions::Refuse, place: &place };
+    let policy = Policy { names: &WorkerNames, functions: Functions::Refuse, place: &place };
     encode_counted(stack, stack.top(), &mut message, &policy)?;
     Ok(message)
 }
