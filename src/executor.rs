@@ -20,7 +20,7 @@ use crate::policy::{Functions, Policy};
 use crate::pool::{self, Busy};
 use crate::seat::{self, End, Reason};
 use crate::state::{Environment, Life, State};
-use crate::{coroutine, fault, gma, hostcall, modules, stdlib, trace};
+use crate::{coroutine, fault, gma, hostcall, modules, stdlib, system, trace};
 
 thread_local! {
     /// This thread's state, kept for its next job.
@@ -81,7 +81,7 @@ fn rest() {
     ffi::take_stopped_at();
     ffi::forget_message();
     modules::set_host(&Arc::default());
-    ffi::release_stack();
+    system::release_stack();
 }
 
 /// What a worker has for its next task.

@@ -39,6 +39,7 @@
 //! | `trace` | a job's timeline, and its file | both |
 //! | `pool` | threads; knows no Lua | both |
 //! | `ffi` | the unsafe fence: the Lua C API | both |
+//! | `system` | the other unsafe fence: memory and the process, as the operating system gives them | both |
 //! | `fault` | faults on purpose, in tests | both |
 //! | `error` | everything that can go wrong | both |
 
@@ -80,6 +81,8 @@ mod seat;
 mod seen;
 mod state;
 mod stdlib;
+#[allow(unsafe_code, reason = "the other fence")]
+mod system;
 mod tasks;
 mod trace;
 mod value;

@@ -6,7 +6,7 @@
 use std::ops::{Deref, DerefMut};
 
 use crate::error::{Error, Result};
-use crate::ffi;
+use crate::system;
 
 /// More bytes than a scalar, a header or an upvalue's record takes.
 const SCALAR: usize = 32;
@@ -56,7 +56,7 @@ impl<'a> Outgoing<'a> {
             self.bytes.try_reserve_exact(needed - length)?;
         }
         if self.bytes.capacity() != capacity {
-            ffi::expect_filling(self.bytes.as_ptr(), self.bytes.capacity());
+            system::expect_filling(self.bytes.as_ptr(), self.bytes.capacity());
         }
         Ok(())
     }

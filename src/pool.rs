@@ -17,7 +17,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustc_hash::FxHashSet;
 
 use crate::error::{Error, Result};
-use crate::{fault, ffi};
+use crate::{fault, system};
 
 /// Lua's own limits on C recursion need 1.7 MB, more in debug builds.
 const STACK_BYTES: usize = 8 << 20;
@@ -159,7 +159,7 @@ fn watch_for_forks() -> Result<()> {
     extern "C" fn forked() {
         FORKED.store(true, Ordering::Relaxed);
     }
-    ffi::at_fork(forked)
+    system::at_fork(forked)
 }
 
 #[cfg(not(unix))]
@@ -171,7 +171,7 @@ fn watch_for_forks() -> Result<()> {
 /// it starts, and before it sleeps; a panic in it would abort the process.
 pub fn get(rest: fn()) -> Result<&'static Pool> {
     POOL.get_or_try_init(|| {
-        ffi::pin()?;
+        system::pin()?;
         watch_for_forks()?;
         Pool::new(rest)
     })
@@ -313,7 +313,7 @@ fn build(size: usize, first: usize, rest: fn()) -> Result<Segment> {
             let _ = sender.send(());
         });
     fault::point("threads").map_err(|cause| Error::NoWorkers(cause.to_string()))?;
-    let threads = ffi::with_headroom(|| {
+    let threads = system::with_headroom(|| {
         let threads = without_signals(|| builder.build());
         if threads.is_ok() {
             started.iter().take(size).for_each(drop);
@@ -333,7 +333,7 @@ pub fn spawn_thread(name: &str, body: fn()) -> Result<()> {
         drop(sender);
         body();
     };
-    ffi::with_headroom(|| {
+    system::with_headroom(|| {
         without_signals(|| builder.spawn(start)).map_err(|cause| Error::NoWorkers(cause.to_string()))?;
         let _ = started.recv();
         Ok(())

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::job::{Job, Worker};
 use crate::seat::Sight;
-use crate::{executor, ffi, pool};
+use crate::{executor, pool, system};
 
 /// The jobs that are watched. Weak, so that a job's end is not put off until the next look: its workers hold it until
 /// they have left, whoever else has dropped it.
@@ -77,7 +77,7 @@ fn look_for_idle(at: Option<Instant>) -> Option<Instant> {
             // First: work that is given after the look is told of.
             LOOKS_FOR_IDLE.store(false, Ordering::SeqCst);
             if pool::end_idle() {
-                ffi::trim_allocator();
+                system::trim_allocator();
                 return None;
             }
             LOOKS_FOR_IDLE.store(true, Ordering::SeqCst);

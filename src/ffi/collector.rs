@@ -9,9 +9,9 @@ use std::ffi::c_int;
 
 use mlua::ffi as lua;
 
-use super::pages::LARGE;
 use super::stack::{Stack, api};
 use crate::error::Result;
+use crate::system::LARGE;
 
 /// Further than what is built at once can reach, in KiB.
 const FAR: c_int = if usize::BITS > 32 { 1 << 30 } else { 1 << 20 };

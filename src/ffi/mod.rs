@@ -11,21 +11,17 @@
 //!   may own anything. So whatever is owned lives outside `protected`, and is borrowed inside.
 
 mod activation;
-mod arena;
 mod call;
 mod collector;
 mod coroutine;
 mod engine;
 #[cfg(all(feature = "module", windows, target_arch = "x86"))]
 mod exceptions;
-mod headroom;
 #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
 mod host_lua;
+mod huge_pages;
 mod interrupt;
 mod own_state;
-mod pages;
-mod pin;
-mod spare;
 mod stack;
 
 #[cfg(fuzzing)]
@@ -34,13 +30,8 @@ pub use call::{Leave, NativeFunction, Returns, continuation, forget_message, nat
 pub use coroutine::Resumed;
 #[cfg(all(feature = "module", windows, target_arch = "x86"))]
 pub use exceptions::refuse_exceptions;
-pub use headroom::with_headroom;
 #[cfg(all(feature = "module", windows, target_arch = "x86"))]
 pub use host_lua::LUA_ERROR;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
-pub use pages::{expect_filling, release_stack, trim_allocator};
-#[cfg(unix)]
-pub use pin::at_fork;
-pub use pin::pin;
 pub use stack::{Key, Stack, Type};

@@ -7,10 +7,9 @@ use std::ptr;
 
 use mlua::ffi as lua;
 
-use super::arena::Arena;
-use super::headroom;
 use super::stack::{Stack, api};
 use crate::error::{Error, Result};
+use crate::system::{self, Arena};
 
 impl Stack {
     /// *Raises.* Opens the standard library, as much of it as this Lua was built with.
@@ -86,7 +85,7 @@ pub struct OwnState {
 impl OwnState {
     /// An empty state that may take so many bytes, or none where that is not enough.
     pub fn new(limit: usize) -> Option<OwnState> {
-        headroom::put_aside(headroom::LITTLE);
+        system::put_aside(system::LITTLE);
         let account = Account {
             used: Cell::new(0),
             limit: Cell::new(limit),

@@ -9,13 +9,8 @@ use std::ptr;
 use std::sync::LazyLock;
 
 use memmap2::MmapMut;
-#[cfg(target_os = "linux")]
-use mlua::ffi as lua;
 
 use super::headroom;
-use super::stack::Stack;
-#[cfg(target_os = "linux")]
-use super::stack::api;
 
 /// Two of the pages that processors call huge.
 pub const LARGE: usize = 4 << 20;
@@ -39,15 +34,15 @@ fn whole_pages(start: usize, end: usize, page: usize) -> (usize, usize) {
 
 /// Bytes that are filled one part after another, in pages of their own: these are given back whole, while what is freed
 /// to an allocator it keeps.
-pub(super) struct Bytes {
-    pub(super) pages: MmapMut,
+pub struct Bytes {
+    pub pages: MmapMut,
     filled: usize,
 }
 
 impl Bytes {
     /// Room for so many, for a state that holds `held`, in pages that were used before where they suffice; none where
     /// memory has run out.
-    pub(super) fn with_room(size: usize, held: usize, used: Option<MmapMut>) -> Option<Bytes> {
+    pub fn with_room(size: usize, held: usize, used: Option<MmapMut>) -> Option<Bytes> {
         let used = used.filter(|pages| pages.len() >= size);
         let pages = used.or_else(|| headroom::ask(held, size, || MmapMut::map_anon(size.max(1)).ok()))?;
         Some(Bytes { pages, filled: 0 })
@@ -55,7 +50,7 @@ impl Bytes {
 
     /// # Safety
     /// There are so many bytes to read, and room for them.
-    pub(super) unsafe fn append(&mut self, part: *const u8, length: usize) {
+    pub unsafe fn append(&mut self, part: *const u8, length: usize) {
         // SAFETY: as promised by the caller. What of a part was never written may be any bytes: they are only ever
         // copied back.
         unsafe { ptr::copy_nonoverlapping(part, self.pages.as_mut_ptr().add(self.filled), length) };
@@ -122,61 +117,9 @@ pub fn expect_filling(start: *const u8, size: usize) {
 #[cfg(not(target_os = "linux"))]
 pub fn expect_filling(_: *const u8, _: usize) {}
 
-#[cfg(not(target_os = "linux"))]
-impl Stack {
-    pub fn with_huge_pages<R>(&self, body: impl FnOnce() -> R) -> R {
-        body()
-    }
-}
-
-/// A host's own allocator, while large blocks of its are looked at.
-#[cfg(target_os = "linux")]
-struct Allocator {
-    allocate: lua::lua_Alloc,
-    data: *mut c_void,
-}
-
-#[cfg(target_os = "linux")]
-impl Stack {
-    /// Runs `body`, which fills the host's memory, with [`expect_filling`] for each large block that its allocator gives
-    /// meanwhile. `body` raises nothing: it is a protected call.
-    pub fn with_huge_pages<R>(&self, body: impl FnOnce() -> R) -> R {
-        let mut data = ptr::null_mut();
-        let allocate = api!(self, lua_getallocf, &mut data);
-        let mut own = Allocator { allocate, data };
-        api!(self, lua_setallocf, expecting, ptr::from_mut(&mut own).cast());
-        let outcome = body();
-        api!(self, lua_setallocf, allocate, data);
-        outcome
-    }
-}
-
-/// `lua_Alloc` over the host's own.
-#[cfg(target_os = "linux")]
-unsafe extern "C" fn expecting(own: *mut c_void, block: *mut c_void, old: usize, new: usize) -> *mut c_void {
-    // SAFETY: `with_huge_pages` gave the allocator, which stands on its frame for as long as this is the state's; Lua's
-    // arguments go on to it unchanged.
-    let block = unsafe {
-        let own = &*own.cast::<Allocator>();
-        (own.allocate)(own.data, block, old, new)
-    };
-    if !block.is_null() {
-        expect_filling(block.cast(), new);
-    }
-    block
-}
-
-#[cfg(all(test, target_os = "linux", feature = "linked"))]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::error::Error;
-    use crate::ffi::OwnState;
-
-    fn allocator(stack: &Stack) -> (usize, *mut c_void) {
-        let mut data = ptr::null_mut();
-        let allocate = api!(stack, lua_getallocf, &mut data);
-        (allocate as usize, data)
-    }
 
     #[test]
     fn advice_leaves_out_parts_of_a_page_whatever_its_size() {
@@ -185,24 +128,5 @@ mod tests {
         assert_eq!(whole_pages(0x1_1000, 0x3_f000, 0x1_0000), (0x2_0000, 0x1_0000));
         assert_eq!(whole_pages(0x1_1000, 0x1_f000, 0x1_0000).1, 0);
         assert!(page() >= 0x1000 && page().is_power_of_two(), "a page has {} bytes", page());
-    }
-
-    #[test]
-    fn a_host_has_its_own_allocator_again() {
-        let state = OwnState::new(1 << 30).expect("a state can be made");
-        let stack = state.stack();
-        let before = allocator(&stack);
-        let text = vec![b'x'; LARGE + 1];
-        for fails in [false, true] {
-            let outcome = stack.with_huge_pages(|| {
-                assert_ne!(allocator(&stack), before);
-                stack.protected(0, |stack| {
-                    stack.push_bytes(&text);
-                    if fails { Err(Error::Memory) } else { Ok(()) }
-                })
-            });
-            assert_eq!((outcome.is_err(), allocator(&stack)), (fails, before));
-        }
-        assert_eq!(stack.bytes(1), text);
     }
 }

@@ -3,12 +3,13 @@
 //! Rust ends the process when an allocation fails. A task's state may have taken all that there was; what
 //! the library then allocates to say so is little, and comes from here.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::blocks::Blocks;
 use super::headroom;
 
 /// The system's allocator, and after it a spare area of its own.
@@ -126,7 +127,7 @@ fn find(layout: Layout) -> *mut u8 {
         if block.is_null() {
             headroom::give_soon();
             // SAFETY: the layout is the caller's, and not of size zero.
-            block = unsafe { System.alloc(layout) };
+            block = unsafe { Blocks.alloc(layout) };
         }
         if !block.is_null() || start.elapsed() > AT_MOST {
             return block;
@@ -146,19 +147,19 @@ unsafe impl GlobalAlloc for WithSpare {
             }
         }
         // SAFETY: the caller's promise is the one that is asked for.
-        let block = unsafe { System.alloc(layout) };
+        let block = unsafe { Blocks.alloc(layout) };
         if block.is_null() { find(layout) } else { block }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise; a block that is not spare is the system's.
-        unsafe { if is_spare(block) { give_back(block, layout) } else { System.dealloc(block, layout) } }
+        unsafe { if is_spare(block) { give_back(block, layout) } else { Blocks.dealloc(block, layout) } }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if !is_spare(block) {
             // SAFETY: it is not spare, so it is the system's.
-            let moved = unsafe { System.realloc(block, layout, size) };
+            let moved = unsafe { Blocks.realloc(block, layout, size) };
             if !moved.is_null() {
                 return moved;
             }

@@ -13,7 +13,7 @@ use memmap2::MmapMut;
 const BYTES: usize = if cfg!(target_pointer_width = "64") { 32 << 20 } else { 8 << 20 };
 
 /// A state that holds no more than this has not taken the others' memory.
-pub(super) const LITTLE: usize = 2 << 20;
+pub const LITTLE: usize = 2 << 20;
 
 /// Requests from this size up are made one at a time.
 const LARGE: usize = 1 << 20;
@@ -27,7 +27,7 @@ static IS_ASIDE: AtomicBool = AtomicBool::new(false);
 static IS_GIVEN: AtomicBool = AtomicBool::new(false);
 
 /// Whether memory has run out, as far as is known.
-pub(super) fn is_given() -> bool {
+pub fn is_given() -> bool {
     IS_GIVEN.load(Ordering::Relaxed)
 }
 
@@ -37,7 +37,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Puts the memory aside, unless it is; false where there is not so much, and so many bytes more. Without these it would
 /// be taken from the others for a moment, only to be given back.
-pub(super) fn put_aside(more: usize) -> bool {
+pub fn put_aside(more: usize) -> bool {
     IS_ASIDE.load(Ordering::Relaxed) || fill(&mut lock(&ASIDE), more)
 }
 
@@ -58,7 +58,7 @@ fn empty(aside: &mut Option<MmapMut>) {
 
 /// Gives it to the system, unless somebody is at it. Allocates nothing and waits for nobody, since it is called where an
 /// allocation fails.
-pub(super) fn give_soon() {
+pub fn give_soon() {
     if let Ok(mut aside) = ASIDE.try_lock() {
         empty(&mut aside);
     }
@@ -75,7 +75,7 @@ pub fn with_headroom<R>(body: impl FnOnce() -> R) -> R {
 
 /// Asks the system for so many bytes more, for a state that holds so many of its. `request` gives none where the system
 /// has none: then that is the state's failure, and nobody else's.
-pub(super) fn ask<R>(held: usize, growth: usize, mut request: impl FnMut() -> Option<R>) -> Option<R> {
+pub fn ask<R>(held: usize, growth: usize, mut request: impl FnMut() -> Option<R>) -> Option<R> {
     let holds_little = held.saturating_add(growth) <= LITTLE;
     // A large request could get what others have given to the system since its look.
     let mut alone = (growth >= LARGE).then(|| lock(&ASIDE));

@@ -5,11 +5,12 @@
 //! makes an image of it, and copying them back makes it what it was, whatever has run since. That takes as long as
 //! copying some thirty kilobytes does.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
 
 use memmap2::MmapMut;
 
+use super::blocks::Blocks;
 use super::headroom;
 use super::pages::{Bytes, expect_filling};
 
@@ -33,12 +34,7 @@ struct Free {
 struct Region {
     start: *mut u8,
     size: usize,
-    /// Where it lies in pages of its own.
-    pages: Option<MmapMut>,
 }
-
-/// From this size on, regions are pages of their own, for the reason that images are.
-const PAGED: usize = 1 << 20;
 
 /// Where the next small block comes from.
 #[derive(Clone, Copy)]
@@ -67,7 +63,7 @@ struct Image {
     bytes: Bytes,
 }
 
-pub(super) struct Arena {
+pub struct Arena {
     regions: Vec<Region>,
     cursor: Cursor,
     /// The newest first.
@@ -90,7 +86,7 @@ fn layout(size: usize) -> Option<Layout> {
 unsafe fn give_back(block: *mut u8, size: usize) {
     if let Some(layout) = layout(size) {
         // SAFETY: as promised by the caller.
-        unsafe { System.dealloc(block, layout) }
+        unsafe { Blocks.dealloc(block, layout) }
     }
 }
 
@@ -98,10 +94,8 @@ impl Region {
     /// # Safety
     /// Nobody uses a block of it any more.
     unsafe fn give_back(self) {
-        if self.pages.is_none() {
-            // SAFETY: as promised by the caller; what lies in no pages of its own was taken.
-            unsafe { give_back(self.start, self.size) }
-        }
+        // SAFETY: as promised by the caller.
+        unsafe { give_back(self.start, self.size) }
     }
 }
 
@@ -110,7 +104,7 @@ fn class(size: usize) -> usize {
 }
 
 impl Arena {
-    pub(super) fn new() -> Arena {
+    pub fn new() -> Arena {
         Arena {
             regions: Vec::new(),
             cursor: Cursor { region: 0, cut: 0, free: [ptr::null_mut(); CLASSES] },
@@ -125,7 +119,7 @@ impl Arena {
     /// none.
     fn take(&mut self, size: usize) -> *mut u8 {
         // SAFETY: nobody asks for a block of no bytes.
-        let request = |layout| ptr::NonNull::new(unsafe { System.alloc(layout) });
+        let request = |layout| ptr::NonNull::new(unsafe { Blocks.alloc(layout) });
         match layout(size).and_then(|layout| headroom::ask(self.held, size, || request(layout))) {
             Some(block) => {
                 self.held += size;
@@ -136,7 +130,7 @@ impl Arena {
     }
 
     /// A block of so many bytes, at least one; null where memory has run out.
-    pub(super) fn allocate(&mut self, size: usize) -> *mut u8 {
+    pub fn allocate(&mut self, size: usize) -> *mut u8 {
         if size > SMALL {
             return self.allocate_large(size);
         }
@@ -172,13 +166,8 @@ impl Arena {
     }
 
     fn take_region(&mut self, size: usize) -> Option<Region> {
-        if size < PAGED {
-            let start = self.take(size);
-            return (!start.is_null()).then_some(Region { start, size, pages: None });
-        }
-        let mut pages = headroom::ask(self.held, size, || MmapMut::map_anon(size).ok())?;
-        self.held += size;
-        Some(Region { start: pages.as_mut_ptr(), size, pages: Some(pages) })
+        let start = self.take(size);
+        (!start.is_null()).then_some(Region { start, size })
     }
 
     fn allocate_large(&mut self, size: usize) -> *mut u8 {
@@ -250,7 +239,7 @@ impl Arena {
     ///
     /// # Safety
     /// This arena gave it with that size, and nobody uses it any more.
-    pub(super) unsafe fn free(&mut self, block: *mut u8, size: usize) {
+    pub unsafe fn free(&mut self, block: *mut u8, size: usize) {
         // SAFETY: as promised by the caller: a small block holds at least one word, a large one has its header.
         unsafe {
             if size <= SMALL {
@@ -271,7 +260,7 @@ impl Arena {
     ///
     /// # Safety
     /// This arena gave it with the old size, and the caller uses the new one from now on.
-    pub(super) unsafe fn resize(&mut self, block: *mut u8, old: usize, new: usize) -> *mut u8 {
+    pub unsafe fn resize(&mut self, block: *mut u8, old: usize, new: usize) -> *mut u8 {
         if old <= SMALL && new <= SMALL && class(old) == class(new) {
             return block;
         }
@@ -296,13 +285,13 @@ impl Arena {
     /// # Safety
     /// The header is in the list, and no image has it.
     unsafe fn resize_large(&mut self, header: *mut Large, new: usize) -> *mut u8 {
-        // SAFETY: as promised by the caller; the system's `realloc` leaves a block alone that it can't move.
+        // SAFETY: as promised by the caller; `realloc` leaves a block alone that it can't move.
         unsafe {
             let (Some(layout), Some(size)) = (layout((*header).size + HEADER), new.checked_add(HEADER))
             else {
                 return ptr::null_mut();
             };
-            let request = || ptr::NonNull::new(System.realloc(header.cast(), layout, size).cast::<Large>());
+            let request = || ptr::NonNull::new(Blocks.realloc(header.cast(), layout, size).cast::<Large>());
             let moved = match size.saturating_sub(layout.size()) {
                 0 => request(),
                 growth => headroom::ask(self.held, growth, request),
@@ -324,7 +313,7 @@ impl Arena {
     }
 
     /// Takes an image of all blocks, above those that were taken before. False where there is no memory for it.
-    pub(super) fn take_image(&mut self) -> bool {
+    pub fn take_image(&mut self) -> bool {
         let level = self.images.len() + 1;
         let mut size: usize = self.parts(&self.cursor).map(|(_, length)| length).sum();
         // SAFETY: the list holds live headers alone.
@@ -354,7 +343,7 @@ impl Arena {
     ///
     /// # Safety
     /// The state that uses the blocks is at rest: nothing of it is on any thread's C stack.
-    pub(super) unsafe fn put_back(&mut self, level: usize) {
+    pub unsafe fn put_back(&mut self, level: usize) {
         if self.images.len() > level {
             self.spare = self.images.drain(level..).next().map(|image| image.bytes.pages);
         }
@@ -382,7 +371,7 @@ impl Arena {
     }
 
     /// Forgets all images: what the blocks are now is what they stay.
-    pub(super) fn forget_images(&mut self) {
+    pub fn forget_images(&mut self) {
         self.images.clear();
         self.spare = None;
         for header in self.headers() {
@@ -392,7 +381,7 @@ impl Arena {
     }
 
     /// Gives back the regions that no block is cut from.
-    pub(super) fn trim(&mut self) {
+    pub fn trim(&mut self) {
         for region in self.regions.drain((self.cursor.region + 1).min(self.regions.len())..) {
             self.held -= region.size;
             // SAFETY: the region is ours, and no block of it is in use.

@@ -1,0 +1,92 @@
+//! Huge pages for what a host is about to be given.
+
+#[cfg(target_os = "linux")]
+use std::ffi::c_void;
+#[cfg(target_os = "linux")]
+use std::ptr;
+
+#[cfg(target_os = "linux")]
+use mlua::ffi as lua;
+
+use super::stack::Stack;
+#[cfg(target_os = "linux")]
+use super::stack::api;
+#[cfg(target_os = "linux")]
+use crate::system::expect_filling;
+
+#[cfg(not(target_os = "linux"))]
+impl Stack {
+    pub fn with_huge_pages<R>(&self, body: impl FnOnce() -> R) -> R {
+        body()
+    }
+}
+
+/// A host's own allocator, while large blocks of its are looked at.
+#[cfg(target_os = "linux")]
+struct Allocator {
+    allocate: lua::lua_Alloc,
+    data: *mut c_void,
+}
+
+#[cfg(target_os = "linux")]
+impl Stack {
+    /// Runs `body`, which fills the host's memory, with [`expect_filling`] for each large block that its allocator gives
+    /// meanwhile. `body` raises nothing: it is a protected call.
+    pub fn with_huge_pages<R>(&self, body: impl FnOnce() -> R) -> R {
+        let mut data = ptr::null_mut();
+        let allocate = api!(self, lua_getallocf, &mut data);
+        let mut own = Allocator { allocate, data };
+        api!(self, lua_setallocf, expecting, ptr::from_mut(&mut own).cast());
+        let outcome = body();
+        api!(self, lua_setallocf, allocate, data);
+        outcome
+    }
+}
+
+/// `lua_Alloc` over the host's own.
+#[cfg(target_os = "linux")]
+unsafe extern "C" fn expecting(own: *mut c_void, block: *mut c_void, old: usize, new: usize) -> *mut c_void {
+    // SAFETY: `with_huge_pages` gave the allocator, which stands on its frame for as long as this is the state's; Lua's
+    // arguments go on to it unchanged.
+    let block = unsafe {
+        let own = &*own.cast::<Allocator>();
+        (own.allocate)(own.data, block, old, new)
+    };
+    if !block.is_null() {
+        expect_filling(block.cast(), new);
+    }
+    block
+}
+
+#[cfg(all(test, target_os = "linux", feature = "linked"))]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::ffi::OwnState;
+    use crate::system::LARGE;
+
+    fn allocator(stack: &Stack) -> (usize, *mut c_void) {
+        let mut data = ptr::null_mut();
+        let allocate = api!(stack, lua_getallocf, &mut data);
+        (allocate as usize, data)
+    }
+
+    #[test]
+    fn a_host_has_its_own_allocator_again() {
+        let state = OwnState::new(1 << 30).expect("a state can be made");
+        let stack = state.stack();
+        let before = allocator(&stack);
+        let text = vec![b'x'; LARGE + 1];
+        for fails in [false, true] {
+            let outcome = stack.with_huge_pages(|| {
+                assert_ne!(allocator(&stack), before);
+                stack.protected(0, |stack| {
+                    stack.push_bytes(&text);
+                    if fails { Err(Error::Memory) } else { Ok(()) }
+                })
+            });
+            assert_eq!((outcome.is_err(), allocator(&stack)), (fails, before));
+        }
+        assert_eq!(stack.bytes(1), text);
+    }
+}
