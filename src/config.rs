@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::codec::Upvalues;
 use crate::error::{Error, Result};
 use crate::ffi::{Stack, Type};
-use crate::policy::Upvalues;
 use crate::pool;
 use crate::value::Value;
 

@@ -6,9 +6,8 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::codec::GMA;
+use crate::codec::{Functions, GMA, Policy, encode};
 use crate::config::{self, Config};
-use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::fault;
@@ -17,7 +16,6 @@ use crate::host::{self, HostNames};
 use crate::job::{Job, Parts};
 use crate::modules::HostModules;
 use crate::names;
-use crate::policy::{Functions, Policy};
 use crate::pool;
 use crate::registry;
 use crate::state::Environment;

@@ -9,14 +9,12 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::codec::{Functions, Policy, encode_counted, furnish};
 use crate::config::Mode;
-use crate::decode::furnish;
-use crate::encode::encode_counted;
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
 use crate::job::{Job, Task, Worker};
 use crate::lane::Failure;
-use crate::policy::{Functions, Policy};
 use crate::pool::{self, Busy};
 use crate::seat::{self, End, Reason};
 use crate::state::{Environment, Life, State};

@@ -6,14 +6,13 @@
 
 use std::sync::LazyLock;
 
-use crate::codec::{GMA, SEPARATOR};
-use crate::decode::{Resolve, decode};
-use crate::encode::{encode, encode_counted};
+use crate::codec::{
+    Functions, GMA, Names, Policy, Resolve, SEPARATOR, Upvalues, decode, encode, encode_counted,
+};
 use crate::error::{Error, Result};
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::hostcall::{self, Answer};
 use crate::names;
-use crate::policy::{Functions, Names, Policy, Upvalues};
 use crate::{seat, stdlib};
 
 /// A worker's names, for messages that leave its state and for those that come in.

@@ -5,19 +5,15 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 
-use crate::codec::GMA;
-use crate::decode::{Decoder, Resolve};
-use crate::encode::encode;
+use crate::codec::{self, Decoder, Functions, GMA, Names, Policy, Resolve, encode};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
-use crate::frame;
 use crate::gma;
 use crate::hostcall::{self, Answer};
 use crate::job::Job;
 use crate::modules::{HostModules, OWN_NAMES};
 use crate::names;
-use crate::policy::{Functions, Names, Policy};
 
 /// The names of the things in the host's state, for one native call.
 #[derive(Default)]
@@ -136,7 +132,7 @@ fn answer_preload(
         Ok(()) => Answer::Returned(message),
         Err(error) if error.is_a_hooks() => return Err(error),
         Err(cause) => {
-            let cause = Box::new(frame::without_arguments(cause));
+            let cause = Box::new(codec::without_arguments(cause));
             Answer::Failed(Error::Preloaded { module: module_name(), cause })
         }
     };

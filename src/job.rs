@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 use rustc_hash::FxHashMap;
 
+use crate::codec::Upvalues;
 use crate::config::Mode;
 use crate::error::Error;
 use crate::hostcall::Mailbox;
 use crate::lane::{Failure, Lane};
-use crate::policy::Upvalues;
 use crate::seat::{Reason, Seat};
 use crate::state::Environment;
 use crate::trace::{Row, Trace};

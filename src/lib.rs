@@ -29,12 +29,7 @@
 //! | `gma` | `gma` as a task sees it | worker |
 //! | `stdlib`, `coroutine`, `locale` | where a worker's standard library is not Lua's | worker |
 //! | `names` | the names of things that both sides have | both |
-//! | `encode`, `decode`, `codec` | values and functions across | both |
-//! | `frame` | where a walk over a value is | both |
-//! | `keys` | the keys that a message holds already | both |
-//! | `seen` | the tables and long texts that a message holds already | both |
-//! | `outgoing` | the bytes of a message while it is written | both |
-//! | `policy` | what may cross, and under which names | both |
+//! | `codec` | values and functions across | both |
 //! | `hostcall` | requests and replies | both |
 //! | `trace` | a job's timeline, and its file | both |
 //! | `pool` | threads; knows no Lua | both |
@@ -48,16 +43,13 @@ mod bytecode;
 mod codec;
 mod config;
 mod coroutine;
-mod decode;
 mod dispatcher;
-mod encode;
 mod entry;
 mod error;
 mod executor;
 mod fault;
 #[allow(unsafe_code, reason = "the fence")]
 mod ffi;
-mod frame;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -65,20 +57,14 @@ mod gma;
 mod host;
 mod hostcall;
 mod job;
-mod keys;
 mod lane;
 mod locale;
 mod modules;
 mod names;
-mod outgoing;
-mod policy;
 mod pool;
 mod registry;
 mod response;
-#[cfg(all(test, feature = "linked"))]
-mod roundtrip;
 mod seat;
-mod seen;
 mod state;
 mod stdlib;
 #[allow(unsafe_code, reason = "the other fence")]

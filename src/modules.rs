@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-use crate::decode::decode;
+use crate::codec::decode;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, Leave, Returns, Stack, Type, native};
 use crate::gma;

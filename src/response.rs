@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::decode::{Decoder, decode_scalars};
+use crate::codec::{Decoder, decode_scalars};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::Stack;

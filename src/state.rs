@@ -8,7 +8,7 @@
 use std::ffi::c_int;
 use std::sync::Arc;
 
-use crate::decode::furnish;
+use crate::codec::furnish;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
 use crate::modules::{self, HostModules};

@@ -7,13 +7,12 @@ use std::ffi::c_int;
 
 use rustc_hash::FxHashMap;
 
+use crate::codec::{Encoder, Functions, Policy, Upvalues, encode};
 use crate::config;
-use crate::encode::{Encoder, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{Stack, Type};
 use crate::host::HostNames;
 use crate::job::Tasks;
-use crate::policy::{Functions, Policy, Upvalues};
 use crate::value::Value;
 
 /// The most arguments that a task may have.

@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use super::digest::digest;
 use super::{assert_expected, expand, mix};
-use crate::codec::{self, put_length};
-use crate::decode::{Decoder, Resolve, decode as decode_message};
-use crate::encode::encode;
+use crate::codec::{
+    self, Decoder, Functions, Policy, Resolve, Upvalues, decode as decode_message, encode, put_length,
+};
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack};
 use crate::gma;
 use crate::host::HostNames;
-use crate::policy::{Functions, Policy, Upvalues};
 use crate::state::{Environment, Life, State};
 
 /// Set in an input's flags: it is decoded in a full stack, too. That is slow, for Lua moves one now and then.

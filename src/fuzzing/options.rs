@@ -5,16 +5,14 @@ use std::ffi::c_int;
 use mlua::{Function, Lua, LuaString, Table, Value};
 
 use super::{FUNCTIONS, assert_expected, contract, expand, mix};
+use crate::codec::{Functions, Policy, Resolve, Upvalues, decode, encode};
 use crate::config;
-use crate::decode::{Resolve, decode};
-use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::ffi::{self, Stack, Type};
 use crate::gma;
 use crate::host::HostNames;
 use crate::job::Tasks;
 use crate::names;
-use crate::policy::{Functions, Policy, Upvalues};
 use crate::tasks::TaskReader;
 
 /// Set in an input's flags: its tables have metatables, none of which must be seen.

@@ -1,11 +1,11 @@
 //! Functions out of a state: their code, and what they have captured.
 
 use super::{Encoder, LEVEL};
-use crate::codec::{self, put_length};
+use crate::codec::frame::{self, Frame, FunctionFrame};
+use crate::codec::policy::{Functions, Upvalues};
+use crate::codec::wire::{self, put_length};
 use crate::error::{Error, Result};
 use crate::ffi::{Stack, Type};
-use crate::frame::{self, Frame, FunctionFrame};
-use crate::policy::{Functions, Upvalues};
 
 /// Where a table looks up what it lacks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ enum Lookup {
 impl Encoder<'_> {
     pub(super) fn open_function(&mut self, here: &Stack, pointer: usize) -> Result<()> {
         let seen = self.remember(pointer)?;
-        self.out.push(codec::FUNCTION);
+        self.out.push(wire::FUNCTION);
         let length = self.out.len();
         self.out.extend_from_slice(&[0; 4]);
         here.dump(&mut self.out)?;
@@ -48,7 +48,7 @@ impl Encoder<'_> {
         let kind = here.kind(-1);
         if let Some(&(first, index)) = self.variables.get(&here.upvalue_id(slot, n)) {
             self.share(first.tag);
-            self.out.push(codec::JOINED);
+            self.out.push(wire::JOINED);
             put_length(&mut self.out, first.id as usize);
             self.out.push(index as u8);
             here.pop(1);
@@ -56,7 +56,7 @@ impl Encoder<'_> {
         }
         self.variables.insert(here.upvalue_id(slot, n), (owner, n));
         if kind == Type::Table && self.is_globals(here) {
-            self.out.push(codec::GLOBALS);
+            self.out.push(wire::GLOBALS);
             here.pop(1);
             return Ok(());
         }
@@ -91,7 +91,7 @@ impl Encoder<'_> {
             return Err(self.captured(here, Type::Table));
         }
         if lookup == Lookup::Globals {
-            self.out.push(codec::ENVIRONMENT);
+            self.out.push(wire::ENVIRONMENT);
         }
         let pointer = here.pointer(-1);
         if self.reference(pointer)? {
@@ -135,7 +135,7 @@ impl Encoder<'_> {
             return Ok(false);
         }
         if self.is_globals(here) {
-            self.out.push(codec::GLOBALS);
+            self.out.push(wire::GLOBALS);
             return Ok(true);
         }
         self.named(here)

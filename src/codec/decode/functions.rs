@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use super::{Decoder, FunctionFrame, Parent, Place, number_of};
-use crate::codec::{self, SHARED, ends_early};
+use crate::codec::wire::{self, SHARED, ends_early};
 use crate::error::{self, Error, Result};
 use crate::ffi::{Stack, Type};
 
@@ -14,10 +14,10 @@ impl Decoder<'_> {
             return Err(Error::Corrupt("a stray environment"));
         }
         let tag = self.reader.byte().ok_or_else(ends_early)?;
-        if tag & !SHARED == codec::TABLE {
+        if tag & !SHARED == wire::TABLE {
             return self.open_table(here, place, tag, true);
         }
-        let id = self.reader.length().filter(|_| tag == codec::REFERENCE);
+        let id = self.reader.length().filter(|_| tag == wire::REFERENCE);
         self.push_shared(here, number_of(id.ok_or(Error::Corrupt("no environment"))?))?;
         if here.kind(-1) != Type::Table {
             return Err(Error::Corrupt("an environment that is no table"));

@@ -1,7 +1,7 @@
 //! Values into a state: from a message onto its stack.
 //!
 //! Runs on the thread of the state it fills, without the collector where the message is large, and inside a protected
-//! call of its own, so a full memory is an error and leaves nothing behind. Like [`crate::encode`] it iterates, one or two
+//! call of its own, so a full memory is an error and leaves nothing behind. Like [`crate::codec::encode`] it iterates, one or two
 //! slots of Lua's stack a level, and goes on in a coroutine's stack where one is full: that is half a million levels. A
 //! message that is not one of ours is an error, never more.
 
@@ -9,7 +9,7 @@ mod functions;
 
 use std::ffi::c_int;
 
-use crate::codec::{self, HAS_SHARED, Reader, SHARED, ends_early};
+use crate::codec::wire::{self, HAS_SHARED, Reader, SHARED, ends_early};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
@@ -50,10 +50,10 @@ pub fn decode_scalars(stack: &Stack, message: &[u8]) -> Result<Option<c_int>> {
     fault::point("decode")?;
     for _ in 0..count {
         match reader.byte().ok_or_else(ends_early)? {
-            codec::INTEGER => stack.push_integer(reader.u64().ok_or_else(ends_early)?.cast_signed()),
-            codec::FLOAT => stack.push_number(f64::from_bits(reader.u64().ok_or_else(ends_early)?)),
-            codec::NIL => stack.push_nil(),
-            tag => stack.push_boolean(tag == codec::TRUE),
+            wire::INTEGER => stack.push_integer(reader.u64().ok_or_else(ends_early)?.cast_signed()),
+            wire::FLOAT => stack.push_number(f64::from_bits(reader.u64().ok_or_else(ends_early)?)),
+            wire::NIL => stack.push_nil(),
+            tag => stack.push_boolean(tag == wire::TRUE),
         }
     }
     Ok(Some(count as c_int))
@@ -62,10 +62,10 @@ pub fn decode_scalars(stack: &Stack, message: &[u8]) -> Result<Option<c_int>> {
 /// Whether a message is so many numbers, booleans and nils, and all of them are there.
 fn holds_scalars(message: &[u8], count: u32) -> bool {
     let mut reader = Reader::new(message);
-    reader.slice(codec::HEADER).is_some()
+    reader.slice(wire::HEADER).is_some()
         && (0..count).all(|_| match reader.byte() {
-            Some(codec::INTEGER | codec::FLOAT) => reader.u64().is_some(),
-            Some(codec::NIL | codec::FALSE | codec::TRUE) => true,
+            Some(wire::INTEGER | wire::FLOAT) => reader.u64().is_some(),
+            Some(wire::NIL | wire::FALSE | wire::TRUE) => true,
             _ => false,
         })
 }
@@ -242,22 +242,22 @@ impl<'a> Decoder<'a> {
     #[inline]
     fn push_plain(&mut self, here: &Stack, tag: u8) -> Option<bool> {
         match tag {
-            codec::NIL => here.push_nil(),
-            codec::FALSE => here.push_boolean(false),
-            codec::TRUE => here.push_boolean(true),
-            codec::INTEGER => here.push_integer(self.reader.u64()?.cast_signed()),
-            codec::FLOAT => here.push_number(f64::from_bits(self.reader.u64()?)),
-            codec::LIGHT => here.push_light(self.reader.u64()? as usize),
-            codec::STRING => here.push_bytes(self.reader.bytes()?),
-            codec::TEXT => {
+            wire::NIL => here.push_nil(),
+            wire::FALSE => here.push_boolean(false),
+            wire::TRUE => here.push_boolean(true),
+            wire::INTEGER => here.push_integer(self.reader.u64()?.cast_signed()),
+            wire::FLOAT => here.push_number(f64::from_bits(self.reader.u64()?)),
+            wire::LIGHT => here.push_light(self.reader.u64()? as usize),
+            wire::STRING => here.push_bytes(self.reader.bytes()?),
+            wire::TEXT => {
                 here.push_bytes(self.reader.bytes()?);
                 self.texts += 1;
             }
-            codec::NEW_KEY => {
+            wire::NEW_KEY => {
                 here.push_bytes(self.reader.bytes()?);
                 self.remember_key(here);
             }
-            codec::KEY => {
+            wire::KEY => {
                 let number = self.reader.byte().map(i64::from).filter(|number| *number < self.keys)?;
                 here.raw_get_i(self.shared_slot + 1, number + 1);
             }
@@ -278,31 +278,31 @@ impl<'a> Decoder<'a> {
     /// As [`Decoder::value`], for what has been found to be no plain value.
     fn tagged_value(&mut self, here: &Stack, tag: u8, place: Place) -> Result<()> {
         match tag & !SHARED {
-            codec::NAMED => {
+            wire::NAMED => {
                 let name = self.reader.bytes().ok_or_else(ends_early)?;
                 let name = std::str::from_utf8(name).map_err(|_| Error::Corrupt("a name"))?;
                 if let Err(error) = self.names.push_named(here, name) {
                     return Err(self.absent(here, place, error));
                 }
             }
-            codec::REFERENCE => {
+            wire::REFERENCE => {
                 let id = self.reader.length().ok_or_else(ends_early)?;
                 self.push_shared(here, number_of(id))?;
             }
-            codec::TEXT => {
+            wire::TEXT => {
                 here.push_bytes(self.reader.bytes().ok_or_else(ends_early)?);
                 self.texts += 1;
                 self.remember(here, -self.texts)?;
             }
-            codec::TEXT_AGAIN => {
+            wire::TEXT_AGAIN => {
                 let id = self.reader.length().ok_or_else(ends_early)?;
                 self.push_shared(here, -number_of(id))?;
             }
-            codec::TABLE => return self.open_table(here, place, tag, false),
-            codec::ENVIRONMENT => return self.environment(here, place),
-            codec::FUNCTION => return self.open_function(here, place, tag),
-            codec::GLOBALS => here.push_globals(),
-            codec::JOINED => {
+            wire::TABLE => return self.open_table(here, place, tag, false),
+            wire::ENVIRONMENT => return self.environment(here, place),
+            wire::FUNCTION => return self.open_function(here, place, tag),
+            wire::GLOBALS => here.push_globals(),
+            wire::JOINED => {
                 let Place::Upvalue(n) = place else { return Err(Error::Corrupt("a stray upvalue")) };
                 let id = self.reader.length().ok_or_else(ends_early)?;
                 let index = c_int::from(self.reader.byte().ok_or_else(ends_early)?);

@@ -1,7 +1,7 @@
 //! The wire: how values are laid out in a message between two states.
 //!
 //! A message is one flat run of bytes, so it is plain `Send` data and dropping it is one `free`, however
-//! deep the values were. [`crate::encode`] writes it, [`crate::decode`] reads it; both iterate, never
+//! deep the values were. [`crate::codec::encode`] writes it, [`crate::codec::decode`] reads it; both iterate, never
 //! recurse. Layout:
 //!
 //! ```text

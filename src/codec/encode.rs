@@ -13,15 +13,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{self, SHORT_TEXT, put_eight, put_length};
+use crate::codec::frame::{self, Frame, TableFrame};
+use crate::codec::keys::{KeyCache, Met};
+use crate::codec::outgoing::Outgoing;
+use crate::codec::policy::{Functions, Policy};
+use crate::codec::seen::{Seen, SeenSet};
+use crate::codec::wire::{self, SHORT_TEXT, put_eight, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
-use crate::frame::{self, Frame, TableFrame};
-use crate::keys::{KeyCache, Met};
-use crate::outgoing::Outgoing;
-use crate::policy::{Functions, Policy};
-use crate::seen::{Seen, SeenSet};
 
 /// Appends a message of the top `count` values to `out`, and pops them, in a protected call of its own.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
@@ -269,11 +269,11 @@ impl<'a> Encoder<'a> {
         match self.keys.meet(bytes) {
             Met::Known(number) => {
                 self.out.room(0)?;
-                self.out.extend_from_slice(&[codec::KEY, number]);
+                self.out.extend_from_slice(&[wire::KEY, number]);
                 Ok(())
             }
-            Met::Again => self.put_text(codec::NEW_KEY, bytes),
-            Met::Once => self.put_text(codec::STRING, bytes),
+            Met::Again => self.put_text(wire::NEW_KEY, bytes),
+            Met::Once => self.put_text(wire::STRING, bytes),
         }
     }
 
@@ -294,7 +294,7 @@ impl<'a> Encoder<'a> {
             }
             Type::Function if self.policy.functions == Functions::Shape => match frame::name(&self.frames) {
                 Some(name) => self.put_name(&name)?,
-                None => self.out.push(codec::NIL),
+                None => self.out.push(wire::NIL),
             },
             Type::Function => {
                 let pointer = here.pointer(-1);
@@ -306,7 +306,7 @@ impl<'a> Encoder<'a> {
                 }
             }
             Type::Userdata | Type::Thread if self.policy.functions == Functions::Shape => {
-                self.out.push(codec::NIL);
+                self.out.push(wire::NIL);
             }
             kind => return Err(self.unsendable(kind.name())),
         }
@@ -319,14 +319,14 @@ impl<'a> Encoder<'a> {
     fn plain_value(&mut self, here: &Stack, index: c_int, kind: Type) -> Result<()> {
         self.out.room(0)?;
         match kind {
-            Type::Boolean => self.out.push(if here.boolean(index) { codec::TRUE } else { codec::FALSE }),
+            Type::Boolean => self.out.push(if here.boolean(index) { wire::TRUE } else { wire::FALSE }),
             Type::Number => match here.whole(index) {
-                Some(value) => put_eight(&mut self.out, codec::INTEGER, value.cast_unsigned()),
-                None => put_eight(&mut self.out, codec::FLOAT, here.number(index).unwrap_or(0.0).to_bits()),
+                Some(value) => put_eight(&mut self.out, wire::INTEGER, value.cast_unsigned()),
+                None => put_eight(&mut self.out, wire::FLOAT, here.number(index).unwrap_or(0.0).to_bits()),
             },
-            Type::LightUserdata => put_eight(&mut self.out, codec::LIGHT, here.light(index) as u64),
+            Type::LightUserdata => put_eight(&mut self.out, wire::LIGHT, here.light(index) as u64),
             Type::String => self.text(here.bytes(index))?,
-            _ => self.out.push(codec::NIL),
+            _ => self.out.push(wire::NIL),
         }
         Ok(())
     }
@@ -336,14 +336,14 @@ impl<'a> Encoder<'a> {
     #[inline(always)] // Most of what many values hold are texts.
     fn text(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.len() <= SHORT_TEXT {
-            return self.put_text(codec::STRING, bytes);
+            return self.put_text(wire::STRING, bytes);
         }
         match self.texts.meet(bytes.as_ptr() as usize, self.out.len())? {
-            None => self.put_text(codec::TEXT, bytes),
+            None => self.put_text(wire::TEXT, bytes),
             Some(Seen { id, tag }) => {
                 self.out.room(0)?;
                 self.share(tag);
-                self.out.push(codec::TEXT_AGAIN);
+                self.out.push(wire::TEXT_AGAIN);
                 put_length(&mut self.out, id as usize);
                 Ok(())
             }
@@ -368,21 +368,21 @@ impl<'a> Encoder<'a> {
     }
 
     fn put_name(&mut self, name: &str) -> Result<()> {
-        self.put_text(codec::NAMED, name.as_bytes())
+        self.put_text(wire::NAMED, name.as_bytes())
     }
 
     /// Writes a reference to what this message holds already, and marks that as shared.
     fn reference(&mut self, pointer: usize) -> Result<bool> {
         let Some(Seen { id, tag }) = self.seen.find(pointer)? else { return Ok(false) };
         self.share(tag);
-        self.out.push(codec::REFERENCE);
+        self.out.push(wire::REFERENCE);
         put_length(&mut self.out, id as usize);
         Ok(true)
     }
 
     fn share(&mut self, tag: usize) {
-        self.out[tag] |= codec::SHARED;
-        self.out[self.start] |= codec::HAS_SHARED;
+        self.out[tag] |= wire::SHARED;
+        self.out[self.start] |= wire::HAS_SHARED;
     }
 
     /// Gives the table or function on top its id, and makes sure of room for its frame.
@@ -395,7 +395,7 @@ impl<'a> Encoder<'a> {
         self.remember(pointer)?;
         let header = self.out.len();
         // How many items and fields there are shows at the end.
-        self.out.extend_from_slice(&[codec::TABLE, 0, 0, 0, 0, 0, 0, 0, 0]);
+        self.out.extend_from_slice(&[wire::TABLE, 0, 0, 0, 0, 0, 0, 0, 0]);
         self.frames.push(Frame::Table(TableFrame {
             stack: *here,
             slot: here.top(),

@@ -18,12 +18,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::codec::{self, put_length};
-use crate::decode::{Decoder, Resolve, decode};
-use crate::encode::{Encoder, encode};
+use crate::codec::decode::{Decoder, Resolve, decode};
+use crate::codec::encode::{Encoder, encode};
+use crate::codec::policy::{Functions, Names, Policy, Upvalues};
+use crate::codec::wire::{self, put_length};
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack, Type};
-use crate::policy::{Functions, Names, Policy, Upvalues};
 use graph::{Graph, Tables, Value, assert_same, graphs, push, push_tables, read};
 
 /// Nothing has a name here.
@@ -165,7 +165,7 @@ proptest! {
         }
         let sent = addresses(&stack, named.iter().copied());
         let long: BTreeSet<usize> =
-            named.iter().filter(|&&text| stack.bytes(text).len() > codec::SHORT_TEXT).map(|&text| {
+            named.iter().filter(|&&text| stack.bytes(text).len() > wire::SHORT_TEXT).map(|&text| {
                 stack.bytes(text).as_ptr() as usize
             }).collect();
         let bytes: usize = (1..=count)
@@ -196,7 +196,7 @@ proptest! {
         }
         let got = addresses(&there, first..first + names.len() as c_int);
         let is_long = |classes: Vec<Option<usize>>| -> Vec<_> {
-            classes.into_iter().zip(&named).filter(|(_, text)| stack.bytes(**text).len() > codec::SHORT_TEXT).collect()
+            classes.into_iter().zip(&named).filter(|(_, text)| stack.bytes(**text).len() > wire::SHORT_TEXT).collect()
         };
         assert_eq!(is_long(classes(&sent)), is_long(classes(&got)));
     }
@@ -388,26 +388,26 @@ fn damage(message: &mut Vec<u8>, place: Index, kind: u8, byte: u8) {
 
 /// The parts that messages are made of, in any order.
 fn parts() -> impl Strategy<Value = Vec<u8>> {
-    let tag = prop_oneof![30 => codec::NIL..=codec::FUNCTION, 5 => Just(codec::REFERENCE),
-        5 => codec::TEXT..=codec::TEXT_AGAIN, 1 => any::<u8>()];
+    let tag = prop_oneof![30 => wire::NIL..=wire::FUNCTION, 5 => Just(wire::REFERENCE),
+        5 => wire::TEXT..=wire::TEXT_AGAIN, 1 => any::<u8>()];
     let extreme = select(vec![127, 128, isize::MAX as usize, usize::MAX]);
     let number = prop_oneof![30 => 0..4_usize, 1 => any::<usize>(), 1 => extreme];
     let part = (tag, any::<bool>(), number, 0..5_u32).prop_map(|(tag, shared, number, size)| {
-        let mut part = vec![if shared { tag | codec::SHARED } else { tag }];
+        let mut part = vec![if shared { tag | wire::SHARED } else { tag }];
         match tag {
-            codec::INTEGER | codec::FLOAT | codec::LIGHT => part.extend((number as u64).to_le_bytes()),
-            codec::STRING | codec::NAMED | codec::TEXT => part.extend([2, b'h', b'i']),
-            codec::TABLE => part.extend([size, number as u32].map(u32::to_le_bytes).concat()),
-            codec::REFERENCE | codec::TEXT_AGAIN => put_length(&mut part, number),
-            codec::FUNCTION => {
+            wire::INTEGER | wire::FLOAT | wire::LIGHT => part.extend((number as u64).to_le_bytes()),
+            wire::STRING | wire::NAMED | wire::TEXT => part.extend([2, b'h', b'i']),
+            wire::TABLE => part.extend([size, number as u32].map(u32::to_le_bytes).concat()),
+            wire::REFERENCE | wire::TEXT_AGAIN => put_length(&mut part, number),
+            wire::FUNCTION => {
                 // The empty text is a function, and has one upvalue, which this may be or the next part.
                 part.extend([0, 0, 0, 0, 1]);
                 match size {
                     0 => {}
-                    1 => part.push(codec::GLOBALS),
-                    4 => part.push(codec::ENVIRONMENT),
+                    1 => part.push(wire::GLOBALS),
+                    4 => part.push(wire::ENVIRONMENT),
                     size => {
-                        part.push(codec::JOINED);
+                        part.push(wire::JOINED);
                         put_length(&mut part, number);
                         part.push(size as u8 - 1);
                     }
@@ -428,9 +428,9 @@ fn tables_in_tables_claim_no_more_than_their_message() {
         let mut message = vec![0, 1, 0, 0, 0];
         for left in (0..1000_u32).rev() {
             let counts = if fields { [0, left * 5] } else { [left * 9, 0] };
-            message.push(codec::TABLE);
+            message.push(wire::TABLE);
             message.extend(counts.map(u32::to_le_bytes).concat());
-            message.extend(fields.then_some(codec::TRUE));
+            message.extend(fields.then_some(wire::TRUE));
         }
         survives(message);
     }

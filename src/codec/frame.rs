@@ -2,10 +2,10 @@
 
 use std::ffi::c_int;
 
-use crate::codec::{self, SEPARATOR};
+use crate::codec::seen::Seen;
+use crate::codec::wire::{self, SEPARATOR};
 use crate::error::Error;
 use crate::ffi::{Stack, Type};
-use crate::seen::Seen;
 
 pub struct TableFrame {
     pub stack: Stack,
@@ -102,7 +102,7 @@ pub fn path(frames: &[Frame]) -> String {
 
 /// The name, by its keys, of the function that the walk is at. A key that can't be part of one leaves it without.
 pub fn name(frames: &[Frame]) -> Option<String> {
-    let mut name = codec::GMA.to_owned();
+    let mut name = wire::GMA.to_owned();
     for frame in frames {
         let Frame::Table(table) = frame else { return None };
         let key = table.stack.bytes(table.slot + 1);
