@@ -71,7 +71,7 @@ impl Activation {
     }
 }
 
-impl Stack {
+impl Stack<'_> {
     /// Where the function on the stack is defined: `plugin.lua:12`.
     pub fn place_of(&self, function: c_int) -> String {
         let mut activation = Activation::new();

@@ -10,6 +10,7 @@ use mlua::ffi as lua;
 
 use super::engine::{self, Errors};
 use super::interrupt::stop;
+use super::protected::Protected;
 use super::stack::{Stack, api};
 use crate::error::{Error, Result};
 
@@ -45,7 +46,7 @@ impl From<Error> for Leave {
 /// What a native function gives: the count of results on top of the stack.
 pub type Returns = std::result::Result<c_int, Leave>;
 
-impl Stack {
+impl Stack<'_> {
     /// Calls `body` so that what it raises, Lua error or panic, comes back as an [`Error`]. The top
     /// `arguments` values are its stack; what it leaves there takes their place when it ends well, and
     /// nothing does when it fails.
@@ -53,7 +54,7 @@ impl Stack {
     /// A `longjmp` leaves `body` without running destructors: it must own nothing, only borrow.
     pub fn protected<R, F>(&self, arguments: c_int, body: F) -> Result<R>
     where
-        F: FnOnce(&Stack) -> Result<R>,
+        F: FnOnce(&Protected) -> Result<R>,
     {
         const { assert!(!needs_drop::<F>(), "what a protected body uses is borrowed from outside") };
         struct Call<F, R> {
@@ -62,10 +63,10 @@ impl Stack {
         }
         unsafe extern "C-unwind" fn run<F, R>(l: *mut lua::lua_State) -> c_int
         where
-            F: FnOnce(&Stack) -> Result<R>,
+            F: FnOnce(&Protected) -> Result<R>,
         {
             // SAFETY: Lua calls with the live state of this thread.
-            let stack = unsafe { Stack::new(l) };
+            let stack = unsafe { Protected::new(l) };
             let call = stack.light(-1) as *mut Call<F, R>;
             stack.pop(1);
             // SAFETY: the light userdata is the `Call` on the frame below `lua_pcall`, which outlives
@@ -81,7 +82,7 @@ impl Stack {
             return Err(Error::Memory);
         }
         let mut call = Call { body: Some(body), outcome: None };
-        self.push_native(run::<F, R>, 0);
+        self.push_native(NativeFunction(run::<F, R>));
         self.insert(-arguments - 1);
         self.push_light(ptr::from_mut(&mut call) as usize);
         let status = api!(self, lua_pcall, arguments + 1, lua::LUA_MULTRET, 0);
@@ -102,32 +103,33 @@ thread_local! {
     static MESSAGE_PARTS: Cell<(*const u8, usize)> = const { Cell::new((ptr::null(), 0)) };
 }
 
-/// A function as Lua calls it.
-pub type NativeFunction = lua::lua_CFunction;
+/// A function as Lua calls it: one of ours, or one that was found in a state.
+#[derive(Clone, Copy)]
+pub struct NativeFunction(pub(super) lua::lua_CFunction);
 
 /// The C function that runs a Rust function. It is the one place where an [`Error`], a panic or a yield
 /// of ours becomes Lua's, after everything owned is gone.
 pub fn native<F>(_: F) -> NativeFunction
 where
-    F: Fn(&Stack) -> Returns + Copy + 'static,
+    F: Fn(&Protected) -> Returns + Copy + 'static,
 {
     const { assert!(size_of::<F>() == 0, "a native function captures nothing") };
-    run_native::<F>
+    NativeFunction(run_native::<F>)
 }
 
 unsafe extern "C-unwind" fn run_native<F>(l: *mut lua::lua_State) -> c_int
 where
-    F: Fn(&Stack) -> Returns + Copy + 'static,
+    F: Fn(&Protected) -> Returns + Copy + 'static,
 {
     // SAFETY: `native` took a value of this type, so it exists; it has no bytes to point at.
     let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
     // SAFETY: Lua calls with the live state of this thread.
-    let stack = unsafe { Stack::new(l) };
+    let stack = unsafe { Protected::new(l) };
     finish(&stack, catch_unwind(AssertUnwindSafe(|| function(&stack))))
 }
 
 /// Leaves a native function, once nothing is owned any more.
-fn finish(stack: &Stack, outcome: std::thread::Result<Returns>) -> c_int {
+fn finish(stack: &Protected, outcome: std::thread::Result<Returns>) -> c_int {
     let outcome = outcome.unwrap_or_else(|payload| Err(Leave::Error(Error::panic(payload))));
     match outcome {
         Ok(results) => return results,
@@ -139,9 +141,9 @@ fn finish(stack: &Stack, outcome: std::thread::Result<Returns>) -> c_int {
             return stack.top() - below;
         }
         Err(Leave::Attempt(arguments, then)) => {
-            let status = api!(stack, lua_pcallk, arguments, lua::LUA_MULTRET, 0, 0, Some(then));
+            let status = api!(stack, lua_pcallk, arguments, lua::LUA_MULTRET, 0, 0, Some(then.0));
             // SAFETY: as Lua would call it, had the function yielded.
-            return unsafe { then(stack.l, status, 0) };
+            return unsafe { (then.0)(stack.l, status, 0) };
         }
         Err(Leave::Original) => {
             let original = api!(stack, lua_tocfunction, lua::lua_upvalueindex(1));
@@ -176,15 +178,16 @@ fn finish(stack: &Stack, outcome: std::thread::Result<Returns>) -> c_int {
 
 /// What a native function does after [`Leave::Attempt`]. It is told whether the call returned, and finds on the stack what
 /// stood below the called function, and above that the results or the error.
-pub type Continuation = lua::lua_KFunction;
+#[derive(Clone, Copy)]
+pub struct Continuation(lua::lua_KFunction);
 
 /// The continuation that runs a Rust function.
 pub fn continuation<F>(_: F) -> Continuation
 where
-    F: Fn(&Stack, bool) -> Returns + Copy + 'static,
+    F: Fn(&Protected, bool) -> Returns + Copy + 'static,
 {
     const { assert!(size_of::<F>() == 0, "a continuation captures nothing") };
-    run_continuation::<F>
+    Continuation(run_continuation::<F>)
 }
 
 unsafe extern "C-unwind" fn run_continuation<F>(
@@ -193,12 +196,12 @@ unsafe extern "C-unwind" fn run_continuation<F>(
     _: lua::lua_KContext,
 ) -> c_int
 where
-    F: Fn(&Stack, bool) -> Returns + Copy + 'static,
+    F: Fn(&Protected, bool) -> Returns + Copy + 'static,
 {
     // SAFETY: `continuation` took a value of this type, so it exists; it has no bytes to point at.
     let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
     // SAFETY: Lua calls with the live state of this thread.
-    let stack = unsafe { Stack::new(l) };
+    let stack = unsafe { Protected::new(l) };
     let has_returned = matches!(status, lua::LUA_OK | lua::LUA_YIELD);
     finish(&stack, catch_unwind(AssertUnwindSafe(|| function(&stack, has_returned))))
 }
@@ -222,8 +225,8 @@ pub fn forget_message() {
     MESSAGE.take();
 }
 
-/// *Raises.* Pushes the text that was laid down.
-fn push_message(stack: &Stack) {
+/// Pushes the text that was laid down.
+fn push_message(stack: &Protected) {
     let (start, length) = MESSAGE_PARTS.get();
     api!(stack, lua_pushlstring, start.cast(), length);
 }
@@ -234,7 +237,7 @@ fn push_message(stack: &Stack) {
 /// `l` is the live state that Lua calls `luaopen_gma2workers` with.
 pub unsafe fn open<F>(l: *mut lua::lua_State, open: F) -> c_int
 where
-    F: Fn(&Stack) -> Returns + Copy + 'static,
+    F: Fn(&Protected) -> Returns + Copy + 'static,
 {
     let function = native(open);
     // SAFETY: as promised by the caller; what the checks raise passes nothing that owns anything.
@@ -244,7 +247,7 @@ where
         if engine::check(l) == Errors::Unwind {
             engine::refuse(l, engine::EXCEPTIONS);
         }
-        function(l)
+        (function.0)(l)
     }
 }
 
@@ -252,7 +255,7 @@ where
 #[cfg(fuzzing)]
 pub fn with_stack<R, F>(lua: &mlua::Lua, values: impl mlua::IntoLuaMulti, body: F) -> Result<R>
 where
-    F: FnOnce(&Stack) -> Result<R>,
+    F: FnOnce(&Protected) -> Result<R>,
 {
     let mut outcome = None;
     let slot = &mut outcome;
@@ -260,7 +263,7 @@ where
     // keeps to the rule of owning nothing where Lua may raise.
     let ran = unsafe {
         lua.exec_raw::<()>(values, |l| {
-            let stack = Stack::new(l);
+            let stack = Protected::new(l);
             *slot = Some(catch_unwind(AssertUnwindSafe(|| body(&stack))));
             stack.set_top(0);
         })

@@ -9,6 +9,7 @@ use std::ffi::c_int;
 
 use mlua::ffi as lua;
 
+use super::protected::Protected;
 use super::stack::{Stack, api};
 use crate::error::Result;
 use crate::system::LARGE;
@@ -19,14 +20,9 @@ const FAR: c_int = if usize::BITS > 32 { 1 << 30 } else { 1 << 20 };
 /// What is built of fewer bytes needs no care: it isn't deep, and the collector has little to walk.
 const SMALL: usize = 16 << 10;
 
-impl Stack {
+impl Stack<'_> {
     pub fn run_collector(&self, on: bool) {
         api!(self, lua_gc, if on { lua::LUA_GCRESTART } else { lua::LUA_GCSTOP }, 0);
-    }
-
-    /// Has the collector begin so many KiB later.
-    pub fn postpone_collector(&self, kib: c_int) {
-        api!(self, lua_gc, lua::LUA_GCSTEP, -kib);
     }
 
     /// Keeps the collector from running until [`Stack::release_collector`]: it would only walk what is being built, and a
@@ -34,7 +30,8 @@ impl Stack {
     pub fn hold_collector(&self) -> bool {
         let runs = api!(self, lua_gc, lua::LUA_GCISRUNNING, 0) != 0;
         if runs {
-            self.postpone_collector(FAR);
+            // Nothing owes so much that the collector would step now, and a finalizer raise.
+            api!(self, lua_gc, lua::LUA_GCSTEP, -FAR);
         }
         runs
     }
@@ -56,10 +53,13 @@ impl Stack {
         }
     }
 
-    /// Runs `body`, which builds what so many bytes of a message say, without the collector.
-    pub fn building<R>(&self, size: usize, body: impl FnOnce() -> Result<R>) -> Result<R> {
+    /// A protected call whose `body` builds what so many bytes of a message say, without the collector.
+    pub fn building<R, F>(&self, size: usize, arguments: c_int, body: F) -> Result<R>
+    where
+        F: FnOnce(&Protected) -> Result<R>,
+    {
         let is_held = size >= SMALL && self.hold_collector();
-        let outcome = body();
+        let outcome = self.protected(arguments, body);
         if is_held {
             self.release_collector()?;
         }
@@ -67,24 +67,35 @@ impl Stack {
     }
 
     /// As [`Stack::building`], on a host, whose allocator knows nothing of what is to come.
-    pub fn building_on_host<R>(&self, size: usize, body: impl FnOnce() -> Result<R>) -> Result<R> {
-        self.building(size, || if size < LARGE { body() } else { self.with_huge_pages(body) })
-    }
-
-    /// As [`Stack::building`], for what a state gets before its code runs: the collector leaves it alone until as much
-    /// again was built. To be done once for a state, or memory grows without end.
-    pub fn furnishing<R>(&self, size: usize, body: impl FnOnce() -> R) -> R {
-        let is_held = size >= SMALL && self.hold_collector();
-        let outcome = body();
+    pub fn building_on_host<R, F>(&self, size: usize, arguments: c_int, body: F) -> Result<R>
+    where
+        F: FnOnce(&Protected) -> Result<R>,
+    {
+        if size < LARGE {
+            return self.building(size, arguments, body);
+        }
+        let is_held = self.hold_collector();
+        let outcome = self.with_huge_pages(arguments, body);
         if is_held {
-            self.run_collector(true);
-            self.postpone_collector(api!(self, lua_gc, lua::LUA_GCCOUNT, 0));
+            self.release_collector()?;
         }
         outcome
     }
 
-    /// Collects all that nothing refers to. *Raises* what a finalizer raises.
-    pub fn collect(&self) {
-        api!(self, lua_gc, lua::LUA_GCCOLLECT, 0);
+    /// As [`Stack::building`], for what a state gets before its code runs: the collector leaves it alone until as much
+    /// again was built. To be done once for a state, or memory grows without end.
+    pub fn furnishing<R, F>(&self, size: usize, arguments: c_int, body: F) -> Result<R>
+    where
+        F: FnOnce(&Protected) -> Result<R>,
+    {
+        let is_held = size >= SMALL && self.hold_collector();
+        let outcome = self.protected(arguments, body);
+        if is_held {
+            self.run_collector(true);
+            let kib = api!(self, lua_gc, lua::LUA_GCCOUNT, 0);
+            // Restarted, it owes nothing, so it does not step now.
+            api!(self, lua_gc, lua::LUA_GCSTEP, -kib.max(1));
+        }
+        outcome
     }
 }

@@ -1,7 +1,6 @@
 //! Coroutines.
 
 use std::ffi::c_int;
-use std::ptr;
 
 use mlua::ffi as lua;
 
@@ -17,16 +16,9 @@ pub enum Resumed {
     OutOfMemory,
 }
 
-impl Stack {
-    /// *Raises.* Pushes a new coroutine.
-    pub fn new_thread(&self) -> Stack {
-        let l = api!(self, lua_newthread);
-        // SAFETY: a coroutine just made in this state; it lives while it stands on this stack.
-        unsafe { Stack::new(l) }
-    }
-
+impl Stack<'_> {
     /// The coroutine at an index.
-    pub fn thread(&self, index: c_int) -> Option<Stack> {
+    pub fn thread(&self, index: c_int) -> Option<Stack<'_>> {
         let l = api!(self, lua_tothread, index);
         // SAFETY: a coroutine of this state, alive while it stands on this stack.
         (!l.is_null()).then(|| unsafe { Stack::new(l) })
@@ -54,11 +46,6 @@ impl Stack {
             lua::LUA_ERRMEM => Resumed::OutOfMemory,
             _ => Resumed::Raised,
         }
-    }
-
-    /// *Raises.* Pushes the call stack of a coroutine of this state from that level on, as text.
-    pub fn push_traceback(&self, of: &Stack, level: c_int) {
-        api!(self, luaL_traceback, of.l, ptr::null(), level)
     }
 
     /// The innermost levels of this coroutine's call stack, as text. Unlike Lua's own it takes no longer for a

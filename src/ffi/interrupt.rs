@@ -27,10 +27,29 @@ pub struct Running {
 const HELD: usize = 1;
 
 impl Running {
-    /// Says, on the worker's thread, which coroutine runs from now on, and gives the one before. An
-    /// interruption that is on its way is over when this returns, so what ran before may be freed then.
-    pub fn switch(&self, to: Option<&Stack>) -> Option<Stack> {
-        let to = to.map_or(0, |stack| stack.l as usize);
+    /// Runs `body`, on the worker's thread, with a coroutine as the one that runs; after that it is again the one before. An
+    /// interruption that is on its way is over when this returns, so the coroutine may be freed then.
+    pub fn during<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
+        struct Before<'a> {
+            running: &'a Running,
+            coroutine: usize,
+        }
+        impl Drop for Before<'_> {
+            fn drop(&mut self) {
+                self.running.switch(self.coroutine);
+            }
+        }
+        let _before = Before { running: self, coroutine: self.switch(coroutine.l as usize) };
+        body()
+    }
+
+    /// Says that no coroutine runs.
+    pub fn clear(&self) {
+        self.switch(0);
+    }
+
+    /// Says which coroutine runs from now on, and gives the one before, once no interruption holds it any more.
+    fn switch(&self, to: usize) -> usize {
         let mut from = self.coroutine.load(Ordering::Relaxed) & !HELD;
         while let Err(now) =
             self.coroutine.compare_exchange_weak(from, to, Ordering::SeqCst, Ordering::Relaxed)
@@ -40,8 +59,7 @@ impl Running {
                 std::thread::yield_now();
             }
         }
-        // SAFETY: it was put here by this thread, which runs in it or came out of it just now.
-        (from != 0).then(|| unsafe { Stack::new(from as *mut lua::lua_State) })
+        from
     }
 
     /// Stops what runs, on any thread, if `still_wanted` says so once nothing can change any more: the
@@ -72,7 +90,7 @@ impl Running {
     }
 }
 
-impl Stack {
+impl Stack<'_> {
     /// Has the code that runs here stop at its next instruction.
     pub fn interrupt(&self) {
         api!(self, lua_sethook, Some(stop_hook), lua::LUA_MASKCOUNT, 1);

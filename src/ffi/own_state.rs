@@ -1,22 +1,19 @@
 //! Lua states of our own, and where their memory comes from.
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
 
 use mlua::ffi as lua;
 
+#[cfg(any(fuzzing, all(test, feature = "linked")))]
+use super::protected::Protected;
 use super::stack::{Stack, api};
 use crate::error::{Error, Result};
 use crate::system::{self, Arena};
 
-impl Stack {
-    /// *Raises.* Opens the standard library, as much of it as this Lua was built with.
-    pub fn open_libraries(&self) {
-        api!(self, luaL_openlibs)
-    }
-
+impl Stack<'_> {
     /// How many more bytes a state of ours may take.
     pub fn memory_left(&self) -> usize {
         let account = Account::of(self);
@@ -43,7 +40,7 @@ struct Heap {
 
 impl Account {
     /// The account of a state of ours.
-    pub(super) fn of(stack: &Stack) -> &Account {
+    pub(super) fn of<'a>(stack: &'a Stack) -> &'a Account {
         let mut heap = ptr::null_mut();
         api!(stack, lua_getallocf, &mut heap);
         // SAFETY: only states of ours are asked, and `OwnState::new` gave the heap's address.
@@ -98,9 +95,22 @@ impl OwnState {
         (!l.is_null()).then(|| OwnState { l, heap, images: Vec::new(), _not_send: PhantomData })
     }
 
-    pub fn stack(&self) -> Stack {
+    pub fn stack(&self) -> Stack<'_> {
         // SAFETY: the state lives until `self` is dropped, and `self` can't leave this thread.
         unsafe { Stack::new(self.l) }
+    }
+
+    /// The state outside of any protected call: what raises there ends the process.
+    #[cfg(any(fuzzing, all(test, feature = "linked")))]
+    pub fn unprotected(&self) -> Protected<'_> {
+        // SAFETY: as above; without a protected call to jump to, Lua aborts.
+        unsafe { Protected::new(self.l) }
+    }
+
+    /// The coroutine at an index of the state's stack, where it has to stay.
+    pub fn thread(&self, index: c_int) -> Option<Stack<'_>> {
+        // SAFETY: as above, of the coroutine, too.
+        self.stack().thread(index).map(|stack| unsafe { Stack::new(stack.l) })
     }
 
     /// Takes an image of the whole state, above those that were taken before.

@@ -1,10 +1,12 @@
 //! One `lua_State` and what the C API does with it.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::marker::PhantomData;
 use std::ptr;
 
 use mlua::ffi as lua;
 
+use super::call::NativeFunction;
 use crate::error::{Error, Result};
 
 /// The eight kinds of value that Lua's `type` tells apart, light and full userdata told apart too.
@@ -73,10 +75,12 @@ impl Key {
     }
 }
 
-/// One `lua_State`, on the thread that may use it now. Neither `Send` nor `Sync`; a copy is the same state.
+/// One `lua_State`, on the thread that may use it now, and what never raises there. It can't outlive what it borrows its
+/// state from. Neither `Send` nor `Sync`; a copy is the same state.
 #[derive(Clone, Copy)]
-pub struct Stack {
+pub struct Stack<'s> {
     pub(super) l: *mut lua::lua_State,
+    _state: PhantomData<&'s ()>,
 }
 
 /// Calls the C API on the wrapped state.
@@ -89,17 +93,17 @@ macro_rules! api {
 }
 pub(super) use api;
 
-impl Stack {
+impl<'s> Stack<'s> {
     /// Wraps a state.
     ///
     /// # Safety
     /// `l` is a live state or coroutine of Lua 5.3, no other thread uses it while the `Stack` is in use,
     /// and it stays alive that long.
-    pub(super) unsafe fn new(l: *mut lua::lua_State) -> Stack {
-        Stack { l }
+    pub(super) unsafe fn new(l: *mut lua::lua_State) -> Stack<'s> {
+        Stack { l, _state: PhantomData }
     }
 
-    fn assert_valid(&self, index: c_int) {
+    pub(super) fn assert_valid(&self, index: c_int) {
         debug_assert!(
             index <= lua::LUA_REGISTRYINDEX || index.unsigned_abs() <= self.top() as u32,
             "no value at stack index {index}, top is {}",
@@ -174,9 +178,13 @@ impl Stack {
     }
 
     /// The native function that the value is, if it has no values of its own: then it is the same in all states.
-    pub fn plain_native(&self, index: c_int) -> Option<lua::lua_CFunction> {
+    pub fn plain_native(&self, index: c_int) -> Option<NativeFunction> {
         let function = api!(self, lua_tocfunction, index)?;
-        api!(self, lua_getupvalue, index, 1).is_null().then_some(function)
+        if !api!(self, lua_getupvalue, index, 1).is_null() {
+            self.pop(1);
+            return None;
+        }
+        Some(NativeFunction(function))
     }
 
     /// The integer that the value is: no float, and no text.
@@ -252,22 +260,9 @@ impl Stack {
         api!(self, lua_pushlightuserdata, value as *mut c_void)
     }
 
-    /// *Raises.*
-    pub fn push_bytes(&self, bytes: &[u8]) {
-        api!(self, lua_pushlstring, bytes.as_ptr().cast(), bytes.len());
-    }
-
-    /// *Raises.* A native function, with the top `upvalues` values as its own.
-    pub fn push_native(&self, function: lua::lua_CFunction, upvalues: c_int) {
-        api!(self, lua_pushcclosure, function, upvalues)
-    }
-
-    /// Makes the file handle at an index, which has to be one, a closed one. Its C stream stays open.
-    pub fn close_handle(&self, index: c_int) {
-        let stream = api!(self, lua_touserdata, index);
-        // SAFETY: a handle is a `luaL_Stream`, by the manual a C stream and the function that closes it,
-        // which is null for a closed one.
-        unsafe { (*stream.cast::<[*mut c_void; 2]>())[1] = ptr::null_mut() };
+    /// Pushes a native function without values of its own, which takes no memory.
+    pub fn push_native(&self, function: NativeFunction) {
+        api!(self, lua_pushcclosure, function.0, 0)
     }
 
     /// The running native function's own value number `n`, from 1.
@@ -279,18 +274,7 @@ impl Stack {
         api!(self, lua_rawgeti, lua::LUA_REGISTRYINDEX, lua::LUA_RIDX_GLOBALS);
     }
 
-    /// *Raises.* The text that `tostring` gives, `__tostring` honoured.
-    pub fn push_text_of(&self, index: c_int) {
-        let mut length = 0;
-        api!(self, luaL_tolstring, index, &mut length);
-    }
-
     // Tables.
-
-    /// *Raises.*
-    pub fn create_table(&self, array: c_int, record: c_int) {
-        api!(self, lua_createtable, array, record)
-    }
 
     /// Replaces the key on top by the table's value for it.
     pub fn raw_get(&self, table: c_int) -> Type {
@@ -303,41 +287,35 @@ impl Stack {
         Type::of(api!(self, lua_rawgeti, table, n))
     }
 
-    /// *Raises.* Pushes the table's value under a text key; nil where there is no table, as for a library that is missing.
-    pub fn raw_get_text(&self, table: c_int, key: &str) -> Type {
+    /// Sets the key below the top to the value on top where the table has that key already, which takes no memory and so
+    /// raises nothing; false where it has not. Pops both.
+    pub fn raw_set_again(&self, table: c_int) -> bool {
         let table = self.absolute(table);
-        if self.kind(table) != Type::Table {
-            self.push_nil();
-            return Type::Nil;
+        self.push_value(-2);
+        let is_there = self.raw_get(table) != Type::Nil;
+        self.pop(1);
+        if is_there {
+            api!(self, lua_rawset, table);
+        } else {
+            self.pop(2);
         }
-        self.push_bytes(key.as_bytes());
-        self.raw_get(table)
-    }
-
-    /// *Raises.* Sets the key below the top to the value on top, and pops both.
-    pub fn raw_set(&self, table: c_int) {
-        self.assert_valid(table);
-        api!(self, lua_rawset, table)
-    }
-
-    /// *Raises.*
-    pub fn raw_set_i(&self, table: c_int, n: i64) {
-        self.assert_valid(table);
-        api!(self, lua_rawseti, table, n)
-    }
-
-    /// *Raises.* Sets a text key to the value on top, and pops it.
-    pub fn raw_set_text(&self, table: c_int, key: &str) {
-        let table = self.absolute(table);
-        self.push_bytes(key.as_bytes());
-        self.insert(-2);
-        self.raw_set(table);
+        is_there
     }
 
     /// Replaces the key on top by the next key and its value; pops it and says false after the last.
-    /// Raises only for a key that the table does not hold.
+    ///
+    /// # Panics
+    /// For a key that the table does not hold.
     pub fn next(&self, table: c_int) -> bool {
         self.assert_valid(table);
+        if self.kind(-1) != Type::Nil {
+            let table = self.absolute(table);
+            self.push_value(-1);
+            let is_there = self.raw_get(table) != Type::Nil;
+            self.pop(1);
+            // Lua would raise that.
+            assert!(is_there, "a table changed while it was read");
+        }
         api!(self, lua_next, table) != 0
     }
 
@@ -346,18 +324,13 @@ impl Stack {
         api!(self, lua_getmetatable, index) != 0
     }
 
-    /// *Raises.* Sets the table (or nil) on top as the metatable, and pops it.
+    /// Sets the table (or nil) on top as the metatable, and pops it.
     pub fn set_metatable(&self, index: c_int) {
         api!(self, lua_setmetatable, index);
     }
 
     pub fn registry_get(&self, key: &'static Key) -> Type {
         Type::of(api!(self, lua_rawgetp, lua::LUA_REGISTRYINDEX, ptr::from_ref(key).cast()))
-    }
-
-    /// *Raises.*
-    pub fn registry_set(&self, key: &'static Key) {
-        api!(self, lua_rawsetp, lua::LUA_REGISTRYINDEX, ptr::from_ref(key).cast())
     }
 
     pub fn push_registry(&self) {
@@ -389,17 +362,11 @@ impl Stack {
         }
     }
 
-    /// *Raises* when memory runs out. Loads a chunk of ours, as text or as bytecode, and pushes it.
+    /// Loads a chunk of ours, as text or as bytecode, and pushes it.
     pub fn load(&self, chunk: &[u8], name: &CStr) -> Result<()> {
         let status =
             api!(self, luaL_loadbufferx, chunk.as_ptr().cast(), chunk.len(), name.as_ptr(), ptr::null());
         if status == lua::LUA_OK { Ok(()) } else { Err(self.pop_error(status)) }
-    }
-
-    /// Loads a file as text (bytecode is refused), by the name at an index. Pushes the chunk, or what is wrong and gives false. *Raises* when memory runs out.
-    pub fn load_text_file(&self, name: c_int) -> bool {
-        let name = api!(self, lua_tolstring, name, ptr::null_mut());
-        api!(self, luaL_loadfilex, name, c"t".as_ptr()) == lua::LUA_OK
     }
 
     /// Pushes upvalue `n`, which the function has.
@@ -432,21 +399,6 @@ impl Stack {
     /// Makes upvalue `n` of one Lua function the same variable as upvalue `m` of another.
     pub fn upvalue_join(&self, function: c_int, n: c_int, other: c_int, m: c_int) {
         api!(self, lua_upvaluejoin, function, n, other, m)
-    }
-
-    /// *Raises* whatever the function raises.
-    pub fn call(&self, arguments: c_int, results: c_int) {
-        api!(self, lua_call, arguments, results)
-    }
-
-    /// Pushes where the Lua code at a level of the call stack stands: `plugin.lua:12: `. *Raises.*
-    pub fn push_where(&self, level: c_int) {
-        api!(self, luaL_where, level)
-    }
-
-    /// *Raises.* Joins the top `count` strings into one.
-    pub fn concat(&self, count: c_int) {
-        api!(self, lua_concat, count)
     }
 
     /// Takes the error value of a failed call off the stack.
