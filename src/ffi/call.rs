@@ -11,7 +11,8 @@ use mlua::ffi as lua;
 use super::engine::{self, Errors};
 use super::interrupt::stop;
 use super::protected::Protected;
-use super::stack::{Stack, api};
+use super::stack::Stack;
+use super::types::Type;
 use crate::error::{Error, Result};
 
 /// How a native function leaves other than by returning results.
@@ -65,7 +66,7 @@ impl Stack<'_> {
         where
             F: FnOnce(&Protected) -> Result<R>,
         {
-            // SAFETY: Lua calls with the live state of this thread.
+            // SAFETY: Lua calls with the live state of this thread, in the protected call below.
             let stack = unsafe { Protected::new(l) };
             let call = stack.light(-1) as *mut Call<F, R>;
             stack.pop(1);
@@ -78,6 +79,7 @@ impl Stack<'_> {
             if matches!(call.outcome, Some(Ok(Ok(_)))) { stack.top() } else { 0 }
         }
 
+        assert!((0..=self.top()).contains(&arguments), "{arguments} arguments are not there");
         if !self.check(3) {
             return Err(Error::Memory);
         }
@@ -85,7 +87,8 @@ impl Stack<'_> {
         self.push_native(NativeFunction(run::<F, R>));
         self.insert(-arguments - 1);
         self.push_light(ptr::from_mut(&mut call) as usize);
-        let status = api!(self, lua_pcall, arguments + 1, lua::LUA_MULTRET, 0);
+        // SAFETY: `l` is live; `run` stands below its arguments, of which `call` is the last and outlives the call.
+        let status = unsafe { lua::lua_pcall(self.l, arguments + 1, lua::LUA_MULTRET, 0) };
         if status != lua::LUA_OK {
             return Err(self.pop_error(status));
         }
@@ -95,12 +98,27 @@ impl Stack<'_> {
             None => Err(Error::Internal("a protected call came back without an outcome".into())),
         }
     }
+
+    /// Takes the error value of a failed call off the stack.
+    pub(super) fn pop_error(&self, status: c_int) -> Error {
+        let text = || match self.kind(-1) {
+            Type::String => self.bytes(-1).to_vec(),
+            kind => format!("(error object is a {} value)", kind.name()).into_bytes(),
+        };
+        let error = match status {
+            lua::LUA_ERRMEM => Error::Memory,
+            lua::LUA_ERRGCMM => Error::Finalizer(text()),
+            _ => Error::Lua(text()),
+        };
+        self.pop(1);
+        error
+    }
 }
 
 thread_local! {
     /// Text on its way into a Lua error. It rests here, not on a frame, while Lua may `longjmp`.
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static MESSAGE_PARTS: Cell<(*const u8, usize)> = const { Cell::new((ptr::null(), 0)) };
+    static MESSAGE_PARTS: Cell<(*const u8, usize)> = const { Cell::new((ptr::dangling(), 0)) };
 }
 
 /// A function as Lua calls it: one of ours, or one that was found in a state.
@@ -123,9 +141,21 @@ where
 {
     // SAFETY: `native` took a value of this type, so it exists; it has no bytes to point at.
     let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
-    // SAFETY: Lua calls with the live state of this thread.
+    // SAFETY: Lua calls with the live state of this thread. What is raised here passes only this frame and `function`'s.
     let stack = unsafe { Protected::new(l) };
-    finish(&stack, catch_unwind(AssertUnwindSafe(|| function(&stack))))
+    finish(&stack, catch_unwind(AssertUnwindSafe(|| checked(&stack, function(&stack)))))
+}
+
+/// An outcome that names no more values than there are; Lua would not look.
+fn checked(stack: &Stack, outcome: Returns) -> Returns {
+    let needed = match outcome {
+        Ok(values) | Err(Leave::Yield(values)) => values,
+        Err(Leave::Call(arguments) | Leave::Attempt(arguments, _)) => arguments.saturating_add(1),
+        Err(Leave::Top) => 1,
+        _ => 0,
+    };
+    assert!((0..=stack.top()).contains(&needed), "a native function left without the values that it names");
+    outcome
 }
 
 /// Leaves a native function, once nothing is owned any more.
@@ -133,20 +163,25 @@ fn finish(stack: &Protected, outcome: std::thread::Result<Returns>) -> c_int {
     let outcome = outcome.unwrap_or_else(|payload| Err(Leave::Error(Error::panic(payload))));
     match outcome {
         Ok(results) => return results,
-        Err(Leave::Yield(values)) => return api!(stack, lua_yieldk, values, 0, None),
+        // SAFETY: `l` is live, and so many values are there (`checked`). Nothing is owned here.
+        Err(Leave::Yield(values)) => return unsafe { lua::lua_yieldk(stack.l, values, 0, None) },
         Err(Leave::Stop) => return stop(stack),
         Err(Leave::Call(arguments)) => {
             let below = stack.top() - arguments - 1;
-            api!(stack, lua_callk, arguments, lua::LUA_MULTRET, below as lua::lua_KContext, Some(returned));
+            let context = below as lua::lua_KContext;
+            // SAFETY: `l` is live; a function and its arguments are there (`checked`). Nothing is owned here.
+            unsafe { lua::lua_callk(stack.l, arguments, lua::LUA_MULTRET, context, Some(returned)) };
             return stack.top() - below;
         }
         Err(Leave::Attempt(arguments, then)) => {
-            let status = api!(stack, lua_pcallk, arguments, lua::LUA_MULTRET, 0, 0, Some(then.0));
+            // SAFETY: as above.
+            let status = unsafe { lua::lua_pcallk(stack.l, arguments, lua::LUA_MULTRET, 0, 0, Some(then.0)) };
             // SAFETY: as Lua would call it, had the function yielded.
             return unsafe { (then.0)(stack.l, status, 0) };
         }
         Err(Leave::Original) => {
-            let original = api!(stack, lua_tocfunction, lua::lua_upvalueindex(1));
+            // SAFETY: `l` is live. Other values are no C function.
+            let original = unsafe { lua::lua_tocfunction(stack.l, lua::lua_upvalueindex(1)) };
             return match original {
                 // SAFETY: a C function of the Lua that runs us, called with its live state as Lua would.
                 Some(original) => unsafe { original(stack.l) },
@@ -157,8 +192,9 @@ fn finish(stack: &Protected, outcome: std::thread::Result<Returns>) -> c_int {
         Err(Leave::Error(error)) => {
             leave_message(error.text());
             drop(error);
-            stack.push_where(1);
             push_message(stack);
+            stack.push_where(1);
+            stack.insert(-2);
             stack.concat(2);
         }
         Err(Leave::Bare(error)) => {
@@ -169,11 +205,14 @@ fn finish(stack: &Protected, outcome: std::thread::Result<Returns>) -> c_int {
         Err(Leave::Argument(n, text)) => {
             leave_message(text.into_bytes());
             push_message(stack);
-            let text = api!(stack, lua_tolstring, -1, ptr::null_mut());
-            return api!(stack, luaL_argerror, n, text);
+            // SAFETY: `l` is live. The text stays on top while Lua reads it. Nothing is owned here.
+            return unsafe {
+                lua::luaL_argerror(stack.l, n, lua::lua_tolstring(stack.l, -1, ptr::null_mut()))
+            };
         }
     }
-    api!(stack, lua_error)
+    // SAFETY: `l` is live, and a value is on top: pushed above, or by the function (`checked`). Nothing is owned here.
+    unsafe { lua::lua_error(stack.l) }
 }
 
 /// What a native function does after [`Leave::Attempt`]. It is told whether the call returned, and finds on the stack what
@@ -200,15 +239,16 @@ where
 {
     // SAFETY: `continuation` took a value of this type, so it exists; it has no bytes to point at.
     let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
-    // SAFETY: Lua calls with the live state of this thread.
+    // SAFETY: Lua calls with the live state of this thread. What is raised here passes only this frame and `function`'s.
     let stack = unsafe { Protected::new(l) };
     let has_returned = matches!(status, lua::LUA_OK | lua::LUA_YIELD);
-    finish(&stack, catch_unwind(AssertUnwindSafe(|| function(&stack, has_returned))))
+    let outcome = catch_unwind(AssertUnwindSafe(|| checked(&stack, function(&stack, has_returned))));
+    finish(&stack, outcome)
 }
 
 /// What a called function returned, after a yield in it.
 unsafe extern "C-unwind" fn returned(l: *mut lua::lua_State, _: c_int, below: lua::lua_KContext) -> c_int {
-    // SAFETY: Lua calls with the live state of this thread.
+    // SAFETY: Lua calls with its live state.
     unsafe { lua::lua_gettop(l) - below as c_int }
 }
 
@@ -222,13 +262,15 @@ fn leave_message(text: Vec<u8>) {
 
 /// Gives back the room of the text that was laid down last on this thread.
 pub fn forget_message() {
-    MESSAGE.take();
+    leave_message(Vec::new());
 }
 
-/// Pushes the text that was laid down.
+/// Pushes the text that was laid down just before: a finalizer or hook that runs in between may lay down another.
 fn push_message(stack: &Protected) {
     let (start, length) = MESSAGE_PARTS.get();
-    api!(stack, lua_pushlstring, start.cast(), length);
+    // SAFETY: `leave_message` noted where the bytes of `MESSAGE` are, which nothing has touched since. Lua copies them, and
+    // runs nothing before.
+    stack.push_bytes(unsafe { std::slice::from_raw_parts(start, length) });
 }
 
 /// The entry of the module: wraps the host's state for `open`, if its Lua is one that can be served.

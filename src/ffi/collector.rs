@@ -10,7 +10,7 @@ use std::ffi::c_int;
 use mlua::ffi as lua;
 
 use super::protected::Protected;
-use super::stack::{Stack, api};
+use super::stack::Stack;
 use crate::error::Result;
 use crate::system::LARGE;
 
@@ -22,16 +22,18 @@ const SMALL: usize = 16 << 10;
 
 impl Stack<'_> {
     pub fn run_collector(&self, on: bool) {
-        api!(self, lua_gc, if on { lua::LUA_GCRESTART } else { lua::LUA_GCSTOP }, 0);
+        // SAFETY: `l` is live. It only sets what the collector goes by.
+        unsafe { lua::lua_gc(self.l, if on { lua::LUA_GCRESTART } else { lua::LUA_GCSTOP }, 0) };
     }
 
     /// Keeps the collector from running until [`Stack::release_collector`]: it would only walk what is being built, and a
     /// finalizer has no room to run while a deep value fills the stack. False where it does not run anyway.
     pub fn hold_collector(&self) -> bool {
-        let runs = api!(self, lua_gc, lua::LUA_GCISRUNNING, 0) != 0;
+        // SAFETY: `l` is live. It only reads a flag.
+        let runs = unsafe { lua::lua_gc(self.l, lua::LUA_GCISRUNNING, 0) } != 0;
         if runs {
-            // Nothing owes so much that the collector would step now, and a finalizer raise.
-            api!(self, lua_gc, lua::LUA_GCSTEP, -FAR);
+            // SAFETY: `l` is live. No debt is so large that the collector would step now, in which a finalizer could raise.
+            unsafe { lua::lua_gc(self.l, lua::LUA_GCSTEP, -FAR) };
         }
         runs
     }
@@ -40,7 +42,8 @@ impl Stack<'_> {
     /// raises meanwhile, a hook say, is the caller's.
     pub fn release_collector(&self) -> Result<()> {
         let released = self.protected(0, |stack| {
-            api!(stack, lua_gc, lua::LUA_GCSTEP, FAR);
+            // SAFETY: `l` is live. What a finalizer raises ends in this protected call.
+            unsafe { lua::lua_gc(stack.l, lua::LUA_GCSTEP, FAR) };
             Ok(())
         });
         if released.is_err() {
@@ -92,9 +95,10 @@ impl Stack<'_> {
         let outcome = self.protected(arguments, body);
         if is_held {
             self.run_collector(true);
-            let kib = api!(self, lua_gc, lua::LUA_GCCOUNT, 0);
-            // Restarted, it owes nothing, so it does not step now.
-            api!(self, lua_gc, lua::LUA_GCSTEP, -kib.max(1));
+            // SAFETY: `l` is live. It only reads a number.
+            let kib = unsafe { lua::lua_gc(self.l, lua::LUA_GCCOUNT, 0) };
+            // SAFETY: `l` is live. Restarted, the collector has no debt, so it does not step now.
+            unsafe { lua::lua_gc(self.l, lua::LUA_GCSTEP, -kib.max(1)) };
         }
         outcome
     }

@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_int};
 use mlua::ffi as lua;
 
 use super::protected::Protected;
-use super::stack::Type;
+use super::types::Type;
 
 /// What an error does to the C functions that it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,6 @@ use mlua::ffi as lua;
 
 use super::protected::Protected;
 use super::stack::Stack;
-#[cfg(target_os = "linux")]
-use super::stack::api;
 use crate::error::Result;
 #[cfg(target_os = "linux")]
 use crate::system::expect_filling;
@@ -30,9 +28,18 @@ impl Stack<'_> {
 
 /// A host's own allocator, while large blocks of its are looked at.
 #[cfg(target_os = "linux")]
-struct Allocator {
+struct Allocator<'a> {
+    stack: &'a Stack<'a>,
     allocate: lua::lua_Alloc,
     data: *mut c_void,
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Allocator<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `l` is live; this is the allocator that it had.
+        unsafe { lua::lua_setallocf(self.stack.l, self.allocate, self.data) };
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -44,12 +51,12 @@ impl Stack<'_> {
         F: FnOnce(&Protected) -> Result<R>,
     {
         let mut data = ptr::null_mut();
-        let allocate = api!(self, lua_getallocf, &mut data);
-        let mut own = Allocator { allocate, data };
-        api!(self, lua_setallocf, expecting, ptr::from_mut(&mut own).cast());
-        let outcome = self.protected(arguments, body);
-        api!(self, lua_setallocf, allocate, data);
-        outcome
+        // SAFETY: `l` is live.
+        let allocate = unsafe { lua::lua_getallocf(self.l, &mut data) };
+        let mut own = Allocator { stack: self, allocate, data };
+        // SAFETY: `l` is live. Dropping `own` takes it out again, which neither an error nor a panic passes by.
+        unsafe { lua::lua_setallocf(self.l, expecting, ptr::from_mut(&mut own).cast()) };
+        self.protected(arguments, body)
     }
 }
 
@@ -77,7 +84,8 @@ mod tests {
 
     fn allocator(stack: &Stack) -> (usize, *mut c_void) {
         let mut data = ptr::null_mut();
-        let allocate = api!(stack, lua_getallocf, &mut data);
+        // SAFETY: `l` is live.
+        let allocate = unsafe { lua::lua_getallocf(stack.l, &mut data) };
         (allocate as usize, data)
     }
 

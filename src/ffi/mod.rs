@@ -20,6 +20,7 @@ mod coroutine;
 mod engine;
 #[cfg(all(feature = "module", windows, target_arch = "x86"))]
 mod exceptions;
+mod functions;
 #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
 mod host_lua;
 mod huge_pages;
@@ -27,6 +28,8 @@ mod interrupt;
 mod own_state;
 mod protected;
 mod stack;
+mod tables;
+mod types;
 
 #[cfg(fuzzing)]
 pub use call::with_stack;
@@ -39,4 +42,5 @@ pub use host_lua::LUA_ERROR;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
 pub use protected::Protected;
-pub use stack::{Key, Stack, Type};
+pub use stack::Stack;
+pub use types::{Key, Type};
