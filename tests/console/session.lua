@@ -25,11 +25,12 @@ package.path = string.format("%s/?.lua;%s/?/init.lua;%s", plugin_folder, plugin_
 -- Where that folder has no gma2-workers, this checkout's stands in for it; and the binary's own name gives it, too. So both
 -- are of the backend that GMA2WORKERS_BACKEND names.
 local checkout = string.match(package.searchpath("console.session", package.path), "^(.*)tests[/\\]console[/\\]")
-local function load_library(name)
-  local path = checkout .. "lua/init.lua"
-  return assert(loadfile(path))(name, path)
+local function load_from(path)
+  return function(name) return assert(loadfile(path))(name, path) end
 end
-table.insert(package.searchers, function(name) return name == "gma2-workers" and load_library or nil end)
+local load_library, load_frame = load_from(checkout .. "lua/init.lua"), load_from(checkout .. "lua/plugins/frame.lua")
+local stand_ins = { ["gma2-workers"] = load_library, ["gma2-workers.plugins.frame"] = load_frame }
+table.insert(package.searchers, function(name) return stand_ins[name] end)
 table.insert(package.searchers, 2, function(name) return name == "gma2workers" and load_library or nil end)
 
 local next_answer = 0

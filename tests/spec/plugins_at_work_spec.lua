@@ -5,6 +5,7 @@ local console = require "console"
 local generated = require "generated_exports"
 local gma2workers = require "gma2workers"
 local parse = require("export_parser").parse
+local plugins_folder = require "spec.fixtures.plugins_folder"
 
 local folder
 
@@ -83,10 +84,11 @@ before_each(function()
       return jobs[#jobs]
     end,
   }, { __index = gma2workers })
+  package.loaded[plugins_folder.FRAME] = plugins_folder.load_frame()
 end)
 
 after_each(function()
-  package.loaded["gma2-workers"] = nil
+  package.loaded["gma2-workers"], package.loaded[plugins_folder.FRAME] = nil, nil
 end)
 
 local function many_of(pool, count)
@@ -149,12 +151,38 @@ for name, options_for in pairs(RUNS) do
       end
     end)
 
-    it("says what to do where gma2-workers isn't there (K8)", function()
-      package.loaded["gma2-workers"] = nil
-      local options = options_for()
-      options.showvars = { PLUGINPATH = "/nowhere" }
-      assert.same({ "gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
-        .. "the System Monitor has the reason" }, (run(name, options)))
+    for missing, names in pairs {
+      ["the library"] = { "gma2-workers" }, ["the whole folder"] = { "gma2-workers", plugins_folder.FRAME },
+    } do
+      it(("says what to do if %s is missing (K8)"):format(missing), function()
+        for _, module in ipairs(names) do
+          package.loaded[module] = nil
+        end
+        local options = options_for()
+        options.showvars = { PLUGINPATH = "/nowhere" }
+        local lines, engine = run(name, options)
+        assert.same({ "gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
+          .. "the System Monitor has the reason" }, lines)
+        assert.truthy(engine:texts("echo")[1]:find("^P: module 'gma2%-workers[%w.]*' not found"))
+      end)
+    end
+
+    it("finds the folder in the plugins folder, on package.path or not (K8) #posix", function()
+      for _, on_path in ipairs { "", "/?.lua", "/?/init.lua" } do
+        package.loaded["gma2-workers"], package.loaded[plugins_folder.FRAME] = nil, nil
+        local plugins, path = plugins_folder.make("refused"), package.path
+        if on_path ~= "" then
+          package.path = ("%s%s;%s"):format(plugins, on_path, path)
+        end
+        local options = options_for()
+        options.showvars = { PLUGINPATH = on_path ~= "/?.lua" and plugins or "/nowhere", TEMPPATH = folder }
+        local ok, lines = pcall(run, name, options)
+        package.path = path
+        plugins_folder.remove(plugins)
+        assert.is_true(ok, lines)
+        assert.is_falsy(lines[1]:find("can't be loaded", 1, true))
+        assert.is_true(#lines > 0)
+      end
     end)
 
     it("takes a cancelled question for an end (K8)", function()

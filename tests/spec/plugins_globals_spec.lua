@@ -3,6 +3,7 @@
 
 local console = require "console"
 local generated = require "generated_exports"
+local plugins_folder = require "spec.fixtures.plugins_folder"
 local public_calls = require "spec.fixtures.public_calls"
 local system = require "spec.fixtures.system"
 
@@ -89,6 +90,7 @@ describe("where all standard globals are false (K11)", function()
   setup(function()
     before = package.loaded["gma2-workers"]
     package.loaded["gma2-workers"] = require "gma2workers"
+    package.loaded[plugins_folder.FRAME] = plugins_folder.load_frame()
     folder = system.temporary()
     os.remove(folder)
     assert(os.execute('mkdir "' .. folder .. '"'))
@@ -99,7 +101,7 @@ describe("where all standard globals are false (K11)", function()
   end)
 
   teardown(function()
-    package.loaded["gma2-workers"] = before
+    package.loaded["gma2-workers"], package.loaded[plugins_folder.FRAME] = before, nil
     assert(os.execute((system.is_windows and 'rmdir /s /q "%s"' or 'rm -r "%s"'):format(folder)))
   end)
 

@@ -33,7 +33,13 @@ end
 
 describe("each plugin that comes along", function()
   it("has a .lua and an .xml #posix", function()
-    assert.same(PLUGINS, names_of("lua"))
+    local files = names_of("lua")
+    for i = #files, 1, -1 do
+      if files[i] == "frame" then
+        table.remove(files, i)
+      end
+    end
+    assert.same(PLUGINS, files)
     assert.same(PLUGINS, names_of("xml"))
   end)
 
