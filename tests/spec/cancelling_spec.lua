@@ -6,39 +6,16 @@ local crossing = require "spec.fixtures.crossing"
 local endless = require "spec.fixtures.endless"
 local running = require "spec.fixtures.running"
 local signal = require "spec.fixtures.signal"
+local stops = require "spec.fixtures.stops"
 
+local AMPLE, SOON, host, spin = stops.AMPLE, stops.SOON, stops.host, stops.spin
+local good_job, assert_reused = stops.good_job, stops.assert_reused
 local RunSync, RunAsync, info = gma2workers.RunSync, gma2workers.RunAsync, gma2workers.info
 local with_gma, each_mode, tasks_of, poll_until = crossing.with_gma, running.each_mode, running.tasks, running.poll_until
 local await = signal.await
 
--- A limit that good tasks are far below.
-local AMPLE = 30
--- A stop takes milliseconds, giving up a second; this only tells a hang.
-local SOON = 60
-
 local function identity(...) return ... end
 local function loop() while true do end end
--- No function of the tasks' own may stand in here: it would be a host call to them.
-local host = { sleep = function() end, probe = function() end, echo = function() end }
-
-local function spin(seconds)
-  local stop = native.clock() + seconds
-  repeat until native.clock() >= stop
-end
-
-local function good_job(workers)
-  local response = RunSync { tasks = tasks_of(workers or 1, identity), workers = workers or 1 }
-  for i, entry in ipairs(response.result) do
-    assert.same({ success = true, data = i }, entry)
-  end
-end
-
--- There may be fewer threads by now: those beyond the cores end when they have nothing to do.
-local function assert_reused(threads)
-  good_job()
-  assert.equal(0, info.lost)
-  assert.is_true(info.threads <= threads, info.threads)
-end
 
 -- The threads of jobs that are over come back; else more are made without end.
 local function assert_idle()

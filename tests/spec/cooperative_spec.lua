@@ -3,6 +3,7 @@
 
 local console = require "console"
 local gma2workers = require "gma2workers"
+local assert_says = require("spec.fixtures.assertions").says
 local crossing = require "spec.fixtures.crossing"
 local running = require "spec.fixtures.running"
 local stock = require "spec.fixtures.stock"
@@ -21,10 +22,6 @@ end
 local function nap(n)
   gma.sleep(0.02)
   return n
-end
-
-local function assert_says(text, message)
-  assert.is_truthy(tostring(message):find(text, 1, true), ("%q does not say %q"):format(tostring(message), text))
 end
 
 local function names_of_globals()

@@ -1,26 +1,10 @@
 -- Functions with a table of their own for their globals: what becomes of it, and what errors about it say.
 
 local gma2workers = require "gma2workers"
+local assert_failed = require("spec.fixtures.assertions").failed
 local crossing = require "spec.fixtures.crossing"
 
-local call, run = crossing.call, crossing.run
-
-local function copied(func, ...)
-  return crossing.results(run(func, table.pack(...), { upvalues = "copy" }))
-end
-
--- What a piece of a plugin returns, with the file and the lines that errors then show.
-local function plugin(code, ...)
-  return assert(load(code, "@plugin.lua"))(...)
-end
-
-local function assert_says(entry, kind, ...)
-  assert.is_false(entry.success)
-  assert.equal(kind, entry.kind)
-  for _, part in ipairs { ... } do
-    assert.is_truthy(entry.data:find(part, 1, true), entry.data .. " does not say " .. part)
-  end
-end
+local call, run, copied, plugin = crossing.call, crossing.run, crossing.copied, crossing.plugin
 
 describe("a custom _ENV", function()
   local code = "local _ENV = { rate = 5 }\nreturn function() rate = rate + 1 return rate end"
@@ -63,11 +47,11 @@ describe("a custom _ENV", function()
     local envs = { { rate = 5 }, setmetatable({ rate = 5 }, { __index = _G }) }
     for _, env in ipairs(envs) do
       local func = loaded("rate = rate + 1 return rate", env)
-      assert_says(run(func), "upvalue", advice:format(0))
+      assert_failed(run(func), "upvalue", advice:format(0))
       assert.equal(6, copied(func))
       assert.equal(5, env.rate)
     end
-    assert_says(run(plugin(code)), "upvalue", advice:format(2))
+    assert_failed(run(plugin(code)), "upvalue", advice:format(2))
     local func = plugin(code)
     assert.same({ 6, 6 }, { copied(func), copied(func) })
     assert.equal(6, func())
@@ -92,7 +76,7 @@ describe("a custom _ENV", function()
     for _, metatable in ipairs(given) do
       for _, upvalues in ipairs { "error", "copy" } do
         local env = setmetatable({}, metatable)
-        assert_says(run(loaded("return math.floor(2.5)", env), {}, { upvalues = upvalues }), "upvalue",
+        assert_failed(run(loaded("return math.floor(2.5)", env), {}, { upvalues = upvalues }), "upvalue",
           "upvalue '_ENV' (a table with a metatable) of the function at plugin.lua:0 cannot cross: "
           .. "give that __index = _G and nothing else, or the function _G as its _ENV")
       end
@@ -106,7 +90,7 @@ describe("a custom _ENV", function()
     for _, name in ipairs { "math", "clean" } do
       local func = loaded(name .. ".x()", {})
       local entry = run(func, {}, { upvalues = "copy", globals = { "clean" } })
-      assert_says(entry, "runtime", ("(global '%s'): a task begins with it in _G: clear it nowhere, and give the function no _ENV "
+      assert_failed(entry, "runtime", ("(global '%s'): a task begins with it in _G: clear it nowhere, and give the function no _ENV "
         .. "but _G"):format(name))
     end
     local _, problem = pcall(gma2workers.Map, loaded("math.x()", {}), { 1 }, { upvalues = "copy" })

@@ -1,19 +1,16 @@
 -- A task that fails is its own entry in the response: what it raised, where, and of which kind; nobody else's trouble.
 
 local gma2workers = require "gma2workers"
+local assert_says = require("spec.fixtures.assertions").says
 local crossing = require "spec.fixtures.crossing"
 
-local run = crossing.run
+local run, with_globals = crossing.run, crossing.with_globals
 
 local HERE = debug.getinfo(1, "S").short_src
 
 -- "spec.lua:12" of the first line of a function.
 local function place_of(func)
   return ("%s:%d"):format(HERE, debug.getinfo(func, "S").linedefined)
-end
-
-local function assert_says(text, message)
-  assert.is_truthy(message and message:find(text, 1, true), ("%q does not say %q"):format(tostring(message), text))
 end
 
 local function assert_silent_on(text, message)
@@ -305,17 +302,6 @@ describe("a fault that is not the task's code", function()
 end)
 
 describe("a global that only the host has", function()
-  local function with_globals(globals, body)
-    for name, value in pairs(globals) do
-      rawset(_G, name, value)
-    end
-    local ok, problem = pcall(body)
-    for name in pairs(globals) do
-      rawset(_G, name, nil)
-    end
-    assert(ok, problem)
-  end
-
   -- luacheck: push ignore 112 113 143
   local uses = {
     call = function() return errors_spec_help() end,

@@ -1,32 +1,16 @@
 -- Functions cross as code: what they may have captured, what becomes of it, and what is refused.
 
 local gma2workers = require "gma2workers"
+local assert_failed = require("spec.fixtures.assertions").failed
 local crossing = require "spec.fixtures.crossing"
 local stock = require "spec.fixtures.stock"
 local system = require "spec.fixtures.system"
 
-local call, run = crossing.call, crossing.run
-
-local function copied(func, ...)
-  return crossing.results(run(func, table.pack(...), { upvalues = "copy" }))
-end
-
--- What a piece of a plugin returns, with the file and the lines that errors then show.
-local function plugin(code, ...)
-  return assert(load(code, "@plugin.lua"))(...)
-end
+local call, run, copied, plugin = crossing.call, crossing.run, crossing.copied, crossing.plugin
 
 -- A function at plugin.lua:2 that gives what it has captured under this name.
 local function capture(value, name)
   return plugin(("local upvalue = ...\nreturn function() return upvalue end"):gsub("upvalue", name or "captured"), value)
-end
-
-local function assert_says(entry, kind, ...)
-  assert.is_false(entry.success)
-  assert.equal(kind, entry.kind)
-  for _, part in ipairs { ... } do
-    assert.is_truthy(entry.data:find(part, 1, true), entry.data .. " does not say " .. part)
-  end
 end
 
 describe("globals and captured variables", function()
@@ -124,7 +108,7 @@ describe("captured data #native", function()
   it("fails its task: the error names it, its function's place, and what to do (F2b)", function()
     for _, case in ipairs(data) do
       local entry = run(capture(case[1], "rate"))
-      assert_says(entry, "upvalue")
+      assert_failed(entry, "upvalue")
       assert.equal(("Error: upvalue 'rate' (%s) of the function at plugin.lua:2 cannot cross: "
         .. 'pass it in args, or set upvalues = "copy"'):format(case[2]), entry.data)
     end
@@ -132,13 +116,13 @@ describe("captured data #native", function()
 
   it("of a helper is named with the helper's place (F2b)", function()
     local task = plugin("local rate = 5\n\nlocal function helper()\nreturn rate\nend\nreturn function() return helper() end")
-    assert_says(run(task), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:3")
+    assert_failed(run(task), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:3")
   end)
 
   it("of a function among the arguments or the results is named the same way (F2b)", function()
-    assert_says(run(print, { { capture(5, "rate") } }), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:2")
+    assert_failed(run(print, { { capture(5, "rate") } }), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:2")
     local make = plugin("return function()\nlocal rate = 5\nreturn function() return rate end\nend")
-    assert_says(run(make), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:3")
+    assert_failed(run(make), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:3")
   end)
 
   it("fails no other task (F2b)", function()
@@ -147,8 +131,8 @@ describe("captured data #native", function()
     local response = gma2workers.RunSync { workers = 2,
       tasks = { { func = good, args = { 1 } }, { func = bad }, { func = good, args = { 3 } }, { func = bad } } }
     assert.same({ 1, 3 }, { response.result[1].data, response.result[3].data })
-    assert_says(response.result[2], "upvalue", "'captured'")
-    assert_says(response.result[4], "upvalue", "'captured'")
+    assert_failed(response.result[2], "upvalue", "'captured'")
+    assert_failed(response.result[4], "upvalue", "'captured'")
   end)
 
   it('is copied with upvalues = "copy" (F2b)', function()
@@ -259,7 +243,7 @@ describe("a captured standard function or library", function()
   end)
 
   it("fails its task by its upvalue's name where a state has none (F4) #native", function()
-    assert_says(run(capture(debug.sethook, "spy")), "upvalue",
+    assert_failed(run(capture(debug.sethook, "spy")), "upvalue",
       "upvalue 'spy' (debug.sethook) of the function at plugin.lua:2 cannot cross: call it on the host")
   end)
 end)
@@ -275,7 +259,7 @@ describe("what cannot be captured #native", function()
       for _, upvalues in ipairs { "error", "copy" } do
         local response = gma2workers.RunSync { upvalues = upvalues,
           tasks = { { func = capture(value, "handle") }, { func = function() return 5 end } } }
-        assert_says(response.result[1], "upvalue",
+        assert_failed(response.result[1], "upvalue",
           ("upvalue 'handle' (%s) of the function at plugin.lua:2 cannot cross: "):format(what))
         assert.equal(5, response.result[2].data)
       end
@@ -284,11 +268,11 @@ describe("what cannot be captured #native", function()
 
   it("is named with its path in captured data (F4)", function()
     local entry = run(capture({ deep = { h = coroutine.create(print) } }, "settings"), {}, { upvalues = "copy" })
-    assert_says(entry, "transfer", "cannot send a coroutine", "upvalue 'settings' of the function at plugin.lua:2", ".deep.h")
+    assert_failed(entry, "transfer", "cannot send a coroutine", "upvalue 'settings' of the function at plugin.lua:2", ".deep.h")
   end)
 
   it("is no task either: a C function of no library (F4)", function()
-    assert_says(run(string.gmatch("a", "a")), "transfer", "cannot send a C function (at func)")
+    assert_failed(run(string.gmatch("a", "a")), "transfer", "cannot send a C function (at func)")
   end)
 end)
 
@@ -332,8 +316,8 @@ describe("a function's size and form", function()
     debug.setupvalue(second, 1, x)
     debug.setupvalue(second, 2, _G)
     assert.equal(6, copied(second))
-    assert_says(run(second), "upvalue", "(a number) of the function at ?", "cannot cross")
-    assert_says(run(load(string.dump(function() error("boom") end, true))), "runtime", "boom")
+    assert_failed(run(second), "upvalue", "(a number) of the function at ?", "cannot cross")
+    assert_failed(run(load(string.dump(function() error("boom") end, true))), "runtime", "boom")
   end)
 
   it("runs right in 10000 tasks (F8)", function()
@@ -382,7 +366,7 @@ describe("require in a task", function()
     package.cpath = "/nonexistent/?.so"
     local entry = run(function() return require("consolenative") end)
     package.cpath = cpath
-    assert_says(entry, "runtime", "module 'consolenative' not found", "/nonexistent/consolenative.so")
+    assert_failed(entry, "runtime", "module 'consolenative' not found", "/nonexistent/consolenative.so")
   end)
 end)
 
@@ -452,7 +436,7 @@ describe("a callable table", function()
     local scale = setmetatable({ rate = 3 }, { __call = function(self, n) self.rate = self.rate + 1 return self.rate * n end })
     assert.same({ 20, 20 }, { call(scale, 5), call(scale, 5) })
     assert.equal(3, scale.rate)
-    assert_says(run(scale, { coroutine.create(print) }), "transfer", "(at args[1])")
+    assert_failed(run(scale, { coroutine.create(print) }), "transfer", "(at args[1])")
   end)
 end)
 
@@ -462,9 +446,9 @@ describe("an error in a task", function()
 
   it("keeps its file and line, and the names of variables", function()
     local boom, index = run(plugin(code)), run(plugin(code), { {} })
-    assert_says(boom, "runtime", "Error: plugin.lua:8: boom")
+    assert_failed(boom, "runtime", "Error: plugin.lua:8: boom")
     assert.is_truthy(boom.traceback:find("plugin.lua:8", 1, true))
-    assert_says(index, "runtime", "Error: plugin.lua:2: attempt to index a nil value (field 'x')")
+    assert_failed(index, "runtime", "Error: plugin.lua:2: attempt to index a nil value (field 'x')")
     assert.is_truthy(index.traceback:find("plugin.lua:6", 1, true), index.traceback)
   end)
 
@@ -474,7 +458,7 @@ describe("an error in a task", function()
       "return #clean", "return -clean", "coroutine.wrap(function() clean() end)()" } do
       local task = load(use, "@plugin.lua")
       local _, own = pcall(load(use, "@plugin.lua", "t", { coroutine = coroutine }))
-      assert_says(run(task), "runtime", own, 'globals = { "clean" }')
+      assert_failed(run(task), "runtime", own, 'globals = { "clean" }')
     end
     rawset(_G, "clean", nil)
     for _, use in ipairs { "clean()", "local clean clean()", "string.clean()", "error('global clean')" } do

@@ -5,7 +5,7 @@ local crossing = require "spec.fixtures.crossing"
 local observer = require "spec.fixtures.observer"
 local stock = require "spec.fixtures.stock"
 
-local call, run = crossing.call, crossing.run
+local call, run, with_globals = crossing.call, crossing.run, crossing.with_globals
 local look, new_observer, difference = observer.look, observer.new, observer.difference
 local MODES = { "timer", "cmd" }
 
@@ -291,19 +291,6 @@ describe("the library in a task #native", function()
 end)
 
 describe("the option globals", function()
-  local function with_globals(values, body)
-    for name, value in pairs(values) do
-      rawset(_G, name, value)
-    end
-    local ok, message = pcall(body)
-    for name in pairs(values) do
-      rawset(_G, name, nil)
-    end
-    if not ok then
-      error(message, 0)
-    end
-  end
-
   for _, mode in ipairs(MODES) do
     it("brings values, tables and functions to each task as new, in mode " .. mode .. " #native", function()
       local function helper(n) return n + limits.step end -- luacheck: ignore 113

@@ -2,6 +2,7 @@
 -- wrong with which option.
 
 local gma2workers = require "gma2workers"
+local assert_says = require("spec.fixtures.assertions").says
 local system = require "spec.fixtures.system"
 
 local HERE = debug.getinfo(1, "S").short_src
@@ -53,10 +54,6 @@ end
 local function refusal(name, options)
   local line = line_here() + 1
   return raised(line, function() gma2workers[name](options) end)
-end
-
-local function assert_says(text, message)
-  assert.is_truthy(message:find(text, 1, true), ("%q does not say %q"):format(message, text))
 end
 
 -- A value as a test's name shows it.

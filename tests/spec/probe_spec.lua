@@ -2,18 +2,10 @@
 
 local console = require "console"
 local plugins_folder = require "spec.fixtures.plugins_folder"
+local read = require "spec.fixtures.read"
 
 local SLICE = 4000
 local VERSION = require("gma2workers").info.version
-
-local function read(path)
-  local file = io.open(path, "rb")
-  local text = file and file:read("a")
-  if file then
-    file:close()
-  end
-  return text
-end
 
 local function count_functions(list, seen)
   local count = 0

@@ -2,41 +2,26 @@
 -- given up, so that its job and the next ones go on.
 
 local gma2workers = require "gma2workers"
-local native = require "consolenative"
 local crossing = require "spec.fixtures.crossing"
 local endless = require "spec.fixtures.endless"
 local refusal = require "spec.fixtures.refusal"
 local running = require "spec.fixtures.running"
 local signal = require "spec.fixtures.signal"
+local stops = require "spec.fixtures.stops"
 
+local AMPLE, SOON, host, spin = stops.AMPLE, stops.SOON, stops.host, stops.spin
+local good_job, assert_reused = stops.good_job, stops.assert_reused
 local RunSync, RunAsync, info = gma2workers.RunSync, gma2workers.RunAsync, gma2workers.info
 local with_gma, each_mode, tasks_of, poll_until = crossing.with_gma, running.each_mode, running.tasks, running.poll_until
 local await, finalizer = signal.await, endless.stuck["a finalizer"]
 
--- A limit that the stopped tasks are far above, and one that good tasks are far below.
-local LIMIT, AMPLE = 0.05, 30
+-- A limit far below the time of the tasks to stop.
+local LIMIT = 0.05
 -- On a busy machine a good task may pause for longer than a short limit: then a longer one is tried.
 local LIMITS = { LIMIT, 10 * LIMIT, 100 * LIMIT }
--- A stop takes milliseconds, giving up a second; this only tells a hang.
-local SOON = 60
-
 local function identity(...) return ... end
 local function loop() while true do end end
 local function raise() error("caught", 0) end
--- No function of the tasks' own may stand in here: it would be a host call to them.
-local host = { sleep = function() end, probe = function() end, echo = function() end }
-
-local function spin(seconds)
-  local stop = native.clock() + seconds
-  repeat until native.clock() >= stop
-end
-
-local function good_job(workers)
-  local response = RunSync { tasks = tasks_of(workers or 1, identity), workers = workers or 1 }
-  for i, entry in ipairs(response.result) do
-    assert.same({ success = true, data = i }, entry)
-  end
-end
 
 local function good_after_all()
   poll_until(function() return info.lost == 0 end)
@@ -55,13 +40,6 @@ end
 
 local function is_too_short_for_the_second(response)
   return response.result[2].kind == "timeout"
-end
-
--- There may be fewer threads by now: those beyond the cores end when they have nothing to do.
-local function assert_reused(threads)
-  good_job()
-  assert.equal(0, info.lost)
-  assert.is_true(info.threads <= threads, info.threads)
 end
 
 describe("a task over its time limit #native", function()
