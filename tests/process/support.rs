@@ -58,6 +58,7 @@ pub fn is_installed(program: &str) -> bool {
 }
 
 /// One process to run.
+#[must_use = "a case checks nothing until it is run"]
 pub struct Case {
     words: Vec<OsString>,
     /// The last of `words` is a script, which more can be added to.
