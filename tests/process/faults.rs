@@ -1,5 +1,5 @@
-//! Faults on purpose, in a build of the module that has points for them (see src/fault.rs): whatever fails
-//! inside the library costs the tasks it concerns, and nothing else.
+//! Faults on purpose, in a build of the module with failpoints (see src/fault.rs): a fault inside the library
+//! costs only the tasks it concerns.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,8 @@ fn failing_module_folder() -> PathBuf {
     folder
 }
 
-/// A script that runs with these faults, in the words of the crate `fail`; its variable `text` is a part of their message.
+/// A script that runs with these faults, in the notation of the crate `fail`. Its variable `text` is a part
+/// of their message.
 fn with_faults(faults: &str, text: &str, script: &str) -> Case {
     Case::new(&format!("local text = {text:?}"))
         .then(TOOLS)
@@ -29,14 +30,14 @@ fn with_faults(faults: &str, text: &str, script: &str) -> Case {
         .env("FAILPOINTS", faults)
 }
 
-/// Runs a script with these faults, which must end cleanly.
+/// Runs a script with these faults. It must end cleanly.
 #[track_caller]
 pub fn run_with_faults(faults: &str, text: &str, script: &str) {
     with_faults(faults, text, script).run().expect_clean();
 }
 
-/// What the scripts have at hand. `run` gives the entries of a job of so many sums. `check_health` finds out
-/// that all is well: good tasks work, on as many threads as before.
+/// Functions for the scripts. `run` returns the results of a job of sums. `check_health` asserts that good
+/// tasks still work, on no more threads than before.
 const TOOLS: &str = r#"
     local gma2workers = require "gma2workers"
     gma = { add = function(a, b) return a + b end, sleep = function() end, echo = function() end }
@@ -77,7 +78,7 @@ const TOOLS: &str = r#"
     end
 "#;
 
-/// What a fault says: one that was returned, or one that was a panic.
+/// A part of the message of a fault: of a returned error, or of a panic.
 pub fn text(point: &str, action: &str) -> String {
     match action {
         "return" => format!("fault at {point}"),
@@ -85,13 +86,13 @@ pub fn text(point: &str, action: &str) -> String {
     }
 }
 
-/// A fault that is returned, and one that is a panic.
+/// A fault is a returned error or a panic.
 pub const ACTIONS: [&str; 2] = ["return", "panic"];
 
-/// Every point that a worker passes for each task.
+/// The points that a worker passes for each task.
 const WORKER_POINTS: [&str; 4] = ["worker.state", "worker.task", "worker.decode", "worker.encode"];
 
-/// E5, E13. The first tasks fail, those after them don't.
+/// E5, E13. The first tasks fail; the later ones work.
 #[test]
 fn a_fault_in_a_worker_is_that_tasks_error() {
     for point in WORKER_POINTS {
@@ -101,7 +102,7 @@ fn a_fault_in_a_worker_is_that_tasks_error() {
                 with_faults(&faults, &text(point, action), &format!("local mode, times = {mode:?}, {times}"))
                     .then(
                         r#"
-                        -- With one worker they come in order.
+                        -- One worker runs the tasks in order.
                         for i, entry in ipairs(run(6, 1, mode)) do
                           if i <= times then check_fault(entry, text) else check_sum(i, entry) end
                         end
@@ -115,9 +116,9 @@ fn a_fault_in_a_worker_is_that_tasks_error() {
     }
 }
 
-/// E5. On many workers at once, all tasks of two jobs.
+/// E5. All tasks of two jobs fail, on several workers at once.
 #[test]
-fn a_job_whose_tasks_all_fail_inside_ends_and_the_next_ones_work() {
+fn a_job_in_which_every_task_has_a_fault_ends_and_the_next_jobs_work() {
     for point in WORKER_POINTS {
         for action in ACTIONS {
             run_with_faults(
@@ -136,11 +137,11 @@ fn a_job_whose_tasks_all_fail_inside_ends_and_the_next_ones_work() {
     }
 }
 
-/// E5. The task can catch it, like any error of a host call.
+/// E5. The task can catch the error, like any error of a host call.
 #[test]
 fn a_fault_of_a_host_call_in_a_worker_is_an_error_at_the_call() {
-    // The first that a worker encodes are the call's arguments; the fourth that it decodes, after the shape
-    // of gma, the function and its arguments, is the answer.
+    // The first value that a worker encodes is the call's arguments. The fourth that it decodes is the
+    // answer, after the shape of gma, the function and its arguments.
     for (point, when) in [("worker.encode", "1*"), ("worker.decode", "3*off->1*")] {
         for action in ACTIONS {
             run_with_faults(
@@ -161,9 +162,10 @@ fn a_fault_of_a_host_call_in_a_worker_is_an_error_at_the_call() {
     }
 }
 
-/// T4. A worker's tasks run in one coroutine: a stop that comes just as one has ended is not the next one's.
+/// T4. A worker's tasks run in one coroutine: a stop that comes just after one task has ended must not hit
+/// the next.
 #[test]
-fn a_stop_as_a_task_ends_is_not_the_next_ones() {
+fn a_stop_as_a_task_ends_does_not_hit_the_next_task() {
     run_with_faults(
         "worker.returned=1*sleep(1500)",
         "",
@@ -175,9 +177,9 @@ fn a_stop_as_a_task_ends_is_not_the_next_ones() {
     );
 }
 
-/// E5, E6. Faults on all sides, with time-outs, cancels and failing tasks between them.
+/// E5, E6. Faults on both sides, combined with time-outs, cancelled jobs and failing tasks.
 #[test]
-fn whatever_fails_every_task_has_one_outcome() {
+fn every_task_has_one_outcome_whatever_fails() {
     let mut faults = Vec::new();
     for point in WORKER_POINTS {
         faults.push(format!("{point}=20*off->10%30*panic->10%30*return->3*panic"));
@@ -226,7 +228,7 @@ fn whatever_fails_every_task_has_one_outcome() {
           end
         end
         assert(completed == started and started > 30, completed .. " of " .. started)
-        -- What is left of the faults comes to its end.
+        -- Uses up the remaining faults.
         for _ = 1, 100 do pcall(run, 10, 2, nil, ask) pcall(run, 10, 2, "cmd", ask) end
         check_health()
         "#,

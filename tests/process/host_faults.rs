@@ -2,10 +2,10 @@
 
 use crate::faults::{ACTIONS, run_with_faults, text};
 
-/// E6. Nothing was started.
+/// E6. Nothing has been started.
 #[test]
 fn a_fault_at_the_start_is_raised_at_the_callers_line() {
-    // The first that the host encodes is the shape of gma.
+    // The host encodes the shape of gma first.
     for point in ["host.start", "host.encode"] {
         for action in ACTIONS {
             run_with_faults(
@@ -28,10 +28,10 @@ fn a_fault_at_the_start_is_raised_at_the_callers_line() {
     }
 }
 
-/// E6. What was not the task's own to encode is the caller's error, or that task's.
+/// E6. A fault while a task's own values are encoded is that task's error; any other is the caller's.
 #[test]
-fn a_fault_while_the_tasks_are_read_is_raised_or_one_tasks_error() {
-    // Without gma, the first that the host encodes is the function, and then each argument.
+fn a_fault_while_the_tasks_are_read_is_raised_or_is_one_tasks_error() {
+    // Without gma, the host encodes the function first, then each argument.
     for action in ACTIONS {
         run_with_faults(
             &format!("host.encode=1*off->1*{action}"),
@@ -72,9 +72,9 @@ fn a_fault_while_the_response_is_made_is_raised_and_the_next_run_works() {
     }
 }
 
-/// E6, M6. There nobody is called who could be told otherwise: the callback has to be.
+/// E6, M6. An asynchronous job has no caller to raise the error at, so the callback must get it.
 #[test]
-fn an_asynchronous_job_whose_response_cannot_be_made_comes_to_an_end() {
+fn an_asynchronous_job_ends_if_its_response_cannot_be_made() {
     for action in ACTIONS {
         run_with_faults(
             &format!("host.collect=1*{action}"),
@@ -92,9 +92,9 @@ fn an_asynchronous_job_whose_response_cannot_be_made_comes_to_an_end() {
     }
 }
 
-/// E6. One entry can't be decoded.
+/// E6. One record can't be decoded.
 #[test]
-fn a_fault_in_the_hosts_decoder_is_that_entrys_error() {
+fn a_fault_in_the_hosts_decoder_is_that_records_error() {
     for action in ACTIONS {
         run_with_faults(
             &format!("host.decode=1*off->2*{action}"),
@@ -111,11 +111,11 @@ fn a_fault_in_the_hosts_decoder_is_that_entrys_error() {
     }
 }
 
-/// E6. The task that called can catch it.
+/// E6. The calling task can catch it.
 #[test]
-fn a_fault_in_the_host_during_a_call_is_an_error_at_the_call() {
-    // The first that the host decodes are the call's arguments; the third that it encodes, after the shape of
-    // gma and the function, is the answer.
+fn a_fault_on_the_host_during_a_call_is_an_error_at_the_call() {
+    // The host first decodes the call's arguments. The third value that it encodes is the answer, after the
+    // shape of gma and the function.
     for (point, when) in [("host.decode", "1*"), ("host.encode", "2*off->1*")] {
         for action in ACTIONS {
             run_with_faults(
@@ -136,15 +136,15 @@ fn a_fault_in_the_host_during_a_call_is_an_error_at_the_call() {
     }
 }
 
-/// E6. Nobody hears the calls of that job any more; what it told before is still heard.
+/// E6. The job's later calls get no answer; earlier echoes are still shown.
 #[test]
-fn a_job_whose_line_to_the_host_breaks_ends_with_errors_at_the_calls() {
+fn a_job_that_loses_its_connection_to_the_host_ends_with_errors_at_the_calls() {
     run_with_faults(
         "host.call=3*off->1*return",
         "cannot call gma.add: the task is over, or its job is closing",
         r#"
         local tasks = sums(6, ask)
-        -- This one has no use for the host.
+        -- This task does not call the host.
         tasks[7] = { func = add, args = { 7, 7 } }
         local result = gma2workers.RunSync { tasks = tasks, workers = 1 }.result
         for i = 1, 3 do check_sum(i, result[i]) end
@@ -176,9 +176,9 @@ fn a_job_whose_line_to_the_host_breaks_ends_with_errors_at_the_calls() {
     }
 }
 
-/// E6. A panic while a call is taken ends that run.
+/// E6. A panic while a call is accepted ends the run.
 #[test]
-fn a_panic_while_a_host_call_is_taken_is_raised_and_the_next_run_works() {
+fn a_panic_while_a_host_call_is_accepted_is_raised_and_the_next_run_works() {
     run_with_faults(
         "host.call=2*off->1*panic",
         &text("host.call", "panic"),

@@ -1,4 +1,4 @@
-//! Faults on purpose where threads are made and replaced, see faults.rs.
+//! Faults on purpose where threads are created and replaced, see faults.rs.
 
 use crate::faults::{ACTIONS, run_with_faults, text};
 
@@ -16,7 +16,7 @@ fn threads_that_cannot_be_created_are_the_callers_error() {
         check_health()
         "#,
     );
-    // A panic of the thread builder's is one, too.
+    // A panic of the thread builder is such an error, too.
     run_with_faults(
         "host.threads=1*panic",
         &text("host.threads", "panic"),
@@ -37,13 +37,13 @@ fn a_job_runs_on_the_threads_that_there_are() {
         assert(response.workerCount == threads, response.workerCount)
         for i, entry in ipairs(response.result) do check_sum(i, entry) end
         check_health(threads)
-        -- Later there are as many as asked for.
+        -- Later there are as many workers as asked for.
         assert(gma2workers.RunSync { tasks = sums(100), workers = threads + 5 }.workerCount == threads + 5)
         "#,
     );
 }
 
-/// L8, L10. A job that never began has no time-out to watch over.
+/// L8, L10. A job that never started has no time-outs to watch.
 #[test]
 fn a_job_that_could_not_start_leaves_nothing_running() {
     for action in ACTIONS {
@@ -57,7 +57,7 @@ fn a_job_that_could_not_start_leaves_nothing_running() {
             local before = os.clock()
             os.execute("sleep 1")
             local used = os.clock() - before
-            -- What goes on uses all of it.
+            -- A thread that goes on would use all of that second.
             assert(used < 0.5, ("%.3f s in 1 s"):format(used))
             check_health()
             "#,
@@ -65,7 +65,7 @@ fn a_job_that_could_not_start_leaves_nothing_running() {
     }
 }
 
-/// Tasks that hold their thread, whatever is asked of them, as many as there are threads; and three more.
+/// Tasks that hold their thread and can't be stopped, one for each thread; and three more tasks.
 const ALL_STUCK: &str = r#"
     local function stick() return ("a"):rep(60):find(("a*"):rep(30) .. "b") end
     run(1, 1)
@@ -76,7 +76,7 @@ const ALL_STUCK: &str = r#"
     for i = 1, threads do assert(response.result[i].kind == "lost", response.result[i].data) end
 "#;
 
-/// Finds out that tasks are still stopped.
+/// Asserts that tasks are still stopped at their time limit.
 const CHECK_TIME_OUTS: &str = r#"
     local function loop() while true do end end
     local response = gma2workers.RunSync { tasks = { { func = loop } }, timeout = 0.1 }
@@ -84,9 +84,10 @@ const CHECK_TIME_OUTS: &str = r#"
     check_health(nil, threads)
 "#;
 
-/// L8, T5. A worker that was given up can't be replaced: the others go on, and without any the job ends.
+/// L8, T5. A worker that was given up can't be replaced: the others go on, and if there are none, the job
+/// ends.
 #[test]
-fn a_worker_that_cannot_be_replaced_is_missed_by_no_job() {
+fn jobs_end_if_a_worker_cannot_be_replaced() {
     run_with_faults(
         "worker.threads=1*return",
         "",
@@ -108,8 +109,8 @@ fn a_worker_that_cannot_be_replaced_is_missed_by_no_job() {
     );
 }
 
-/// E5. The watchdog outlives a panic.
+/// E5. The watchdog survives a panic.
 #[test]
-fn a_panic_while_a_worker_is_replaced_is_missed_by_no_job() {
+fn jobs_end_after_a_panic_while_a_worker_is_replaced() {
     run_with_faults("worker.threads=1*panic", "", &(ALL_STUCK.to_owned() + CHECK_TIME_OUTS));
 }
