@@ -1,4 +1,4 @@
--- A job is cancelled: its tasks are stopped, whatever they do, or never begin, and its response still comes.
+-- Cancelled jobs: running tasks are stopped, whatever they do; waiting tasks never start; the response still comes.
 
 local gma2workers = require "gma2workers"
 local native = require "consolenative"
@@ -17,7 +17,7 @@ local await = signal.await
 local function identity(...) return ... end
 local function loop() while true do end end
 
--- The threads of jobs that are over come back; else more are made without end.
+-- The threads of finished jobs come back; otherwise the pool would create more and more.
 local function assert_idle()
   for _ = 1, 50 do
     local threads = info.threads
@@ -54,7 +54,7 @@ describe("a cancelled job", function()
         assert.is_truthy(response, "it is still running")
         assert.is_true(response.cancelled)
         local stopped = response.result[1]
-        -- Or in `begin`, which was quicker to tell than to call.
+        -- The stop may also hit `begin`, which has called the host but not yet the function.
         assert.is_truthy(tostring(stopped.traceback):find("%w+%.lua:%d*:? in "), stopped.traceback)
         stopped.traceback = nil
         assert.same({ CANCELLED, CANCELLED }, response.result)
@@ -62,7 +62,7 @@ describe("a cancelled job", function()
       end)
     end
 
-    it("keeps what has ended, stops what runs, and begins no more; onComplete gets it once (M6) #native", function()
+    it("keeps finished results, stops running tasks and starts no more; onComplete gets the response once (M6) #native", function()
       local begun, calls = {}, {}
       with_gma({ echo = function(n) begun[#begun + 1] = n end }, function()
         local job = RunAsync { tasks = tasks_of(10, function(n) gma.echo(n) return n < 3 and n or loop() end), workers = 1, mode = mode,
@@ -84,7 +84,7 @@ describe("a cancelled job", function()
       end)
     end)
 
-    it("is told to onComplete once by an engine (M6) #native", function()
+    it("is reported to onComplete once by an engine (M6) #native", function()
       local calls, begun = {}, nil
       local engine = running.in_engine({}, function()
         _G.gma.note = function(n) begun = n end
@@ -99,7 +99,7 @@ describe("a cancelled job", function()
     end)
   end)
 
-  it("has an entry for each task, wherever it was cancelled", function()
+  it("has a record for each task, wherever it was cancelled", function()
     for _ = 1, 50 do
       local job = RunAsync { tasks = tasks_of(20, identity), workers = 3, onComplete = identity }
       job:cancel()
@@ -115,7 +115,7 @@ describe("a cancelled job", function()
     assert.same({}, empty:wait(SOON).result)
   end)
 
-  it("shows what its tasks have told before #native", function()
+  it("shows what its tasks echoed before #native", function()
     local shown = {}
     with_gma({ echo = function(n) shown[#shown + 1] = n end }, function()
       signal.with(function(path)
@@ -154,7 +154,7 @@ describe("a cancelled job", function()
     end)
   end)
 
-  it("can be cancelled from its own host call, and who waits is released (H9) #native", function()
+  it("can be cancelled in its own host call, which releases the waiting task (H9) #native", function()
     local job, calls = nil, 0
     with_gma({ ask = function() spin(0.02) job:cancel() return 1 end }, function()
       job = RunAsync { tasks = tasks_of(6, function() return gma.ask() end), workers = 4, onComplete = function() calls = calls + 1 end }
@@ -185,7 +185,7 @@ describe("a cancelled job", function()
     assert.same({ 1, "cancelled" }, { in_call, response.result[1].kind })
   end)
 
-  it("can be cancelled from onProgress, which hears of its end #native", function()
+  it("can be cancelled in onProgress, which still reports the end #native", function()
     local job, told, cancelled_at = nil, nil, nil
     with_gma({ open = function() return false end }, function()
       local pass_gate = running.pass_gate
@@ -203,7 +203,7 @@ describe("a cancelled job", function()
     assert.same({ 2, { 20, 20 } }, { cancelled_at, told })
   end)
 
-  it("can be cancelled from another's onComplete; its own comes too late #native", function()
+  it("can be cancelled in another job's onComplete, but not in its own #native", function()
     local first, second, calls = nil, nil, {}
     with_gma({ open = function() return false end }, function()
       first = RunAsync { tasks = tasks_of(2, running.pass_gate), onComplete = function(response) calls.first = response end }
@@ -217,7 +217,7 @@ describe("a cancelled job", function()
     assert.same({ true, "cancelled" }, { calls.first.cancelled, calls.first.result[2].kind })
   end)
 
-  it("is one that was not over: after the end cancel gives false and changes nothing", function()
+  it("was still running: after its end, cancel returns false and changes nothing", function()
     local job = RunAsync { tasks = tasks_of(2, identity), onComplete = identity }
     local response = job:wait(AMPLE)
     assert.same({ false, false, "done" }, { job:cancel(), job:cancel(), (job:status()) })
@@ -232,8 +232,8 @@ describe("a cancelled job", function()
   end)
 end)
 
-describe("a job that ends by an error of the pump's #native", function()
-  it("releases its tasks that wait (H9)", function()
+describe("a job that ends by an error of the pump #native", function()
+  it("releases its waiting tasks (H9)", function()
     for _ = 1, 10 do
       with_gma({ ask = function() error("interrupted!", 0) end }, function()
         local ok, message = pcall(RunSync, { tasks = tasks_of(6, function() return gma.ask() end), workers = 3 })

@@ -1,4 +1,4 @@
--- The table in tests/README.md names a test for each situation: it is there.
+-- The table in tests/README.md names a test for each situation, and those tests exist.
 
 local read = require "spec.fixtures.read"
 
@@ -27,7 +27,7 @@ describe("each situation in tests/README.md has its test:", function()
     end)
   end
 
-  it("and the table is whole", function()
+  it("and the table is complete", function()
     assert.is_true(count > 95, count .. " rows")
   end)
 end)

@@ -1,4 +1,4 @@
--- Functions cross as code: what they may have captured, what becomes of it, and what is refused.
+-- Functions cross as code: what they may capture, how it crosses, and what is refused.
 
 local gma2workers = require "gma2workers"
 local assert_failed = require("spec.fixtures.assertions").failed
@@ -8,7 +8,7 @@ local system = require "spec.fixtures.system"
 
 local call, run, copied, plugin = crossing.call, crossing.run, crossing.copied, crossing.plugin
 
--- A function at plugin.lua:2 that gives what it has captured under this name.
+-- A function at plugin.lua:2 that returns the value it has captured under this name.
 local function capture(value, name)
   return plugin(("local upvalue = ...\nreturn function() return upvalue end"):gsub("upvalue", name or "captured"), value)
 end
@@ -17,7 +17,7 @@ describe("globals and captured variables", function()
   local reads = {
     x = "seen.x = x ",
     y = "seen.y = y ",
-    -- What the state's own `load` sees was set in the state's own globals.
+    -- The state's own `load` sees only what was set in the state's own globals.
     _ENV = "mark = 'own' seen._ENV = load('return mark')() ",
   }
   local orders = { "x _ENV y", "x y _ENV", "_ENV x y", "_ENV y x", "y x _ENV", "y _ENV x", "x _ENV", "_ENV x", "x y",
@@ -54,7 +54,7 @@ describe("globals and captured variables", function()
     end))
   end)
 
-  it("that hold nil hold nil", function()
+  it("that hold nil still hold nil", function()
     assert.is_true(call(plugin("local nothing return function() return nothing == nil end")))
   end)
 end)
@@ -80,14 +80,14 @@ describe("captured functions", function()
     assert.is_true(call(is_even, 100))
   end)
 
-  it("are one function where two functions share one (F2)", function()
+  it("are one function if two functions share it (F2)", function()
     local function shared() end
     local function a() return shared end
     local function b() return shared end
     assert.is_true(call(function() return a() == b() and a() ~= a end))
   end)
 
-  it("stand in variables that a task may set, for itself alone (F2) #native", function()
+  it("are variables that a task may set, for itself alone (F2) #native", function()
     local function one() return 1 end
     local function two() return 2 end
     local step = one
@@ -100,12 +100,12 @@ describe("captured functions", function()
 end)
 
 describe("captured data #native", function()
-  -- Each is data that a function may have captured, and how the error names it.
+  -- The data that a function may have captured, and its description in the error.
   local data = { { 5, "a number" }, { 0.5, "a number" }, { math.pi, "a number" }, { "text", "a string" }, { "", "a string" },
     { true, "a boolean" }, { false, "a boolean" }, { {}, "a table" }, { { 1, { x = "y" } }, "a table" },
     { debug.upvalueid(function() return stock end, 1), "a light userdata" } }
 
-  it("fails its task: the error names it, its function's place, and what to do (F2b)", function()
+  it("fails its task: the error names it, the place of its function, and what to do (F2b)", function()
     for _, case in ipairs(data) do
       local entry = run(capture(case[1], "rate"))
       assert_failed(entry, "upvalue")
@@ -119,7 +119,7 @@ describe("captured data #native", function()
     assert_failed(run(task), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:3")
   end)
 
-  it("of a function among the arguments or the results is named the same way (F2b)", function()
+  it("of a function among the arguments or the results is named in the same way (F2b)", function()
     assert_failed(run(print, { { capture(5, "rate") } }), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:2")
     local make = plugin("return function()\nlocal rate = 5\nreturn function() return rate end\nend")
     assert_failed(run(make), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:3")
@@ -161,7 +161,7 @@ describe("captured data #native", function()
     end)
   end
 
-  it("stays shared between the functions of one task, and their own where it was not (F2b)", function()
+  it("stays shared between the functions of one task, and separate where it was separate (F2b)", function()
     local count, other = 0, 0
     local function add() count = count + 1 end
     local function get() return count, other end
@@ -187,7 +187,7 @@ describe("captured data #native", function()
 end)
 
 describe("a captured standard function or library", function()
-  it("is the state's own, every one (F3)", function()
+  it("is the state's own, whichever it is (F3)", function()
     assert.equal("all right", stock.run([[
       local names, tasks = {}, {}
       local function try(name, value)
@@ -215,7 +215,7 @@ describe("a captured standard function or library", function()
     ]]))
   end)
 
-  it("is the state's own where a function gave it: the iterator of ipairs, pairs or utf8.codes (F16)", function()
+  it("is the state's own if a function returned it: the iterator of ipairs, pairs or utf8.codes (F16)", function()
     local next_item, next_pair, next_code = ipairs {}, pairs {}, utf8.codes("")
     assert.same({ 12, 1, true, true }, call(function(given)
       local sum, count = 0, 0
@@ -234,7 +234,7 @@ describe("a captured standard function or library", function()
     assert.equal("a--b 7", call(function() return format("%s %d", helper("a", "b"), 7) end))
   end)
 
-  it("is the task itself, or one of its arguments or results (F3)", function()
+  it("may be the task itself, or one of its arguments or results (F3)", function()
     assert.equal("ABC", call(string.upper, "abc"))
     assert.is_true(call(function(f, t) return f == string.format and t.f == table.concat end,
       string.format, { f = table.concat }))
@@ -242,20 +242,20 @@ describe("a captured standard function or library", function()
     assert.equal(math.sin, call(function() return { math.sin } end)[1])
   end)
 
-  it("fails its task by its upvalue's name where a state has none (F4) #native", function()
+  it("fails its task under its upvalue's name if the state does not have it (F4) #native", function()
     assert_failed(run(capture(debug.sethook, "spy")), "upvalue",
       "upvalue 'spy' (debug.sethook) of the function at plugin.lua:2 cannot cross: call it on the host")
   end)
 end)
 
-describe("what cannot be captured #native", function()
+describe("a value that cannot be captured #native", function()
   local values = {
     ["a C function"] = string.gmatch("a", "a"),
     ["a userdata"] = io.stdout,
     ["a coroutine"] = coroutine.create(print),
   }
   for what, value in pairs(values) do
-    it(("fails its task alone, by name, also with copies: %s (F4)"):format(what), function()
+    it(("fails only its task, by name, and with copies too: %s (F4)"):format(what), function()
       for _, upvalues in ipairs { "error", "copy" } do
         local response = gma2workers.RunSync { upvalues = upvalues,
           tasks = { { func = capture(value, "handle") }, { func = function() return 5 end } } }
@@ -271,7 +271,7 @@ describe("what cannot be captured #native", function()
     assert_failed(entry, "transfer", "cannot send a coroutine", "upvalue 'settings' of the function at plugin.lua:2", ".deep.h")
   end)
 
-  it("is no task either: a C function of no library (F4)", function()
+  it("cannot be a task either: a C function of no library (F4)", function()
     assert_failed(run(string.gmatch("a", "a")), "transfer", "cannot send a C function (at func)")
   end)
 end)
@@ -287,7 +287,7 @@ describe("a function's size and form", function()
     assert.same({ 60000, "item 60000" }, { call(func) })
   end)
 
-  it("may have 255 captured variables, as many as Lua lets it (F7)", function()
+  it("may have 255 captured variables, Lua's limit (F7)", function()
     local names = {}
     for i = 1, 255 do
       names[i] = "v" .. i
@@ -300,7 +300,7 @@ describe("a function's size and form", function()
     assert.equal(255 * 128 * 1000 + 255, copied(func))
   end)
 
-  it("may be varargs (F7)", function()
+  it("may be variadic (F7)", function()
     local function count(...) return select("#", ...), ... end
     assert.same({ 3, "a", nil, "c" }, { call(count, "a", nil, "c") })
     assert.equal(0, call(count))
@@ -310,7 +310,7 @@ describe("a function's size and form", function()
   it("may be stripped of its names and lines (F7) #native", function()
     local stripped = load(string.dump(function(n) return string.rep("x", n) end, true))
     assert.equal("xxx", call(stripped, 3))
-    -- Its globals are its second upvalue, and none has a name.
+    -- Its globals are its second upvalue, and no upvalue has a name.
     local x = 5
     local second = load(string.dump(function() return x + math.abs(-1) end, true))
     debug.setupvalue(second, 1, x)
@@ -320,7 +320,7 @@ describe("a function's size and form", function()
     assert_failed(run(load(string.dump(function() error("boom") end, true))), "runtime", "boom")
   end)
 
-  it("runs right in 10000 tasks (F8)", function()
+  it("gives right results in 10000 tasks (F8)", function()
     local big = plugin(("return function(n) local text = %q return n + #text end"):format(("x"):rep(1 << 16)))
     local tasks = {}
     for i = 1, 10000 do
@@ -390,7 +390,7 @@ describe("captured functions and tables of gma", function()
     end)
   end)
 
-  it("are host calls as the task itself, in its arguments and back on the host", function()
+  it("are host calls as the task itself, among its arguments and back on the host", function()
     with_engine(function(engine)
       assert.equal("did Clear", call(engine.cmd, "Clear"))
       assert.same({ "did Go", 3, true }, call(function(cmd, show)
@@ -403,7 +403,7 @@ describe("captured functions and tables of gma", function()
 end)
 
 describe("functions among arguments and results", function()
-  it("work with their helpers, there and back (section 5)", function()
+  it("work with their helpers in both directions (section 5)", function()
     local function double(n) return 2 * n end
     local function twice(f) return function(n) return f(f(n)) end end
     assert.equal(20, call(function(f, n) return f(n) end, twice(double), 5))
@@ -411,7 +411,7 @@ describe("functions among arguments and results", function()
     assert.equal(20, back.quadruple(5))
   end)
 
-  it("have the host's globals when they come back #native", function()
+  it("use the host's globals when they come back #native", function()
     local get = call(function() _G.mark = "task" return function() return mark, _G end end) -- luacheck: ignore 113
     local mark, globals = get()
     assert.is_nil(mark)
@@ -452,7 +452,7 @@ describe("an error in a task", function()
     assert.is_truthy(index.traceback:find("plugin.lua:6", 1, true), index.traceback)
   end)
 
-  it("hints at `globals` for what only the host has, and at nothing else #native", function()
+  it("hints at `globals` for globals that only the host has, and for no others #native", function()
     rawset(_G, "clean", { all = print })
     for _, use in ipairs { "clean()", "return clean.all", "clean.x = 1", "clean:go()", "return 1 + clean", "return 'a' .. clean",
       "return #clean", "return -clean", "coroutine.wrap(function() clean() end)()" } do

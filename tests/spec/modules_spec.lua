@@ -1,4 +1,4 @@
--- What `require` finds in a task: what the host's would.
+-- `require` in a task finds what the host's would find.
 
 local gma2workers = require "gma2workers"
 local assert_failed = require("spec.fixtures.assertions").failed
@@ -11,7 +11,7 @@ local function required(name, options)
   return run(function(module) return require(module) end, { name }, options)
 end
 
---- Calls `body` with these loaders in `package.preload`; what was loaded is forgotten afterwards.
+--- Calls `body` with these loaders in `package.preload`; the modules are unloaded afterwards.
 local function with_preload(loaders, body)
   for name, loader in pairs(loaders) do
     package.preload[name] = loader
@@ -38,7 +38,7 @@ local function with_file(content, body)
 end
 
 describe("a module in package.preload", function()
-  it("is found, with the name and the helpers of its loader (F13)", function()
+  it("is found, and its loader keeps its name and helpers (F13)", function()
     local function double(n) return 2 * n end
     with_preload({
       ["core.tools"] = function(name, extra) return { double = double, name = name, extra = tostring(extra) } end,
@@ -53,7 +53,7 @@ describe("a module in package.preload", function()
     end)
   end)
 
-  it("comes before a file of its name, and a task's own before the host's (F13) #native", function()
+  it("comes before a file of the same name, and a task's own loader before the host's (F13) #native", function()
     with_preload({ ["spec.fixtures.greeter"] = function() return "the host's" end }, function()
       assert.same({ "the host's", n = 1 }, table.pack(call(function() return require "spec.fixtures.greeter" end)))
       assert.equal("the task's", call(function()
@@ -64,7 +64,7 @@ describe("a module in package.preload", function()
     end)
   end)
 
-  it("is asked for once by a job, in each mode, by tasks of many workers (F13)", function()
+  it("is fetched once by a job, in each mode, for tasks on many workers (F13)", function()
     with_preload({ core = function() return { count = 0 } end }, function()
       local function count()
         local core = require "core"
@@ -79,7 +79,7 @@ describe("a module in package.preload", function()
         local last = 0
         for i, entry in ipairs(gma2workers.RunSync({ tasks = tasks, workers = 3, mode = mode }).result) do
           last = last + 1
-          -- Without states of their own they share the host's module.
+          -- Tasks without states of their own share the host's module.
           assert.equal(gma2workers.info.backend == "native" and 1 or entry.data, entry.data, i)
         end
         assert.equal(50, last)
@@ -87,7 +87,7 @@ describe("a module in package.preload", function()
     end)
   end)
 
-  it("that can't cross fails the task that requires it, with the reason, and nobody else (F13) #native", function()
+  it("that can't cross fails only the task that requires it, with the reason (F13) #native", function()
     local rate, log = 5, io.stdout
     with_preload({ ["with data"] = function() return { rate = rate } end, ["with a file"] = function() return { log = log } end,
       ["of C"] = string.gmatch("", ""), fine = function() return 1 end }, function()
@@ -101,7 +101,7 @@ describe("a module in package.preload", function()
     end)
   end)
 
-  it("that is no function, or is taken away, is not there (F13) #native", function()
+  it("that is not a function, or is removed, is not found (F13) #native", function()
     with_preload({ ["a table"] = {}, gone = function() return 1 end }, function()
       assert_failed(required("a table"), nil, "module 'a table' not found", "no field package.preload['a table']", "no file")
       crossing.with_gma({ take = function() package.preload.gone = nil end }, function()
@@ -111,7 +111,7 @@ describe("a module in package.preload", function()
     end)
   end)
 
-  it("costs a job nothing that does not require it (F13) #native", function()
+  it("costs nothing in a job that does not require it (F13) #native", function()
     local loaders, read = {}, 0
     -- Each would be copied with the table that it holds.
     local big = {}
@@ -143,7 +143,7 @@ describe("a module in package.preload", function()
     end)
   end)
 
-  it("is in no sandbox (F13) #native", function()
+  it("is not found in a sandbox (F13) #native", function()
     with_preload({ core = function() return 1 end }, function()
       assert_failed(required("core", { sandbox = true }), nil, "a sandbox does not have it")
     end)
@@ -153,7 +153,7 @@ end)
 describe("a searcher that the host has added #native", function()
   local NOTE = "no searcher of the host's: a task has none that was added to package.searchers"
 
-  it("is not in a task: the error says so (F13)", function()
+  it("is missing in a task: the error says so (F13)", function()
     local function search(name) return name == "made" and function() return 5 end or "\n\tnot made" end
     local first, searchers = package.searchers[1], package.searchers
     assert.is_nil(required("made").data:find(NOTE, 1, true))
@@ -175,7 +175,7 @@ describe("a searcher that the host has added #native", function()
 end)
 
 describe("a module's file", function()
-  it("is text: bytecode is refused (F15, I5) #native", function()
+  it("must be text: bytecode is refused (F15, I5) #native", function()
     with_file(string.dump(function() return 5 end), function(name, path)
       assert.equal(5, require(name))
       local entry = required(name)
@@ -184,7 +184,7 @@ describe("a module's file", function()
     end)
   end)
 
-  it("is loaded with its name and its path, and errors in it are told as Lua does (F10)", function()
+  it("is loaded with its name and path, and its errors are reported as Lua does (F10)", function()
     with_file("#!/usr/bin/lua\nreturn { ... }", function(name, path)
       assert.same({ name, path }, required(name).data)
     end)
@@ -198,7 +198,7 @@ describe("a module's file", function()
     end)
   end)
 
-  it("is looked for where package.path says, which has to be a text (F10) #native", function()
+  it("is searched for in package.path, which must be a text (F10) #native", function()
     local _, expected = pcall(function()
       local path = package.path
       package.path = nil
@@ -215,12 +215,12 @@ describe("a module's file", function()
   end)
 end)
 
-describe("gma2workers in a module of a task's", function()
+describe("gma2workers in a module that a task requires", function()
   local USER = "local own = require(%q) local clock = own.clock\n"
     .. "return { own = own, twice = function(n) return 2 * n end, now = function() return clock() end,\n"
     .. "run = function() return own.RunSync { tasks = {} } end }"
 
-  it("is a stand-in under each of its names, and the same one (F14) #native", function()
+  it("is the same stand-in under each of its names (F14) #native", function()
     for _, own in ipairs { "gma2workers", "gma2-workers", "gma2_workers" } do
       with_file(USER:format(own), function(name)
         local before = gma2workers.clock()
@@ -242,7 +242,7 @@ describe("gma2workers in a module of a task's", function()
     end
   end)
 
-  it("has each function that the host's has, and each raises but for the clock (F14) #native", function()
+  it("has each function of the host's, and each raises an error except the clock (F14) #native", function()
     local names = {}
     for name, value in pairs(gma2workers) do
       if type(value) == "function" then
@@ -257,7 +257,7 @@ describe("gma2workers in a module of a task's", function()
     end
   end)
 
-  it("is the host's own without states of their own, and refuses all the same (F14) #cooperative", function()
+  it("is the host's own if tasks have no states, and refuses all the same (F14) #cooperative", function()
     with_file(USER:format("gma2workers"), function(name)
       local twice, ok, problem = call(function(module)
         local user = require(module)
