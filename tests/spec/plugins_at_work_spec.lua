@@ -1,5 +1,5 @@
--- The real plugins that come along, as a user runs them: what they show, what they ask, what they do, and what they refuse.
--- tests/spec/plugins_spec.lua has what all plugins have in common.
+-- The included plugins that do real work, as a user runs them: what they show, ask, do and refuse.
+-- tests/spec/plugins_spec.lua tests what all plugins have in common.
 
 local console = require "console"
 local generated = require "generated_exports"
@@ -26,7 +26,7 @@ local function read(name)
   return text
 end
 
---- An engine with the plugin begun in it. `options` are the engine's; besides, `argument` is the plugin's.
+--- An engine in which the plugin has started. `options` are the engine's, plus `argument` for the plugin.
 local function open(name, options)
   local argument = options.argument
   options.argument = nil
@@ -41,7 +41,7 @@ local function assert_nothing_left(engine)
     assert.is_false(bar.open)
   end
   assert.equal(0, engine.count_timers())
-  -- A task that was told to stop does so when its thread gets its turn.
+  -- A stopped task ends when its thread gets the processor.
   local deadline = gma2workers.clock() + 30
   while gma2workers.Poll() > 0 do
     assert.is_true(gma2workers.clock() < deadline, "a job still runs")
@@ -50,7 +50,7 @@ local function assert_nothing_left(engine)
   assert.same({}, engine:texts("error"))
 end
 
---- What the plugin showed, without its name and the times; and the engine.
+--- The plugin's output, without its name and the times; and the engine.
 local function run(name, options)
   local engine = open(name, options)
   engine:run()
@@ -99,7 +99,7 @@ local function many_of(pool, count)
   return many
 end
 
--- What shows each at work until something of it can be stopped.
+-- Options that keep each plugin busy until it can be stopped.
 local RUNS = {
   pool_report = function()
     return { argument = "Group", show = { many_of("Group", 300) } }
@@ -120,18 +120,18 @@ local RUNS = {
 }
 
 for name, options_for in pairs(RUNS) do
-  describe(name .. ", as each of them,", function()
-    it("is stopped by Off Plugin, at whatever it is, and leaves nothing (K8)", function()
+  describe(name .. ", like each of these plugins,", function()
+    it("is stopped by Off Plugin at any point, and leaves nothing behind (K8)", function()
       for _, bars in ipairs { 0, 1, 2 } do
         local options = options_for()
-        -- With time slices, or tasks of the cooperative backend would be over before anything could stop them.
+        -- Time slices keep tasks of the cooperative backend from ending before they can be stopped.
         options.slice = 50000
         local engine, plugin = open(name, options)
         repeat
           engine:tick()
         until #engine.progress >= bars or engine:idle()
         if bars == 0 then
-          -- A second touch meanwhile is refused.
+          -- A second start meanwhile is refused.
           plugin:run()
           engine:tick()
           assert.same({ "P: runs already" }, engine:texts("feedback"))
@@ -142,7 +142,7 @@ for name, options_for in pairs(RUNS) do
           assert.not_equal("running", (job:status()))
         end
         assert_nothing_left(engine)
-        -- It can begin anew.
+        -- It can start again.
         plugin:run("?")
         engine:run()
         local feedback = engine:texts("feedback")
@@ -185,12 +185,12 @@ for name, options_for in pairs(RUNS) do
       end
     end)
 
-    it("takes a cancelled question for an end (K8)", function()
+    it("ends if a question is cancelled (K8)", function()
       local lines = run(name, { textinput = function() return false end })
       assert.same({ "cancelled" }, lines)
     end)
 
-    it("says it when a task fails, or the engine raises, and can be run again (K8)", function()
+    it("reports a failed task or an error of the engine, and can run again (K8)", function()
       local options = options_for()
       local argument = options.argument
       local engine, plugin = open(name, options)
@@ -224,7 +224,7 @@ describe("the pool report", function()
     { name = "Preset", class = "P", [4] = { label = "Color", [2] = { label = "Red", "inside" } } },
   }
 
-  it("tells of each pool, and writes a list (K7)", function()
+  it("describes each pool, and writes a list (K7)", function()
     local lines, engine = run("pool_report", { show = SHOW, textinput = { "Group,  Macro, Preset 4" } })
     assert.same({
       "Group: objects: 5, the last is 9999; without a label: 2; free before it: 4-6, 8-9998",
@@ -240,7 +240,7 @@ describe("the pool report", function()
     assert.same({ "P", { 0, 60 }, 60 }, { bar.name, bar.range, bar.values[#bar.values] })
   end)
 
-  it("refuses what is no pool, before anything else (K7)", function()
+  it("refuses a word that is not a pool, before anything else (K7)", function()
     for text, wrong in pairs { ["Group; Macro"] = "Group; Macro", ["Macro, 5"] = " 5", [","] = "," } do
       assert.same({ ('no pool: "%s"; write as in Group, Preset 4'):format(wrong) },
         (run("pool_report", { argument = text, show = SHOW })))
@@ -263,7 +263,7 @@ describe("the export reader", function()
     return n
   end
 
-  it("reads the usual files of a folder, as the parser does, big presets in pieces (K7)", function()
+  it("reads the usual files of a folder as the parser does, big presets in pieces (K7)", function()
     generated.write(folder, 60)
     local text = read("preset_0.1.xml")
     assert.is_true(#text > 3 * 64 * 1024)
@@ -286,7 +286,7 @@ describe("the export reader", function()
     assert.is_true(engine.progress[1].range[2] > 5)
   end)
 
-  it("finds what does not fit together (K7)", function()
+  it("finds conflicts (K7)", function()
     write("patch.xml", [[<?xml version="1.0"?><!-- <Fixture fixture_id="9"> -->
 <MA><Layer name="a > b">
 <Fixture index="0" name='x "y"' fixture_id="1"><SubFixture index="0"><Patch><Address>0</Address></Patch></SubFixture>
@@ -342,13 +342,13 @@ describe("the duplicate finder", function()
     return lines
   end
 
-  it("shows, and asks and does nothing more (K7)", function()
+  it("shows duplicates, and asks and does nothing more (K7)", function()
     local lines, engine = run("duplicate_finder", { show = show(), textinput = { "Macro", "0", "show" } })
     assert.same(SHOWN, lines)
     assert.same({}, engine:texts("cmd"))
   end)
 
-  it("acts only after it has shown all, and was told to (K10)", function()
+  it("acts only after it has shown everything and got a confirmation (K10)", function()
     local asked
     local lines, engine
     local options = { argument = "Macro", show = show(), textinput = { "0", "delete" } }
@@ -371,7 +371,7 @@ describe("the duplicate finder", function()
     assert.is_truthy(engine.show:find("Macro 1"))
   end)
 
-  it("marks, and leaves alone what can't be typed or has changed (K9)", function()
+  it("marks objects, and leaves those alone that can't be typed or have changed (K9)", function()
     local engine
     local options = { show = show(), argument = "Macro", textinput = { "0", "mark" } }
     options.confirm = function()
@@ -388,7 +388,7 @@ describe("the duplicate finder", function()
     assert.equal("GO  =1", engine.show:find("Macro 3").label)
   end)
 
-  it("finds slips, which don't get deleted; numbers are none (K7)", function()
+  it("finds typing errors, which are not deleted; different numbers are none (K7)", function()
     local pool = { { name = "Preset", [4] = { "Spot 1", "Spto 1", "Spot 2", "Spot 1" } } }
     local lines = run("duplicate_finder", { show = pool, textinput = { "Preset 4", "2", "show" } })
     assert.same({ "compared 4 labels in time", 'Preset 4.1 "Spot 1", Preset 4.2 "Spto 1", Preset 4.4 "Spot 1"',
@@ -397,7 +397,7 @@ describe("the duplicate finder", function()
       (run("duplicate_finder", { show = pool, textinput = { "Preset 4", "2", "delete" } })))
   end)
 
-  it("refuses answers that make no sense, and stops where there is nothing (K9)", function()
+  it("refuses answers that make no sense, and stops if there is nothing to do (K9)", function()
     local cases = {
       { { "Macro 1.5" }, 'no pool: "Macro 1.5"; write as in Macro, or Preset 4' },
       { { "Macro", "many" }, 'not a number of letters from 0 to 9: "many"' },
@@ -414,7 +414,7 @@ describe("the duplicate finder", function()
       (run("duplicate_finder", { show = pool, textinput = { "Macro", "0", "delete" } })))
   end)
 
-  it("counts what the console refuses (K9)", function()
+  it("does not count commands that the console refuses (K9)", function()
     local engine = open("duplicate_finder", { show = show(), argument = "Macro", textinput = { "0", "delete" },
       confirm = { true } })
     engine.gma.cmd = function(text)
@@ -450,7 +450,7 @@ describe("fixture json", function()
     return run("fixture_json", { argument = "export " .. PATH, show = show() })
   end
 
-  it("exports all, and its own import finds nothing to change (K7)", function()
+  it("exports all fixtures, and its own import then finds nothing to change (K7)", function()
     assert.same({ "250 fixtures are in " .. PATH }, (export()))
     local text = read("fixtures.json")
     assert.truthy(utf8.len(text))
@@ -461,7 +461,7 @@ describe("fixture json", function()
     assert.same({ "nothing to change" }, (run("fixture_json", { argument = "import " .. PATH, show = show() })))
   end)
 
-  it("shows what an import changes, and changes it when told to (K10)", function()
+  it("shows the changes of an import, and makes them when confirmed (K10)", function()
     export()
     local text = read("fixtures.json"):gsub('"Spot 1",', '"Front",', 1):gsub('"Patch": "1.3"', '"patch": "2.3"')
       :gsub('"name": "Spot 4"', '"name": "\\ud83d\\udca1 \\"q\\""'):gsub('"number": 250', '"number": 999')
@@ -483,7 +483,7 @@ describe("fixture json", function()
     assert.equal("2.3", engine.show:find("Fixture 3").properties[2][2])
   end)
 
-  it("asks before it writes over a file, and writes nothing of nothing (K9)", function()
+  it("asks before it overwrites a file, and writes nothing if there are no fixtures (K9)", function()
     write("fixtures.json", "mine")
     local function again(answer)
       return run("fixture_json", { argument = "export " .. PATH, show = show(), confirm = { answer } })
@@ -499,7 +499,7 @@ describe("fixture json", function()
     assert.truthy(lines[1]:find("^can't be written: /nowhere/a.json: "))
   end)
 
-  it("refuses what is malformed, with its line (K9)", function()
+  it("refuses malformed files, with the line (K9)", function()
     local cases = {
       { '{ "fixtures": [\n{ "number": 1 2 } ] }', "fixtures.json:2: a comma or } must stand here" },
       { '{ "fixtures": [\n{ "number": tru } ] }', "fixtures.json:2: no value: tru" },
