@@ -71,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn run(date: &str, folder: &Path, files: &[String]) -> Result<(), Box<dyn Error>> {
-    println!("| what | figure | measured | to reach | reached |\n|---|---|---:|---:|---|");
+    println!("| what | figure | measured | target | met |\n|---|---|---:|---:|---|");
     let mut rows = Vec::new();
     for file in files {
         let output = Command::new("lua5.3").arg(file).stderr(Stdio::inherit()).output()?;
