@@ -75,29 +75,23 @@ fn a_script_ends_while_a_job_waits_to_be_merged() {
     }
 }
 
+/// The script ends at its last line, with `os.exit`, and with an `os.exit` that closes the state.
+#[track_caller]
+fn ends_in_every_way(script: &str) {
+    Case::new(script).run().expect_clean().expect_stdout("");
+    for exit in ["os.exit(7)", "os.exit(7, true)"] {
+        Case::new(script).then(exit).run().expect_code(7).expect_no_complaint().expect_stdout("");
+    }
+}
+
 #[test]
 fn a_script_ends_while_tasks_sleep() {
-    Case::new(TWO_SLEEPERS).run().expect_clean().expect_stdout("");
-    Case::new(TWO_SLEEPERS).then("os.exit(7)").run().expect_code(7).expect_no_complaint().expect_stdout("");
-    // This call closes the state.
-    Case::new(TWO_SLEEPERS)
-        .then("os.exit(7, true)")
-        .run()
-        .expect_code(7)
-        .expect_no_complaint()
-        .expect_stdout("");
+    ends_in_every_way(TWO_SLEEPERS);
 }
 
 #[test]
 fn a_script_ends_while_tasks_loop() {
-    Case::new(TWO_LOOPS).run().expect_clean().expect_stdout("");
-    Case::new(TWO_LOOPS).then("os.exit(7)").run().expect_code(7).expect_no_complaint().expect_stdout("");
-    Case::new(TWO_LOOPS)
-        .then("os.exit(7, true)")
-        .run()
-        .expect_code(7)
-        .expect_no_complaint()
-        .expect_stdout("");
+    ends_in_every_way(TWO_LOOPS);
 }
 
 #[test]

@@ -2,12 +2,7 @@
 
 local console = require "console"
 local system = require "spec.fixtures.system"
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
+local write = require "spec.fixtures.write"
 
 describe("the command line", function()
   local engine, gma, getobj, path

@@ -2,7 +2,9 @@
 
 local console = require "console"
 local json = require "console.json"
+local read_file = require "spec.fixtures.read"
 local system = require "spec.fixtures.system"
+local write_file = require "spec.fixtures.write"
 
 -- Values that every kind of file can hold.
 local REPORT = { name = 'Front <"&"> \n', count = 3, share = 0.1, done = true, missing = false,
@@ -24,16 +26,11 @@ describe("the files of the engine", function()
   end)
 
   local function read(name)
-    local file = assert(io.open(folder .. "/temp/" .. name, "rb"))
-    local text = file:read("a")
-    file:close()
-    return text
+    return read_file(folder .. "/temp/" .. name)
   end
 
   local function write(name, text)
-    local file = assert(io.open(folder .. "/temp/" .. name, "wb"))
-    file:write(text)
-    file:close()
+    write_file(folder .. "/temp/" .. name, text)
   end
 
   it("come back from gma.import as they were exported", function()

@@ -1,21 +1,18 @@
 -- Whole runs in the stand-in, as scripts/run-plugin starts them, each in a process of its own.
 
+local read_file = require "spec.fixtures.read"
 local system = require "spec.fixtures.system"
+local write_file = require "spec.fixtures.write"
 
 local folder
 
 local function write(name, text)
-  local file = assert(io.open(folder .. "/" .. name, "wb"))
-  file:write(text)
-  file:close()
+  write_file(folder .. "/" .. name, text)
   return folder .. "/" .. name
 end
 
 local function read(name)
-  local file = assert(io.open(folder .. "/" .. name, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
+  return read_file(folder .. "/" .. name)
 end
 
 -- Runs main.lua with words in shell syntax, where @ is the folder; returns its output and its exit code.

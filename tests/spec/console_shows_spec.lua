@@ -4,6 +4,7 @@ local console = require "console"
 local generated = require "generated_exports"
 local show_file = require "console.show_file"
 local system = require "spec.fixtures.system"
+local write_file = require "spec.fixtures.write"
 
 local REAL_EXPORTS = os.getenv("GMA2WORKERS_EXPORTS") or "../shared/data/ma2-exports"
 
@@ -21,9 +22,7 @@ local function write(name, text)
   local base = system.temporary()
   os.remove(base)
   local path = base .. name
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
+  write_file(path, text)
   written[#written + 1] = path
   return path
 end

@@ -8,6 +8,7 @@ local crossing = require "spec.fixtures.crossing"
 local running = require "spec.fixtures.running"
 local stock = require "spec.fixtures.stock"
 local system = require "spec.fixtures.system"
+local write = require "spec.fixtures.write"
 
 local RunSync, RunAsync, Poll = gma2workers.RunSync, gma2workers.RunAsync, gma2workers.Poll
 local each_mode, tasks_of, data_of, count_to = running.each_mode, running.tasks, running.data, running.count_to
@@ -81,12 +82,10 @@ describe("the choice of a backend #cooperative", function()
     assert.equal(SHOWN, rest)
   end)
 
-  for name, content in pairs { ["no binary at all"] = "rubbish", ["empty"] = "", ["a part of one"] = "\x7fELF" } do
-    it("is the cooperative one where the file is " .. name, function()
+  for name, content in pairs { ["not a binary"] = "rubbish", ["empty"] = "", ["a part of one"] = "\x7fELF" } do
+    it("falls on the cooperative one if the binary is " .. name, function()
       local path = plugins .. "/anything/gma2workers.so"
-      local file = assert(io.open(path, "wb"))
-      file:write(content)
-      file:close()
+      write(path, content)
       local text = script(SHOW)
       os.remove(path)
       assert_says(REASON, text)

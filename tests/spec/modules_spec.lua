@@ -4,6 +4,7 @@ local gma2workers = require "gma2workers"
 local assert_failed = require("spec.fixtures.assertions").failed
 local crossing = require "spec.fixtures.crossing"
 local system = require "spec.fixtures.system"
+local write = require "spec.fixtures.write"
 
 local call, run = crossing.call, crossing.run
 
@@ -26,9 +27,7 @@ end
 --- Calls `body` with the name of a module whose file has this content.
 local function with_file(content, body)
   local path, before = system.temporary(), package.path
-  local file = assert(io.open(path, "wb"))
-  file:write(content)
-  file:close()
+  write(path, content)
   package.path = path:gsub("[^/\\]+$", "?")
   local name = path:match("[^/\\]+$")
   local ok, problem = pcall(body, name, path)

@@ -6,6 +6,8 @@ local generated = require "generated_exports"
 local gma2workers = require "gma2workers"
 local parse = require("export_parser").parse
 local plugins_folder = require "spec.fixtures.plugins_folder"
+local read_file = require "spec.fixtures.read"
+local write_file = require "spec.fixtures.write"
 
 local folder
 
@@ -14,16 +16,11 @@ local function path_of(name)
 end
 
 local function write(name, text)
-  local file = assert(io.open(path_of(name), "wb"))
-  file:write(text)
-  file:close()
+  write_file(path_of(name), text)
 end
 
 local function read(name)
-  local file = assert(io.open(path_of(name), "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
+  return read_file(path_of(name))
 end
 
 --- An engine in which the plugin has started. `options` are the engine's, plus `argument` for the plugin.

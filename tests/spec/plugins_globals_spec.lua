@@ -5,6 +5,7 @@ local generated = require "generated_exports"
 local plugins_folder = require "spec.fixtures.plugins_folder"
 local public_calls = require "spec.fixtures.public_calls"
 local system = require "spec.fixtures.system"
+local write = require "spec.fixtures.write"
 
 local find, next, rawset = string.find, next, rawset
 
@@ -94,9 +95,8 @@ describe("with all standard globals false (K11)", function()
     os.remove(folder)
     assert(os.execute('mkdir "' .. folder .. '"'))
     generated.write(folder, 20)
-    local file = assert(io.open(folder .. "/names.json", "wb"))
-    file:write('{ "fixtures": [ { "number": 1, "name": "Spot left" }, { "number": 9, "name": "Hazer" } ] }')
-    file:close()
+    write(folder .. "/names.json",
+      '{ "fixtures": [ { "number": 1, "name": "Spot left" }, { "number": 9, "name": "Hazer" } ] }')
   end)
 
   teardown(function()
