@@ -47,7 +47,7 @@ impl State {
     /// `state(file, text...)`: opens a state, and runs the file with these arguments.
     fn open(_: &Lua, (path, words): (String, Variadic<LuaString>)) -> Result<Self> {
         let file = CString::new(path).map_err(Error::external)?;
-        // SAFETY: a new state, which nobody else knows. Without memory, it is null.
+        // SAFETY: creates a new state, which only this value owns. It is null if there is no memory.
         let state = unsafe {
             let state = ffi::luaL_newstate();
             if state.is_null() {
@@ -68,7 +68,7 @@ impl State {
     /// Calls the function on top of the stack; its result or error replaces it.
     fn run(&self, words: &[LuaString]) -> Result<()> {
         let count = c_int::try_from(words.len()).map_err(Error::external)?;
-        // SAFETY: the state is open, there is room for the texts, and what the function raises is caught.
+        // SAFETY: the state is open, there is room for the texts, and errors of the function are caught.
         let ended = unsafe {
             if ffi::lua_checkstack(self.0, count) == 0 {
                 return Err(Error::runtime("too many arguments for a Lua state"));
