@@ -32,7 +32,7 @@ describe("a custom _ENV", function()
       return { get(), get_other() or "none", rawget(_G, "count") or "none" }
     end))
     assert.same({ "none", "none" }, { call(get) or "none", rawget(env, "count") or "none" })
-    -- One crossed as an argument before, and one with a function among the results.
+    -- An _ENV that arrives first as an argument, and one that arrives with functions among the results.
     local entry = run(function(_, f, g) f(7) return g() end, { env, set, get })
     assert.equal(7, entry.data)
     local made = call(function()

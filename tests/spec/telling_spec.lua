@@ -57,7 +57,7 @@ describe("gma.echo and gma.feedback", function()
     end
   end)
 
-  -- How many of `count` texts of a size a task has sent when the host has finished the first.
+  -- How many of `total` texts of this size a task has sent while the host serves the first.
   local function told_ahead(total, size, expected)
     local shown, ahead = 0, nil
     local function echo(_, path)
