@@ -1,218 +1,14 @@
 -- The included plugins that do real work, as a user runs them: what they show, ask, do and refuse.
--- tests/spec/plugins_spec.lua tests what all plugins have in common.
+-- tests/spec/plugins_stopped_spec.lua and plugins_spec.lua test what they have in common.
 
-local console = require "console"
 local generated = require "generated_exports"
-local gma2workers = require "gma2workers"
 local parse = require("export_parser").parse
-local plugins_folder = require "spec.fixtures.plugins_folder"
-local read_file = require "spec.fixtures.read"
-local write_file = require "spec.fixtures.write"
+local plugin_runs = require "spec.fixtures.plugin_runs"
 
-local folder
+local path_of, write, read = plugin_runs.path_of, plugin_runs.write, plugin_runs.read
+local open, run, assert_nothing_left = plugin_runs.open, plugin_runs.run, plugin_runs.assert_nothing_left
 
-local function path_of(name)
-  return folder .. "/" .. name
-end
-
-local function write(name, text)
-  write_file(path_of(name), text)
-end
-
-local function read(name)
-  return read_file(path_of(name))
-end
-
---- An engine in which the plugin has started. `options` are the engine's, plus `argument` for the plugin.
-local function open(name, options)
-  local argument = options.argument
-  options.argument = nil
-  options.showvars = options.showvars or { TEMPPATH = folder, PATH = folder }
-  local engine = console.new(options)
-  engine:install()
-  return engine, engine:plugin(("lua/plugins/%s.lua"):format(name), { name = name, visible = "P", argument = argument })
-end
-
-local function assert_nothing_left(engine)
-  for _, bar in ipairs(engine.progress) do
-    assert.is_false(bar.open)
-  end
-  assert.equal(0, engine.count_timers())
-  -- A stopped task ends when its thread gets the processor.
-  local deadline = gma2workers.clock() + 30
-  while gma2workers.Poll() > 0 do
-    assert.is_true(gma2workers.clock() < deadline, "a job still runs")
-    engine.scheduler:rest()
-  end
-  assert.same({}, engine:texts("error"))
-end
-
---- The plugin's output, without its name and the times; and the engine.
-local function run(name, options)
-  local engine = open(name, options)
-  engine:run()
-  engine:uninstall()
-  assert_nothing_left(engine)
-  local lines = {}
-  for i, text in ipairs(engine:texts("feedback")) do
-    lines[i] = assert(text:match("^P: (.*)$")):gsub(" in %d+%.%d+ s on %d+ workers$", " in time")
-  end
-  return lines, engine
-end
-
-setup(function()
-  folder = os.tmpname()
-  os.remove(folder)
-  assert(os.execute('mkdir "' .. folder .. '"'))
-end)
-
-teardown(function()
-  local remove = package.config:sub(1, 1) == "\\" and 'rmdir /s /q "%s"' or 'rm -r "%s"'
-  assert(os.execute(remove:format(folder)))
-end)
-
-local jobs
-
-before_each(function()
-  jobs = {}
-  package.loaded["gma2-workers"] = setmetatable({
-    RunAsync = function(options)
-      jobs[#jobs + 1] = gma2workers.RunAsync(options)
-      return jobs[#jobs]
-    end,
-  }, { __index = gma2workers })
-  package.loaded[plugins_folder.FRAME] = plugins_folder.load_frame()
-end)
-
-after_each(function()
-  package.loaded["gma2-workers"], package.loaded[plugins_folder.FRAME] = nil, nil
-end)
-
-local function many_of(pool, count)
-  local many = { name = pool }
-  for i = 1, count do
-    many[i] = ("%d of many with a long name "):format(i):rep(3)
-  end
-  return many
-end
-
--- Options that keep each plugin busy until it can be stopped.
-local RUNS = {
-  pool_report = function()
-    return { argument = "Group", show = { many_of("Group", 300) } }
-  end,
-  export_reader = function()
-    write("many.xml", generated.preset(300))
-    return { argument = folder .. ";many.xml" }
-  end,
-  duplicate_finder = function()
-    return { argument = "Group", show = { many_of("Group", 300) }, textinput = function(title)
-      return title:find("letters", 1, true) and "5" or "show"
-    end }
-  end,
-  fixture_json = function()
-    os.remove(path_of("many.json"))
-    return { argument = "export " .. path_of("many.json"), show = { many_of("Fixture", 300) } }
-  end,
-}
-
-for name, options_for in pairs(RUNS) do
-  describe(name .. ", like each of these plugins,", function()
-    it("is stopped by Off Plugin at any point, and leaves nothing behind (K8)", function()
-      for _, bars in ipairs { 0, 1, 2 } do
-        local options = options_for()
-        -- Time slices keep tasks of the cooperative backend from ending before they can be stopped.
-        options.slice = 50000
-        local engine, plugin = open(name, options)
-        repeat
-          engine:tick()
-        until #engine.progress >= bars or engine:idle()
-        if bars == 0 then
-          -- A second start meanwhile is refused.
-          plugin:run()
-          engine:tick()
-          assert.same({ "P: runs already" }, engine:texts("feedback"))
-        end
-        engine:stop(plugin)
-        engine:run()
-        for _, job in ipairs(jobs) do
-          assert.not_equal("running", (job:status()))
-        end
-        assert_nothing_left(engine)
-        -- It can start again.
-        plugin:run("?")
-        engine:run()
-        local feedback = engine:texts("feedback")
-        assert.not_equal("P: runs already", feedback[#feedback])
-        engine:uninstall()
-      end
-    end)
-
-    for missing, names in pairs {
-      ["the library"] = { "gma2-workers" }, ["the whole folder"] = { "gma2-workers", plugins_folder.FRAME },
-    } do
-      it(("says what to do if %s is missing (K8)"):format(missing), function()
-        for _, module in ipairs(names) do
-          package.loaded[module] = nil
-        end
-        local options = options_for()
-        options.showvars = { PLUGINPATH = "/nowhere" }
-        local lines, engine = run(name, options)
-        assert.same({ "gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
-          .. "the System Monitor has the reason" }, lines)
-        assert.truthy(engine:texts("echo")[1]:find("^P: module 'gma2%-workers[%w.]*' not found"))
-      end)
-    end
-
-    it("finds the folder in the plugins folder, on package.path or not (K8) #posix", function()
-      for _, on_path in ipairs { "", "/?.lua", "/?/init.lua" } do
-        package.loaded["gma2-workers"], package.loaded[plugins_folder.FRAME] = nil, nil
-        local plugins, path = plugins_folder.make("refused"), package.path
-        if on_path ~= "" then
-          package.path = ("%s%s;%s"):format(plugins, on_path, path)
-        end
-        local options = options_for()
-        options.showvars = { PLUGINPATH = on_path ~= "/?.lua" and plugins or "/nowhere", TEMPPATH = folder }
-        local ok, lines = pcall(run, name, options)
-        package.path = path
-        plugins_folder.remove(plugins)
-        assert.is_true(ok, lines)
-        assert.is_falsy(lines[1]:find("can't be loaded", 1, true))
-        assert.is_true(#lines > 0)
-      end
-    end)
-
-    it("ends if a question is cancelled (K8)", function()
-      local lines = run(name, { textinput = function() return false end })
-      assert.same({ "cancelled" }, lines)
-    end)
-
-    it("reports a failed task or an error of the engine, and can run again (K8)", function()
-      local options = options_for()
-      local argument = options.argument
-      local engine, plugin = open(name, options)
-      local getobj, open_file = engine.gma.show.getobj.handle, io.open
-      local function refuse()
-        error("the engine is out of order", 0)
-      end
-      engine.gma.show.getobj.handle = refuse
-      io.open = refuse -- luacheck: ignore 122
-      local ok, problem = pcall(engine.run, engine)
-      io.open = open_file -- luacheck: ignore 122
-      engine.gma.show.getobj.handle = getobj
-      assert.is_true(ok, problem)
-      assert_nothing_left(engine)
-      assert.truthy(table.concat(engine:texts("feedback"), "\n"):find("the engine is out of order", 1, true))
-      local said = #engine:texts("feedback")
-      plugin:run(argument)
-      engine:run()
-      engine:uninstall()
-      assert_nothing_left(engine)
-      local again = table.concat(engine:texts("feedback"), "\n", said + 1)
-      assert.truthy(#again > 0 and not again:find("runs already", 1, true) and not again:find("order", 1, true), again)
-    end)
-  end)
-end
+plugin_runs.set_up()
 
 describe("the pool report", function()
   local SHOW = {
@@ -261,7 +57,7 @@ describe("the export reader", function()
   end
 
   it("reads the usual files of a folder as the parser does, big presets in pieces (K7)", function()
-    generated.write(folder, 60)
+    generated.write(path_of(), 60)
     local text = read("preset_0.1.xml")
     assert.is_true(#text > 3 * 64 * 1024)
     local preset, values, fixtures = parse(text, "preset_0.1.xml"), 0, {}
@@ -271,8 +67,8 @@ describe("the export reader", function()
     end
     local lines, engine = run("export_reader", { textinput = function(title, default)
       assert.equal("P: folder, or folder; file; file", title)
-      assert.equal(folder .. "/importexport", default)
-      return folder
+      assert.equal(path_of() .. "/importexport", default)
+      return path_of()
     end })
     assert.same({
       ("patch.xml: patch, %d fixtures, 120 subfixtures"):format(count(parse(read("patch.xml"), "patch.xml"))),
@@ -300,7 +96,7 @@ describe("the export reader", function()
       "front.xml: preset, 4 fixtures, 4 values",
       "front.xml: not in the patch: 3-4, Channel 7",
       "2 files in time",
-    }, (run("export_reader", { argument = folder .. "; patch.xml ;front.xml" })))
+    }, (run("export_reader", { argument = path_of() .. "; patch.xml ;front.xml" })))
   end)
 
   it("says which files can't be read, and reads the others (K9)", function()
@@ -310,7 +106,7 @@ describe("the export reader", function()
     write("half.xml", text:sub(1, 5000))
     write("sequ.xml", "<MA><Sequ /></MA>")
     write("odd.xml", "<MA><Group>\n< 5 /></Group></MA>")
-    local lines = run("export_reader", { argument = folder .. ";none.xml;half.xml;broken.xml;sequ.xml;odd.xml" })
+    local lines = run("export_reader", { argument = path_of() .. ";none.xml;half.xml;broken.xml;sequ.xml;odd.xml" })
     assert.truthy(table.remove(lines, 1):find("none.xml", 1, true))
     assert.same({
       "half.xml: is not whole: </MA> is missing at its end; export it again",
