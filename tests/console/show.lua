@@ -1,10 +1,10 @@
 --- The show: a tree of objects, with `gma.show.getobj` and `gma.show.property`.
 --
--- A show is a list of pools. A pool is `{ name = "Group", class = "CMD_GROUP", [number] = object, ... }`, an object `{
--- label = "Front", class = ..., properties = { { "Name", "Front" }, ... }, [number] = child, ... }`. A label alone stands
--- for `{ label = label }`, and false for an object without a label. Children are in the order of their numbers, and counted
--- from 0. Properties may also be given by name. `file` is the file that Export writes. Handles are plain numbers; the
--- root's is 1.
+-- A show is a list of pools. A pool is `{ name = "Group", class = "CMD_GROUP", [number] = object, ... }`, an object
+-- `{ label = "Front", class = ..., properties = { { "Name", "Front" }, ... }, [number] = child, ... }`. A label alone
+-- stands for `{ label = label }`, and false for an object without a label. Children are in the order of their numbers, and
+-- counted from 0. Properties may also be given by name. `file` is the file that Export writes. Handles are plain numbers;
+-- the root's is 1.
 
 local _ENV = require "console.globals" ()
 
