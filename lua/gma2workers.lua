@@ -58,7 +58,7 @@ end
 --- A message without its place inside of the Lua side (an interrupt's, say), which tells the caller nothing; nil where it
 -- has none.
 local function without_place(message)
-  return type(message) == "string" and string.match(message, "^gma2workers/[%a_]+%.lua:%d+: (.*)$") or nil
+  return type(message) == "string" and string.match(message, "^gma2workers/[%a_/]+%.lua:%d+: (.*)$") or nil
 end
 
 --- Ends a job that an error came into, and gives what to raise.

@@ -131,7 +131,7 @@ end
 
 --- The cooperative backend, with globals that no plugin can change.
 local function read_cooperative()
-  return read("cooperative", read("cooperative_globals", _G)(package.loaded))
+  return read("cooperative/init", read("cooperative/globals", _G)(package.loaded))
 end
 
 local function say(text)

@@ -1,8 +1,8 @@
 --- A job's timeline, as the native backend writes it: a file that Perfetto and chrome://tracing open.
 -- Host calls are plain calls here, so no slice shows a wait for them; and within a task's slice others may have run.
 
-local core, modules = ...
-local options = modules.cooperative_options
+local core, parts = ...
+local options = parts.options
 
 local trace = {}
 

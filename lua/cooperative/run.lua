@@ -1,7 +1,7 @@
 --- Runs one task in the coroutine that is here, and makes its entry in the response.
 
-local core, modules = ...
-local values = modules.cooperative_values
+local core, parts = ...
+local values = parts.values
 
 local run = {}
 
@@ -39,7 +39,7 @@ end
 
 --- A task's call stack ends where this file calls it.
 local function own_part(traceback)
-  return string.match(traceback, "^(.*)\n\t%[C%]: in function 'xpcall'\n\tgma2workers/cooperative_run%.lua:") or traceback
+  return string.match(traceback, "^(.*)\n\t%[C%]: in function 'xpcall'\n\tgma2workers/cooperative/run%.lua:") or traceback
 end
 
 -- The call stack first: a `__tostring` may fail.

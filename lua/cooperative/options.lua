@@ -1,8 +1,8 @@
 --- The options of a job, checked as the native backend checks them, with the same messages; and refused, where they need
 -- threads or states of their own.
 
-local _, modules = ...
-local values = modules.cooperative_values
+local _, parts = ...
+local values = parts.values
 
 local options = {}
 

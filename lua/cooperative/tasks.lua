@@ -1,7 +1,7 @@
 --- The list of tasks: read once, checked with the native backend's messages, and copied. Fields are read raw.
 
-local core, modules = ...
-local options, values = modules.cooperative_options, modules.cooperative_values
+local core, parts = ...
+local options, values = parts.options, parts.values
 
 local tasks = {}
 

@@ -22,14 +22,16 @@
 
 local read, version = ...
 
-local core = { version = version, backend = "cooperative", entry_levels = 2, clock = read("cooperative_clock", _ENV)() }
+local core = { version = version, backend = "cooperative", entry_levels = 2, clock = read("cooperative/clock", _ENV)() }
 
 -- A host may have been built without `debug`.
 core.metatable = debug and debug.getmetatable or getmetatable
 core.traceback = debug and debug.traceback or function(text)
   return text or ""
 end
-local modules = {}
+
+-- The files of this folder, and those that both backends share.
+local parts, modules = {}, {}
 
 --- The jobs by their numbers; false for one that is over, since no number is given twice.
 local jobs = {}
@@ -76,9 +78,9 @@ end
 -- @return what it raised, if it did
 local function run(job, task, worker)
   local begun = core.clock()
-  local entry, value = modules.cooperative_run.task(task)
+  local entry, value = parts.run.task(task)
   if job.trace then
-    modules.cooperative_trace.task_did(job.trace, worker, task, entry.success, begun)
+    parts.trace.task_did(job.trace, worker, task, entry.success, begun)
   end
   put(job, task, entry)
   return value
@@ -138,13 +140,13 @@ end
 
 local function read_job(config, is_async)
   local started = core.clock()
-  local checked = modules.cooperative_options.read(config, is_async)
-  local tasks = modules.cooperative_tasks.read(checked.tasks)
-  modules.cooperative_options.check_globals(checked.globals)
+  local checked = parts.options.read(config, is_async)
+  local tasks = parts.tasks.read(checked.tasks)
+  parts.options.check_globals(checked.globals)
   local total = #tasks
   local job = { started = started, mode = checked.mode, workers = math.min(checked.workers, total), total = total,
     tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
-    trace = checked.trace and modules.cooperative_trace.create(checked.trace, started) }
+    trace = checked.trace and parts.trace.create(checked.trace, started) }
   for i, task in ipairs(tasks) do
     task.unset = { true }
     job.queue[total + 1 - i], job.open[i] = task, true
@@ -155,7 +157,7 @@ end
 --- Checks everything and starts the workers. Gives the caller's table the job's number, as `id`, and that of its tasks, as
 -- `total`; returns what is wrong where it did not start.
 function core.start(pumped, config, is_async)
-  if modules.cooperative_run.is_in_task() then
+  if parts.run.is_in_task() then
     return IN_TASK
   end
   local ok, job = pcall(read_job, config, is_async)
@@ -182,7 +184,7 @@ function core.wait(id, seconds)
   local job = jobs[id]
   if not job then
     return false, false, false
-  elseif modules.cooperative_run.is_in_task() then
+  elseif parts.run.is_in_task() then
     error(IN_TASK, 0)
   end
   seen.last = coroutine.running()
@@ -228,8 +230,8 @@ local function respond(job, id, result, failed)
   local response = { result = result, workerCount = job.workers, jobId = "Job_" .. id, duration = core.clock() - job.started,
     cancelled = job.is_cancelled }
   if job.trace then
-    modules.cooperative_trace.host_did(job.trace, "merge results", begun)
-    return response, modules.cooperative_trace.write(job.trace, id)
+    parts.trace.host_did(job.trace, "merge results", begun)
+    return response, parts.trace.write(job.trace, id)
   end
   return response
 end
@@ -303,7 +305,7 @@ function core.cancel(id)
   job.is_cancelled = true
   close(job)
   for _, task in ipairs(job.tasks) do
-    put(job, task, modules.cooperative_run.failed("cancelled", "cancelled"))
+    put(job, task, parts.run.failed("cancelled", "cancelled"))
   end
 end
 
@@ -314,7 +316,7 @@ function core.release(id)
     jobs[id] = false
     close(job)
     if job.trace then
-      modules.cooperative_trace.write(job.trace, id)
+      parts.trace.write(job.trace, id)
     end
   end
 end
@@ -322,7 +324,7 @@ end
 --- What `Map` has to know before it has a list of tasks: what is wrong; or nil, and `chunk` where it is given, whether all
 -- failures are collected, and how many workers there are to be.
 function core.read_map(config)
-  local ok, split = pcall(modules.cooperative_options.read_map, config)
+  local ok, split = pcall(parts.options.read_map, config)
   if not ok then
     return type(split) == "table" and split.message or split
   end
@@ -343,7 +345,7 @@ end
 
 --- Raises where the value, which stands at that place, can't be copied.
 function core.check(value, place)
-  local _, failure = modules.cooperative_values.clone({ value }, 1, function(_, path) return place .. path end)
+  local _, failure = parts.values.clone({ value }, 1, function(_, path) return place .. path end)
   if failure then
     error(failure.message, 0)
   end
@@ -372,8 +374,10 @@ end
 --- The chunk of a module of the Lua side. Here all are loaded below, since slices could let two load one.
 core.load = read
 
-for _, name in ipairs { "arguments", "drivers", "cooperative_values", "cooperative_options", "cooperative_tasks",
-  "cooperative_trace", "cooperative_run", "hints", "pump", "async", "progress", "job", "map", "gma2workers" } do
+for _, name in ipairs { "values", "options", "tasks", "trace", "run" } do
+  parts[name] = read("cooperative/" .. name, _ENV)(core, parts)
+end
+for _, name in ipairs { "arguments", "drivers", "hints", "pump", "async", "progress", "job", "map", "gma2workers" } do
   modules[name] = read(name, _ENV)(core, modules)
 end
 return modules.gma2workers
