@@ -3,13 +3,14 @@
 //! Each option is deserialized by serde into the type that says what it may be; what it was expected to
 //! be, what was found instead and the nearest right spelling make up the message.
 
+use std::borrow::Cow;
 use std::ffi::c_int;
 use std::time::Duration;
 
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Meant, Problem, Result};
 use crate::ffi::{Stack, Type};
 use crate::policy::Upvalues;
 use crate::pool;
@@ -210,10 +211,12 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
         match options.get(name) {
             Value::Function => {}
             value if is_async && name == "onComplete" => {
+                let advice = "RunAsync requires an onComplete callback";
                 let got = value.describe();
-                let problem =
-                    format!("must be a function, got {got}: RunAsync requires an onComplete callback");
-                return Err(Error::option(name, problem));
+                return Err(Error::option(
+                    name,
+                    Problem::Unexpected { expected: "a function".into(), got, advice },
+                ));
             }
             _ => options.callback(name)?,
         }
@@ -258,15 +261,13 @@ impl Options {
         while stack.next(options) {
             if stack.kind(-2) != Type::String {
                 let example = if known == MAP_OPTIONS { "chunk = 10" } else { "tasks = { ... }" };
-                return Err(Error::BadCall(format!(
-                    "options have names, but there is one at [{}]: write {{ {example} }}",
-                    Value::at(stack, -2).describe()
-                )));
+                return Err(Error::UnnamedOption { key: Value::at(stack, -2).describe(), example });
             }
             let name = stack.bytes(-2);
             let Some(name) = known.iter().find(|known| name == known.as_bytes()) else {
-                let name = String::from_utf8_lossy(name);
-                return Err(Error::option(&name, format!("is unknown: {}", advice(&name, known))));
+                let name = String::from_utf8_lossy(name).into_owned();
+                let nearest = nearest(&name, known);
+                return Err(Error::option(name, Problem::UnknownOption { nearest, known: known.to_vec() }));
             };
             if stack.kind(-1) == Type::Table {
                 stack.insert(-2);
@@ -284,7 +285,7 @@ impl Options {
     }
 
     /// Checks an option that is a function, if it is given.
-    fn callback(&self, name: &str) -> Result<()> {
+    fn callback(&self, name: &'static str) -> Result<()> {
         match self.get(name) {
             Value::Nil | Value::Function => Ok(()),
             value => Err(unexpected(name, "a function", value)),
@@ -298,16 +299,14 @@ impl Options {
         Ok(workers.map_or_else(|| pool::usable_cores().min(WORKER_LIMIT as usize), |workers| workers.0))
     }
 
-    fn parse<T: DeserializeOwned, E: AsRef<str>>(
+    fn parse<T: DeserializeOwned, E: Into<Cow<'static, str>>>(
         &self,
-        name: &str,
+        name: &'static str,
         expected: impl Fn() -> E,
     ) -> Result<Option<T>> {
         match self.get(name) {
             Value::Nil => Ok(None),
-            value => {
-                T::deserialize(value).map(Some).map_err(|_| unexpected(name, expected().as_ref(), value))
-            }
+            value => T::deserialize(value).map(Some).map_err(|_| unexpected(name, expected(), value)),
         }
     }
 }
@@ -347,14 +346,6 @@ fn names(stack: &Stack, value: &Value) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What somebody who wrote `name` may have meant.
-pub fn advice(name: &str, known: &[&str]) -> String {
-    match nearest(name, known) {
-        Some(nearest) => format!("did you mean '{nearest}'?"),
-        None => format!("there are {}", known.join(", ")),
-    }
-}
-
 /// The known name that `name` looks like a slip of.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
@@ -389,11 +380,10 @@ const WORDS: [&str; 16] = [
 
 /// What is wrong with a task's field of this name, which is none of `fields`: a slip of one, a synonym, or an option of
 /// the job; none where it is the caller's own.
-pub fn misnamed(name: &str, fields: &[&str]) -> Option<String> {
+pub fn misnamed(name: &str, fields: &[&'static str]) -> Option<Meant> {
     let lower = name.to_ascii_lowercase();
     if let Some(option) = OPTIONS.iter().find(|option| option.to_ascii_lowercase() == lower) {
-        let advice = format!("write {{ tasks = {{ ... }}, {option} = ... }}");
-        return Some(format!(", which is an option of the job: {advice}"));
+        return Some(Meant::Option(option));
     }
     let synonym = SYNONYMS.iter().find(|(synonym, _)| *synonym == lower).map(|(_, field)| *field);
     let is_slip = |field: &str| {
@@ -401,12 +391,11 @@ pub fn misnamed(name: &str, fields: &[&str]) -> Option<String> {
             && strsim::generic_damerau_levenshtein(lower.as_bytes(), field.as_bytes()) <= 1
     };
     let slip = || fields.iter().copied().find(|field| !WORDS.contains(&name) && is_slip(field));
-    let meant = synonym.or_else(slip)?;
-    Some(format!(": did you mean '{meant}'?"))
+    synonym.or_else(slip).map(Meant::Field)
 }
 
-fn unexpected(name: &str, expected: &str, value: &Value) -> Error {
-    Error::option(name, format!("must be {expected}, got {}", value.describe()))
+fn unexpected(name: &'static str, expected: impl Into<Cow<'static, str>>, value: &Value) -> Error {
+    Error::option(name, Problem::Unexpected { expected: expected.into(), got: value.describe(), advice: "" })
 }
 
 #[cfg(all(test, feature = "linked"))]
@@ -461,13 +450,10 @@ mod tests {
             ("nsme", "name"),
             ("callback", "func"),
         ] {
-            assert_eq!(misnamed(slip, &FIELDS), Some(format!(": did you mean '{meant}'?")), "{slip}");
+            assert_eq!(misnamed(slip, &FIELDS), Some(Meant::Field(meant)), "{slip}");
         }
         for option in OPTIONS {
-            assert!(
-                misnamed(option, &FIELDS).is_some_and(|problem| problem.contains(" of the job: ")),
-                "{option}"
-            );
+            assert_eq!(misnamed(option, &FIELDS), Some(Meant::Option(option)));
         }
     }
 

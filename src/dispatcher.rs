@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::codec::GMA;
 use crate::config::{self, Config};
 use crate::encode::encode;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Problem, Result};
 use crate::executor;
 use crate::fault;
 use crate::ffi::{self, Stack, Type};
@@ -77,7 +77,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
 /// The timeline of a job, whose tasks were read since it was started.
 fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
     let trace = Trace::create(path, started).map_err(|cause| {
-        Error::option("trace", format!("names a file that can't be written, \"{path}\": {cause}"))
+        Error::option("trace", Problem::Unwritable { path: path.to_owned(), cause: cause.to_string() })
     })?;
     trace.host_did("read tasks");
     Ok(Arc::new(trace))
@@ -131,7 +131,7 @@ fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec
     stack.protected(0, |stack| collect_globals(stack, &config.globals))?;
     encode(stack, 1, &mut message, &policy).map_err(|cause| match cause.is_a_hooks() {
         true => cause,
-        false => Error::option("globals", format!("holds what cannot cross: {cause}")),
+        false => Error::option("globals", Problem::Unsendable(Box::new(cause))),
     })?;
     Ok(message)
 }
@@ -143,13 +143,12 @@ fn collect_globals(stack: &Stack, names: &[String]) -> Result<()> {
     stack.push_globals();
     for (index, name) in names.iter().enumerate() {
         if stack.raw_get_text(globals, name) == Type::Nil {
-            let place = format!("option 'globals'[{}]", index + 1);
-            let advice = match nearest_global(stack, globals, name) {
-                Some(meant) => format!("did you mean '{meant}'?"),
-                None => "a local is passed in args".to_owned(),
-            };
-            let problem = format!("names no global of the host: '{name}': {advice}");
-            return Err(Error::BadConfig { place, problem });
+            let place = Place::Item { option: "globals", index: index + 1 };
+            let nearest = nearest_global(stack, globals, name);
+            return Err(Error::BadConfig {
+                place,
+                problem: Problem::NoGlobal { name: name.clone(), nearest },
+            });
         }
         stack.raw_set_text(copies, name);
     }

@@ -63,9 +63,10 @@ pub const INTERRUPTED: &[u8] = b"interrupted!";
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// An option, or a part of `tasks`, is not what the contract says. `place` is `option 'workers'`
-    /// or `tasks[3].func`; `problem` says what was expected, what was found and what to do.
-    BadConfig { place: String, problem: String },
+    /// An option, or a part of `tasks`, is not what the contract says.
+    BadConfig { place: Place, problem: Problem },
+    /// An option without a name. `key` describes its key, `example` is one with a name.
+    UnnamedOption { key: String, example: &'static str },
     /// The call itself is refused, with one of the texts that plugins may match.
     BadCall(String),
     /// A task asked for gma2workers itself.
@@ -73,7 +74,7 @@ pub enum Error {
     /// A value that can't cross. `what` is the kind of value, `path` where it stands.
     Unsendable { what: &'static str, path: String },
     /// A function can't cross because of an upvalue. `function` is `plugin.lua:12`.
-    Upvalue { name: String, holds: Cow<'static, str>, function: String, advice: &'static str },
+    Upvalue { name: String, holds: Cow<'static, str>, function: String, remedy: Remedy },
     /// A thing of the host's standard library that a worker's state does not have.
     Absent { name: String },
     /// A host call that names nothing callable on the host.
@@ -110,6 +111,157 @@ pub enum Error {
     Internal(String),
 }
 
+/// A part of a job's options.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// An option, by its name.
+    Option(Cow<'static, str>),
+    /// An item of an option that is a list, from 1.
+    Item { option: &'static str, index: usize },
+    /// A task, from 1, or the field of one: `.args.n`.
+    Task { index: i64, field: &'static str },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Option(name) => write!(f, "option '{name}'"),
+            Place::Item { option, index } => write!(f, "option '{option}'[{index}]"),
+            Place::Task { index, field } => write!(f, "tasks[{index}]{field}"),
+        }
+    }
+}
+
+/// What is wrong with a part of a job's options.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Problem {
+    /// It is something else than expected. `advice` may be empty.
+    Unexpected { expected: Cow<'static, str>, got: String, advice: &'static str },
+    /// It is required. `example` shows one.
+    Missing { example: &'static str },
+    /// There is no such option.
+    UnknownOption { nearest: Option<&'static str>, known: Vec<&'static str> },
+    /// A list has an item before 1.
+    StartsBefore(i64),
+    /// A list has a key that is no position: its kind.
+    BadKey(&'static str),
+    /// A list has a field. `example` shows one without.
+    Field { name: String, example: &'static str },
+    /// A list has no such item, but has one at `last`.
+    Hole { last: i64 },
+    /// A task has a field that looks like a slip.
+    Misnamed { name: String, meant: Meant },
+    /// A list of arguments has a value at a key that counts no argument.
+    LostValue { key: String },
+    /// A list of arguments has a field.
+    LostField { name: String },
+    /// There are more arguments than a task may have.
+    TooMany { limit: i64, got: i64 },
+    /// A file can't be written.
+    Unwritable { path: String, cause: String },
+    /// A value can't cross.
+    Unsendable(Box<Error>),
+    /// The host has no such global.
+    NoGlobal { name: String, nearest: Option<String> },
+}
+
+/// What the author of a misnamed field of a task meant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Meant {
+    /// A field of a task.
+    Field(&'static str),
+    /// An option of the job.
+    Option(&'static str),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Unexpected { expected, got, advice: "" } => write!(f, "must be {expected}, got {got}"),
+            Problem::Unexpected { expected, got, advice } => {
+                write!(f, "must be {expected}, got {got}: {advice}")
+            }
+            Problem::Missing { example } => write!(f, "is missing: write {example}"),
+            Problem::UnknownOption { nearest: Some(nearest), .. } => {
+                write!(f, "is unknown: did you mean '{nearest}'?")
+            }
+            Problem::UnknownOption { nearest: None, known } => {
+                write!(f, "is unknown: there are {}", known.join(", "))
+            }
+            Problem::StartsBefore(index) => write!(f, "must be a list that starts at 1, but has [{index}]"),
+            Problem::BadKey(kind) => write!(f, "must be a list, but has a {kind} as a key"),
+            Problem::Field { name, example } => {
+                write!(f, "must be a list, but has a field '{name}': write {example}")
+            }
+            Problem::Hole { last } => write!(f, "is missing: the list has a hole (tasks[{last}] is there)"),
+            Problem::Misnamed { name, meant: Meant::Field(field) } => {
+                write!(f, "has a field '{name}': did you mean '{field}'?")
+            }
+            Problem::Misnamed { name, meant: Meant::Option(option) } => {
+                let advice = format_args!("write {{ tasks = {{ ... }}, {option} = ... }}");
+                write!(f, "has a field '{name}', which is an option of the job: {advice}")
+            }
+            Problem::LostValue { key } => {
+                write!(f, "has a value at [{key}], which would be lost: arguments are numbered from 1")
+            }
+            Problem::LostField { name } => {
+                let advice =
+                    "arguments have no names, so pass a table that has it, args = { { name = value } }";
+                write!(f, "has a field '{name}', which would be lost: {advice}")
+            }
+            Problem::TooMany { limit, got } => {
+                write!(f, "must hold 0 to {limit} arguments, got {got}: pass one table with them instead")
+            }
+            Problem::Unwritable { path, cause } => {
+                write!(f, "names a file that can't be written, \"{path}\": {cause}")
+            }
+            Problem::Unsendable(cause) => write!(f, "holds what cannot cross: {cause}"),
+            Problem::NoGlobal { name, nearest: Some(nearest) } => {
+                write!(f, "names no global of the host: '{name}': did you mean '{nearest}'?")
+            }
+            Problem::NoGlobal { name, nearest: None } => {
+                write!(f, "names no global of the host: '{name}': a local is passed in args")
+            }
+        }
+    }
+}
+
+/// How a function can do without the upvalue that keeps it from crossing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Remedy {
+    /// Its data can be an argument, or be copied.
+    PassOrCopy,
+    /// Its data can be copied: it can't be an argument, or there are none.
+    Copy,
+    /// An environment's metatable has to be one that can be made again.
+    PlainEnvironment,
+    /// It has to be the task's own.
+    Make,
+    /// It has to be the task's own, or what it holds an argument.
+    MakeOrPass,
+    /// It has to be called on the host, or its module be the task's own.
+    CallOrRequire,
+    /// A worker's state does not have it.
+    Absent,
+}
+
+impl Remedy {
+    /// What to do about an upvalue that holds this.
+    fn advice(self, holds: &str) -> &'static str {
+        match self {
+            Remedy::PassOrCopy => "pass it in args, or set upvalues = \"copy\"",
+            Remedy::Copy => "set upvalues = \"copy\"",
+            Remedy::PlainEnvironment => {
+                "give that __index = _G and nothing else, or the function _G as its _ENV"
+            }
+            Remedy::Make => "make it in the task",
+            Remedy::MakeOrPass => "make it in the task, or pass what it holds in args",
+            Remedy::CallOrRequire => "call it on the host, or require its module in the task",
+            Remedy::Absent => instead_of_absent(holds),
+        }
+    }
+}
+
 impl Error {
     /// Whether this is what a stock interpreter raises at Ctrl-C.
     pub fn is_interrupt(&self) -> bool {
@@ -123,8 +275,8 @@ impl Error {
     }
 
     /// The error of an option, by its name.
-    pub fn option(name: &str, problem: impl Into<String>) -> Error {
-        Error::BadConfig { place: format!("option '{name}'"), problem: problem.into() }
+    pub fn option(name: impl Into<Cow<'static, str>>, problem: Problem) -> Error {
+        Error::BadConfig { place: Place::Option(name.into()), problem }
     }
 
     /// The text a panic was raised with and, where [`note_panics`] was called, its place.
@@ -172,7 +324,7 @@ fn instead_of(what: &str) -> &'static str {
 }
 
 /// What to do about a thing that a worker's state does not have.
-pub fn instead_of_absent(name: &str) -> &'static str {
+fn instead_of_absent(name: &str) -> &'static str {
     match name.strip_prefix("gma2workers") {
         Some(_) => "start jobs on the host, and take its clock as local clock = gma2workers.clock",
         None => "call it on the host",
@@ -190,7 +342,11 @@ impl fmt::Display for Error {
             Error::Unsendable { what, path } => {
                 write!(f, "cannot send a {what} (at {path}): {}", instead_of(what))
             }
-            Error::Upvalue { name, holds, function, advice } => {
+            Error::UnnamedOption { key, example } => {
+                write!(f, "options have names, but there is one at [{key}]: write {{ {example} }}")
+            }
+            Error::Upvalue { name, holds, function, remedy } => {
+                let advice = remedy.advice(holds);
                 write!(f, "upvalue '{name}' ({holds}) of the function at {function} cannot cross: {advice}")
             }
             Error::Absent { name } => {
@@ -241,11 +397,11 @@ mod tests {
             name: "rate".into(),
             holds: "a number".into(),
             function: "plugin.lua:12".into(),
-            advice: "pass it in args",
+            remedy: Remedy::Copy,
         };
         assert_eq!(
             error.to_string(),
-            "upvalue 'rate' (a number) of the function at plugin.lua:12 cannot cross: pass it in args"
+            "upvalue 'rate' (a number) of the function at plugin.lua:12 cannot cross: set upvalues = \"copy\""
         );
         assert_eq!(error.kind().name(), "upvalue");
     }

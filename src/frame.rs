@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use crate::codec::{self, SEPARATOR};
-use crate::error::Error;
+use crate::error::{Error, Remedy};
 use crate::ffi::{Stack, Type};
 use crate::seen::Seen;
 
@@ -36,30 +36,26 @@ pub enum Frame {
     Function(FunctionFrame),
 }
 
-const PASS_IT: &str = "pass it in args, or set upvalues = \"copy\"";
-/// An argument can't be an environment.
-const COPY_IT: &str = "set upvalues = \"copy\"";
-const LET_IT_FALL_THROUGH: &str = "give that __index = _G and nothing else, or the function _G as its _ENV";
-
 /// The name of the upvalue in which Lua looks up globals.
 pub const ENVIRONMENT: &str = "_ENV";
 
 impl FunctionFrame {
     /// The error of the upvalue that the walk is at: one of that kind can't cross.
     pub fn refusal(&self, here: &Stack, kind: Type) -> Error {
-        let (holds, advice) = match kind {
-            Type::Function => ("a C function", "call it on the host, or require its module in the task"),
-            Type::Userdata => ("a userdata", "make it in the task, or pass what it holds in args"),
-            Type::Thread => ("a coroutine", "make it in the task"),
-            Type::Number => ("a number", PASS_IT),
-            Type::String => ("a string", PASS_IT),
-            Type::Boolean => ("a boolean", PASS_IT),
-            Type::Table => ("a table", PASS_IT),
-            _ => ("a light userdata", PASS_IT),
+        let (holds, remedy) = match kind {
+            Type::Function => ("a C function", Remedy::CallOrRequire),
+            Type::Userdata => ("a userdata", Remedy::MakeOrPass),
+            Type::Thread => ("a coroutine", Remedy::Make),
+            Type::Number => ("a number", Remedy::PassOrCopy),
+            Type::String => ("a string", Remedy::PassOrCopy),
+            Type::Boolean => ("a boolean", Remedy::PassOrCopy),
+            Type::Table => ("a table", Remedy::PassOrCopy),
+            _ => ("a light userdata", Remedy::PassOrCopy),
         };
         let name = here.upvalue_name(self.slot, self.upvalue);
-        let advice = if name == ENVIRONMENT && kind == Type::Table { COPY_IT } else { advice };
-        Error::Upvalue { name, holds: holds.into(), function: here.place_of(self.slot), advice }
+        // An argument can't be an environment.
+        let remedy = if name == ENVIRONMENT && kind == Type::Table { Remedy::Copy } else { remedy };
+        Error::Upvalue { name, holds: holds.into(), function: here.place_of(self.slot), remedy }
     }
 
     /// The error of an environment whose metatable does something that a copy would not.
@@ -68,7 +64,7 @@ impl FunctionFrame {
             name: ENVIRONMENT.to_owned(),
             holds: "a table with a metatable".into(),
             function: here.place_of(self.slot),
-            advice: LET_IT_FALL_THROUGH,
+            remedy: Remedy::PlainEnvironment,
         }
     }
 }
@@ -76,8 +72,8 @@ impl FunctionFrame {
 /// The error of a function that nobody calls with arguments of theirs.
 pub fn without_arguments(error: Error) -> Error {
     match error {
-        Error::Upvalue { name, holds, function, advice: PASS_IT } => {
-            Error::Upvalue { name, holds, function, advice: COPY_IT }
+        Error::Upvalue { name, holds, function, remedy: Remedy::PassOrCopy } => {
+            Error::Upvalue { name, holds, function, remedy: Remedy::Copy }
         }
         error => error,
     }
