@@ -33,7 +33,7 @@ local function describe(at, failure, copies)
   end
   local has_run_out = message == "not enough memory" or string.find(message, "not enough memory for buffer allocation$")
   local told = { at = at, kind = has_run_out and "memory" or "runtime", message = message, traceback = traceback }
-  if type(value) ~= "string" and pcall(check, value, "error", copies) then
+  if type(value) ~= "string" and not check(value, "error", copies) then
     told.error = value
   end
   return told
@@ -41,15 +41,14 @@ end
 
 --- Takes out of the results what can't cross, and tells of each.
 local function take_out(results, count, copies, failures)
-  if pcall(check, results, "result", copies) then
+  if not check(results, "result", copies) then
     return failures
   end
   failures = failures or {}
   for i = 1, count do
-    local ok, message = pcall(check, results[i], "result", copies)
-    if not ok then
+    local kind, message = check(results[i], "result", copies)
+    if kind then
       results[i] = nil
-      local kind = string.find(message, "^upvalue ") and "upvalue" or "transfer"
       failures[#failures + 1] = { at = i, kind = kind, message = message }
     end
   end
@@ -165,25 +164,16 @@ local function slice(items, first, last)
   return table.move(items, first, last, 1, {})
 end
 
---- Whether a value can cross, and else why not.
-local function can_cross(value, place, copies)
-  local ok, message = pcall(core.check, value, place, copies)
-  if not ok and modules.pump.is_interrupt(message) then
-    error(message, 0)
-  end
-  return ok, message
-end
-
 --- What can't cross of the items, each by its index: the failure.
 local function find_unsendable(items, count, copies)
   local found = {}
-  if can_cross(items, "list", copies) then
+  if not core.check(items, "list", copies) then
     return found
   end
   for i = 1, count do
-    local ok, message = can_cross(items[i], string.format("list[%d]", i), copies)
-    if not ok then
-      found[i] = { kind = string.find(message, "^upvalue ") and "upvalue" or "transfer", message = message }
+    local kind, message = core.check(items[i], string.format("list[%d]", i), copies)
+    if kind then
+      found[i] = { kind = kind, message = message }
     end
   end
   return found

@@ -246,9 +246,9 @@ fn is_list(stack: &Stack) -> Returns {
     Ok(1)
 }
 
-/// `check(value, place, copies)`: raises where the value, which stands at that place, can't cross.
+/// `check(value, place, copies)`: see [`gma::check_with`].
 fn check(stack: &Stack) -> Returns {
-    Ok(gma::check_value(stack, &HostNames::default()).map(|()| 0)?)
+    gma::check_with(stack, &HostNames::default())
 }
 
 /// `metatable(value)`: as `debug.getmetatable`, which a host may lack.

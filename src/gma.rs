@@ -56,14 +56,28 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
     &OWN
 }
 
-/// `check(value, place, copies)`, in a task: see [`check_value`].
+/// `check(value, place, copies)`, in a task: see [`check_with`].
 pub fn check(stack: &Stack) -> Returns {
-    Ok(check_value(stack, &WorkerNames).map(|()| 0)?)
+    check_with(stack, &WorkerNames)
 }
 
-/// The error of the value at index 1, where it can't leave this state: index 2 says where it stands, index 3 whether data
-/// that functions have captured is copied.
-pub fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
+/// Returns the kind and the text of the failure where the value at index 1 can't leave this state, nothing where it can.
+/// Index 2 says where the value stands, index 3 whether data that functions have captured is copied. A hook's error is raised.
+pub fn check_with(stack: &Stack, names: &dyn Names) -> Returns {
+    let Err(error) = check_value(stack, names) else { return Ok(0) };
+    if error.is_a_hooks() {
+        return Err(Leave::Bare(error));
+    }
+    let (kind, text) = (error.kind().name(), error.text());
+    stack.protected(0, |stack| {
+        stack.push_bytes(kind.as_bytes());
+        stack.push_bytes(&text);
+        Ok(())
+    })?;
+    Ok(2)
+}
+
+fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
     let place = String::from_utf8_lossy(stack.bytes(2)).into_owned();
     let place = |_, path: &str| format!("{place}{path}");
     let upvalues = if stack.boolean(3) { Upvalues::Copy } else { Upvalues::Error };

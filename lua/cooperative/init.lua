@@ -343,12 +343,17 @@ function core.is_list(list, count)
   return found == count
 end
 
---- Raises where the value, which stands at that place, can't be copied.
+--- Checks whether the value, which stands at that place, can be copied.
+-- @treturn ?string the kind of the failure, if it can't
+-- @treturn ?string its text
 function core.check(value, place)
   local _, failure = parts.values.clone({ value }, 1, function(_, path) return place .. path end)
-  if failure then
+  if not failure then
+    return nil
+  elseif modules.pump.is_interrupt(failure.message) then
     error(failure.message, 0)
   end
+  return failure.kind, failure.message
 end
 core.check_in_task = core.check
 
