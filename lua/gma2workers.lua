@@ -46,7 +46,7 @@ local function start(job, name, options, level)
     error(string.format("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got itself: write .%s with a dot)",
       name, name, name), level)
   end
-  local problem = core.start(job, options, name == "RunAsync")
+  local problem = core.start(job, options, name == "RunAsync", job.chunk)
   if problem then
     error(problem, level)
   end

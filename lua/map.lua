@@ -58,7 +58,7 @@ end
 --- The function of all tasks: it puts the results in the items' places, and gives them, and what is told of the failed ones.
 -- Without `collects` the first of these ends it.
 local function mapper(func)
-  return function(items, first, count, collects, copies, is_on_host, skip, object)
+  return function(items, object, first, count, collects, copies, is_on_host, skip)
     local at, failures = 0, nil
     local function go_on()
       for i = at + 1, count do
@@ -181,7 +181,7 @@ end
 
 --- The tasks, of `chunk` items each.
 local function make_tasks(call, plan)
-  local func, object = call, nil
+  local func, object = call, false
   if type(call) == "table" then
     func, object = core.metatable(call).__call, call
   end
@@ -196,10 +196,8 @@ local function make_tasks(call, plan)
         skip[i - first + 1], items[i - first + 1] = true, nil
       end
     end
-    local args = { items, first, last - first + 1, plan.collects, plan.copies, is_on_host }
-    if object or skip then
-      args[7], args[8] = skip or false, object
-    end
+    -- Both backends know the first two by their positions, and name them in messages as the caller does.
+    local args = { items, object, first, last - first + 1, plan.collects, plan.copies, is_on_host, skip }
     local name = plan.is_traced and string.format("list[%d] to list[%d]", first, last) or nil
     tasks[#tasks + 1] = { func = run, args = args, name = name }
   end
@@ -221,31 +219,23 @@ local function failed(told)
   return { success = false, data = "Error: " .. message, kind = told.kind, error = told.error, traceback = traceback }
 end
 
---- What a task's own failure says, in the caller's words, and of which item, where it is one's.
-local function translate(entry, first)
-  local message, at = string.gsub(entry.data, "^Error: ", ""), nil
-  if entry.kind == "transfer" or entry.kind == "upvalue" then
-    message = string.gsub(message, "%(at args%[1%]%[(%d+)%]", function(k) return string.format("(at list[%d]", first + k - 1) end)
-    message = string.gsub(message, "%(at args%[8%]", "(at func")
-    message = string.gsub(message, "%(at result%[(%d+)%]", function(k)
-      at = first + k - 1
-      return "(at result"
-    end)
-    message = string.gsub(message, "^upvalue 'func' %(a (.-)%) of the function at gma2workers/map%.lua.*$",
-      "cannot send a %1 (at func)")
-  end
-  return { message = message, kind = entry.kind, traceback = entry.traceback }, at
+--- The failure of a task that failed as a whole.
+local function whole(entry)
+  return { message = string.sub(entry.data, #"Error: " + 1), kind = entry.kind, traceback = entry.traceback }
 end
+
+-- Failures that concern no item, or name it.
+local NAMES_ITEM = { cancelled = true, upvalue = true, transfer = true }
 
 --- What is raised for the first failure of a task that failed as a whole.
 local function whole_problem(entry, first, last)
-  local told, at = translate(entry, first)
-  if entry.kind == "cancelled" or entry.kind == "upvalue" or entry.kind == "transfer" and not at then
-    return (own_part(told))
-  elseif at or first == last then
-    return string.format("list[%d]: %s", at or first, (own_part(told)))
+  local message = own_part(whole(entry))
+  if NAMES_ITEM[entry.kind] then
+    return message
+  elseif first == last then
+    return string.format("list[%d]: %s", first, message)
   end
-  return string.format("list[%d] to list[%d]: %s", first, last, (own_part(told)))
+  return string.format("list[%d] to list[%d]: %s", first, last, message)
 end
 
 --- The results of all items; or nil, and what is wrong with the first one that failed.
@@ -288,7 +278,7 @@ local function records(response, plan)
         indices[#indices + 1] = first + told.at - 1
       end
     else
-      local told = translate(entry, first)
+      local told = whole(entry)
       for i = first, last do
         results[i] = failed(told)
       end
@@ -345,6 +335,7 @@ function map.prepare(job, func, list, options)
   local plan = { items = items, count = count, collects = collects, copies = config.upvalues == "copy", unsendable = {},
     sandbox = config.sandbox, globals = config.globals, is_traced = config.trace ~= nil }
   plan.chunk = choose_chunk(chunk, count, workers, config.timeout ~= nil)
+  job.chunk = plan.chunk
   if collects then
     plan.unsendable = find_unsendable(items, count, plan.copies)
     plan.has_unsendable = next(plan.unsendable) ~= nil

@@ -176,7 +176,7 @@ fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
 
-/// `start(job, options, is_async)`: gives the job's table the number of the started job, as `id`, and that of its tasks,
+/// `start(job, options, is_async, chunk)`: starts a job, a `Map`'s with so many items a task. Gives the job's table the number of the started job, as `id`, and that of its tasks,
 /// as `total`; returns what is wrong where it did not start.
 fn start(stack: &Stack) -> Returns {
     const JOB: c_int = 1;
@@ -184,6 +184,7 @@ fn start(stack: &Stack) -> Returns {
     const ID: c_int = 4;
     const TOTAL: c_int = 5;
     let is_async = stack.boolean(3);
+    let chunk = stack.integer(4);
     stack.set_top(3);
     // There is room for both before anything runs: from then on, nothing is raised.
     for name in ["id", "total"] {
@@ -192,7 +193,7 @@ fn start(stack: &Stack) -> Returns {
         stack.push_boolean(false);
         stack.raw_set(JOB);
     }
-    match guarded(|| dispatcher::start(stack, OPTIONS, is_async)) {
+    match guarded(|| dispatcher::start(stack, OPTIONS, is_async, chunk)) {
         Ok(job) => {
             for (name, value) in [(ID, job.id), (TOTAL, job.tasks.len() as u64)] {
                 stack.push_value(name);

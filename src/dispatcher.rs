@@ -13,6 +13,7 @@ use crate::error::{Error, Place, Problem, Result};
 use crate::executor;
 use crate::fault;
 use crate::ffi::{self, Stack, Type};
+use crate::frame::Path;
 use crate::host::{self, HostNames};
 use crate::job::{Job, Parts};
 use crate::modules::HostModules;
@@ -25,8 +26,9 @@ use crate::tasks::TaskReader;
 use crate::trace::Trace;
 use crate::watchdog;
 
-/// Reads and checks everything, then starts the job's workers. The options are the table at that index.
-pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> {
+/// Reads and checks everything, then starts the job's workers. The options are the table at that index, and `chunk` is how
+/// many items each task of a `Map` has.
+pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) -> Result<Arc<Job>> {
     if pool::is_forked() {
         return Err(Error::Forked);
     }
@@ -44,6 +46,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
         Ok(())
     })?;
     let mut reader = TaskReader::new(&names, config.upvalues);
+    reader.tasks.chunk = chunk;
     stack.push_value(config.tasks);
     reader.read(stack)?;
     if !config.globals.is_empty() {
@@ -101,7 +104,7 @@ fn read_host(stack: &Stack, names: &HostNames, environment: &mut Environment) ->
     stack.set_top(top);
     stack.push_globals();
     if stack.raw_get_text(top + 1, GMA) == Type::Table {
-        let place = |_, path: &str| format!("{GMA}{path}");
+        let place = |_, path: &Path| format!("{GMA}{path}");
         let policy = Policy { names, functions: Functions::Shape, place: &place };
         encode(stack, 1, environment.gma.get_or_insert_default(), &policy)?;
     }
@@ -126,7 +129,7 @@ fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
 /// The host's globals that the job asks for, as one table in one message.
 fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec<u8>> {
     let mut message = Vec::new();
-    let place = |_, path: &str| format!("globals{path}");
+    let place = |_, path: &Path| format!("globals{path}");
     let policy = Policy { names, functions: Functions::Carry(config.upvalues), place: &place };
     stack.protected(0, |stack| collect_globals(stack, &config.globals))?;
     encode(stack, 1, &mut message, &policy).map_err(|cause| match cause.is_a_hooks() {

@@ -17,7 +17,7 @@ use crate::codec::{self, SHORT_TEXT, put_eight, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
-use crate::frame::{self, Frame, TableFrame};
+use crate::frame::{self, Frame, Path, TableFrame};
 use crate::keys::{KeyCache, Met};
 use crate::outgoing::Outgoing;
 use crate::policy::{Functions, Policy};
@@ -416,7 +416,7 @@ impl<'a> Encoder<'a> {
 
     /// The error of a value that can't cross, with the path to it.
     fn unsendable(&self, what: &'static str) -> Error {
-        Error::Unsendable { what, path: (self.policy.place)(self.position, &frame::path(&self.frames)) }
+        Error::Unsendable { what, path: (self.policy.place)(self.position, &Path::to(&self.frames)) }
     }
 
     /// Writes the table or function on top, and pops it, in a new coroutine's stack, since this one is full. It

@@ -75,6 +75,10 @@ pub enum Error {
     Unsendable { what: &'static str, path: String },
     /// A function can't cross because of an upvalue. `function` is `plugin.lua:12`.
     Upvalue { name: String, holds: Cow<'static, str>, function: String, remedy: Remedy },
+    /// The function that `Map` was given can't cross. `holds` is `a C function`.
+    MapFunction { holds: Cow<'static, str> },
+    /// The result of an item of a `Map`'s list can't cross.
+    Item { index: i64, cause: Box<Error> },
     /// A thing of the host's standard library that a worker's state does not have.
     Absent { name: String },
     /// A host call that names nothing callable on the host.
@@ -294,8 +298,9 @@ impl Error {
     /// The `kind` of the response entry that this error ends in.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Upvalue { .. } | Error::Absent { .. } => Kind::Upvalue,
+            Error::Upvalue { .. } | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
             Error::Unsendable { .. } | Error::Corrupt(_) => Kind::Transfer,
+            Error::Item { cause, .. } => cause.kind(),
             Error::Memory => Kind::Memory,
             Error::TimedOut(_) => Kind::Timeout,
             Error::Cancelled => Kind::Cancelled,
@@ -349,6 +354,8 @@ impl fmt::Display for Error {
                 let advice = remedy.advice(holds);
                 write!(f, "upvalue '{name}' ({holds}) of the function at {function} cannot cross: {advice}")
             }
+            Error::MapFunction { holds } => write!(f, "cannot send {holds} (at func)"),
+            Error::Item { index, cause } => write!(f, "list[{index}]: {cause}"),
             Error::Absent { name } => {
                 write!(f, "{name} is not available in a worker: {}", instead_of_absent(name))
             }

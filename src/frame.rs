@@ -1,6 +1,7 @@
 //! Where a walk over a value is: a frame for each table and function that it is in. An error says so as a path.
 
 use std::ffi::c_int;
+use std::fmt;
 
 use crate::codec::{self, SEPARATOR};
 use crate::error::{Error, Remedy};
@@ -79,21 +80,47 @@ pub fn without_arguments(error: Error) -> Error {
     }
 }
 
-/// The way to where the walk is, for an error: `.deep[1]`.
-pub fn path(frames: &[Frame]) -> String {
-    let mut path = String::new();
-    for frame in frames {
-        match frame {
-            Frame::Table(table) if table.in_key => path.push_str(", in a key"),
-            Frame::Table(table) => push_key(&mut path, &table.stack, table.slot + 1),
-            Frame::Function(function) => {
-                let name = function.stack.upvalue_name(function.slot, function.upvalue);
-                let place = function.stack.place_of(function.slot);
-                path.push_str(&format!(", in upvalue '{name}' of the function at {place}"));
-            }
+/// The way to a part of a value, for an error: `.deep[1]`.
+pub struct Path {
+    /// The position in the list that the value is, if the way begins with one.
+    item: Option<i64>,
+    /// Each step's text.
+    steps: Vec<String>,
+}
+
+impl Path {
+    /// The way to where the walk is.
+    pub fn to(frames: &[Frame]) -> Path {
+        let item = match frames.first() {
+            Some(Frame::Table(table)) if !table.in_key => table.stack.whole(table.slot + 1),
+            _ => None,
+        };
+        Path { item, steps: frames.iter().map(step).collect() }
+    }
+
+    /// The position in the list that the value is, and the way from there, if the way begins with one.
+    pub fn split_item(&self) -> Option<(i64, String)> {
+        Some((self.item?, self.steps[1..].concat()))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| f.write_str(step))
+    }
+}
+
+/// The way from what a frame is in to what it holds.
+fn step(frame: &Frame) -> String {
+    match frame {
+        Frame::Table(table) if table.in_key => ", in a key".to_owned(),
+        Frame::Table(table) => key(&table.stack, table.slot + 1),
+        Frame::Function(function) => {
+            let name = function.stack.upvalue_name(function.slot, function.upvalue);
+            let place = function.stack.place_of(function.slot);
+            format!(", in upvalue '{name}' of the function at {place}")
         }
     }
-    path
 }
 
 /// The name, by its keys, of the function that the walk is at. A key that can't be part of one leaves it without.
@@ -109,25 +136,20 @@ pub fn name(frames: &[Frame]) -> Option<String> {
     Some(name)
 }
 
-/// Appends `.key`, `[1]` or `["a key"]` to a path.
-fn push_key(path: &mut String, stack: &Stack, index: c_int) {
+/// A key as a step of a path: `.key`, `[1]` or `["a key"]`.
+fn key(stack: &Stack, index: c_int) -> String {
     match stack.kind(index) {
         Type::String => {
             let key = String::from_utf8_lossy(stack.bytes(index)).into_owned();
             let is_word = key.chars().next().is_some_and(|first| first == '_' || first.is_ascii_alphabetic())
                 && key.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-            if is_word {
-                path.push('.');
-                path.push_str(&key);
-            } else {
-                path.push_str(&format!("[{key:?}]"));
-            }
+            if is_word { format!(".{key}") } else { format!("[{key:?}]") }
         }
-        Type::Number => match stack.is_integer(index).then(|| stack.integer(index)).flatten() {
-            Some(key) => path.push_str(&format!("[{key}]")),
-            None => path.push_str(&format!("[{}]", stack.number(index).unwrap_or(f64::NAN))),
+        Type::Number => match stack.whole(index) {
+            Some(key) => format!("[{key}]"),
+            None => format!("[{}]", stack.number(index).unwrap_or(f64::NAN)),
         },
-        Type::Boolean => path.push_str(&format!("[{}]", stack.boolean(index))),
-        kind => path.push_str(&format!("[a {}]", kind.name())),
+        Type::Boolean => format!("[{}]", stack.boolean(index)),
+        kind => format!("[a {}]", kind.name()),
     }
 }

@@ -11,6 +11,7 @@ use crate::decode::{Resolve, decode};
 use crate::encode::{encode, encode_counted};
 use crate::error::{Error, Result};
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
+use crate::frame::Path;
 use crate::hostcall::{self, Answer};
 use crate::names;
 use crate::policy::{Functions, Names, Policy, Upvalues};
@@ -79,7 +80,7 @@ pub fn check_with(stack: &Stack, names: &dyn Names) -> Returns {
 
 fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
     let place = String::from_utf8_lossy(stack.bytes(2)).into_owned();
-    let place = |_, path: &str| format!("{place}{path}");
+    let place = |_, path: &Path| format!("{place}{path}");
     let upvalues = if stack.boolean(3) { Upvalues::Copy } else { Upvalues::Error };
     let policy = Policy { names, functions: Functions::Carry(upvalues), place: &place };
     stack.push_value(1);
@@ -148,7 +149,7 @@ fn stub_name(stack: &Stack) -> String {
 /// Puts the running stub's arguments into a message.
 fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     let mut message = Vec::new();
-    let place = |n: usize, path: &str| format!("args[{n}]{path} of {}", names::display(name));
+    let place = |n: usize, path: &Path| format!("args[{n}]{path} of {}", names::display(name));
     let policy = Policy { names: &WorkerNames, functions: Functions::Refuse, place: &place };
     encode_counted(stack, stack.top(), &mut message, &policy)?;
     Ok(message)

@@ -11,7 +11,7 @@ use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
-use crate::frame;
+use crate::frame::{self, Path};
 use crate::gma;
 use crate::hostcall::{self, Answer};
 use crate::job::Job;
@@ -117,7 +117,7 @@ fn answer_preload(
     module: &[u8],
 ) -> Result<()> {
     let module_name = || String::from_utf8_lossy(module).into_owned();
-    let place = |_, path: &str| format!("package.preload[{:?}]{path}", module_name());
+    let place = |_, path: &Path| format!("package.preload[{:?}]{path}", module_name());
     let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
     let mut message = Vec::new();
     let pushed = stack.protected(0, |stack| {
@@ -216,7 +216,7 @@ pub fn answer(
     returned: bool,
     first: c_int,
 ) -> Result<()> {
-    let place = |n: usize, path: &str| format!("returns[{n}]{path} of {name}");
+    let place = |n: usize, path: &Path| format!("returns[{n}]{path} of {name}");
     let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
     let mut message = Vec::new();
     let failed = |cause| Error::HostAnswer { name: name.to_owned(), cause: Box::new(cause) };

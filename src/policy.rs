@@ -1,6 +1,7 @@
 //! What may cross, and under which names.
 
 use crate::ffi::Stack;
+use crate::frame::Path;
 
 /// What happens to data (numbers, texts, booleans, plain tables) that a function has captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -35,5 +36,5 @@ pub struct Policy<'a> {
     pub names: &'a dyn Names,
     pub functions: Functions,
     /// Where something stands, for an error: under which keys (`.deep.h`) of the `n`-th value, from 1.
-    pub place: &'a dyn Fn(usize, &str) -> String,
+    pub place: &'a dyn Fn(usize, &Path) -> String,
 }

@@ -3,6 +3,7 @@
 //! Host side, raw: no metamethod runs. Functions are dumped once each; a task whose function or arguments
 //! can't cross is refused alone, a list that is wrong is refused whole.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 
 use rustc_hash::FxHashMap;
@@ -11,6 +12,7 @@ use crate::config;
 use crate::encode::{Encoder, encode};
 use crate::error::{Error, Place, Problem, Result};
 use crate::ffi::{Stack, Type};
+use crate::frame::Path;
 use crate::host::HostNames;
 use crate::job::Tasks;
 use crate::policy::{Functions, Policy, Upvalues};
@@ -49,6 +51,10 @@ struct Fields {
 
 const ABSENT: c_int = 0;
 
+/// Which arguments of a `Map`'s task are its items, and the callable table that `Map` was given: see lua/map.lua.
+const ITEMS: usize = 1;
+const CALLABLE: usize = 2;
+
 /// What a small function takes as a message, and what a few numbers do: a buffer that has to grow costs more than either.
 const FUNCTION_SIZE: usize = 512;
 const ARGUMENTS_SIZE: usize = 32;
@@ -76,7 +82,12 @@ impl<'a> TaskReader<'a> {
         let mut arguments = std::mem::take(&mut self.tasks.arguments);
         arguments.try_reserve(ARGUMENTS_SIZE * count as usize)?;
         let names = self.names;
-        let place = |n: usize, path: &str| format!("args[{n}]{path}");
+        let first_item = Cell::new(None);
+        let place = |n: usize, path: &Path| match (first_item.get(), n, path.split_item()) {
+            (Some(first), ITEMS, Some((item, path))) => format!("list[{}]{path}", first + item - 1),
+            (Some(_), CALLABLE, _) => format!("func{path}"),
+            _ => format!("args[{n}]{path}"),
+        };
         let functions = Functions::Carry(self.upvalues);
         let policy = Policy { names, functions, place: &place };
         let encoder = &mut Encoder::new(&mut arguments, &policy);
@@ -89,6 +100,7 @@ impl<'a> TaskReader<'a> {
             }
             for index in 1..=count {
                 stack.set_top(NAMES + 2);
+                first_item.set(self.tasks.first_item(index as usize - 1));
                 if stack.raw_get_i(LIST, index) != Type::Table {
                     let expected = "a task { func = f, args = { ... } }";
                     return Err(unexpected(index, "", expected, stack.kind(-1), ""));
@@ -175,10 +187,18 @@ impl<'a> TaskReader<'a> {
     fn dump(&mut self, stack: &Stack) -> Result<u32> {
         let mut message = Vec::new();
         message.try_reserve(FUNCTION_SIZE)?;
-        let place = |_, path: &str| format!("func{path}");
+        let place = |_, path: &Path| format!("func{path}");
         let policy = Policy { names: self.names, functions: Functions::Carry(self.upvalues), place: &place };
         stack.push_value(-1);
-        encode(stack, 1, &mut message, &policy)?;
+        encode(stack, 1, &mut message, &policy).map_err(|error| match error {
+            // What the function of a `Map`'s tasks has captured is the function that `Map` was given.
+            Error::Upvalue { holds, function, .. }
+                if self.tasks.chunk.is_some() && function == stack.place_of(-1) =>
+            {
+                Error::MapFunction { holds }
+            }
+            error => error,
+        })?;
         self.functions.push(message);
         Ok(self.functions.len() as u32 - 1)
     }

@@ -138,10 +138,10 @@ local function start_workers(job)
   end
 end
 
-local function read_job(config, is_async)
+local function read_job(config, is_async, chunk)
   local started = core.clock()
   local checked = parts.options.read(config, is_async)
-  local tasks = parts.tasks.read(checked.tasks)
+  local tasks = parts.tasks.read(checked.tasks, chunk)
   parts.options.check_globals(checked.globals)
   local total = #tasks
   local job = { started = started, mode = checked.mode, workers = math.min(checked.workers, total), total = total,
@@ -154,13 +154,13 @@ local function read_job(config, is_async)
   return job
 end
 
---- Checks everything and starts the workers. Gives the caller's table the job's number, as `id`, and that of its tasks, as
--- `total`; returns what is wrong where it did not start.
-function core.start(pumped, config, is_async)
+--- Checks everything and starts the workers, for a `Map` with so many items a task. Gives the caller's table the job's number,
+-- as `id`, and that of its tasks, as `total`; returns what is wrong where it did not start.
+function core.start(pumped, config, is_async, chunk)
   if parts.run.is_in_task() then
     return IN_TASK
   end
-  local ok, job = pcall(read_job, config, is_async)
+  local ok, job = pcall(read_job, config, is_async, chunk)
   if not ok then
     return type(job) == "table" and job.message or job
   end
@@ -347,7 +347,7 @@ end
 -- @treturn ?string the kind of the failure, if it can't
 -- @treturn ?string its text
 function core.check(value, place)
-  local _, failure = parts.values.clone({ value }, 1, function(_, path) return place .. path end)
+  local _, failure = parts.values.clone({ value }, 1, function(_, keys) return place .. parts.values.path(keys) end)
   if not failure then
     return nil
   elseif modules.pump.is_interrupt(failure.message) then

@@ -241,7 +241,7 @@ function options.check_globals(names)
         meant and string.format("did you mean '%s'?", meant) or "a local is passed in args"))
     end
   end
-  local _, failure = values.clone({ copies }, 1, function(_, path) return "globals" .. path end)
+  local _, failure = values.clone({ copies }, 1, function(_, keys) return "globals" .. values.path(keys) end)
   if failure then
     refuse_option("globals", "holds what cannot cross: " .. failure.message)
   end

@@ -20,10 +20,14 @@ end
 
 --- The entry of a task that returned.
 -- @tab results packed, with `true` before them
-local function returned(results)
+-- @tparam ?int first the first item of the list, of a `Map`'s task
+local function returned(results, first)
   local count = results.n - 1
-  local function place(n, path)
-    return (count == 1 and "result" or string.format("returns[%d]", n)) .. path
+  local function place(n, keys)
+    if first and n == 1 and math.type(keys[1]) == "integer" then
+      return "result" .. values.path(keys, 2), first + keys[1] - 1
+    end
+    return (count == 1 and "result" or string.format("returns[%d]", n)) .. values.path(keys)
   end
   local copied, failure = values.clone(table.move(results, 2, results.n, 1, {}), count, place)
   if not copied then
@@ -82,7 +86,7 @@ function run.task(task)
   local results = table.pack(xpcall(func, note, table.unpack(args, 1, task.count)))
   in_task[here] = nil
   if results[1] then
-    return returned(results)
+    return returned(results, task.first)
   end
   return raised(task, results[2]), type(results[2]) == "table" and results[2].value or nil
 end

@@ -8,6 +8,10 @@ local tasks = {}
 local FIELDS = { "func", "args", "name" }
 local IS_FIELD = { func = true, args = true, name = true }
 
+-- Which arguments of a `Map`'s task are its items, and the callable table that `Map` was given: see map.lua.
+local ITEMS = 1
+local CALLABLE = 2
+
 -- The most arguments that a task may have.
 local ARGUMENT_LIMIT = 100000
 
@@ -100,7 +104,20 @@ local function callable(func, index)
   return call, func
 end
 
-local function read_task(task, index)
+--- Where a task's argument stands.
+-- @int n which argument it is, from 1
+-- @tab keys the keys from there
+-- @tparam ?int first the first item of the list, of a `Map`'s task
+local function place(n, keys, first)
+  if first and n == ITEMS and math.type(keys[1]) == "integer" then
+    return string.format("list[%d]%s", first + keys[1] - 1, values.path(keys, 2))
+  elseif first and n == CALLABLE then
+    return "func" .. values.path(keys)
+  end
+  return string.format("args[%d]%s", n, values.path(keys))
+end
+
+local function read_task(task, index, first)
   if type(task) ~= "table" then
     refuse_task(index, "", "must be a task { func = f, args = { ... } }, got a " .. values.kind(task))
   end
@@ -119,18 +136,21 @@ local function read_task(task, index)
     list[extra + i] = rawget(args, i)
   end
   -- An error's path does not count the callable table.
-  local copied, failure = values.clone(list, extra + count, function(n, path)
-    return string.format("args[%d]%s", math.max(n - extra, 1), path)
+  local copied, failure = values.clone(list, extra + count, function(n, keys)
+    return place(math.max(n - extra, 1), keys, first)
   end)
-  return { index = index, name = name, func = func, args = copied, count = extra + count, failure = failure }
+  return { first = first, index = index, name = name, func = func, args = copied, count = extra + count, failure = failure }
 end
 
 --- Reads the list.
--- @treturn table a task for each: `index`, `func`, `args`, `count` and `name`; `failure` where it could not be copied
-function tasks.read(list)
+-- @tab list
+-- @tparam ?int chunk how many items each task of a `Map` has
+-- @treturn table a task for each: `index`, `func`, `args`, `count` and `name`; `failure` where it could not be copied; `first`,
+-- the first item that a `Map`'s task has
+function tasks.read(list, chunk)
   local all = {}
   for index = 1, count_tasks(list) do
-    all[index] = read_task(rawget(list, index), index)
+    all[index] = read_task(rawget(list, index), index, chunk and (index - 1) * chunk + 1)
   end
   return all
 end

@@ -21,8 +21,14 @@ function values.kind(value)
   return kind
 end
 
+-- Where a key is no part of the path, but what it leads to.
+local IN_KEY = {}
+
 --- How a key stands in the path to a value: `.key`, `[1]` or `["a key"]`.
 local function step(key)
+  if key == IN_KEY then
+    return ", in a key"
+  end
   local kind = values.kind(key)
   if kind == "string" then
     local quoted = string.gsub(string.format("[%q]", key), "\\\n", "\\n")
@@ -31,6 +37,17 @@ local function step(key)
     return "[" .. tostring(key) .. "]"
   end
   return "[a " .. kind .. "]"
+end
+
+--- The path from one value to another.
+-- @tab keys the keys on the way
+-- @tparam[opt=1] int first the first of them that counts
+function values.path(keys, first)
+  local steps = {}
+  for i = first or 1, #keys do
+    steps[#steps + 1] = step(keys[i])
+  end
+  return table.concat(steps)
 end
 
 -- What to do with a kind that can't cross.
@@ -42,30 +59,33 @@ local INSTEAD = {
 --- Raises that a value can't cross.
 -- @tab met the tables on the way, as `copy_tables` notes them
 -- @int at in which of them it stands, 0 for none
-local function refuse(value, met, at, way, place)
-  local parts = {}
-  while at > 0 do
-    parts[#parts + 1] = way
-    at, way = met.inside[at], met.ways[at]
+-- @param key under which key it stands there
+-- @func place see `values.clone`
+local function refuse(value, met, at, key, place)
+  local depth, table_at = 0, at
+  while table_at > 0 do
+    depth, table_at = depth + 1, met.inside[table_at]
   end
-  local path = {}
-  for i = #parts, 1, -1 do
-    path[#path + 1] = parts[i]
+  local keys = {}
+  for i = depth, 1, -1 do
+    keys[i] = key
+    at, key = met.inside[at], met.keys[at]
   end
   local kind = values.kind(value)
-  local message = string.format("cannot send a %s (at %s): %s", kind, place(way, table.concat(path)), INSTEAD[kind])
+  local where, item = place(key, keys)
+  local message = string.format("cannot send a %s (at %s): %s", kind, where, INSTEAD[kind])
+  if item then
+    message = string.format("list[%d]: %s", item, message)
+  end
   error({ kind = "transfer", message = message }, 0)
 end
-
--- Where a key is no part of the path, but what it leads to.
-local IN_KEY = ", in a key"
 
 --- Copies the tables among `list[1]` to `list[n]`, and all that they hold.
 local function copy_tables(list, n, place)
   local copies = {}
-  -- The tables in the order in which they were met; in which one each was found, and by which way: a text, or, for
-  -- those in no other, the position in the list.
-  local met = { tables = {}, inside = {}, ways = {} }
+  -- The tables in the order in which they were met; in which one each was found, and under which key. A table that is in no
+  -- other is in 0, under its position in the list.
+  local met = { tables = {}, inside = {}, keys = {} }
   local count, done = 0, 0
 
   local function copy(value, at, key, is_key)
@@ -75,13 +95,13 @@ local function copy_tables(list, n, place)
         known, count = {}, count + 1
         copies[value] = known
         met.tables[count], met.inside[count] = value, at
-        met.ways[count] = at == 0 and key or is_key and IN_KEY or step(key)
+        met.keys[count] = is_key and IN_KEY or key
       end
       return known
     elseif PLAIN[type(value)] or values.kind(value) == "light userdata" then
       return value
     end
-    return refuse(value, met, at, at == 0 and key or is_key and IN_KEY or step(key), place)
+    return refuse(value, met, at, is_key and IN_KEY or key, place)
   end
 
   local copied = {}
@@ -110,7 +130,8 @@ local function clone(list, n, place)
 end
 
 --- Copies `list[1]` to `list[n]`.
--- @func place says where something stands, from a position in the list and a path
+-- @func place says where something stands, from its position in the list and the keys from there; and, where it is the
+-- result of an item of a `Map`'s list, which one
 -- @treturn ?table the copies; nil where they can't be made
 -- @treturn ?table why: `kind` and `message`
 function values.clone(list, n, place)
