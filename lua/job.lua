@@ -51,10 +51,12 @@ Job.__name = "gma2workers.job"
 -- The handle shows its id alone.
 local jobs = setmetatable({}, { __mode = "k" })
 
+--- The job that a handle is one to; nil and a refusal where it is none.
 local function job_of(handle, method)
   local found = type(handle) == "table" and jobs[handle]
   if not found then
-    error(string.format("bad argument #1 to '%s' (job expected, got %s): write job:%s()", method, type(handle), method), 3)
+    local refusal = arguments.refusal(1, method, "job expected, got " .. type(handle))
+    return nil, string.format("%s: write job:%s()", refusal, method)
   end
   return found
 end
@@ -64,8 +66,10 @@ end
 -- @treturn int how many tasks are done
 -- @treturn int how many tasks there are
 function Job:status()
-  local this = job_of(self, "status")
-  if this.response then
+  local this, refusal = job_of(self, "status")
+  if not this then
+    error(refusal, 2)
+  elseif this.response then
     return this.cancelled and "cancelled" or "done", in_items(this, this.total, this.total)
   end
   local done, total = core.progress(this.id)
@@ -76,8 +80,10 @@ end
 --- Stops the job: tasks that run are stopped, those that wait never begin. `onComplete` still gets the response.
 -- @treturn boolean false where the job was over already
 function Job:cancel()
-  local this = job_of(self, "cancel")
-  if this.response then
+  local this, refusal = job_of(self, "cancel")
+  if not this then
+    error(refusal, 2)
+  elseif this.response then
     return false
   end
   this.cancelled = true
@@ -92,9 +98,11 @@ end
 -- @tparam[opt] number seconds how long at most
 -- @treturn ?table the response, or a `Map`'s results; nil when the time is over
 function Job:wait(seconds)
-  local this = job_of(self, "wait")
-  arguments.check(seconds, "number or nil", 1, "wait", 2)
-  if not this.over then
+  local this, refusal = job_of(self, "wait")
+  refusal = refusal or arguments.check(seconds, "number or nil", 1, "wait")
+  if refusal then
+    error(refusal, 2)
+  elseif not this.over then
     pump.run(this, seconds and core.clock() + seconds)
   end
   if not this.response then

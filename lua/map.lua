@@ -103,10 +103,6 @@ end
 --- The list
 -- @section list
 
-local function refusal(position, problem)
-  return string.format("bad argument #%d to 'Map' (%s)", position, problem)
-end
-
 --- What is wrong with a table as a list, of so many items where that is said; nil for nothing.
 local function find_problem(list, count)
   local found, last = 0, 0
@@ -305,26 +301,32 @@ local function choose_chunk(given, count, workers, has_timeout)
   return math.max(1, math.min(MOST_ITEMS, count // (workers * TASKS_A_WORKER)))
 end
 
--- The level of the call stack at which the caller of Map is, from `map.prepare`.
-local CALLER = 3 + core.entry_levels
-
---- Checks the call, and makes a job's options of it. Gives the job `count`, which makes items of tasks done, and `read`, which
--- makes what the caller gets of a response. Raises at the caller of who is called in a protected call.
-function map.prepare(job, func, list, options)
+--- The refusal of an argument of a wrong type; nil where all are right.
+local function check_types(func, list, options)
   local meta = type(func) == "table" and core.metatable(func)
   if type(func) ~= "function" and not (meta and type(rawget(meta, "__call")) == "function") then
-    error(refusal(1, "function expected, got " .. (func == nil and "no value" or type(func))), CALLER)
+    return arguments.refusal(1, "Map", "function expected, got " .. arguments.type(func))
   end
-  arguments.check(list, "table", 2, "Map", CALLER)
-  arguments.check(options, "table or nil", 3, "Map", CALLER)
+  return arguments.check(list, "table", 2, "Map") or arguments.check(options, "table or nil", 3, "Map")
+end
+
+--- Checks the call, and makes a job's options of it. Gives the job `chunk`, how many items a task gets, `count`, which makes items
+-- of tasks done, and `read`, which makes what the caller gets of a response.
+-- @treturn ?table the options; nil where the call is refused
+-- @treturn ?string the refusal
+function map.prepare(job, func, list, options)
+  local refusal = check_types(func, list, options)
+  if refusal then
+    return nil, refusal
+  end
   options = options or {}
   local problem, chunk, collects, workers = core.read_map(options)
   if problem then
-    error(problem, CALLER)
+    return nil, problem
   end
   local items, count = read_list(list)
   if not items then
-    error(refusal(2, count), CALLER)
+    return nil, arguments.refusal(2, "Map", count)
   end
 
   local config = {}

@@ -1,7 +1,7 @@
 //! What Lua sees: the module table, made of the embedded Lua side over a few native calls.
 //!
 //! The native calls, in a table that only `lua/*.lua` gets, are plain functions that don't block for
-//! long and know a job by its number. `start` gives a message instead of raising, so that the Lua side raises at the
+//! long and know a job by its number. A refusal is returned, as nil and its text, up to [`entry::entry`], which raises it at the
 //! caller's line.
 
 use std::ffi::{CStr, c_int};
@@ -67,8 +67,7 @@ pub fn open(stack: &Stack) -> Returns {
     Ok(1)
 }
 
-/// The native calls; beside them there are `version`, `backend`, and `entry_levels`, how many levels of the call stack an
-/// [`entry::entry`] takes.
+/// The native calls; beside them there are `version` and `backend`.
 fn native_calls() -> [(&'static str, NativeFunction); 25] {
     [
         ("load", native(load)),
@@ -107,13 +106,11 @@ fn build(stack: &Stack) -> std::result::Result<(), Leave> {
     names::push_own_globals(stack);
     stack.set_upvalue(-2, 1);
     let calls = native_calls();
-    stack.create_table(0, calls.len() as c_int + 3);
+    stack.create_table(0, calls.len() as c_int + 2);
     stack.push_bytes(env!("CARGO_PKG_VERSION").as_bytes());
     stack.raw_set_text(-2, "version");
     stack.push_bytes(b"native");
     stack.raw_set_text(-2, "backend");
-    stack.push_integer(1);
-    stack.raw_set_text(-2, "entry_levels");
     for (name, function) in calls {
         stack.push_native(function, 0);
         stack.raw_set_text(-2, name);
@@ -176,8 +173,8 @@ fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
 
-/// `start(job, options, is_async, chunk)`: starts a job, a `Map`'s with so many items a task. Gives the job's table the number of the started job, as `id`, and that of its tasks,
-/// as `total`; returns what is wrong where it did not start.
+/// `start(job, options, is_async, chunk)`: starts a job, a `Map`'s with so many items a task. Gives the job's table the
+/// job's number, as `id`, and that of its tasks, as `total`; returns what is wrong where it did not start.
 fn start(stack: &Stack) -> Returns {
     const JOB: c_int = 1;
     const OPTIONS: c_int = 2;

@@ -22,7 +22,7 @@
 
 local read, version = ...
 
-local core = { version = version, backend = "cooperative", entry_levels = 2, clock = read("cooperative/clock", _ENV)() }
+local core = { version = version, backend = "cooperative", clock = read("cooperative/clock", _ENV)() }
 
 -- A host may have been built without `debug`.
 core.metatable = debug and debug.getmetatable or getmetatable
@@ -280,15 +280,25 @@ function core.call_once(list, ...)
   end
 end
 
-local function entered(fail, job, ok, ...)
-  if not ok then
-    fail(job, (...))
+--- Returns the values, unless they are nil and a refusal.
+local function accepted(...)
+  local value, refusal = ...
+  if value == nil and refusal ~= nil then
+    error(refusal, 2)
   end
   return ...
 end
 
+local function entered(fail, job, ok, ...)
+  if not ok then
+    return accepted(fail(job, (...)))
+  end
+  return accepted(...)
+end
+
 --- A public function: it calls `call` with a new table, the job's to be, and its own arguments; where that raises, `fail` with
--- the table and the error.
+-- the table and the error. Either may return nil and a refusal, which is raised at the caller's line: each call here is a tail
+-- call, so there the caller is the next level.
 function core.entry(call, fail)
   return function(...)
     local job = {}
