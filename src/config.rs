@@ -121,38 +121,50 @@ pub struct Config {
     pub trace: Option<String>,
 }
 
-/// Every option there is, for messages.
-const OPTIONS: [&str; 12] = [
-    "tasks",
-    "onComplete",
-    "mode",
-    "workers",
-    "upvalues",
-    "globals",
-    "timeout",
-    "memoryLimit",
-    "sandbox",
-    "onProgress",
-    "trace",
-    "progress",
+/// A call that takes options.
+#[derive(Clone, Copy, PartialEq)]
+enum Call {
+    /// `RunSync` and `RunAsync`.
+    Run,
+    Map,
+}
+
+const RUN: &[Call] = &[Call::Run];
+const MAP: &[Call] = &[Call::Map];
+const BOTH: &[Call] = &[Call::Run, Call::Map];
+
+/// Every option, and the calls that take it, in the order in which messages list them.
+const OPTIONS: [(&str, &[Call]); 14] = [
+    ("tasks", RUN),
+    ("chunk", MAP),
+    ("onError", MAP),
+    ("onComplete", BOTH),
+    ("mode", BOTH),
+    ("workers", BOTH),
+    ("upvalues", BOTH),
+    ("globals", BOTH),
+    ("timeout", BOTH),
+    ("memoryLimit", BOTH),
+    ("sandbox", BOTH),
+    ("onProgress", BOTH),
+    ("progress", BOTH),
+    ("trace", BOTH),
 ];
 
-/// Every option of `Map`, for messages.
-const MAP_OPTIONS: [&str; 13] = [
-    "chunk",
-    "onError",
-    "onComplete",
-    "mode",
-    "workers",
-    "upvalues",
-    "globals",
-    "timeout",
-    "memoryLimit",
-    "sandbox",
-    "onProgress",
-    "progress",
-    "trace",
-];
+impl Call {
+    /// The names of the options that the call takes.
+    fn options(self) -> impl Iterator<Item = &'static str> {
+        OPTIONS.into_iter().filter(move |(_, calls)| calls.contains(&self)).map(|(name, _)| name)
+    }
+
+    /// An option with its name, for a message.
+    fn example(self) -> &'static str {
+        match self {
+            Call::Run => "tasks = { ... }",
+            Call::Map => "chunk = 10",
+        }
+    }
+}
 
 /// What becomes of the failures of a `Map`.
 #[derive(Clone, Copy, Default, PartialEq, Deserialize)]
@@ -191,7 +203,7 @@ pub struct Split {
 
 /// Reads those options of `Map` that are not the job's, and refuses unknown ones. The job's are read when it starts.
 pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
-    let options = Options::read(stack, options, &MAP_OPTIONS)?;
+    let options = Options::read(stack, options, Call::Map)?;
     options.callback("onComplete")?;
     let chunk: Option<Count> = options.parse("chunk", || "a whole number of items above 0")?;
     let on_error: Option<OnError> = options.parse("onError", || "\"raise\" or \"collect\"")?;
@@ -206,7 +218,7 @@ pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
 /// Nothing is started, no metamethod of the table runs, and nothing is raised. Leaves the tables among the options on the
 /// stack.
 pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
-    let options = Options::read(stack, options, &OPTIONS)?;
+    let options = Options::read(stack, options, Call::Run)?;
     for name in ["onComplete", "onProgress"] {
         match options.get(name) {
             Value::Function => {}
@@ -251,29 +263,30 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
 struct Options(Vec<(&'static str, Value)>);
 
 impl Options {
-    fn read(stack: &Stack, options: c_int, known: &[&'static str]) -> Result<Options> {
+    fn read(stack: &Stack, options: c_int, call: Call) -> Result<Options> {
         let mut given = Vec::new();
         // Each option may be a table, which stays; and there are a key and a value.
-        if !stack.check(known.len() as c_int + 3) {
+        if !stack.check(OPTIONS.len() as c_int + 3) {
             return Err(Error::Memory);
         }
         stack.push_nil();
         while stack.next(options) {
             if stack.kind(-2) != Type::String {
-                let example = if known == MAP_OPTIONS { "chunk = 10" } else { "tasks = { ... }" };
-                return Err(Error::UnnamedOption { key: Value::at(stack, -2).describe(), example });
+                let key = Value::at(stack, -2).describe();
+                return Err(Error::UnnamedOption { key, example: call.example() });
             }
             let name = stack.bytes(-2);
-            let Some(name) = known.iter().find(|known| name == known.as_bytes()) else {
+            let Some(name) = call.options().find(|known| name == known.as_bytes()) else {
                 let name = String::from_utf8_lossy(name).into_owned();
-                let nearest = nearest(&name, known);
-                return Err(Error::option(name, Problem::UnknownOption { nearest, known: known.to_vec() }));
+                let known: Vec<_> = call.options().collect();
+                let nearest = nearest(&name, &known);
+                return Err(Error::option(name, Problem::UnknownOption { nearest, known }));
             };
             if stack.kind(-1) == Type::Table {
                 stack.insert(-2);
-                given.push((*name, Value::at(stack, -2)));
+                given.push((name, Value::at(stack, -2)));
             } else {
-                given.push((*name, Value::at(stack, -1)));
+                given.push((name, Value::at(stack, -1)));
                 stack.pop(1);
             }
         }
@@ -382,7 +395,7 @@ const WORDS: [&str; 16] = [
 /// the job; none where it is the caller's own.
 pub fn misnamed(name: &str, fields: &[&'static str]) -> Option<Meant> {
     let lower = name.to_ascii_lowercase();
-    if let Some(option) = OPTIONS.iter().find(|option| option.to_ascii_lowercase() == lower) {
+    if let Some(option) = Call::Run.options().find(|option| option.to_ascii_lowercase() == lower) {
         return Some(Meant::Option(option));
     }
     let synonym = SYNONYMS.iter().find(|(synonym, _)| *synonym == lower).map(|(_, field)| *field);
@@ -452,7 +465,7 @@ mod tests {
         ] {
             assert_eq!(misnamed(slip, &FIELDS), Some(Meant::Field(meant)), "{slip}");
         }
-        for option in OPTIONS {
+        for option in Call::Run.options() {
             assert_eq!(misnamed(option, &FIELDS), Some(Meant::Option(option)));
         }
     }

@@ -9,13 +9,13 @@ local options = {}
 -- The most workers that one job may ask for.
 local WORKER_LIMIT = 256
 
--- Every option there is, for messages.
-local NAMES = { "tasks", "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit", "sandbox",
-  "onProgress", "progress", "trace" }
-
--- Every option of Map, for messages.
-local MAP_NAMES = { "chunk", "onError", "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit",
-  "sandbox", "onProgress", "progress", "trace" }
+-- Every option of `RunSync` and of `Map`, in the order in which messages list them.
+local RUN, MAP = { "tasks" }, { "chunk", "onError" }
+for _, name in ipairs { "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit", "sandbox", "onProgress",
+  "progress", "trace" } do
+  table.insert(RUN, name)
+  table.insert(MAP, name)
+end
 
 --- Raises a refusal, which `core.start` hands on.
 -- @string place what is wrong: an option, or a part of `tasks`
@@ -107,7 +107,7 @@ local IS_WORD = { arcs = true, ares = true, arms = true, arts = true, came = tru
 -- job; nil where it is the caller's own.
 function options.misnamed(name, fields)
   local lower = string.lower(name)
-  for _, option in ipairs(NAMES) do
+  for _, option in ipairs(RUN) do
     if string.lower(option) == lower then
       return string.format(", which is an option of the job: write { tasks = { ... }, %s = ... }", option)
     end
@@ -128,7 +128,7 @@ local function given(config, names)
   for key, value in next, config do
     if type(key) ~= "string" then
       error({ message = string.format("options have names, but there is one at [%s]: write { %s }",
-        options.describe(key), names == NAMES and "tasks = { ... }" or "chunk = 10") }, 0)
+        options.describe(key), names == RUN and "tasks = { ... }" or "chunk = 10") }, 0)
     end
     found[key] = value
   end
@@ -250,7 +250,7 @@ end
 --- Reads and checks all options but the list of tasks and what the globals hold.
 -- @treturn table `tasks`, `mode`, `workers`, `globals`, `trace`
 function options.read(config, is_async)
-  local found = given(config, NAMES)
+  local found = given(config, RUN)
   check_callbacks(found, is_async)
   if type(found.tasks) ~= "table" then
     unexpected("tasks", "a list of tasks: { { func = f, args = { ... } }, ... }", found.tasks)
@@ -276,7 +276,7 @@ end
 --- Reads those options of Map that are not the job's, and refuses unknown ones. The job's are read when it starts.
 -- @treturn table `chunk`, `collects`, `workers`
 function options.read_map(config)
-  local found = given(config, MAP_NAMES)
+  local found = given(config, MAP)
   if found.onComplete ~= nil and type(found.onComplete) ~= "function" then
     unexpected("onComplete", "a function", found.onComplete)
   end
