@@ -8,17 +8,9 @@ local async = {}
 -- About an engine's tick.
 local SOON = 0.01
 
---- Shows an error that nobody can catch: a callback's of an asynchronous job.
+--- Reports the error of an asynchronous job's callback, which nobody can catch.
 local function report(failure)
-  local text = "gma2workers: error in a callback: " .. failure.traceback
-  local engine = rawget(_G, "gma")
-  if type(engine) == "table" and type(engine.echo) == "function" then
-    engine.echo(text)
-  elseif io then
-    io.stderr:write(text, "\n")
-  else
-    print(text)
-  end
+  modules.report("gma2workers: error in a callback: " .. failure.traceback)
 end
 
 local function complete(job)

@@ -134,17 +134,6 @@ local function read_cooperative()
   return read("cooperative/init", read("cooperative/globals", _G)(package.loaded))
 end
 
-local function say(text)
-  local engine = rawget(_G, "gma")
-  if type(engine) == "table" and type(engine.echo) == "function" then
-    engine.echo(text)
-  elseif io then
-    io.stderr:write(text, "\n")
-  else
-    print(text)
-  end
-end
-
 --- What takes the place of a binary that can't be loaded.
 local function fall_back(reason, wanted)
   local ok, chunk = pcall(read_cooperative)
@@ -152,7 +141,7 @@ local function fall_back(reason, wanted)
     error(("gma2workers: cannot load its binary, which belongs beside %s: %s"):format(source, reason), 0)
   end
   local gma2workers = chunk(read, VERSION)
-  say("gma2workers: its binary can't be loaded, so tasks take turns on the host (the cooperative backend): " .. reason)
+  read("report", _G)()("gma2workers: its binary can't be loaded, so tasks take turns on the host (the cooperative backend): " .. reason)
   return gma2workers
 end
 

@@ -27,17 +27,21 @@ use crate::state;
 use crate::stdlib;
 
 /// The Lua side: the name of each module, its chunk's, and its code. A chunk gets the native calls and the table of all
-/// modules, and returns its own table.
-const MODULES: [(&str, &CStr, &str); 9] = [
+/// modules, and returns its own table or function.
+const MODULES: [(&str, &CStr, &str); 13] = [
     ("arguments", c"@gma2workers/arguments.lua", include_str!("../lua/arguments.lua")),
     ("async", c"@gma2workers/async.lua", include_str!("../lua/async.lua")),
     ("drivers", c"@gma2workers/drivers.lua", include_str!("../lua/drivers.lua")),
     ("gma2workers", c"@gma2workers/gma2workers.lua", include_str!("../lua/gma2workers.lua")),
     ("hints", c"@gma2workers/hints.lua", include_str!("../lua/hints.lua")),
+    ("items", c"@gma2workers/items.lua", include_str!("../lua/items.lua")),
     ("job", c"@gma2workers/job.lua", include_str!("../lua/job.lua")),
     ("map", c"@gma2workers/map.lua", include_str!("../lua/map.lua")),
+    ("map_results", c"@gma2workers/map_results.lua", include_str!("../lua/map_results.lua")),
+    ("mapper", c"@gma2workers/mapper.lua", include_str!("../lua/mapper.lua")),
     ("progress", c"@gma2workers/progress.lua", include_str!("../lua/progress.lua")),
     ("pump", c"@gma2workers/pump.lua", include_str!("../lua/pump.lua")),
+    ("report", c"@gma2workers/report.lua", include_str!("../lua/report.lua")),
 ];
 
 /// Where the host's registry keeps the module table, which every name that loads it gets.

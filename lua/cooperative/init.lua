@@ -392,7 +392,8 @@ core.load = read
 for _, name in ipairs { "values", "options", "tasks", "trace", "run" } do
   parts[name] = read("cooperative/" .. name, _ENV)(core, parts)
 end
-for _, name in ipairs { "arguments", "drivers", "hints", "pump", "async", "progress", "job", "map", "gma2workers" } do
+for _, name in ipairs { "arguments", "drivers", "report", "hints", "pump", "async", "progress", "job", "items", "mapper", "map_results",
+  "map", "gma2workers" } do
   modules[name] = read(name, _ENV)(core, modules)
 end
 return modules.gma2workers
