@@ -1,5 +1,5 @@
 --- gma2workers: runs tasks of a plugin in parallel, in isolated Lua states on real threads.
--- The other modules are loaded where they are first needed: a small job needs none of them.
+-- The other modules are loaded on first use: a small job needs none of them.
 -- @module gma2workers
 
 local core, modules = ...
@@ -14,12 +14,12 @@ setmetatable(modules, {
 
 local gma2workers = {}
 
---- What this is.
+--- The library's description.
 -- @table info
 -- @field name
 -- @field version
 -- @field backend "native", or "cooperative" where the binary can't be loaded
--- @field threads how many threads the pool has by now: 0 before the first job
+-- @field threads how many threads the pool has: 0 before the first job
 -- @field lost how many of them are held by a task that could not be stopped
 gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, backend = core.backend }, {
   __index = function(_, key)
@@ -27,10 +27,10 @@ gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, 
   end,
 })
 
--- An error can come at any instruction, since that is how Ctrl-C comes: so a job has its number from within the native
--- call that starts it, and whoever has the job ends it.
+-- An error can come at any instruction, since that is how Ctrl-C comes. So the native call that starts a job also sets its
+-- number, and the function that catches the error ends the job.
 
---- What is wrong with an argument that should be a job's options; nil for nothing.
+--- The refusal of an argument that should be a job's options; nil for a table that may be.
 local function check_options(name, options)
   if type(options) == "table" and options ~= gma2workers then
     return nil
@@ -52,8 +52,8 @@ end
 --- Running
 -- @section running
 
---- A message without its place inside of the Lua side (an interrupt's, say), which tells the caller nothing; nil where it
--- has none.
+--- A message without its position in the library's own files, which tells the caller nothing. An interrupt has one. Nil if the
+-- message has none.
 local function without_place(message)
   return type(message) == "string" and string.match(message, "^gma2workers/[%a_/]+%.lua:%d+: (.*)$") or nil
 end
@@ -70,7 +70,8 @@ local function end_job(job)
   end
 end
 
---- Ends a job that an error came into. Returns nil and the message where it is to be raised at the caller's line.
+--- Ends a job that an error interrupted. Returns nil and the message if it has to be raised at the caller's line, else raises the
+-- error again.
 local function fail(job, message)
   end_job(job)
   local text = without_place(message)
@@ -80,16 +81,16 @@ local function fail(job, message)
   error(message, 0)
 end
 
---- Starts a job, and waits for its end.
--- @treturn ?table the response; nil where the job was refused
--- @return the refusal; or, as a table, what `onProgress` raised
+--- Starts a job and waits for its end.
+-- @treturn ?table the response; nil if the job was refused
+-- @return the refusal; or, as a table, the error of `onProgress`
 local function run(job, options)
   local refusal = start(job, "RunSync", options)
   if refusal then
     return nil, refusal
   end
   if rawget(options, "onProgress") == nil and rawget(options, "progress") == nil and rawget(options, "trace") == nil then
-    -- A small job is over before a pump for it would be made.
+    -- A small job ends sooner than its pump could be set up.
     local response, failed = core.collect_soon(job.id)
     if response then
       if failed[1] then
@@ -126,11 +127,11 @@ function gma2workers.RunSync(options)
   return response
 end
 
---- The name that RunSync once had.
+--- The former name of RunSync.
 gma2workers.Dispatch = gma2workers.RunSync
 
---- Starts a job, and makes the engine pump it to its end.
--- @treturn ?job a handle; nil where the job was refused
+--- Starts a job that the engine pumps to its end.
+-- @treturn ?job a handle; nil if the job was refused
 -- @treturn ?string the refusal
 local function run_async(job, options)
   local refusal = start(job, "RunAsync", options)
@@ -157,7 +158,8 @@ gma2workers.RunAsync = core.entry(run_async, fail)
 -- @func func
 -- @tab list
 -- @tab[opt] options those of RunSync but `tasks`; `chunk`, how many items a task gets; `onError`, "raise" or "collect"
--- @treturn table the results, or with `onError = "collect"` a record for each; with `onComplete` a handle, and those go there
+-- @treturn table the results, or with `onError = "collect"` a record for each; with `onComplete` a handle, and `onComplete` gets
+-- the results
 gma2workers.Map = core.entry(function(job, func, list, options)
   local config, refusal = modules.map.prepare(job, func, list, options)
   if not config then
@@ -174,7 +176,7 @@ gma2workers.Map = core.entry(function(job, func, list, options)
   return job.read(response)
 end, fail)
 
---- Wall seconds since some moment. A task may use it too: it crosses as what it is, `local clock = gma2workers.clock`.
+--- Wall seconds since a fixed moment. Tasks may use it too: `local clock = gma2workers.clock` crosses.
 -- @function clock
 -- @treturn number
 gma2workers.clock = core.clock

@@ -1,7 +1,7 @@
-//! The options of a job: read, checked, and refused with a message a plugin's author can act on.
+//! The options of a job: read, checked, and refused with a message that a plugin's author can act on.
 //!
-//! Each option is deserialized by serde into the type that says what it may be; what it was expected to
-//! be, what was found instead and the nearest right spelling make up the message.
+//! Serde deserializes each option into a type that allows only its right values. A refusal says what was expected and what was
+//! found, or the nearest right spelling.
 
 use std::borrow::Cow;
 use std::ffi::c_int;
@@ -19,18 +19,18 @@ use crate::value::Value;
 /// The most workers that one job may ask for.
 pub const WORKER_LIMIT: u64 = 256;
 
-/// What becomes of a worker's state between two tasks.
+/// What happens to a worker's state between two tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It is put back to what it was, and used again.
+    /// It is restored and used again.
     #[default]
     Timer,
     /// It is closed, and the next task gets a new one.
     Cmd,
 }
 
-/// A number of workers, as a whole number or as text that is one.
+/// A number of workers: a whole number, or the text of one.
 struct Workers(usize);
 
 impl<'de> Deserialize<'de> for Workers {
@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
-/// A number of bytes above 0, which may be a float that is whole: `2^30` is one.
+/// A whole number of bytes above 0, which may be a float: `2^30` is one.
 struct Bytes(usize);
 
 impl<'de> Deserialize<'de> for Bytes {
@@ -103,12 +103,12 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// How many bytes a worker's state may take if nothing else was said: far above normal use.
+/// How many bytes a worker's state may take by default: far above normal use.
 const MEMORY_LIMIT: usize = if usize::BITS > 32 { 2 << 30 } else { 512 << 20 };
 
-/// A job's options, but for its callbacks, which stay in Lua.
+/// A job's options, except its callbacks, which stay in Lua.
 pub struct Config {
-    /// Where the list of tasks stands on the stack.
+    /// The stack index of the list of tasks.
     pub tasks: c_int,
     pub mode: Mode,
     pub workers: usize,
@@ -166,18 +166,18 @@ impl Call {
     }
 }
 
-/// What becomes of the failures of a `Map`.
+/// What happens to the failures of a `Map`.
 #[derive(Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum OnError {
-    /// The first one is raised.
+    /// The first one is raised as an error.
     #[default]
     Raise,
-    /// Each is its item's record.
+    /// Each becomes the record of its item.
     Collect,
 }
 
-/// A number of items above 0, which may be a float that is whole.
+/// A whole number of items above 0, which may be a float.
 struct Count(usize);
 
 impl<'de> Deserialize<'de> for Count {
@@ -201,7 +201,7 @@ pub struct Split {
     pub workers: usize,
 }
 
-/// Reads those options of `Map` that are not the job's, and refuses unknown ones. The job's are read when it starts.
+/// Reads the options that only `Map` has, and refuses unknown ones. The job's own options are read when it starts.
 pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
     let options = Options::read(stack, options, Call::Map)?;
     options.callback("onComplete")?;
@@ -214,9 +214,8 @@ pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
     })
 }
 
-/// Reads and checks all options of `RunSync` or, where nobody waits for the job, of `RunAsync`: the table at that index.
-/// Nothing is started, no metamethod of the table runs, and nothing is raised. Leaves the tables among the options on the
-/// stack.
+/// Reads and checks all options of `RunSync` or, if `is_async`, of `RunAsync`: the table at that index. Starts nothing, calls no
+/// metamethod and raises nothing. Leaves the tables among the options on the stack.
 pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
     let options = Options::read(stack, options, Call::Run)?;
     for name in ["onComplete", "onProgress"] {
@@ -259,13 +258,13 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
     })
 }
 
-/// The options that are given, by name. Each has a known one.
+/// The given options by name. All names are known.
 struct Options(Vec<(&'static str, Value)>);
 
 impl Options {
     fn read(stack: &Stack, options: c_int, call: Call) -> Result<Options> {
         let mut given = Vec::new();
-        // Each option may be a table, which stays; and there are a key and a value.
+        // Each option may be a table, which stays on the stack, and the walk needs a key and a value.
         if !stack.check(OPTIONS.len() as c_int + 3) {
             return Err(Error::Memory);
         }
@@ -297,7 +296,7 @@ impl Options {
         self.0.iter().find(|(known, _)| *known == name).map_or(&Value::Nil, |(_, value)| value)
     }
 
-    /// Checks an option that is a function, if it is given.
+    /// Checks an option that must be a function, if it is given.
     fn callback(&self, name: &'static str) -> Result<()> {
         match self.get(name) {
             Value::Nil | Value::Function => Ok(()),
@@ -324,7 +323,7 @@ impl Options {
     }
 }
 
-/// The path of a file.
+/// Reads the path of a file.
 fn path(value: &Value) -> Result<Option<String>> {
     match (value, value.text()) {
         (Value::Nil, _) => Ok(None),
@@ -333,7 +332,7 @@ fn path(value: &Value) -> Result<Option<String>> {
     }
 }
 
-/// The list of names of globals.
+/// Reads a list of names of globals.
 fn names(stack: &Stack, value: &Value) -> Result<Vec<String>> {
     let refuse = || unexpected("globals", "a list of names of globals: { \"name\", ... }", value);
     let list = match value {
@@ -359,7 +358,7 @@ fn names(stack: &Stack, value: &Value) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The known name that `name` looks like a slip of.
+/// The known name that `name` looks like a misspelling of.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     known
@@ -371,7 +370,7 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, known)| known)
 }
 
-/// What people call a field of a task that has another name.
+/// Other names that people use for a task's fields.
 const SYNONYMS: [(&str, &str); 10] = [
     ("arg", "args"),
     ("argument", "args"),
@@ -385,14 +384,14 @@ const SYNONYMS: [(&str, &str); 10] = [
     ("function", "func"),
 ];
 
-/// Words that are one letter away from a field of a task, and as likely the caller's own.
+/// Words one letter away from a task's field that are probably the caller's own fields.
 const WORDS: [&str; 16] = [
     "arcs", "ares", "arms", "arts", "came", "dame", "fame", "fund", "funk", "game", "lame", "named", "names",
     "nave", "same", "tame",
 ];
 
-/// What is wrong with a task's field of this name, which is none of `fields`: a slip of one, a synonym, or an option of
-/// the job; none where it is the caller's own.
+/// What the author of a task's field of this name meant, which is none of `fields`: a misspelling, a synonym, or an option of the
+/// job. None if the field is the caller's own.
 pub fn misnamed(name: &str, fields: &[&'static str]) -> Option<Meant> {
     let lower = name.to_ascii_lowercase();
     if let Some(option) = Call::Run.options().find(|option| option.to_ascii_lowercase() == lower) {
@@ -416,7 +415,7 @@ mod tests {
     use super::*;
     use crate::ffi::OwnState;
 
-    /// Reads the options that a piece of code is.
+    /// Reads the options from the code of a table.
     fn read_code(code: &str) -> Result<Config> {
         let state = OwnState::new(usize::MAX).expect("a state");
         let code = format!("return {code}");
@@ -436,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_a_task_is_a_slip_or_the_callers_own() {
+    fn a_field_of_a_task_is_a_misspelling_or_the_callers_own() {
         const FIELDS: [&str; 3] = ["func", "args", "name"];
         for own in [
             "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "area", "unit",

@@ -1,28 +1,28 @@
 //! Everything that can go wrong, as one enum of plain values.
 //!
-//! An [`Error`] is made where the fault is seen, crosses threads as it is, and becomes Lua text in one
-//! place at the edge: lower case, no full stop, the thing and its place first, then what to do.
+//! An [`Error`] is made where the fault is found, crosses threads as it is, and becomes Lua text here alone: lower case, no full
+//! stop, the thing and its place first, then what to do.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
-/// What a failed task's response entry says in its `kind` field.
+/// The `kind` of a failed task's response entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The task raised an error, or something inside the library failed while it ran.
     Runtime,
-    /// The function could not cross, because of something it has captured.
+    /// The function could not cross because of something it has captured.
     Upvalue,
     /// An argument or a returned value could not cross.
     Transfer,
     /// Memory ran out in the task's state.
     Memory,
-    /// It took longer than it may.
+    /// The task took longer than it may.
     Timeout,
-    /// Its job was cancelled.
+    /// The task's job was cancelled.
     Cancelled,
-    /// It could not be stopped, or no worker was left to run it.
+    /// The task could not be stopped, or no worker was left to run it.
     Lost,
 }
 
@@ -44,8 +44,8 @@ thread_local! {
     static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Has this library's panics say nothing on standard error, which is the host's, and remember their place
-/// for their [`Error`].
+/// Makes this library's panics print nothing on standard error, which is the host's, and remember their place for their
+/// [`Error`].
 pub fn note_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|place| {
@@ -56,7 +56,7 @@ pub fn note_panics() {
     }));
 }
 
-/// How an error of a stock interpreter's ends at Ctrl-C, wherever Lua code happens to run.
+/// The end of the error that a stock interpreter raises at Ctrl-C, in whatever code runs.
 pub const INTERRUPTED: &[u8] = b"interrupted!";
 
 /// A fault, with all that its message needs.
@@ -67,11 +67,11 @@ pub enum Error {
     BadConfig { place: Place, problem: Problem },
     /// An option without a name. `key` describes its key, `example` is one with a name.
     UnnamedOption { key: String, example: &'static str },
-    /// The call itself is refused, with one of the texts that plugins may match.
+    /// The call itself is refused. The text is Lua's own, or one that plugins may match.
     BadCall(String),
     /// A task asked for gma2workers itself.
     InWorker,
-    /// A value that can't cross. `what` is the kind of value, `path` where it stands.
+    /// A value can't cross. `what` is its kind, `path` its place.
     Unsendable { what: &'static str, path: String },
     /// A function can't cross because of an upvalue. `function` is `plugin.lua:12`.
     Upvalue { name: String, holds: Cow<'static, str>, function: String, remedy: Remedy },
@@ -79,39 +79,39 @@ pub enum Error {
     MapFunction { holds: Cow<'static, str> },
     /// The result of an item of a `Map`'s list can't cross.
     Item { index: i64, cause: Box<Error> },
-    /// A thing of the host's standard library that a worker's state does not have.
+    /// A worker's state lacks a part of the host's standard library.
     Absent { name: String },
-    /// A host call that names nothing callable on the host.
+    /// A host call names nothing callable on the host.
     NoHostFunction { name: String },
-    /// A host call that can't be made now: the task is over, or its job is closing.
+    /// A host call can't be made now: the task is over, or its job is closing.
     HostGone { name: String },
-    /// The host function answered with something that can't cross.
+    /// The host function's results can't cross.
     HostAnswer { name: String, cause: Box<Error> },
     /// A task required a module whose loader, in the host's `package.preload`, can't cross.
     Preloaded { module: String, cause: Box<Error> },
     /// A Lua error, as text.
     Lua(Vec<u8>),
-    /// An error of a finalizer that the collector called while something else was done, as text.
+    /// The error of a finalizer that the collector happened to call, as text.
     Finalizer(Vec<u8>),
-    /// `lua_Alloc` had nothing to give.
+    /// Memory ran out.
     Memory,
     /// A task took longer than it may, in seconds of wall time.
     TimedOut(f64),
-    /// A task was stopped, or never begun, because its job was cancelled.
+    /// A task was stopped, or never began, because its job was cancelled.
     Cancelled,
-    /// A task did not end when it was stopped: its thread was given up.
+    /// A task did not end when it was stopped, so its thread was given up.
     Stuck(Box<Error>),
     /// No worker was left to begin a task.
     NeverBegun,
-    /// This process was forked off the one that has the workers.
+    /// This process is a fork of the one that has the workers.
     Forked,
-    /// A message between two states that is not one of ours.
+    /// A message between two states is malformed.
     Corrupt(&'static str),
     /// The operating system gave no threads.
     NoWorkers(String),
     /// A panic, caught before it could leave Rust.
     Panic(String),
-    /// Something that can't be, said rather than hidden.
+    /// A state that should be impossible.
     Internal(String),
 }
 
@@ -267,13 +267,13 @@ impl Remedy {
 }
 
 impl Error {
-    /// Whether this is what a stock interpreter raises at Ctrl-C.
+    /// Whether this is the error that a stock interpreter raises at Ctrl-C.
     pub fn is_interrupt(&self) -> bool {
         matches!(self, Error::Lua(text) if text.ends_with(INTERRUPTED))
     }
 
-    /// Whether a hook of the host's raised it, as Ctrl-C's does in a stock interpreter: of Lua's code, nothing else but a
-    /// finalizer runs while the host's values are read or built.
+    /// Whether a hook of the host's raised it, such as Ctrl-C's in a stock interpreter. While the host's values are read or built,
+    /// the only Lua code that runs is hooks and finalizers.
     pub fn is_a_hooks(&self) -> bool {
         matches!(self, Error::Lua(_))
     }
@@ -283,7 +283,7 @@ impl Error {
         Error::BadConfig { place: Place::Option(name.into()), problem }
     }
 
-    /// The text a panic was raised with and, where [`note_panics`] was called, its place.
+    /// The error of a panic: its text and, after [`note_panics`], its place.
     pub fn panic(payload: Box<dyn std::any::Any + Send>) -> Error {
         let text = match payload.downcast::<String>() {
             Ok(text) => *text,
@@ -295,7 +295,7 @@ impl Error {
         Error::Panic(text + &PANIC_PLACE.take())
     }
 
-    /// The `kind` of the response entry that this error ends in.
+    /// The `kind` of the response entry that this error becomes.
     pub fn kind(&self) -> Kind {
         match self {
             Error::Upvalue { .. } | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
@@ -309,7 +309,7 @@ impl Error {
         }
     }
 
-    /// The message as Lua sees it. A Lua error's own text may hold any bytes, so this is not a `String`.
+    /// The message as Lua sees it. A Lua error's text may hold any bytes, so this is no `String`.
     pub fn text(&self) -> Vec<u8> {
         match self {
             Error::Lua(text) | Error::Finalizer(text) => text.clone(),
@@ -318,7 +318,7 @@ impl Error {
     }
 }
 
-/// What to do with a kind of value that can't cross.
+/// What to do instead of sending a kind of value that can't cross.
 fn instead_of(what: &str) -> &'static str {
     match what {
         "coroutine" => "send the function it runs, and make it there",
@@ -328,7 +328,7 @@ fn instead_of(what: &str) -> &'static str {
     }
 }
 
-/// What to do about a thing that a worker's state does not have.
+/// What to do instead of using something that a worker's state lacks.
 fn instead_of_absent(name: &str) -> &'static str {
     match name.strip_prefix("gma2workers") {
         Some(_) => "start jobs on the host, and take its clock as local clock = gma2workers.clock",
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_keeps_its_text_whatever_it_was_raised_with() {
+    fn a_panic_keeps_its_text_whatever_its_payload() {
         let text = |payload| Error::panic(payload).to_string();
         assert_eq!(text(Box::new("boom")), "internal error: boom");
         assert_eq!(text(Box::new(String::from("boom"))), "internal error: boom");

@@ -1,24 +1,23 @@
 --- The cooperative backend: gma2workers in pure Lua, for a host that can't load the binary.
--- It is the same Lua side as the native backend's, over the calls below in place of the native ones.
+-- The Lua side is the same as the native backend's; the calls below take the place of the native ones.
 --
--- **Where tasks run.** In the host's own state, with its globals and whatever their functions have captured. Each worker is
--- one coroutine of the engine's, started by a timer or a command line as `mode` says; it takes tasks in the list's order
--- until none are left. There are as many as `workers` says, or one for each task (256 at most). An engine that slices its
--- time gives each of them a slice, so that many workers get more of it than one plugin does; on one that does not, tasks
--- run one after another, and beside each other where they call `gma.sleep`. Without an engine, and where a waiting
--- `RunSync` can't be suspended, whoever waits runs them one after another: `RunSync`, `job:wait()`, `Poll()` (one or two of
--- each job). So it is, too, where none of the engine's coroutines has come within a second. `workerCount` says how many
--- were to run beside each other, also where they can't.
+-- **Where tasks run.** In the host's own state, with its globals and their functions' upvalues. Each worker is a coroutine of
+-- the engine's, started by a timer or a command line as `mode` says. It takes tasks in the list's order until none are left.
+-- There are as many workers as the option says, or one for each task (256 at most). An engine that slices time gives each
+-- worker a slice, so many workers get more time than one plugin does. On any other engine, tasks run one after another, and
+-- overlap only where they call `gma.sleep`. The waiting call (`RunSync`, `job:wait()`, or `Poll()`, which runs one or two tasks of
+-- each job) runs the tasks itself if there is no engine, if it can't be suspended, or if no worker has begun within a second.
+-- `workerCount` always says how many workers were asked for.
 --
 -- **What differs.** `timeout`, `memoryLimit` and `sandbox` are refused. `upvalues` and `globals` are checked and change
 -- nothing. Arguments and results are copied at the same moments and by the same rules, but functions pass as they are.
--- `gma.*` calls in a task are plain calls. A task that runs can't be stopped: when its job is cancelled it counts as
--- cancelled at once, and what comes of it later is dropped. A task may not use gma2workers, but for its `clock`; inside a
--- coroutine of its own that is not noticed.
+-- `gma.*` calls in a task are plain calls. A running task can't be stopped: when its job is cancelled it counts as cancelled
+-- at once, and its later outcome is dropped. A task may not use gma2workers, except for its `clock`; inside a coroutine of the
+-- task's own this is not detected.
 --
--- **Slices.** The engine may switch coroutines between any two instructions, though not inside a function of C's. So what
--- only one may do is decided by a `table.remove`: who gets the task out of the queue runs it, who gets the mark out of a
--- task or a job sets its outcome or collects it; and what is left to do is counted by the length of a list.
+-- **Slices.** The engine may switch coroutines between any two instructions, but not inside a C function. So `table.remove`
+-- decides every race: the coroutine that gets a task out of the queue runs it, and the one that gets the mark out of a task or a
+-- job sets the outcome or collects the job. The length of a list counts what is left to do.
 
 local read, version = ...
 
@@ -30,30 +29,30 @@ core.traceback = debug and debug.traceback or function(text)
   return text or ""
 end
 
--- The files of this folder, and those that both backends share.
+-- The files of this folder, and the files that both backends share.
 local parts, modules = {}, {}
 
---- The jobs by their numbers; false for one that is over, since no number is given twice.
+--- The jobs by their numbers; false for a job that is over, since no number is used again.
 local jobs = {}
 
 local IN_TASK = "gma2workers is not available in a worker: start jobs on the host"
 
--- Seconds for which a worker may keep an engine that does not slice; then it sleeps for about a tick.
-local STINT = 0.005
+-- Seconds for which a worker may keep an engine that does not slice. Then it sleeps for about a tick.
+local MAX_STINT = 0.005
 local TICK = 0.01
 
--- Seconds after which no worker of the engine's is expected any more.
-local LATE = 1
+-- Seconds to wait for the first worker. After that, the waiting call runs the tasks.
+local START_TIMEOUT = 1
 
--- The coroutine of ours that was seen last, as `last`. Where another was seen while a task ran, the engine slices. One that the
--- engine has killed is not kept.
+-- The coroutine of ours that ran last, as `last`. If another one ran during a task, the engine slices. The table is weak, so it
+-- keeps no coroutine that the engine has killed.
 local seen = setmetatable({}, { __mode = "v" })
 
 local function is_over(job)
   return #job.open == 0
 end
 
---- Enters a job, and gives it its number.
+--- Adds a job to the list and sets its number.
 local function enter(job)
   table.insert(jobs, job)
   local id = #jobs
@@ -63,7 +62,7 @@ local function enter(job)
   job.id = id
 end
 
---- Gives a task its outcome, unless it has one.
+--- Sets a task's outcome, unless it has one.
 local function put(job, task, entry)
   if table.remove(task.unset) then
     job.entries[task.index] = entry
@@ -71,11 +70,11 @@ local function put(job, task, entry)
   end
 end
 
---- Runs a task and gives it its outcome.
+--- Runs a task and sets its outcome.
 -- @tab job
 -- @tab task
 -- @tparam ?int worker
--- @return what it raised, if it did
+-- @return the error value, if it raised one
 local function run(job, task, worker)
   local begun = core.clock()
   local entry, value = parts.run.task(task)
@@ -86,12 +85,12 @@ local function run(job, task, worker)
   return value
 end
 
---- What a worker of the engine's does.
+--- Runs tasks until there are none left: a worker's coroutine.
 local function work(job, worker)
   local here = coroutine.running()
-  job.has_come = true
+  job.has_worker = true
   if not job.has_started and modules.drivers.can_sleep() then
-    -- The engine has begun inside the very call that asked for it.
+    -- The engine runs this inside the call that asked for it.
     _G.gma.sleep(TICK)
   end
   seen.last = here
@@ -101,7 +100,7 @@ local function work(job, worker)
     run(job, task, worker)
     if seen.last ~= here then
       seen.last, since = here, core.clock()
-    elseif core.clock() - since >= STINT and modules.drivers.can_sleep() then
+    elseif core.clock() - since >= MAX_STINT and modules.drivers.can_sleep() then
       _G.gma.sleep(TICK)
       since = core.clock()
     end
@@ -109,7 +108,7 @@ local function work(job, worker)
   end
 end
 
---- Has whoever waits run a task. Ctrl-C is for them, too.
+--- Runs a task in the coroutine that waits for the job. Ctrl-C then ends the wait, too.
 local function run_here(job, task)
   local value = run(job, task)
   if type(value) == "string" and string.sub(value, -12) == "interrupted!" then
@@ -117,7 +116,7 @@ local function run_here(job, task)
   end
 end
 
---- Takes back the tasks that have not begun, and the workers that have not come.
+--- Removes the tasks and the workers that have not begun.
 local function close(job)
   while table.remove(job.queue) do end -- luacheck: ignore 542
   for _, take_back in ipairs(job.closers) do
@@ -125,13 +124,13 @@ local function close(job)
   end
 end
 
---- Asks the engine for the workers. Without one, whoever waits is to run the tasks.
+--- Asks the engine for the workers. Without an engine, the waiting call runs the tasks.
 local function start_workers(job)
   for worker = 1, job.workers do
     local alias = string.format("gma2workers_worker_%d_%d", job.id, worker)
     local take_back = modules.drivers[job.mode](alias, function() work(job, worker) end)
     if not take_back then
-      job.is_mine = true
+      job.runs_here = true
       return
     end
     table.insert(job.closers, take_back)
@@ -154,8 +153,8 @@ local function read_job(config, is_async, chunk)
   return job
 end
 
---- Checks everything and starts the workers, for a `Map` with so many items a task. Gives the caller's table the job's number,
--- as `id`, and that of its tasks, as `total`; returns what is wrong where it did not start.
+--- Checks everything and starts the workers. `chunk` is the number of items in each task of a `Map`. Sets the job's number as
+-- `id` and the number of its tasks as `total` in the caller's table. Returns the refusal if the job did not start.
 function core.start(pumped, config, is_async, chunk)
   if parts.run.is_in_task() then
     return IN_TASK
@@ -172,14 +171,14 @@ function core.start(pumped, config, is_async, chunk)
       return problem
     end
   else
-    job.is_mine = true
+    job.runs_here = true
   end
   job.has_started = true
   return nil
 end
 
---- Runs a task where the engine does not: whether there was something to do, and whether the job is over. It does not wait,
--- since the pump lets the engine breathe in between.
+--- Runs a task if the engine does not. Returns whether there was something to do, and whether the job is over. It does not wait:
+-- the pump lets the engine run in between.
 function core.wait(id, seconds)
   local job = jobs[id]
   if not job then
@@ -189,8 +188,8 @@ function core.wait(id, seconds)
   end
   seen.last = coroutine.running()
   local can_sleep = modules.drivers.can_sleep()
-  local is_mine = job.is_mine or not can_sleep or not job.has_come and core.clock() - job.started > LATE
-  local task = is_mine and table.remove(job.queue)
+  local runs_here = job.runs_here or not can_sleep or not job.has_worker and core.clock() - job.started > START_TIMEOUT
+  local task = runs_here and table.remove(job.queue)
   if task then
     run_here(job, task)
     return true, is_over(job), false
@@ -200,7 +199,7 @@ function core.wait(id, seconds)
   return is_over(job), is_over(job), false
 end
 
---- No task asks for a host call: it makes it.
+--- There are no host calls to serve: tasks call the host directly.
 function core.serve()
   return false
 end
@@ -213,12 +212,12 @@ function core.progress(id)
   end
 end
 
---- The list of results and that of the failed tasks, both empty.
+--- Makes the list of results and the list of failed tasks, both empty.
 function core.lists()
   return {}, {}
 end
 
---- The response of a job with that list of results, filled, and why its trace can't be written, where that is so.
+--- Makes a job's response with this list of results, which it fills. Also returns why the trace can't be written, if it can't.
 local function respond(job, id, result, failed)
   local begun = core.clock()
   for index, entry in ipairs(job.entries) do
@@ -236,7 +235,7 @@ local function respond(job, id, result, failed)
   return response
 end
 
---- Gives a table the response, as `response`, and `problem`, unless somebody did.
+--- Sets `response` and `problem` in the caller's table, unless another pump has collected the job.
 function core.collect(id, pumped, result, failed)
   local job = jobs[id]
   if not job or not table.remove(job.uncollected) then
@@ -249,7 +248,7 @@ function core.collect(id, pumped, result, failed)
   jobs[id] = false
 end
 
---- The response and the list of failed tasks of a job without a trace that is over already.
+--- The response and the list of failed tasks of a job that is already over. The job has no trace.
 function core.collect_soon(id)
   local job, failed = jobs[id], {}
   if job and is_over(job) and table.remove(job.uncollected) then
@@ -259,7 +258,7 @@ function core.collect_soon(id)
   end
 end
 
---- Calls a function while the token's one item is taken out; false where somebody else has it.
+--- Calls a function while it holds the token, a list of one item. Returns false if another coroutine holds it.
 function core.exclusively(token, func, ...)
   if not table.remove(token) then
     return false
@@ -272,7 +271,7 @@ function core.exclusively(token, func, ...)
   return true
 end
 
---- Takes the function out that is the list's one item, and calls it, unless somebody did.
+--- Takes the function out of a list of one item and calls it, unless another coroutine has taken it.
 function core.call_once(list, ...)
   local func = table.remove(list)
   if func then
@@ -280,7 +279,7 @@ function core.call_once(list, ...)
   end
 end
 
---- Returns the values, unless they are nil and a refusal.
+--- Returns the values, but raises a refusal, which comes behind nil.
 local function accepted(...)
   local value, refusal = ...
   if value == nil and refusal ~= nil then
@@ -296,9 +295,9 @@ local function entered(fail, job, ok, ...)
   return accepted(...)
 end
 
---- A public function: it calls `call` with a new table, the job's to be, and its own arguments; where that raises, `fail` with
--- the table and the error. Either may return nil and a refusal, which is raised at the caller's line: each call here is a tail
--- call, so there the caller is the next level.
+--- Makes a public function. It calls `call` with a new table for the job and its own arguments. If that raises an error, it calls
+-- `fail` with the table and the error. Either may return nil and a refusal, which is raised at the caller's line: all calls here
+-- are tail calls, so `accepted` finds the caller at level 2.
 function core.entry(call, fail)
   return function(...)
     local job = {}
@@ -306,7 +305,7 @@ function core.entry(call, fail)
   end
 end
 
---- Waiting tasks never begin; those that run count as cancelled.
+--- Cancels a job: waiting tasks never begin, and running ones count as cancelled.
 function core.cancel(id)
   local job = jobs[id]
   if not job then
@@ -319,7 +318,7 @@ function core.cancel(id)
   end
 end
 
---- Nobody wants the job's outcome any more.
+--- Drops a job whose outcome nobody wants.
 function core.release(id)
   local job = jobs[id]
   if job then
@@ -331,8 +330,8 @@ function core.release(id)
   end
 end
 
---- What `Map` has to know before it has a list of tasks: what is wrong; or nil, and `chunk` where it is given, whether all
--- failures are collected, and how many workers there are to be.
+--- Reads the options that `Map` needs before it makes tasks. Returns the refusal; or nil, `chunk` if it is given, whether failures
+-- are collected, and the number of workers.
 function core.read_map(config)
   local ok, split = pcall(parts.options.read_map, config)
   if not ok then
@@ -341,7 +340,7 @@ function core.read_map(config)
   return nil, split.chunk, split.collects, split.workers
 end
 
---- Whether all that the table has are values from 1 to that number, without a hole.
+--- Whether the table's keys are exactly 1 to `count`.
 function core.is_list(list, count)
   local found = 0
   for key in next, list do
@@ -353,7 +352,7 @@ function core.is_list(list, count)
   return found == count
 end
 
---- Checks whether the value, which stands at that place, can be copied.
+--- Checks whether a value can be copied. `place` is its name in messages.
 -- @treturn ?string the kind of the failure, if it can't
 -- @treturn ?string its text
 function core.check(value, place)
@@ -367,12 +366,12 @@ function core.check(value, place)
 end
 core.check_in_task = core.check
 
---- Called with an error.
+--- A message handler for xpcall: keeps the error with its traceback.
 function core.trace(value)
   return { value = value, traceback = core.traceback(nil, 2) }
 end
 
---- Pure Lua can't tell, and what is no terminal is a file that nobody wants bars in.
+--- Whether standard error is a terminal. Pure Lua can't tell, and a file must get no bars.
 function core.is_on_terminal()
   return false
 end
@@ -386,7 +385,7 @@ function core.lost()
   return 0
 end
 
---- The chunk of a module of the Lua side. Here all are loaded below, since slices could let two load one.
+--- Loads the chunk of a Lua file. All files are loaded at once below: with time slices, two coroutines could load the same one.
 core.load = read
 
 for _, name in ipairs { "values", "options", "tasks", "trace", "run" } do

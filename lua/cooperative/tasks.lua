@@ -23,7 +23,7 @@ local function refuse_list(problem)
   options.refuse("option 'tasks'", "must be a list" .. problem)
 end
 
---- How many tasks the list has. It must be a list without holes.
+--- Counts the tasks of a list, which must have no holes.
 local function count_tasks(list)
   local count, last = 0, 0
   for key in next, list do
@@ -50,7 +50,7 @@ local function count_tasks(list)
   return count
 end
 
---- Refuses a field that looks like a slip of one of ours; others are the caller's own.
+--- Refuses a field that looks like a misspelling of ours. Other fields are the caller's own.
 local function check_fields(task, index)
   for key in next, task do
     if type(key) == "string" and not IS_FIELD[key] then
@@ -62,8 +62,7 @@ local function check_fields(task, index)
   end
 end
 
---- How many arguments the table holds: its `n`, or its last whole-numbered key. What is no argument would be lost, and is
--- refused.
+--- Counts the arguments in a table: its `n`, or its largest integer key. Any other key is refused, since its value would be lost.
 local function count_arguments(args, index)
   local last = 0
   for key in next, args do
@@ -90,7 +89,7 @@ local function count_arguments(args, index)
   return count
 end
 
---- The function to run, and the callable table that is to be its first argument.
+--- The function to run, and the callable table that becomes its first argument, if it was given as one.
 local function callable(func, index)
   if type(func) == "function" then
     return func, nil
@@ -104,7 +103,7 @@ local function callable(func, index)
   return call, func
 end
 
---- Where a task's argument stands.
+--- Names the place of a value among a task's arguments.
 -- @int n which argument it is, from 1
 -- @tab keys the keys from there
 -- @tparam ?int first the first item of the list, of a `Map`'s task
@@ -135,7 +134,7 @@ local function read_task(task, index, first)
   for i = 1, count do
     list[extra + i] = rawget(args, i)
   end
-  -- An error's path does not count the callable table.
+  -- A path in a message does not count the callable table.
   local copied, failure = values.clone(list, extra + count, function(n, keys)
     return place(math.max(n - extra, 1), keys, first)
   end)
@@ -145,8 +144,8 @@ end
 --- Reads the list.
 -- @tab list
 -- @tparam ?int chunk how many items each task of a `Map` has
--- @treturn table a task for each: `index`, `func`, `args`, `count` and `name`; `failure` where it could not be copied; `first`,
--- the first item that a `Map`'s task has
+-- @treturn table the tasks: each with `index`, `func`, `args`, `count` and `name`; `failure` if it could not be copied; and, for a
+-- `Map`, `first`, the position of its first item
 function tasks.read(list, chunk)
   local all = {}
   for index = 1, count_tasks(list) do
