@@ -161,7 +161,7 @@ function core.start(pumped, config, is_async, chunk)
   end
   local ok, job = pcall(read_job, config, is_async, chunk)
   if not ok then
-    return type(job) == "table" and job.message or job
+    return parts.options.text(job)
   end
   enter(job)
   pumped.id, pumped.total = job.id, job.total
@@ -335,7 +335,7 @@ end
 function core.read_map(config)
   local ok, split = pcall(parts.options.read_map, config)
   if not ok then
-    return type(split) == "table" and split.message or split
+    return parts.options.text(split)
   end
   return nil, split.chunk, split.collects, split.workers
 end

@@ -20,7 +20,12 @@ end
 --- Raises a refusal, which `core.start` returns.
 -- @string place the wrong part: an option, or a part of `tasks`
 function options.refuse(place, problem)
-  error({ message = string.format("%s %s", place, problem) }, 0)
+  error({ place = place, problem = problem }, 0)
+end
+
+--- The text of a refusal, or of another error.
+function options.text(failure)
+  return type(failure) == "table" and string.format("%s %s", failure.place, failure.problem) or failure
 end
 
 local function refuse_option(name, problem)
@@ -128,8 +133,8 @@ local function given(config, names)
   local found = {}
   for key, value in next, config do
     if type(key) ~= "string" then
-      error({ message = string.format("options have names, but there is one at [%s]: write { %s }",
-        options.describe(key), names == RUN and "tasks = { ... }" or "chunk = 10") }, 0)
+      options.refuse("options", string.format("have names, but there is one at [%s]: write { %s }",
+        options.describe(key), names == RUN and "tasks = { ... }" or "chunk = 10"))
     end
     found[key] = value
   end
