@@ -1,7 +1,7 @@
 //! What Lua sees: the module table, made of the embedded Lua side over a few native calls.
 //!
 //! The native calls, in a table that only `lua/*.lua` gets, are plain functions that don't block for
-//! long and know a job by its number. `start` gives a message instead of raising, so that the Lua side raises at the
+//! long and know a job by its number. A refusal is returned, as nil and its text, up to [`entry::entry`], which raises it at the
 //! caller's line.
 
 use std::ffi::{CStr, c_int};
@@ -27,17 +27,21 @@ use crate::state;
 use crate::stdlib;
 
 /// The Lua side: the name of each module, its chunk's, and its code. A chunk gets the native calls and the table of all
-/// modules, and returns its own table.
-const MODULES: [(&str, &CStr, &str); 9] = [
+/// modules, and returns its own table or function.
+const MODULES: [(&str, &CStr, &str); 13] = [
     ("arguments", c"@gma2workers/arguments.lua", include_str!("../lua/arguments.lua")),
     ("async", c"@gma2workers/async.lua", include_str!("../lua/async.lua")),
     ("drivers", c"@gma2workers/drivers.lua", include_str!("../lua/drivers.lua")),
     ("gma2workers", c"@gma2workers/gma2workers.lua", include_str!("../lua/gma2workers.lua")),
     ("hints", c"@gma2workers/hints.lua", include_str!("../lua/hints.lua")),
+    ("items", c"@gma2workers/items.lua", include_str!("../lua/items.lua")),
     ("job", c"@gma2workers/job.lua", include_str!("../lua/job.lua")),
     ("map", c"@gma2workers/map.lua", include_str!("../lua/map.lua")),
+    ("map_results", c"@gma2workers/map_results.lua", include_str!("../lua/map_results.lua")),
+    ("mapper", c"@gma2workers/mapper.lua", include_str!("../lua/mapper.lua")),
     ("progress", c"@gma2workers/progress.lua", include_str!("../lua/progress.lua")),
     ("pump", c"@gma2workers/pump.lua", include_str!("../lua/pump.lua")),
+    ("report", c"@gma2workers/report.lua", include_str!("../lua/report.lua")),
 ];
 
 /// Where the host's registry keeps the module table, which every name that loads it gets.
@@ -67,8 +71,7 @@ pub fn open(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// The native calls; beside them there are `version`, `backend`, and `entry_levels`, how many levels of the call stack an
-/// [`entry::entry`] takes.
+/// The native calls; beside them there are `version` and `backend`.
 fn native_calls() -> [(&'static str, NativeFunction); 25] {
     [
         ("load", native(load)),
@@ -107,13 +110,11 @@ fn build(stack: &Protected) -> std::result::Result<(), Leave> {
     names::push_own_globals(stack);
     stack.set_upvalue(-2, 1);
     let calls = native_calls();
-    stack.create_table(0, calls.len() as c_int + 3);
+    stack.create_table(0, calls.len() as c_int + 2);
     stack.push_bytes(env!("CARGO_PKG_VERSION").as_bytes());
     stack.raw_set_text(-2, "version");
     stack.push_bytes(b"native");
     stack.raw_set_text(-2, "backend");
-    stack.push_integer(1);
-    stack.raw_set_text(-2, "entry_levels");
     for (name, function) in calls {
         stack.push_native(function);
         stack.raw_set_text(-2, name);
@@ -176,14 +177,15 @@ fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
 
-/// `start(job, options, is_async)`: gives the job's table the number of the started job, as `id`, and that of its tasks,
-/// as `total`; returns what is wrong where it did not start.
+/// `start(job, options, is_async, chunk)`: starts a job, a `Map`'s with so many items a task. Gives the job's table the
+/// job's number, as `id`, and that of its tasks, as `total`; returns what is wrong where it did not start.
 fn start(stack: &Protected) -> Returns {
     const JOB: c_int = 1;
     const OPTIONS: c_int = 2;
     const ID: c_int = 4;
     const TOTAL: c_int = 5;
     let is_async = stack.boolean(3);
+    let chunk = stack.integer(4);
     stack.set_top(3);
     // There is room for both before anything runs: from then on, nothing is raised.
     for name in ["id", "total"] {
@@ -192,7 +194,7 @@ fn start(stack: &Protected) -> Returns {
         stack.push_boolean(false);
         stack.raw_set(JOB);
     }
-    match guarded(|| dispatcher::start(stack, OPTIONS, is_async)) {
+    match guarded(|| dispatcher::start(stack, OPTIONS, is_async, chunk)) {
         Ok(job) => {
             for (name, value) in [(ID, job.id), (TOTAL, job.tasks.len() as u64)] {
                 stack.push_value(name);
@@ -246,9 +248,9 @@ fn is_list(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// `check(value, place, copies)`: raises where the value, which stands at that place, can't cross.
+/// `check(value, place, copies)`: see [`gma::check_with`].
 fn check(stack: &Protected) -> Returns {
-    Ok(gma::check_value(stack, &HostNames::default()).map(|()| 0)?)
+    gma::check_with(stack, &HostNames::default())
 }
 
 /// `metatable(value)`: as `debug.getmetatable`, which a host may lack.

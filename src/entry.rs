@@ -88,8 +88,8 @@ pub fn call_once(stack: &Protected) -> Returns {
 }
 
 /// `entry(call, fail)`: a public function. It calls `call` with a new table, the job's to be, and its own arguments; where
-/// that raises, `fail` with the table and the error. Nothing comes between the end of `call` and the caller, so a job that
-/// was started is either handed out or ended.
+/// that raises, `fail` with the table and the error. Either may return nil and a refusal, which is raised at the caller's
+/// line. Nothing comes between the end of `call` and the caller, so a job that was started is either handed out or ended.
 pub fn entry(stack: &Protected) -> Returns {
     stack.set_top(2);
     stack.push_closure(native(enter), 2);
@@ -109,11 +109,28 @@ fn enter(stack: &Protected) -> Returns {
 
 fn entered(stack: &Protected, has_returned: bool) -> Returns {
     if has_returned {
-        return Ok(stack.top() - 1);
+        return accepted(stack, 2);
     }
     stack.push_upvalue(2);
     stack.insert(1);
-    Err(Leave::Call(2))
+    Err(Leave::Attempt(2, continuation(failed)))
+}
+
+fn failed(stack: &Protected, has_returned: bool) -> Returns {
+    if has_returned { accepted(stack, 1) } else { Err(Leave::Top) }
+}
+
+/// Returns the values from index `first` up, unless they are nil and a refusal.
+fn accepted(stack: &Stack, first: c_int) -> Returns {
+    let refusal = first + 1;
+    if stack.kind(first) != Type::Nil || stack.top() < refusal {
+        return Ok(stack.top() - first + 1);
+    }
+    stack.set_top(refusal);
+    match stack.kind(refusal) {
+        Type::String => Err(Leave::Error(Error::Lua(stack.bytes(refusal).to_vec()))),
+        _ => Err(Leave::Top),
+    }
 }
 
 /// As many as a job has.

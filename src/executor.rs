@@ -5,10 +5,11 @@
 //! it, a panic included, becomes that task's outcome. A worker that was given up learns so when its task
 //! ends after all, and goes without a trace.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::codec::Path;
 use crate::codec::{Functions, Policy, encode_counted, furnish};
 use crate::config::Mode;
 use crate::error::{Error, Kind};
@@ -129,7 +130,7 @@ fn run_task(job: &Job, index: usize, desk: &mut Desk, out: &mut Vec<u8>) -> Resu
     fault::point("task")?;
     let life = if job.mode == Mode::Cmd { Life::Once } else { Life::Long };
     let state = desk.state(&job.environment, life)?;
-    let outcome = run_function(job, state, &task, out);
+    let outcome = run_function(job, index, state, &task, out);
     outcome.map_err(|mut failure| {
         // Lua's string buffers raise an error of their own: "not enough memory for buffer allocation".
         if state.has_run_out() && String::from_utf8_lossy(&failure.message).contains("not enough memory") {
@@ -143,7 +144,13 @@ fn run_task(job: &Job, index: usize, desk: &mut Desk, out: &mut Vec<u8>) -> Resu
     })
 }
 
-fn run_function(job: &Job, state: &State, task: &Task, out: &mut Vec<u8>) -> Result<(), Failure> {
+fn run_function(
+    job: &Job,
+    index: usize,
+    state: &State,
+    task: &Task,
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
     let stack = state.stack();
     let (coroutine, identity) = state.coroutine()?;
     stdlib::begin_task();
@@ -156,7 +163,7 @@ fn run_function(job: &Job, state: &State, task: &Task, out: &mut Vec<u8>) -> Res
         fault::point("returned").map(|()| resumed)
     });
     match resumed? {
-        Resumed::Returned => Ok(encode_results(job, &coroutine, out)?),
+        Resumed::Returned => Ok(encode_results(job, index, &coroutine, out)?),
         // What it raised may be a stop's doing, and its `__tostring` would only be stopped again.
         _ if seat::is_stopping() => Err(stopped(&coroutine)),
         Resumed::Raised => Err(seat::stoppable(&stack, || failure(job, &stack, &coroutine))),
@@ -172,15 +179,24 @@ fn stopped(coroutine: &Stack) -> Failure {
     Failure { traceback: traceback.into_bytes(), ..Error::Cancelled.into() }
 }
 
-fn encode_results(job: &Job, coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
+fn encode_results(job: &Job, index: usize, coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
     let count = coroutine.top();
-    let place = |n: usize, path: &str| match count {
-        1 => format!("result{path}"),
+    let first_item = job.tasks.first_item(index);
+    let failed_item = Cell::new(None);
+    let place = |n: usize, path: &Path| match (first_item, n, path.split_item()) {
+        (Some(first), 1, Some((item, path))) => {
+            failed_item.set(Some(first + item - 1));
+            format!("result{path}")
+        }
+        _ if count == 1 => format!("result{path}"),
         _ => format!("returns[{n}]{path}"),
     };
     let policy =
         Policy { names: &gma::WorkerNames, functions: Functions::Carry(job.upvalues), place: &place };
-    encode_counted(coroutine, count, out, &policy)
+    encode_counted(coroutine, count, out, &policy).map_err(|cause| match failed_item.get() {
+        Some(index) => Error::Item { index, cause: Box::new(cause) },
+        None => cause,
+    })
 }
 
 /// What is left of a task that raised: the error value stands on top of its coroutine.
@@ -214,7 +230,7 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
 /// The error value on top, if it can cross.
 fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
     let mut message = Vec::new();
-    let place = |_, path: &str| format!("error{path}");
+    let place = |_, path: &Path| format!("error{path}");
     let policy =
         Policy { names: &gma::WorkerNames, functions: Functions::Carry(job.upvalues), place: &place };
     stack.push_value(-1);

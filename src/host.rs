@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 
-use crate::codec::{self, Decoder, Functions, GMA, Names, Policy, Resolve, encode};
+use crate::codec::{self, Decoder, Functions, GMA, Names, Path, Policy, Resolve, encode};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
@@ -113,7 +113,7 @@ fn answer_preload(
     module: &[u8],
 ) -> Result<()> {
     let module_name = || String::from_utf8_lossy(module).into_owned();
-    let place = |_, path: &str| format!("package.preload[{:?}]{path}", module_name());
+    let place = |_, path: &Path| format!("package.preload[{:?}]{path}", module_name());
     let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
     let mut message = Vec::new();
     let pushed = stack.protected(0, |stack| {
@@ -210,7 +210,7 @@ pub fn answer(
     returned: bool,
     first: c_int,
 ) -> Result<()> {
-    let place = |n: usize, path: &str| format!("returns[{n}]{path} of {name}");
+    let place = |n: usize, path: &Path| format!("returns[{n}]{path} of {name}");
     let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
     let mut message = Vec::new();
     let failed = |cause| Error::HostAnswer { name: name.to_owned(), cause: Box::new(cause) };

@@ -28,6 +28,8 @@ pub struct Tasks {
     refused: FxHashMap<usize, Error>,
     /// The messages of their arguments, one after another.
     pub arguments: Vec<u8>,
+    /// How many items of a list each task of a `Map` has.
+    pub chunk: Option<i64>,
 }
 
 /// What every task has. Kept small, since there may be millions.
@@ -74,6 +76,11 @@ impl Tasks {
 
     pub fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// Which item of the list a `Map`'s task has first, from 1. The task's index is from 0.
+    pub fn first_item(&self, index: usize) -> Option<i64> {
+        self.chunk.map(|chunk| (index as i64).saturating_mul(chunk) + 1)
     }
 
     /// The task with that index, from 0; or why it could not cross.

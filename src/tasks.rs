@@ -3,13 +3,14 @@
 //! Host side, raw: no metamethod runs. Functions are dumped once each; a task whose function or arguments
 //! can't cross is refused alone, a list that is wrong is refused whole.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{Encoder, Functions, Policy, Upvalues, encode};
+use crate::codec::{Encoder, Functions, Path, Policy, Upvalues, encode};
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Problem, Result};
 use crate::ffi::{Protected, Stack, Type};
 use crate::host::HostNames;
 use crate::job::Tasks;
@@ -48,6 +49,10 @@ struct Fields {
 
 const ABSENT: c_int = 0;
 
+/// Which arguments of a `Map`'s task are its items, and the callable table that `Map` was given: see lua/map.lua.
+const ITEMS: usize = 1;
+const CALLABLE: usize = 2;
+
 /// What a small function takes as a message, and what a few numbers do: a buffer that has to grow costs more than either.
 const FUNCTION_SIZE: usize = 512;
 const ARGUMENTS_SIZE: usize = 32;
@@ -75,7 +80,12 @@ impl<'a> TaskReader<'a> {
         let mut arguments = std::mem::take(&mut self.tasks.arguments);
         arguments.try_reserve(ARGUMENTS_SIZE * count as usize)?;
         let names = self.names;
-        let place = |n: usize, path: &str| format!("args[{n}]{path}");
+        let first_item = Cell::new(None);
+        let place = |n: usize, path: &Path| match (first_item.get(), n, path.split_item()) {
+            (Some(first), ITEMS, Some((item, path))) => format!("list[{}]{path}", first + item - 1),
+            (Some(_), CALLABLE, _) => format!("func{path}"),
+            _ => format!("args[{n}]{path}"),
+        };
         let functions = Functions::Carry(self.upvalues);
         let policy = Policy { names, functions, place: &place };
         let encoder = &mut Encoder::new(&mut arguments, &policy);
@@ -88,10 +98,10 @@ impl<'a> TaskReader<'a> {
             }
             for index in 1..=count {
                 stack.set_top(NAMES + 2);
+                first_item.set(self.tasks.first_item(index as usize - 1));
                 if stack.raw_get_i(LIST, index) != Type::Table {
-                    let got = stack.kind(-1).name();
-                    let example = "a task { func = f, args = { ... } }";
-                    return Err(bad_task(index, "", format!("must be {example}, got a {got}")));
+                    let expected = "a task { func = f, args = { ... } }";
+                    return Err(unexpected(index, "", expected, stack.kind(-1), ""));
                 }
                 let fields = read_fields(stack, index)?;
                 self.read_task(stack, index, fields, encoder, &mut name)?;
@@ -119,9 +129,7 @@ impl<'a> TaskReader<'a> {
             ABSENT => None,
             slot => match stack.kind(slot) {
                 Type::String => Some(String::from_utf8_lossy(stack.bytes(slot)).into()),
-                kind => {
-                    return Err(bad_task(index, ".name", format!("must be a string, got a {}", kind.name())));
-                }
+                kind => return Err(unexpected(index, ".name", "a string", kind, "")),
             },
         };
         let arguments = match fields.args {
@@ -129,9 +137,8 @@ impl<'a> TaskReader<'a> {
             slot => match stack.kind(slot) {
                 Type::Table => count_arguments(stack, slot, index)?,
                 kind => {
-                    let example = "write args = { value, ... }";
-                    let problem = format!("must be a table, got a {}: {example}", kind.name());
-                    return Err(bad_task(index, ".args", problem));
+                    let advice = "write args = { value, ... }";
+                    return Err(unexpected(index, ".args", "a table", kind, advice));
                 }
             },
         };
@@ -178,17 +185,37 @@ impl<'a> TaskReader<'a> {
     fn dump(&mut self, stack: &Stack) -> Result<u32> {
         let mut message = Vec::new();
         message.try_reserve(FUNCTION_SIZE)?;
-        let place = |_, path: &str| format!("func{path}");
+        let place = |_, path: &Path| format!("func{path}");
         let policy = Policy { names: self.names, functions: Functions::Carry(self.upvalues), place: &place };
         stack.push_value(-1);
-        encode(stack, 1, &mut message, &policy)?;
+        encode(stack, 1, &mut message, &policy).map_err(|error| match error {
+            // What the function of a `Map`'s tasks has captured is the function that `Map` was given.
+            Error::Upvalue { holds, function, .. }
+                if self.tasks.chunk.is_some() && function == stack.place_of(-1) =>
+            {
+                Error::MapFunction { holds }
+            }
+            error => error,
+        })?;
         self.functions.push(message);
         Ok(self.functions.len() as u32 - 1)
     }
 }
 
-fn bad_task(index: i64, field: &str, problem: String) -> Error {
-    Error::BadConfig { place: format!("tasks[{index}]{field}"), problem }
+fn bad_task(index: i64, field: &'static str, problem: Problem) -> Error {
+    Error::BadConfig { place: Place::Task { index, field }, problem }
+}
+
+/// The error of a task, or its field, that is of another kind than expected.
+fn unexpected(
+    index: i64,
+    field: &'static str,
+    expected: &'static str,
+    kind: Type,
+    advice: &'static str,
+) -> Error {
+    let got = format!("a {}", kind.name());
+    bad_task(index, field, Problem::Unexpected { expected: expected.into(), got, advice })
 }
 
 /// How many tasks the list has. It must be a list without holes.
@@ -200,10 +227,7 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
             Type::Number if stack.is_integer(-2) => {
                 let index = stack.integer(-2).unwrap_or(0);
                 if index < 1 {
-                    return Err(Error::option(
-                        "tasks",
-                        format!("must be a list that starts at 1, but has [{index}]"),
-                    ));
+                    return Err(Error::option("tasks", Problem::StartsBefore(index)));
                 }
                 count += 1;
                 last = last.max(index);
@@ -211,18 +235,10 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
             Type::String if stack.bytes(-2) == b"n" => {}
             Type::String => {
                 let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
-                let advice = "write tasks = { { func = f, args = { ... } }, ... }";
-                return Err(Error::option(
-                    "tasks",
-                    format!("must be a list, but has a field '{name}': {advice}"),
-                ));
+                let example = "tasks = { { func = f, args = { ... } }, ... }";
+                return Err(Error::option("tasks", Problem::Field { name, example }));
             }
-            kind => {
-                return Err(Error::option(
-                    "tasks",
-                    format!("must be a list, but has a {} as a key", kind.name()),
-                ));
-            }
+            kind => return Err(Error::option("tasks", Problem::BadKey(kind.name()))),
         }
         stack.pop(1);
     }
@@ -232,8 +248,7 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
             stack.pop(1);
             hole += 1;
         }
-        let problem = format!("is missing: the list has a hole (tasks[{last}] is there)");
-        return Err(bad_task(hole, "", problem));
+        return Err(bad_task(hole, "", Problem::Hole { last }));
     }
     Ok(count)
 }
@@ -271,7 +286,7 @@ fn check_field(stack: &Stack, index: i64) -> Result<()> {
     }
     let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
     match config::misnamed(&name, &FIELDS) {
-        Some(problem) => Err(bad_task(index, "", format!("has a field '{name}'{problem}"))),
+        Some(meant) => Err(bad_task(index, "", Problem::Misnamed { name, meant })),
         None => Ok(()),
     }
 }
@@ -315,29 +330,21 @@ fn count_any_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arg
             last = last.max(key);
         } else if stack.kind(-2) != Type::String {
             let key = Value::at(stack, -2).describe();
-            let problem =
-                format!("has a value at [{key}], which would be lost: arguments are numbered from 1");
-            return Err(bad_task(index, ".args", problem));
+            return Err(bad_task(index, ".args", Problem::LostValue { key }));
         } else if stack.bytes(-2) == b"n" {
             match stack.integer(-1).filter(|_| stack.kind(-1) == Type::Number) {
                 Some(count) => n = Some(count),
                 None => return Err(bad_count(stack, index)),
             }
         } else {
-            let name = String::from_utf8_lossy(stack.bytes(-2));
-            let advice = "arguments have no names, so pass a table that has it, args = { { name = value } }";
-            let problem = format!("has a field '{name}', which would be lost: {advice}");
-            return Err(bad_task(index, ".args", problem));
+            let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
+            return Err(bad_task(index, ".args", Problem::LostField { name }));
         }
         stack.pop(1);
     }
     match n.unwrap_or(last) {
         count @ 0..=ARGUMENT_LIMIT => Ok(Arguments::Many { list, count: count as c_int }),
-        count => {
-            let advice = "pass one table with them instead";
-            let problem = format!("must hold 0 to {ARGUMENT_LIMIT} arguments, got {count}: {advice}");
-            Err(bad_task(index, ".args", problem))
-        }
+        got => Err(bad_task(index, ".args", Problem::TooMany { limit: ARGUMENT_LIMIT, got })),
     }
 }
 
@@ -348,7 +355,8 @@ fn bad_count(stack: &Stack, index: i64) -> Error {
         Type::Number => stack.number(-1).unwrap_or(f64::NAN).to_string(),
         kind => format!("a {}", kind.name()),
     };
-    bad_task(index, ".args.n", format!("must be a whole number of arguments, got {got}"))
+    let expected = "a whole number of arguments".into();
+    bad_task(index, ".args.n", Problem::Unexpected { expected, got, advice: "" })
 }
 
 /// Makes what stands on top the function to run; true where the callable table it came from is to be its
@@ -365,14 +373,13 @@ fn push_callable(stack: &Protected, index: i64) -> Result<bool> {
         }
         stack.pop(2);
     }
-    let problem = match kind {
-        Type::Nil => "is missing: write { func = f, args = { ... } }".to_owned(),
-        kind => format!(
-            "must be a function or a callable table, got a {}: write func = f, not \"f\" or f()",
-            kind.name()
-        ),
-    };
-    Err(bad_task(index, ".func", problem))
+    Err(match kind {
+        Type::Nil => bad_task(index, ".func", Problem::Missing { example: "{ func = f, args = { ... } }" }),
+        kind => {
+            let advice = "write func = f, not \"f\" or f()";
+            unexpected(index, ".func", "a function or a callable table", kind, advice)
+        }
+    })
 }
 
 /// Appends the message of a task's arguments. A callable table, below the top, is the first of them. *Raises.*

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::frame::{self, Frame, TableFrame};
+use crate::codec::frame::{self, Frame, Path, TableFrame};
 use crate::codec::keys::{KeyCache, Met};
 use crate::codec::outgoing::Outgoing;
 use crate::codec::policy::{Functions, Policy};
@@ -71,7 +71,7 @@ pub struct Encoder<'a> {
     frames: Vec<Frame>,
     /// How many frames stand on other stacks than the innermost, and the way through them.
     elsewhere: usize,
-    path: String,
+    path: Path,
     name: String,
     is_nameless: bool,
     seen: SeenSet,
@@ -101,7 +101,7 @@ impl<'a> Encoder<'a> {
             policy,
             frames: Vec::new(),
             elsewhere: 0,
-            path: String::new(),
+            path: Path::default(),
             name: String::new(),
             is_nameless: false,
             seen: SeenSet::default(),
@@ -160,7 +160,7 @@ impl<'a> Encoder<'a> {
         self.variables.clear();
         self.frames.clear();
         self.elsewhere = 0;
-        self.path.clear();
+        self.path.truncate(0);
         self.name.clear();
         self.is_nameless = false;
         self.start = self.out.len();
@@ -427,9 +427,9 @@ impl<'a> Encoder<'a> {
     }
 
     /// The way to where the walk is, for an error: `.deep[1]`.
-    fn path(&self, here: &Stack) -> String {
+    fn path(&self, here: &Stack) -> Path {
         let mut path = self.path.clone();
-        frame::push_path(&mut path, &self.frames[self.elsewhere..], here);
+        path.push(&self.frames[self.elsewhere..], here);
         path
     }
 
@@ -443,7 +443,7 @@ impl<'a> Encoder<'a> {
     /// Notes the way to the frame `floor`, from which the walk goes on in another stack.
     fn note_way(&mut self, here: &Stack, floor: usize) {
         let frames = &self.frames[self.elsewhere..floor];
-        frame::push_path(&mut self.path, frames, here);
+        self.path.push(frames, here);
         self.is_nameless |= !frame::push_name(&mut self.name, frames, here);
         self.elsewhere = floor;
     }

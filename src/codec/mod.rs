@@ -24,6 +24,6 @@ mod wire;
 
 pub use decode::{Decoder, Resolve, decode, decode_scalars, furnish};
 pub use encode::{Encoder, encode, encode_counted};
-pub use frame::without_arguments;
+pub use frame::{Path, without_arguments};
 pub use policy::{Functions, Names, Policy, Upvalues};
 pub use wire::{GMA, Reader, SEPARATOR, bytecode};

@@ -1,5 +1,6 @@
 //! What may cross, and under which names.
 
+use crate::codec::frame::Path;
 use crate::ffi::Protected;
 
 /// What happens to data (numbers, texts, booleans, plain tables) that a function has captured.
@@ -35,5 +36,5 @@ pub struct Policy<'a> {
     pub names: &'a dyn Names,
     pub functions: Functions,
     /// Where something stands, for an error: under which keys (`.deep.h`) of the `n`-th value, from 1.
-    pub place: &'a dyn Fn(usize, &str) -> String,
+    pub place: &'a dyn Fn(usize, &Path) -> String,
 }

@@ -140,7 +140,7 @@ fn text(text: &LuaString) -> String {
 
 /// An error tells a place that is wrong, in one sentence.
 fn check_refusal(error: &Error, (wrong, open, ..): &Judgement) {
-    assert!(matches!(error, Error::BadConfig { .. } | Error::BadCall(_)), "{error}");
+    assert!(matches!(error, Error::BadConfig { .. } | Error::UnnamedOption { .. }), "{error}");
     let message = error.to_string();
     let tells = |place: &LuaString| message.starts_with(&text(place));
     assert!(wrong.iter().chain(open).any(tells), "{message}, but wrong is {wrong:?} {open:?}");

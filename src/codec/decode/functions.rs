@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use super::{Decoder, FunctionFrame, Parent, Place, number_of};
 use crate::codec::wire::{self, SHARED, ends_early};
-use crate::error::{self, Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::ffi::{Protected, Stack, Type};
 
 impl Decoder<'_> {
@@ -44,7 +44,7 @@ impl Decoder<'_> {
         match (place, self.frames.last().map(|frame| &frame.parent), error) {
             (Place::Upvalue(n), Some(Parent::Function(function)), Error::Absent { name }) => Error::Upvalue {
                 name: here.upvalue_name(function.slot, n),
-                advice: error::instead_of_absent(&name),
+                remedy: Remedy::Absent,
                 holds: name.into(),
                 function: here.place_of(function.slot),
             },
