@@ -50,6 +50,7 @@ fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
     let mut unsendable = Vec::new();
     let size = lanes.iter().map(Lane::size).sum();
     stack.building_on_host(size, 2, |stack| {
+        let (result, failed_tasks) = (stack.table(RESULT), stack.table(FAILED));
         stack.push_bytes(b"success");
         stack.push_bytes(b"data");
         let mut failures = stack.raw_len(FAILED) as i64;
@@ -73,11 +74,11 @@ fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
                     push_error_value(stack, &mut decoder, value);
                 }
                 let failed = failed.is_some();
-                stack.raw_set_i(RESULT, index as i64 + 1);
+                result.raw_set_i(index as i64 + 1);
                 if failed {
                     failures += 1;
                     stack.push_integer(index as i64 + 1);
-                    stack.raw_set_i(FAILED, failures);
+                    failed_tasks.raw_set_i(failures);
                 }
             }
         }
@@ -129,12 +130,13 @@ fn push_guarded<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [
 fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
     stack.create_table(0, 2);
     let entry = stack.top();
+    let table = stack.table(entry);
     stack.push_value(SUCCESS);
     stack.push_boolean(true);
-    stack.raw_set(entry);
+    table.raw_set();
     stack.push_value(DATA);
     if decode_scalars(stack, message)? == Some(1) {
-        stack.raw_set(entry);
+        table.raw_set();
         return Ok(());
     }
     stack.set_top(entry);

@@ -221,8 +221,9 @@ fn unexpected(
 /// How many tasks the list has. It must be a list without holes.
 fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
     let (mut count, mut last) = (0, 0);
+    let table = stack.table(list);
     stack.push_nil();
-    while stack.next(list) {
+    while table.next() {
         match stack.kind(-2) {
             Type::Number if stack.is_integer(-2) => {
                 let index = stack.integer(-2).unwrap_or(0);
@@ -258,8 +259,9 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
 fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
     let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT };
     let mut value = TASK + 2;
+    let task = stack.table(TASK);
     stack.push_nil();
-    while stack.next(TASK) {
+    while task.next() {
         // Two texts that are equal are one, if they are as short as these.
         let is = |field: c_int| stack.raw_equal(-2, NAMES + field);
         if is(0) {
@@ -307,8 +309,9 @@ const FEW: c_int = 8;
 fn count_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arguments> {
     let base = stack.top();
     let mut count = 0;
+    let table = stack.table(list);
     stack.push_nil();
-    while stack.next(list) {
+    while table.next() {
         // All that a plain list has comes in the order 1, 2, 3…. The length of a table says nothing of its other keys.
         if count == FEW || stack.whole(-2) != Some(i64::from(count) + 1) {
             stack.set_top(base);
@@ -324,8 +327,9 @@ fn count_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Argumen
 /// As [`count_arguments`], of any table. What is no argument would be lost, and is refused.
 fn count_any_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arguments> {
     let (mut last, mut n) = (0, None);
+    let table = stack.table(list);
     stack.push_nil();
-    while stack.next(list) {
+    while table.next() {
         if let Some(key) = stack.whole(-2).filter(|key| *key >= 1) {
             last = last.max(key);
         } else if stack.kind(-2) != Type::String {

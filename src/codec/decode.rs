@@ -208,6 +208,7 @@ impl<'a> Decoder<'a> {
 
     /// Fills the innermost table, until something needs a frame of its own or it is complete.
     fn fields(&mut self, here: &Protected, mut table: TableFrame) -> Result<()> {
+        let target = here.table(table.slot);
         loop {
             let place = if table.array < table.array_size {
                 table.array += 1;
@@ -231,8 +232,8 @@ impl<'a> Decoder<'a> {
                 return self.tagged_value(here, tag, place);
             }
             match place {
-                Place::Item(n) => here.raw_set_i(table.slot, n.into()),
-                Place::Field => here.raw_set(table.slot),
+                Place::Item(n) => target.raw_set_i(n.into()),
+                Place::Field => target.raw_set(),
                 _ => {}
             }
         }

@@ -226,8 +226,9 @@ impl<'a> Encoder<'a> {
     fn fields(&mut self, here: &Protected, begun: (u32, u32, bool)) -> Result<()> {
         let (mut array, mut record, mut in_array) = begun;
         let only_shape = self.policy.functions == Functions::Shape;
+        let table = here.table(-2);
         loop {
-            if !here.next(-2) {
+            if !table.next() {
                 if let Some(Frame::Table(table)) = self.frames.last() {
                     let header = table.header;
                     self.out[header + 1..header + 5].copy_from_slice(&array.to_le_bytes());
