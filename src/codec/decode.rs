@@ -80,28 +80,33 @@ enum Place {
     Upvalue(c_int),
 }
 
+/// A table whose entries are still being read.
 #[derive(Clone, Copy)]
-struct TableFrame {
+struct PartialTable {
     slot: c_int,
+    /// How many array items have been read.
     array: u32,
     array_size: u32,
     record_left: u32,
+    /// A key is on the stack; its value is read next.
     has_key: bool,
 }
 
-struct FunctionFrame {
+/// A function whose upvalues are still being read.
+struct PartialFunction {
     slot: c_int,
+    /// The last upvalue that was read, from 1.
     upvalue: c_int,
     count: c_int,
 }
 
-enum Parent {
-    Table(TableFrame),
-    Function(FunctionFrame),
+enum Partial {
+    Table(PartialTable),
+    Function(PartialFunction),
 }
 
-struct Frame {
-    parent: Parent,
+struct Unfinished {
+    value: Partial,
     /// Whether the table or function stays on the stack when it is complete.
     stays: bool,
 }
@@ -110,7 +115,7 @@ struct Frame {
 pub struct Decoder<'a> {
     reader: Reader<'a>,
     names: &'a dyn Resolve,
-    frames: Vec<Frame>,
+    unfinished: Vec<Unfinished>,
     has_shared: bool,
     /// Where, in the stack that is built in, the things stand that are referred to again.
     shared_slot: c_int,
@@ -140,7 +145,7 @@ impl<'a> Decoder<'a> {
         Decoder {
             reader: Reader::new(&[]),
             names,
-            frames: Vec::new(),
+            unfinished: Vec::new(),
             has_shared: false,
             shared_slot: 0,
             next_id: 0,
@@ -155,7 +160,7 @@ impl<'a> Decoder<'a> {
     pub fn message(&mut self, stack: &Stack, message: &'a [u8]) -> Result<c_int> {
         fault::point("decode")?;
         self.reader = Reader::new(message);
-        self.frames.clear();
+        self.unfinished.clear();
         self.next_id = 0;
         self.texts = 0;
         self.keys = 0;
@@ -189,13 +194,13 @@ impl<'a> Decoder<'a> {
 
     /// Completes the tables and functions that are begun, but for the first `floor`.
     fn build(&mut self, here: &Stack, floor: usize) -> Result<()> {
-        while self.frames.len() > floor {
-            match self.frames.last_mut().map(|frame| &mut frame.parent) {
-                Some(Parent::Table(table)) => {
+        while self.unfinished.len() > floor {
+            match self.unfinished.last_mut().map(|unfinished| &mut unfinished.value) {
+                Some(Partial::Table(table)) => {
                     let begun = *table;
                     self.fields(here, begun)?;
                 }
-                Some(Parent::Function(function)) if function.upvalue < function.count => {
+                Some(Partial::Function(function)) if function.upvalue < function.count => {
                     function.upvalue += 1;
                     let place = Place::Upvalue(function.upvalue);
                     self.value(here, place)?;
@@ -206,8 +211,8 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Fills the innermost table, until something needs a frame of its own or it is complete.
-    fn fields(&mut self, here: &Stack, mut table: TableFrame) -> Result<()> {
+    /// Fills the innermost table, until one of its values must be built first or it is complete.
+    fn fields(&mut self, here: &Stack, mut table: PartialTable) -> Result<()> {
         loop {
             let place = if table.array < table.array_size {
                 table.array += 1;
@@ -225,7 +230,7 @@ impl<'a> Decoder<'a> {
             };
             let tag = self.reader.byte().ok_or_else(ends_early)?;
             if !self.push_plain(here, tag).ok_or_else(ends_early)? {
-                if let Some(Frame { parent: Parent::Table(paused), .. }) = self.frames.last_mut() {
+                if let Some(Unfinished { value: Partial::Table(paused), .. }) = self.unfinished.last_mut() {
                     *paused = table;
                 }
                 return self.tagged_value(here, tag, place);
@@ -266,7 +271,7 @@ impl<'a> Decoder<'a> {
         Some(true)
     }
 
-    /// Reads one value and puts it in its place; a table or function then gets a frame.
+    /// Reads one value and puts it in its place; a table or function is then unfinished.
     fn value(&mut self, here: &Stack, place: Place) -> Result<()> {
         let tag = self.reader.byte().ok_or_else(ends_early)?;
         if self.push_plain(here, tag).ok_or_else(ends_early)? {
@@ -333,11 +338,11 @@ impl<'a> Decoder<'a> {
     /// Puts the value on top in its place.
     #[inline]
     fn settle(&self, here: &Stack, place: Place) -> Result<()> {
-        match (place, self.frames.last().map(|frame| &frame.parent)) {
+        match (place, self.unfinished.last().map(|unfinished| &unfinished.value)) {
             (Place::Stay, _) => {}
-            (Place::Item(n), Some(Parent::Table(table))) => here.raw_set_i(table.slot, n.into()),
-            (Place::Field, Some(Parent::Table(table))) => here.raw_set(table.slot),
-            (Place::Upvalue(n), Some(Parent::Function(function))) => here.set_upvalue(function.slot, n),
+            (Place::Item(n), Some(Partial::Table(table))) => here.raw_set_i(table.slot, n.into()),
+            (Place::Field, Some(Partial::Table(table))) => here.raw_set(table.slot),
+            (Place::Upvalue(n), Some(Partial::Function(function))) => here.set_upvalue(function.slot, n),
             _ => return Err(Error::Corrupt("a value without a place")),
         }
         Ok(())
@@ -375,9 +380,14 @@ impl<'a> Decoder<'a> {
             functions::look_up_in_globals(here);
         }
         self.settle_and_keep(here, place, tag)?;
-        let table =
-            TableFrame { slot: here.top(), array: 0, array_size: array, record_left: record, has_key: false };
-        self.push_frame(here, Parent::Table(table), place)
+        let table = PartialTable {
+            slot: here.top(),
+            array: 0,
+            array_size: array,
+            record_left: record,
+            has_key: false,
+        };
+        self.begin(here, Partial::Table(table), place)
     }
 
     /// Keeps the thing on top, under a number, for what refers to it.
@@ -401,17 +411,17 @@ impl<'a> Decoder<'a> {
     }
 
     /// Begins to fill the table or function on top.
-    #[inline(always)] // The frame is made where it stays.
-    fn push_frame(&mut self, here: &Stack, parent: Parent, place: Place) -> Result<()> {
-        self.frames.try_reserve(1)?;
-        self.frames.push(Frame { parent, stays: place == Place::Stay });
+    #[inline(always)] // So that the value is built in place, not moved.
+    fn begin(&mut self, here: &Stack, value: Partial, place: Place) -> Result<()> {
+        self.unfinished.try_reserve(1)?;
+        self.unfinished.push(Unfinished { value, stays: place == Place::Stay });
         if here.check(LEVEL) { Ok(()) } else { self.go_on_elsewhere(here, place) }
     }
 
     /// Completes the table or function on top in a new coroutine's stack, since this one is full. It is a
     /// protected call of its own: a coroutine that nobody resumed has none to raise into.
     fn go_on_elsewhere(&mut self, here: &Stack, place: Place) -> Result<()> {
-        let floor = self.frames.len() - 1;
+        let floor = self.unfinished.len() - 1;
         self.make_keys(here);
         let shared_slot = self.shared_slot;
         let next = here.new_thread();
@@ -419,9 +429,9 @@ impl<'a> Decoder<'a> {
         here.push_value(shared_slot + 1);
         here.push_value(-4);
         here.move_to(&next, 3);
-        match &mut self.frames[floor].parent {
-            Parent::Table(table) => table.slot = 3,
-            Parent::Function(function) => function.slot = 3,
+        match &mut self.unfinished[floor].value {
+            Partial::Table(table) => table.slot = 3,
+            Partial::Function(function) => function.slot = 3,
         }
         self.shared_slot = 1;
         next.protected(3, |next| {
@@ -440,8 +450,8 @@ impl<'a> Decoder<'a> {
 
     /// The table or function on top is complete.
     fn finish(&mut self, here: &Stack) {
-        if let Some(frame) = self.frames.pop()
-            && !frame.stays
+        if let Some(unfinished) = self.unfinished.pop()
+            && !unfinished.stays
         {
             here.pop(1);
         }

@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use super::{Decoder, FunctionFrame, Parent, Place, number_of};
+use super::{Decoder, Partial, PartialFunction, Place, number_of};
 use crate::codec::wire::{self, SHARED, ends_early};
 use crate::error::{self, Error, Result};
 use crate::ffi::{Stack, Type};
@@ -35,26 +35,29 @@ impl Decoder<'_> {
             return Err(Error::Corrupt("a function with other upvalues"));
         }
         self.settle_and_keep(here, place, tag)?;
-        let function = FunctionFrame { slot: here.top(), upvalue: 0, count };
-        self.push_frame(here, Parent::Function(function), place)
+        let function = PartialFunction { slot: here.top(), upvalue: 0, count };
+        self.begin(here, Partial::Function(function), place)
     }
 
     /// The error of a name that means nothing here: it tells which upvalue asked for it.
     pub(super) fn absent(&self, here: &Stack, place: Place, error: Error) -> Error {
-        match (place, self.frames.last().map(|frame| &frame.parent), error) {
-            (Place::Upvalue(n), Some(Parent::Function(function)), Error::Absent { name }) => Error::Upvalue {
-                name: here.upvalue_name(function.slot, n),
-                advice: error::instead_of_absent(&name),
-                holds: name.into(),
-                function: here.place_of(function.slot),
-            },
+        match (place, self.unfinished.last().map(|unfinished| &unfinished.value), error) {
+            (Place::Upvalue(n), Some(Partial::Function(function)), Error::Absent { name }) => {
+                Error::Upvalue {
+                    name: here.upvalue_name(function.slot, n),
+                    advice: error::instead_of_absent(&name),
+                    holds: name.into(),
+                    function: here.place_of(function.slot),
+                }
+            }
             (_, _, error) => error,
         }
     }
 
     /// Makes upvalue `n` of the function being built the same variable as another function's.
     pub(super) fn join(&self, here: &Stack, n: c_int, id: usize, index: c_int) -> Result<()> {
-        let Some(Parent::Function(function)) = self.frames.last().map(|frame| &frame.parent) else {
+        let Some(Partial::Function(function)) = self.unfinished.last().map(|unfinished| &unfinished.value)
+        else {
             return Err(Error::Corrupt("an upvalue without its function"));
         };
         self.push_shared(here, number_of(id))?;
