@@ -13,11 +13,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustc_hash::FxHashMap;
 
+use crate::codec::buffer::MessageBuffer;
 use crate::codec::frame::{self, Frame, TableFrame};
-use crate::codec::keys::{KeyCache, Met};
-use crate::codec::outgoing::Outgoing;
+use crate::codec::identity_map::{Entry, IdentityMap};
+use crate::codec::keys::{KeyCache, Occurrence};
 use crate::codec::policy::{Functions, Policy};
-use crate::codec::seen::{Seen, SeenSet};
 use crate::codec::wire::{self, SHORT_TEXT, put_eight, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
@@ -30,7 +30,7 @@ pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -
 
 /// As [`encode`], out of a state of ours: what its values take on their way counts for its limit.
 pub fn encode_counted(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
-    encode_with(&mut Encoder::within(stack.memory_left(), out, policy), stack, count)
+    encode_with(&mut Encoder::with_limit(stack.memory_left(), out, policy), stack, count)
 }
 
 fn encode_with(encoder: &mut Encoder, stack: &Stack, count: c_int) -> Result<()> {
@@ -66,15 +66,15 @@ fn encode_with(encoder: &mut Encoder, stack: &Stack, count: c_int) -> Result<()>
 
 /// Writes one message after another into `out`.
 pub struct Encoder<'a> {
-    out: Outgoing<'a>,
+    out: MessageBuffer<'a>,
     policy: &'a Policy<'a>,
     frames: Vec<Frame>,
-    seen: SeenSet,
+    identities: IdentityMap,
     /// The long texts among the values and keys.
-    texts: SeenSet,
+    texts: IdentityMap,
     keys: KeyCache,
     /// Variables that functions of this message have captured: as which upvalue of which one first.
-    variables: FxHashMap<usize, (Seen, c_int)>,
+    variables: FxHashMap<usize, (Entry, c_int)>,
     start: usize,
     position: usize,
     /// The collector is held: a value goes deeper than one stack.
@@ -86,17 +86,17 @@ const LEVEL: c_int = 12;
 
 impl<'a> Encoder<'a> {
     pub fn new(out: &'a mut Vec<u8>, policy: &'a Policy<'a>) -> Encoder<'a> {
-        Encoder::within(usize::MAX, out, policy)
+        Encoder::with_limit(usize::MAX, out, policy)
     }
 
     /// As [`Encoder::new`], where all messages together may take so many bytes.
-    pub fn within(at_most: usize, out: &'a mut Vec<u8>, policy: &'a Policy<'a>) -> Encoder<'a> {
+    pub fn with_limit(limit: usize, out: &'a mut Vec<u8>, policy: &'a Policy<'a>) -> Encoder<'a> {
         Encoder {
-            out: Outgoing::new(out, at_most),
+            out: MessageBuffer::new(out, limit),
             policy,
             frames: Vec::new(),
-            seen: SeenSet::default(),
-            texts: SeenSet::default(),
+            identities: IdentityMap::default(),
+            texts: IdentityMap::default(),
             keys: KeyCache::default(),
             variables: FxHashMap::default(),
             start: 0,
@@ -145,7 +145,7 @@ impl<'a> Encoder<'a> {
 
     /// Starts a message whose `count` values are then given to [`Encoder::next_value`].
     pub fn begin(&mut self, count: usize) {
-        self.seen.clear();
+        self.identities.clear();
         self.texts.clear();
         self.keys.clear();
         self.variables.clear();
@@ -266,21 +266,21 @@ impl<'a> Encoder<'a> {
         if bytes.len() > SHORT_TEXT {
             return self.text(bytes);
         }
-        match self.keys.meet(bytes) {
-            Met::Known(number) => {
-                self.out.room(0)?;
+        match self.keys.record(bytes) {
+            Occurrence::Numbered(number) => {
+                self.out.ensure_room(0)?;
                 self.out.extend_from_slice(&[wire::KEY, number]);
                 Ok(())
             }
-            Met::Again => self.put_text(wire::NEW_KEY, bytes),
-            Met::Once => self.put_text(wire::STRING, bytes),
+            Occurrence::Second => self.put_text(wire::NEW_KEY, bytes),
+            Occurrence::First => self.put_text(wire::STRING, bytes),
         }
     }
 
     /// Writes the value on top. A scalar is popped at once; a table or function stays, with a frame of
     /// its own, until it is finished.
     fn value(&mut self, here: &Stack) -> Result<()> {
-        self.out.room(0)?;
+        self.out.ensure_room(0)?;
         match here.kind(-1) {
             kind if kind.is_plain() => self.plain_value(here, -1, kind)?,
             Type::Table => {
@@ -317,7 +317,7 @@ impl<'a> Encoder<'a> {
     /// Writes a value of a plain kind, and leaves it where it is.
     #[inline]
     fn plain_value(&mut self, here: &Stack, index: c_int, kind: Type) -> Result<()> {
-        self.out.room(0)?;
+        self.out.ensure_room(0)?;
         match kind {
             Type::Boolean => self.out.push(if here.boolean(index) { wire::TRUE } else { wire::FALSE }),
             Type::Number => match here.whole(index) {
@@ -338,10 +338,10 @@ impl<'a> Encoder<'a> {
         if bytes.len() <= SHORT_TEXT {
             return self.put_text(wire::STRING, bytes);
         }
-        match self.texts.meet(bytes.as_ptr() as usize, self.out.len())? {
+        match self.texts.get_or_insert(bytes.as_ptr() as usize, self.out.len())? {
             None => self.put_text(wire::TEXT, bytes),
-            Some(Seen { id, tag }) => {
-                self.out.room(0)?;
+            Some(Entry { id, tag }) => {
+                self.out.ensure_room(0)?;
                 self.share(tag);
                 self.out.push(wire::TEXT_AGAIN);
                 put_length(&mut self.out, id as usize);
@@ -352,7 +352,7 @@ impl<'a> Encoder<'a> {
 
     #[inline(always)]
     fn put_text(&mut self, tag: u8, bytes: &[u8]) -> Result<()> {
-        self.out.room(bytes.len())?;
+        self.out.ensure_room(bytes.len())?;
         self.out.push(tag);
         put_length(&mut self.out, bytes.len());
         self.out.extend_from_slice(bytes);
@@ -373,7 +373,7 @@ impl<'a> Encoder<'a> {
 
     /// Writes a reference to what this message holds already, and marks that as shared.
     fn reference(&mut self, pointer: usize) -> Result<bool> {
-        let Some(Seen { id, tag }) = self.seen.find(pointer)? else { return Ok(false) };
+        let Some(Entry { id, tag }) = self.identities.get(pointer)? else { return Ok(false) };
         self.share(tag);
         self.out.push(wire::REFERENCE);
         put_length(&mut self.out, id as usize);
@@ -386,9 +386,9 @@ impl<'a> Encoder<'a> {
     }
 
     /// Gives the table or function on top its id, and makes sure of room for its frame.
-    fn remember(&mut self, pointer: usize) -> Result<Seen> {
+    fn remember(&mut self, pointer: usize) -> Result<Entry> {
         self.frames.try_reserve(1)?;
-        self.seen.insert(pointer, self.out.len())
+        self.identities.insert(pointer, self.out.len())
     }
 
     fn open_table(&mut self, here: &Stack, pointer: usize, is_environment: bool) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use crate::codec::seen::Seen;
+use crate::codec::identity_map::Entry;
 use crate::codec::wire::{self, SEPARATOR};
 use crate::error::Error;
 use crate::ffi::{Stack, Type};
@@ -25,7 +25,7 @@ pub struct TableFrame {
 pub struct FunctionFrame {
     pub stack: Stack,
     pub slot: c_int,
-    pub seen: Seen,
+    pub entry: Entry,
     /// The upvalue being written, from 1.
     pub upvalue: c_int,
     pub count: c_int,

@@ -18,12 +18,12 @@ enum Lookup {
 
 impl Encoder<'_> {
     pub(super) fn open_function(&mut self, here: &Stack, pointer: usize) -> Result<()> {
-        let seen = self.remember(pointer)?;
+        let entry = self.remember(pointer)?;
         self.out.push(wire::FUNCTION);
         let length = self.out.len();
         self.out.extend_from_slice(&[0; 4]);
         here.dump(&mut self.out)?;
-        self.out.room(0)?;
+        self.out.ensure_room(0)?;
         let size = (self.out.len() - length - 4) as u32;
         self.out[length..length + 4].copy_from_slice(&size.to_le_bytes());
         let count = here.upvalue_count(-1);
@@ -31,7 +31,7 @@ impl Encoder<'_> {
         self.frames.push(Frame::Function(FunctionFrame {
             stack: *here,
             slot: here.top(),
-            seen,
+            entry,
             upvalue: 0,
             count,
         }));
@@ -41,8 +41,8 @@ impl Encoder<'_> {
     /// Writes the next upvalue of the function on top.
     pub(super) fn upvalue(&mut self, here: &Stack) -> Result<()> {
         let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
-        let (slot, n, owner) = (function.slot, function.upvalue, function.seen);
-        self.out.room(0)?;
+        let (slot, n, owner) = (function.slot, function.upvalue, function.entry);
+        self.out.ensure_room(0)?;
         self.variables.try_reserve(1)?;
         here.push_upvalue_of(slot, n);
         let kind = here.kind(-1);
