@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::codec::{Functions, Policy, encode_counted, furnish};
+use crate::codec::{Functions, Policy, decode_initial, encode_counted};
 use crate::config::Mode;
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
@@ -150,7 +150,7 @@ fn run_function(job: &Job, state: &State, task: &Task, out: &mut Vec<u8>) -> Res
     ffi::take_stopped_at();
     coroutine::begin_task(identity);
     state.push_function(task.function, &coroutine)?;
-    let count = furnish(&coroutine, task.arguments, &gma::WorkerNames)?;
+    let count = decode_initial(&coroutine, task.arguments, &gma::WorkerNames)?;
     let resumed = seat::stoppable(&coroutine, || {
         let resumed = coroutine.resume(&stack, count);
         fault::point("returned").map(|()| resumed)

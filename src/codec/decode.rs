@@ -29,8 +29,9 @@ pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_in
     stack.building(message.len(), || stack.protected(0, |stack| decoder.message(stack, message)))
 }
 
-/// As [`decode`], for what a state is to have before its code runs.
-pub fn furnish(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
+/// As [`decode`], for values that a state gets once, before its code runs: the collector waits until that code has
+/// allocated as much again.
+pub fn decode_initial(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
     if let Some(count) = decode_scalars(stack, message)? {
         return Ok(count);
     }

@@ -22,7 +22,7 @@ mod policy;
 mod roundtrip;
 mod wire;
 
-pub use decode::{Decoder, Resolve, decode, decode_scalars, furnish};
+pub use decode::{Decoder, Resolve, decode, decode_initial, decode_scalars};
 pub use encode::{Encoder, encode, encode_counted};
 pub use frame::without_arguments;
 pub use policy::{Functions, Names, Policy, Upvalues};
