@@ -52,6 +52,7 @@ mod fault;
 mod ffi;
 #[cfg(fuzzing)]
 #[doc(hidden)]
+#[path = "../tests/fuzz/checks/mod.rs"]
 pub mod fuzzing;
 mod gma;
 mod host;

@@ -20,7 +20,8 @@ mod keys;
 mod policy;
 #[cfg(all(test, feature = "linked"))]
 mod roundtrip;
-mod wire;
+// Public for the fuzz targets, which write messages of their own.
+pub mod wire;
 
 pub use decode::{Decoder, Resolve, decode, decode_initial, decode_scalars};
 pub use encode::{Encoder, encode, encode_counted};

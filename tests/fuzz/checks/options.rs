@@ -55,7 +55,7 @@ impl Host {
     fn new() -> mlua::Result<Host> {
         let lua = Lua::new();
         let functions = lua.load(FUNCTIONS).set_name("=functions").into_function()?;
-        lua.load(include_str!("../../tests/fuzz/host.lua")).set_name("@host.lua").call::<()>(functions)?;
+        lua.load(include_str!("../host.lua")).set_name("@host.lua").call::<()>(functions)?;
         let read: Result<()> = ffi::with_stack(&lua, (), |stack| {
             names::read_standard(stack, gma::own());
             Ok(())

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use super::digest::digest;
 use super::{assert_expected, expand, mix};
-use crate::codec::{
-    self, Decoder, Functions, Policy, Resolve, Upvalues, decode as decode_message, encode, put_length,
-};
+use crate::codec::wire::{self, put_length};
+use crate::codec::{Decoder, Functions, Policy, Resolve, Upvalues, decode as decode_message, encode};
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack};
 use crate::gma;
@@ -26,7 +25,7 @@ pub fn decode(input: &[u8]) {
     let (outcome, seen) = decode_and_check(&state.stack(), &message);
     // Nothing was collected yet. A byte may be a field, which is up to two nodes of 32 bytes; loading a
     // function takes a buffer and some tables.
-    let functions = message.iter().filter(|byte| **byte & !codec::SHARED == codec::FUNCTION).count();
+    let functions = message.iter().filter(|byte| **byte & !wire::SHARED == wire::FUNCTION).count();
     let taken = state.memory() - before;
     assert!(taken <= 8192 + 100 * message.len() + 2048 * functions, "{taken} bytes of memory");
     state.stack().collect();
@@ -190,19 +189,19 @@ fn in_a_worker(message: &[u8]) {
 
 /// `t, t, "gma"`.
 fn known_message() -> Vec<u8> {
-    let mut message = vec![codec::HAS_SHARED, 3, 0, 0, 0, codec::TABLE | codec::SHARED];
+    let mut message = vec![wire::HAS_SHARED, 3, 0, 0, 0, wire::TABLE | wire::SHARED];
     message.extend([0; 8]);
-    message.extend([codec::REFERENCE, 0, codec::STRING, 3]);
+    message.extend([wire::REFERENCE, 0, wire::STRING, 3]);
     message.extend(b"gma");
     message
 }
 
 /// A job on a host with `gma.echo` and `gma.show`.
 fn environment() -> Environment {
-    let mut shape = vec![0, 1, 0, 0, 0, codec::TABLE, 0, 0, 0, 0, 2, 0, 0, 0];
+    let mut shape = vec![0, 1, 0, 0, 0, wire::TABLE, 0, 0, 0, 0, 2, 0, 0, 0];
     for key in ["echo", "show"] {
         let name = format!("gma\0{key}");
-        for (tag, text) in [(codec::STRING, key), (codec::NAMED, &name)] {
+        for (tag, text) in [(wire::STRING, key), (wire::NAMED, &name)] {
             shape.push(tag);
             put_length(&mut shape, text.len());
             shape.extend(text.as_bytes());

@@ -1,12 +1,11 @@
-//! What the fuzzers in `tests/fuzz` call: they know no internals, this does.
+//! What the fuzz targets check of an input. Compiled into the library, since it uses the internals.
 //!
-//! Both take a message in the layout of [`crate::codec`], so one grammar serves for any value: it is
-//! decoded as it is, or into the options of a job. A fault shows as a panic.
+//! Both targets take a message in the layout of [`crate::codec::wire`], so one grammar makes any value: `decode` decodes
+//! it as it is, `options` into the options of a job. A fault is a panic.
 //!
-//! Lua does not check the bytecode it loads, so bytecode of a fuzzer's making may do anything at all, and
-//! nothing can be asked to stand it. Bytecode begins with ESC. In a function's record `ESC n` stands for
-//! the size and the bytecode of the n-th function of [`FUNCTIONS`]; elsewhere an ESC becomes a zero, and
-//! what a record holds is loaded as text, which is safe.
+//! Lua does not check the bytecode that it loads, so a fuzzer's bytecode may do anything at all. Bytecode begins with
+//! ESC. In a function's record, `ESC n` stands for the size and the bytecode of the n-th function of [`FUNCTIONS`];
+//! elsewhere an ESC becomes a zero, so the record's bytes are loaded as source text, which is safe.
 
 mod decoding;
 mod digest;
@@ -15,7 +14,7 @@ mod options;
 use std::ffi::c_int;
 use std::sync::LazyLock;
 
-use crate::codec::{self, SHARED};
+use crate::codec::wire::{self, SHARED};
 use crate::error::{Error, Result};
 use crate::ffi::OwnState;
 
@@ -60,7 +59,7 @@ fn expand(input: &[u8]) -> Vec<u8> {
     let mut before = 0;
     while let Some(byte) = bytes.next() {
         match (byte, bytes.peek()) {
-            (ESC, Some(&n)) if before & !SHARED == codec::FUNCTION => {
+            (ESC, Some(&n)) if before & !SHARED == wire::FUNCTION => {
                 bytes.next();
                 let bytecode = &BYTECODE[usize::from(n) % BYTECODE.len()];
                 message.extend((bytecode.len() as u32).to_le_bytes());
@@ -92,8 +91,8 @@ fn contract(message: &[u8]) -> Vec<u8> {
                 rest = &rest[4 + BYTECODE[n].len()..];
             }
             None => match *rest {
-                [codec::STRING, length @ 2..0x80, b'@', ..] => {
-                    input.extend([codec::NAMED, length - 1]);
+                [wire::STRING, length @ 2..0x80, b'@', ..] => {
+                    input.extend([wire::NAMED, length - 1]);
                     rest = &rest[3..];
                 }
                 _ => {
