@@ -9,9 +9,9 @@ use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::callbacks;
 use crate::config;
 use crate::dispatcher;
-use crate::entry;
 use crate::error::{self, Error, Result};
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::gma;
@@ -68,19 +68,19 @@ pub fn open(stack: &Stack) -> Returns {
 }
 
 /// The native calls; beside them there are `version`, `backend`, and `entry_levels`, how many levels of the call stack an
-/// [`entry::entry`] takes.
+/// [`callbacks::entry`] takes.
 fn native_calls() -> [(&'static str, NativeFunction); 25] {
     [
         ("load", native(load)),
         ("start", native(start)),
         ("wait", native(wait)),
-        ("serve", native(entry::serve)),
+        ("serve", native(callbacks::serve)),
         ("progress", native(progress)),
         ("lists", native(lists)),
         ("merge", native(merge)),
-        ("exclusively", native(entry::exclusively)),
-        ("call_once", native(entry::call_once)),
-        ("entry", native(entry::entry)),
+        ("exclusively", native(callbacks::exclusively)),
+        ("call_once", native(callbacks::call_once)),
+        ("entry", native(callbacks::entry)),
         ("collect", native(collect)),
         ("collect_soon", native(collect_soon)),
         ("cancel", native(cancel)),
@@ -277,7 +277,7 @@ fn is_on_terminal(stack: &Stack) -> Returns {
 /// its outcome, and every host call was taken; and whether there are results to merge before that.
 fn wait(stack: &Stack) -> Returns {
     let at_most = hostcall::seconds(stack.number(2).unwrap_or(0.0));
-    let job = entry::job(stack)?;
+    let job = callbacks::job(stack)?;
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.wait(at_most)));
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.is_finished()));
     stack.push_boolean(job.is_some_and(|job| job.mailbox.has_results()));
@@ -286,7 +286,7 @@ fn wait(stack: &Stack) -> Returns {
 
 /// `progress(job)`: how many tasks are done, and how many there are.
 fn progress(stack: &Stack) -> Returns {
-    let Some((done, total)) = entry::job(stack)?.map(|job| (job.done(), job.tasks.len())) else {
+    let Some((done, total)) = callbacks::job(stack)?.map(|job| (job.done(), job.tasks.len())) else {
         return Ok(0);
     };
     stack.push_integer(done as i64);
@@ -304,7 +304,7 @@ fn lists(stack: &Stack) -> Returns {
 /// `merge(job, result, failed)`: fills the outcomes that there are by now into both lists. Returns why it could not, and they
 /// are as they were. An error is the host's own.
 fn merge(stack: &Stack) -> Returns {
-    let Some(job) = entry::job(stack)? else { return Ok(0) };
+    let Some(job) = callbacks::job(stack)? else { return Ok(0) };
     stack.set_top(3);
     told(stack, guarded(|| response::merge(stack, &job, &HostNames::default())))
 }
@@ -329,7 +329,7 @@ fn collect(stack: &Stack) -> Returns {
     const TABLE: c_int = 2;
     const RESPONSE: c_int = 3;
     const PROBLEM: c_int = 4;
-    if entry::job(stack)?.is_none() {
+    if callbacks::job(stack)?.is_none() {
         return Ok(0);
     }
     stack.set_top(4);
@@ -341,7 +341,7 @@ fn collect(stack: &Stack) -> Returns {
         stack.push_boolean(false);
         stack.raw_set(TABLE);
     }
-    let Some(job) = entry::job(stack)? else { return Ok(0) };
+    let Some(job) = callbacks::job(stack)? else { return Ok(0) };
     if let Err(error) = guarded(|| response::collect(stack, &job, &HostNames::default())) {
         return told(stack, Err(error));
     }
@@ -370,7 +370,7 @@ const SOON: Duration = Duration::from_millis(1);
 /// `collect_soon(job)`: the response of a job without a trace, and the list of its failed tasks, where it is over soon and
 /// calls nothing of the host's; nothing where it is not.
 fn collect_soon(stack: &Stack) -> Returns {
-    match entry::job(stack)? {
+    match callbacks::job(stack)? {
         Some(job) if job.mailbox.wait(SOON) && job.mailbox.is_finished() => {
             stack.set_top(1);
             response::push_lists(stack, job.tasks.len())?;
@@ -384,7 +384,7 @@ fn collect_soon(stack: &Stack) -> Returns {
 
 /// `cancel(job)`: its tasks are stopped, or never begin; it still ends with an outcome.
 fn cancel(stack: &Stack) -> Returns {
-    if let Some(job) = entry::job(stack)? {
+    if let Some(job) = callbacks::job(stack)? {
         dispatcher::cancel(&job);
     }
     Ok(0)

@@ -40,11 +40,11 @@
 
 mod api;
 mod bytecode;
+mod callbacks;
 mod codec;
 mod config;
 mod coroutine;
 mod dispatcher;
-mod entry;
 mod error;
 mod executor;
 mod fault;
