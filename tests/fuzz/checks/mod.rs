@@ -36,7 +36,7 @@ const FUNCTIONS: &str = "
         again,
         function() return number, list, helper, again, _ENV end";
 
-/// The bytecode of each.
+/// The bytecode of each function of [`FUNCTIONS`].
 static BYTECODE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let state = OwnState::new(usize::MAX).expect("a state");
     let stack = state.stack();
@@ -52,7 +52,7 @@ static BYTECODE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     (1..=stack.top()).map(dump).collect()
 });
 
-/// The message that an input stands for.
+/// The message that an input represents.
 fn expand(input: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(input.len());
     let mut bytes = input.iter().copied().peekable();
@@ -75,8 +75,8 @@ fn expand(input: &[u8]) -> Vec<u8> {
     message
 }
 
-/// The input that stands for a message whose functions are all of [`FUNCTIONS`]. Short texts that begin with
-/// `@` become names.
+/// The input that represents a message, whose functions must all be of [`FUNCTIONS`]. A short text that begins with `@`
+/// becomes a name.
 fn contract(message: &[u8]) -> Vec<u8> {
     let mut input = Vec::new();
     let mut rest = message;
@@ -105,7 +105,7 @@ fn contract(message: &[u8]) -> Vec<u8> {
     input
 }
 
-/// Panics for what must not come of any input.
+/// Panics on an error that no input may cause.
 #[track_caller]
 fn assert_expected<R>(outcome: &Result<R>) {
     if let Err(error @ (Error::Panic(_) | Error::Internal(_))) = outcome {
@@ -113,7 +113,7 @@ fn assert_expected<R>(outcome: &Result<R>) {
     }
 }
 
-/// A number that depends on all of an input.
+/// A hash of an input.
 fn mix(input: &[u8]) -> usize {
     use std::hash::Hasher;
     let mut hasher = rustc_hash::FxHasher::default();
