@@ -110,6 +110,11 @@ local OPTIONS = {
 }
 OPTIONS.onProgress = OPTIONS.onComplete
 OPTIONS.progress = function(value) return value == nil or type(value) == "string" end
+OPTIONS.trace = function(value)
+  -- A number may count as its text.
+  if type(value) == "number" then return nil end
+  return value == nil or type(value) == "string" and value ~= ""
+end
 
 --- Judges options. Returns the places that must be refused, the places that may be refused, the number of arguments and the
 -- name of each task, and the number of all arguments.
@@ -162,7 +167,12 @@ function judge(options, is_async)
       local count = 0
       if type(args) == "table" then
         for key in next, args do
-          if math.type(key) == "integer" then count = math.max(count, key) end
+          if math.type(key) == "integer" and key >= 1 then
+            count = math.max(count, key)
+          elseif key ~= "n" then
+            -- Its value would be lost.
+            say(false, place .. ".args")
+          end
         end
         local n = rawget(args, "n")
         if n ~= nil then count = type(n) == "number" and math.tointeger(n) or false end

@@ -80,6 +80,8 @@ options.full = {
   onComplete = f[1],
   onProgress = f[2],
 }
+options.traced = { tasks = {}, trace = "trace.json" }
+options.extra_args = { tasks = { { func = f[1], args = { 1, [0] = 0 } }, { func = f[1], args = { 1, x = 2 } } } }
 options.text = { tasks = {}, workers = " 4 ", mode = "timer", upvalues = "error" }
 options.floats = { tasks = {}, workers = 4.0, timeout = 3, memoryLimit = 2 ^ 20, sandbox = false }
 options.limits = { tasks = {}, workers = 256, timeout = 1e-9, memoryLimit = 1 }
