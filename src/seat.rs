@@ -106,7 +106,7 @@ impl Seat {
 
     /// The worker has ended the task.
     pub fn end(&self) -> End {
-        self.running.switch(None);
+        self.running.clear();
         match self.task.swap(0, Ordering::SeqCst) {
             GIVEN_UP => End::GivenUp,
             task if task & STOP != 0 => End::Stopped(reason_in(task)),
@@ -231,10 +231,6 @@ impl Drop for Seated {
     }
 }
 
-fn with_seat<R>(body: impl FnOnce(&Seat) -> R) -> Option<R> {
-    SEAT.with_borrow(|seat| seat.as_ref().map(|seat| body(seat)))
-}
-
 /// Whether the task of this thread has to stop.
 pub fn is_stopping() -> bool {
     SEAT.with_borrow(|seat| seat.as_ref().is_some_and(|seat| seat.is_stopping()))
@@ -250,19 +246,16 @@ pub fn waiting<R>(body: impl FnOnce() -> R) -> R {
 
 /// Runs `body` as the code of a coroutine that can be stopped while it runs.
 pub fn stoppable<R>(coroutine: &Stack, body: impl FnOnce() -> R) -> R {
-    let before = with_seat(|seat| {
-        let before = seat.running.switch(Some(coroutine));
-        // A stop that came before this coroutine was the one that runs has not reached it.
-        if seat.is_stopping() {
-            coroutine.interrupt();
-        }
-        before
-    });
-    let outcome = body();
-    if let Some(before) = before {
-        with_seat(|seat| seat.running.switch(before.as_ref()));
-    }
-    outcome
+    SEAT.with_borrow(|seat| match seat {
+        Some(seat) => seat.running.during(coroutine, || {
+            // A stop that came before this coroutine was the one that runs has not reached it.
+            if seat.is_stopping() {
+                coroutine.interrupt();
+            }
+            body()
+        }),
+        None => body(),
+    })
 }
 
 #[cfg(all(test, feature = "linked"))]
@@ -272,22 +265,22 @@ mod tests {
 
     use super::*;
     use crate::coroutine;
-    use crate::ffi::{OwnState, Resumed, Returns, native};
+    use crate::ffi::{OwnState, Protected, Resumed, Returns, native};
 
     thread_local! {
         static HOOKED: Cell<bool> = const { Cell::new(false) };
     }
 
-    fn note_hook(stack: &Stack) -> Returns {
+    fn note_hook(stack: &Protected) -> Returns {
         HOOKED.set(stack.is_hooked());
         Ok(0)
     }
 
     /// Whether code that begins now on this thread has a hook.
     fn is_hooked(state: &OwnState) -> bool {
-        let stack = state.stack();
+        let stack = state.unprotected();
         let coroutine = stack.new_thread();
-        coroutine.push_native(native(note_hook), 0);
+        coroutine.push_native(native(note_hook));
         assert_eq!(stoppable(&coroutine, || coroutine.resume(&stack, 0)), Resumed::Returned);
         HOOKED.get()
     }
@@ -308,8 +301,8 @@ mod tests {
     }
 
     /// `stop()`: what the host does when it drops a job, as the task comes to this point.
-    fn stop_task(_: &Stack) -> Returns {
-        with_seat(|seat| seat.stop(Reason::Cancelled));
+    fn stop_task(_: &Protected) -> Returns {
+        SEAT.with_borrow(|seat| seat.as_ref().map(|seat| seat.stop(Reason::Cancelled)));
         Ok(0)
     }
 
@@ -318,11 +311,11 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let state = OwnState::new(usize::MAX).expect("a state");
-            let stack = state.stack();
+            let stack = state.unprotected();
             stack.open_libraries();
             coroutine::install(&stack);
             stack.push_globals();
-            stack.push_native(native(stop_task), 0);
+            stack.push_native(native(stop_task));
             stack.raw_set_text(-2, "stop");
             let seat = Arc::new(Seat::default());
             let _seat = take(&seat);

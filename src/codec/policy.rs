@@ -1,6 +1,6 @@
 //! Which values may cross, and by which names.
 
-use crate::ffi::Stack;
+use crate::ffi::Protected;
 
 /// The treatment of data (numbers, texts, booleans, plain tables) in a function's upvalues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -28,7 +28,7 @@ pub enum Functions {
 /// The names of things that exist on both sides.
 pub trait Names {
     /// The name of the function or table on top of the stack. *Raises.*
-    fn name_of(&self, stack: &Stack) -> Option<String>;
+    fn name_of(&self, stack: &Protected) -> Option<String>;
 }
 
 /// How the encoder treats the values of a message.

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::ffi::{Stack, Type};
+use crate::ffi::{Protected, Stack, Type};
 
 /// A value as plain data. A table is represented by its number in a graph, or by its address in a state.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,7 +115,7 @@ pub fn graphs(fields: usize) -> impl Strategy<Value = Graph> {
 }
 
 /// Pushes a value. The table at index 1 has the tables by their numbers.
-pub fn push(stack: &Stack, value: &Value) {
+pub fn push(stack: &Protected, value: &Value) {
     match value {
         Value::Nil => stack.push_nil(),
         Value::Boolean(value) => stack.push_boolean(*value),
@@ -128,7 +128,7 @@ pub fn push(stack: &Stack, value: &Value) {
 }
 
 /// Makes a graph's tables in a new state; every second one has a metatable, which must have no effect.
-pub fn push_tables(stack: &Stack, graph: &Graph) {
+pub fn push_tables(stack: &Protected, graph: &Graph) {
     stack.create_table(0, 0);
     for n in 0..graph.writes.len() {
         stack.create_table(0, 0);

@@ -9,7 +9,7 @@ use super::{assert_expected, expand, mix};
 use crate::codec::wire::{self, put_length};
 use crate::codec::{Decoder, Functions, Policy, Resolve, Upvalues, decode as decode_message, encode};
 use crate::error::{Error, Result};
-use crate::ffi::{OwnState, Stack};
+use crate::ffi::{OwnState, Protected, Stack};
 use crate::gma;
 use crate::host::HostNames;
 use crate::state::{Environment, Life, State};
@@ -28,7 +28,7 @@ pub fn decode(input: &[u8]) {
     let functions = message.iter().filter(|byte| **byte & !wire::SHARED == wire::FUNCTION).count();
     let taken = state.memory() - before;
     assert!(taken <= 8192 + 100 * message.len() + 2048 * functions, "{taken} bytes of memory");
-    state.stack().collect();
+    state.unprotected().collect();
     check_reencoding(&state.stack(), &outcome, seen);
     in_little_memory(&message, &outcome, mix(input) % (taken + 1));
     if message.first().is_some_and(|flags| flags & FULL != 0) {
@@ -41,7 +41,7 @@ pub fn decode(input: &[u8]) {
 struct NoNames;
 
 impl Resolve for NoNames {
-    fn push_named(&self, _: &Stack, name: &str) -> Result<()> {
+    fn push_named(&self, _: &Protected, name: &str) -> Result<()> {
         Err(Error::Absent { name: name.to_owned() })
     }
 }
@@ -95,7 +95,8 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
     thread_local! {
         static STATE: OwnState = {
             let state = OwnState::new(usize::MAX).expect("a state");
-            let coroutine = state.stack().new_thread();
+            let main = state.unprotected();
+            let coroutine = main.new_thread();
             assert!(coroutine.check(NEARLY_FULL));
             coroutine.set_top(NEARLY_FULL);
             // The collector would walk the full stack again and again.
@@ -104,7 +105,7 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
         };
     }
     STATE.with(|state| {
-        let stack = state.stack().thread(1).expect("the coroutine");
+        let stack = state.thread(1).expect("the coroutine");
         for limit in [usize::MAX, state.memory() + bytes] {
             state.set_limit(limit);
             let mut decoder = Decoder::new(&NoNames);
@@ -132,7 +133,7 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
             stack.set_top(NEARLY_FULL);
         }
         if state.memory() > COLLECT_ABOVE {
-            stack.collect();
+            state.unprotected().collect();
         }
     });
 }
