@@ -1,4 +1,5 @@
-//! Where a walk over a value is: a frame for each table and function that it is in. An error says so as a path.
+//! The encoder's position in a value: a frame for each table and function that is open. The path in an error, and the
+//! name of a function under `gma`, are made from the frames.
 
 use std::ffi::c_int;
 
@@ -8,23 +9,23 @@ use crate::error::Error;
 use crate::ffi::{Stack, Type};
 
 pub struct TableFrame {
-    /// Where the table stands; its current key is in the slot above.
+    /// The slot of the table; its current key is in the slot above.
     pub slot: c_int,
     pub header: usize,
     pub array: u32,
     pub record: u32,
-    /// The walk is still in 1, 2, 3…, which `next` gives first.
+    /// All keys so far were 1, 2, 3…, which `next` gives first.
     pub in_array: bool,
-    /// The key is being written, and its value waits on the stack.
+    /// The key is being written; its value is on the stack.
     pub in_key: bool,
-    /// It is the `_ENV` of a function.
+    /// The table is the `_ENV` of a function.
     pub is_environment: bool,
 }
 
 pub struct FunctionFrame {
     pub slot: c_int,
     pub entry: Entry,
-    /// The upvalue being written, from 1.
+    /// The upvalue that is being written, from 1.
     pub upvalue: c_int,
     pub count: c_int,
 }
@@ -39,11 +40,11 @@ const PASS_IT: &str = "pass it in args, or set upvalues = \"copy\"";
 const COPY_IT: &str = "set upvalues = \"copy\"";
 const LET_IT_FALL_THROUGH: &str = "give that __index = _G and nothing else, or the function _G as its _ENV";
 
-/// The name of the upvalue in which Lua looks up globals.
+/// The name of the upvalue that holds a function's globals.
 pub const ENVIRONMENT: &str = "_ENV";
 
 impl FunctionFrame {
-    /// The error of the upvalue that the walk is at: one of that kind can't cross.
+    /// The error of the current upvalue, which has a kind that can't cross.
     pub fn refusal(&self, here: &Stack, kind: Type) -> Error {
         let (holds, advice) = match kind {
             Type::Function => ("a C function", "call it on the host, or require its module in the task"),
@@ -60,7 +61,7 @@ impl FunctionFrame {
         Error::Upvalue { name, holds: holds.into(), function: here.place_of(self.slot), advice }
     }
 
-    /// The error of an environment whose metatable does something that a copy would not.
+    /// The error of an environment whose metatable has an effect that a copy would lack.
     pub fn environment_refusal(&self, here: &Stack) -> Error {
         Error::Upvalue {
             name: ENVIRONMENT.to_owned(),
@@ -71,7 +72,7 @@ impl FunctionFrame {
     }
 }
 
-/// The error of a function that nobody calls with arguments of theirs.
+/// The same error for a function that takes no arguments from a task: it does not advise to pass any.
 pub fn without_arguments(error: Error) -> Error {
     match error {
         Error::Upvalue { name, holds, function, advice: PASS_IT } => {
@@ -81,7 +82,7 @@ pub fn without_arguments(error: Error) -> Error {
     }
 }
 
-/// Appends the way through frames, which all stand on one stack, to a path: `.deep[1]`.
+/// Appends the path through these frames, which must all be on this stack: `.deep[1]`.
 pub fn push_path(path: &mut String, frames: &[Frame], stack: &Stack) {
     for frame in frames {
         match frame {
@@ -96,7 +97,7 @@ pub fn push_path(path: &mut String, frames: &[Frame], stack: &Stack) {
     }
 }
 
-/// Appends the keys on the way through frames, which all stand on one stack, to a name. False where one can't be part of one.
+/// Appends the keys of these frames, which must all be on this stack, to a name. False if a key can't be part of a name.
 pub fn push_name(name: &mut String, frames: &[Frame], stack: &Stack) -> bool {
     frames.iter().all(|frame| {
         let Frame::Table(table) = frame else { return false };

@@ -27,7 +27,7 @@ pub enum Functions {
 
 /// The names of things that exist on both sides.
 pub trait Names {
-    /// The name of the function or table on top of the stack. *Raises.*
+    /// The name of the function or table on top of the stack.
     fn name_of(&self, stack: &Protected) -> Option<String>;
 }
 

@@ -93,7 +93,7 @@ pub fn put_eight(out: &mut Vec<u8>, tag: u8, value: u64) {
 }
 
 /// The error of a message that ends before its last value does.
-pub fn ends_early() -> Error {
+pub fn truncated() -> Error {
     Error::Corrupt("it ends early")
 }
 
