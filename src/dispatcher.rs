@@ -92,7 +92,7 @@ pub fn cancel(job: &Arc<Job>) {
 /// Reads what all of the host's jobs have in common: its module paths, and the shape of its `gma`. *Raises.*
 fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment) -> Result<()> {
     let top = stack.top();
-    if names::push_kept(stack, "package") == Type::Table {
+    if names::push_host_standard(stack, "package") == Type::Table {
         stack.raw_get_text(top + 1, "path");
         stack.raw_get_text(top + 1, "cpath");
         environment.path.extend_from_slice(stack.bytes(top + 2));

@@ -9,8 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::codec::Path;
-use crate::codec::{Functions, Policy, encode_counted, furnish};
+use crate::codec::{Functions, Path, Policy, decode_initial, encode_counted};
 use crate::config::Mode;
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
@@ -157,7 +156,7 @@ fn run_function(
     ffi::take_stopped_at();
     coroutine::begin_task(identity);
     state.push_function(task.function, &coroutine)?;
-    let count = furnish(&coroutine, task.arguments, &gma::WorkerNames)?;
+    let count = decode_initial(&coroutine, task.arguments, &gma::WorkerNames)?;
     let resumed = seat::stoppable(&coroutine, || {
         let resumed = coroutine.resume(&stack, count);
         fault::point("returned").map(|()| resumed)

@@ -1,7 +1,7 @@
-//! The list of tasks: read once, checked, and put into messages.
+//! Reads the list of tasks, checks it, and encodes it into messages.
 //!
-//! Host side, raw: no metamethod runs. Functions are dumped once each; a task whose function or arguments
-//! can't cross is refused alone, a list that is wrong is refused whole.
+//! Host side. Access is raw: no metamethod runs. Each function is dumped once. A task whose function or arguments can't
+//! cross fails alone; a list that is wrong is refused as a whole.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -17,29 +17,29 @@ use crate::job::Tasks;
 use crate::value::Value;
 
 /// The most arguments that a task may have.
-const ARGUMENT_LIMIT: i64 = 100_000;
+const MAX_ARGUMENTS: i64 = 100_000;
 
 /// Reads the list of tasks into messages.
 pub struct TaskReader<'a> {
     names: &'a HostNames,
     upvalues: Upvalues,
-    /// Functions by identity, and which of the job's they are: each is dumped once.
-    seen: FxHashMap<usize, Result<u32>>,
-    /// The Lua function that was met last, by identity, and which of the job's it is.
+    /// The index in `functions`, or the error, of each function, by its address.
+    known: FxHashMap<usize, Result<u32>>,
+    /// The address and the index of the last function: tasks often have the same one.
     last: Option<(usize, u32)>,
     pub functions: Vec<Vec<u8>>,
     pub tasks: Tasks,
 }
 
-/// Where the list of tasks stands, and above it the names of a task's fields.
+/// The slot of the list of tasks. The names of a task's fields are above it.
 const LIST: c_int = 1;
 const FIELDS: [&str; 3] = ["func", "args", "name"];
 const NAMES: c_int = 2;
 
-/// Where the task stands, and above it what it holds.
+/// The slot of the current task. Its keys and values are above it.
 const TASK: c_int = 5;
 
-/// Where the values of a task's fields stand; [`ABSENT`] for one that it does not have.
+/// The slots of the values of a task's fields; [`ABSENT`] for a missing field.
 #[derive(Clone, Copy)]
 struct Fields {
     func: c_int,
@@ -49,15 +49,16 @@ struct Fields {
 
 const ABSENT: c_int = 0;
 
-/// Which arguments of a `Map`'s task are its items, and the callable table that `Map` was given: see lua/map.lua.
+/// The arguments of a `Map`'s task that hold its items, and the callable table that `Map` was given: see lua/map.lua.
 const ITEMS: usize = 1;
 const CALLABLE: usize = 2;
 
-/// What a small function takes as a message, and what a few numbers do: a buffer that has to grow costs more than either.
+/// The sizes of the messages of a small function and of a few numbers, in bytes: growing a buffer would take longer than
+/// writing either.
 const FUNCTION_SIZE: usize = 512;
 const ARGUMENTS_SIZE: usize = 32;
 
-/// As many slots as the list, a task, its fields and a few arguments take, and more.
+/// More slots than the list, a task, its fields and a few arguments need.
 const SLOTS: c_int = 40;
 
 impl<'a> TaskReader<'a> {
@@ -65,7 +66,7 @@ impl<'a> TaskReader<'a> {
         TaskReader {
             names,
             upvalues,
-            seen: FxHashMap::default(),
+            known: FxHashMap::default(),
             last: None,
             functions: Vec::new(),
             tasks: Tasks::default(),
@@ -110,13 +111,13 @@ impl<'a> TaskReader<'a> {
             Ok(())
         };
         let read = stack.protected(1, read);
-        encoder.finish_deep(stack)?;
+        encoder.resume_collector(stack)?;
         read?;
         self.tasks.arguments = arguments;
         Ok(())
     }
 
-    /// Reads the task whose fields stand on the stack.
+    /// Reads the task whose fields are on the stack.
     fn read_task(
         &mut self,
         stack: &Protected,
@@ -133,7 +134,7 @@ impl<'a> TaskReader<'a> {
             },
         };
         let arguments = match fields.args {
-            ABSENT => Arguments::Few { first: 1, count: 0 },
+            ABSENT => Arguments::OnStack { first: 1, count: 0 },
             slot => match stack.kind(slot) {
                 Type::Table => count_arguments(stack, slot, index)?,
                 kind => {
@@ -159,7 +160,7 @@ impl<'a> TaskReader<'a> {
             .and_then(|function| encode_arguments(stack, encoder, callable, arguments).map(|()| function));
         match encoded {
             Ok(function) => self.tasks.push(function, encoder.length(), name.take()),
-            // Not the task's own.
+            // A hook's error is not the task's.
             Err(error) if error.is_a_hooks() => return Err(error),
             Err(error) => self.tasks.refuse(error),
         }
@@ -167,14 +168,14 @@ impl<'a> TaskReader<'a> {
         Ok(())
     }
 
-    /// Which of the job's functions the one on top is. It is dumped where it is met first.
+    /// The index of the function on top. It is dumped at its first occurrence.
     fn function(&mut self, stack: &Stack) -> Result<u32> {
         let pointer = stack.pointer(-1);
-        let function = match self.seen.get(&pointer) {
+        let function = match self.known.get(&pointer) {
             Some(known) => known.clone(),
             None => {
                 let function = self.dump(stack);
-                self.seen.insert(pointer, function.clone());
+                self.known.insert(pointer, function.clone());
                 function
             }
         };
@@ -218,7 +219,7 @@ fn unexpected(
     bad_task(index, field, Problem::Unexpected { expected: expected.into(), got, advice })
 }
 
-/// How many tasks the list has. It must be a list without holes.
+/// The number of tasks in the list, which must have no holes.
 fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
     let (mut count, mut last) = (0, 0);
     let table = stack.table(list);
@@ -254,15 +255,15 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
     Ok(count)
 }
 
-/// Leaves the values of the fields of the task on top on the stack. Refuses a field that looks like a slip of one of
-/// ours; others are the caller's own.
+/// Leaves the values of a task's fields on the stack. Refuses a field that looks like a misspelt one; other fields are the
+/// caller's own.
 fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
     let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT };
     let mut value = TASK + 2;
     let task = stack.table(TASK);
     stack.push_nil();
     while task.next() {
-        // Two texts that are equal are one, if they are as short as these.
+        // Lua interns short strings, so equal ones are identical.
         let is = |field: c_int| stack.raw_equal(-2, NAMES + field);
         if is(0) {
             fields.func = value;
@@ -275,7 +276,7 @@ fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
             stack.pop(1);
             continue;
         }
-        // The value stays where it is, below the key for the next step.
+        // The value stays below a copy of the key, for the next step.
         stack.push_value(-2);
         value += 2;
     }
@@ -296,35 +297,35 @@ fn check_field(stack: &Stack, index: i64) -> Result<()> {
 /// A task's arguments.
 #[derive(Clone, Copy)]
 enum Arguments {
-    /// So many, which stand on the stack from there up.
-    Few { first: c_int, count: c_int },
-    /// So many, in the table at that index.
-    Many { list: c_int, count: c_int },
+    /// On the stack, from this slot up.
+    OnStack { first: c_int, count: c_int },
+    /// In the table at this slot.
+    InTable { list: c_int, count: c_int },
 }
 
-/// More than these are read one by one.
-const FEW: c_int = 8;
+/// More arguments are read from the table one by one.
+const MAX_ON_STACK: c_int = 8;
 
-/// Finds out how many arguments the table holds: its `n`, or its last whole-numbered key.
+/// Counts the arguments in the table: its `n`, or its largest whole-number key.
 fn count_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arguments> {
     let base = stack.top();
     let mut count = 0;
     let table = stack.table(list);
     stack.push_nil();
     while table.next() {
-        // All that a plain list has comes in the order 1, 2, 3…. The length of a table says nothing of its other keys.
-        if count == FEW || stack.whole(-2) != Some(i64::from(count) + 1) {
+        // The keys of a plain list come in the order 1, 2, 3…. The length operator would not tell about other keys.
+        if count == MAX_ON_STACK || stack.whole(-2) != Some(i64::from(count) + 1) {
             stack.set_top(base);
             return count_any_arguments(stack, list, index);
         }
         count += 1;
-        // The value stays, below the key for the next step.
+        // The value stays below the key, for the next step.
         stack.insert(-2);
     }
-    Ok(Arguments::Few { first: base + 1, count })
+    Ok(Arguments::OnStack { first: base + 1, count })
 }
 
-/// As [`count_arguments`], of any table. What is no argument would be lost, and is refused.
+/// As [`count_arguments`], for any table. A value that is no argument would be lost, so it is refused.
 fn count_any_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arguments> {
     let (mut last, mut n) = (0, None);
     let table = stack.table(list);
@@ -347,12 +348,12 @@ fn count_any_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arg
         stack.pop(1);
     }
     match n.unwrap_or(last) {
-        count @ 0..=ARGUMENT_LIMIT => Ok(Arguments::Many { list, count: count as c_int }),
-        got => Err(bad_task(index, ".args", Problem::TooMany { limit: ARGUMENT_LIMIT, got })),
+        count @ 0..=MAX_ARGUMENTS => Ok(Arguments::InTable { list, count: count as c_int }),
+        got => Err(bad_task(index, ".args", Problem::TooMany { limit: MAX_ARGUMENTS, got })),
     }
 }
 
-/// The error of an `n`, on top of the stack, that counts nothing.
+/// The error of an `n`, on top of the stack, that is no whole number.
 fn bad_count(stack: &Stack, index: i64) -> Error {
     let got = match stack.kind(-1) {
         Type::String => format!("\"{}\"", String::from_utf8_lossy(stack.bytes(-1))),
@@ -363,8 +364,8 @@ fn bad_count(stack: &Stack, index: i64) -> Error {
     bad_task(index, ".args.n", Problem::Unexpected { expected, got, advice: "" })
 }
 
-/// Makes what stands on top the function to run; true where the callable table it came from is to be its
-/// first argument, and stands below it. *Raises.*
+/// Makes the value on top the function to run. True if it was a callable table, which is then below the function and must
+/// be its first argument.
 fn push_callable(stack: &Protected, index: i64) -> Result<bool> {
     let kind = stack.kind(-1);
     if kind == Type::Function {
@@ -386,7 +387,7 @@ fn push_callable(stack: &Protected, index: i64) -> Result<bool> {
     })
 }
 
-/// Appends the message of a task's arguments. A callable table, below the top, is the first of them. *Raises.*
+/// Appends the message of a task's arguments. A callable table, below the top, is the first argument.
 fn encode_arguments(
     stack: &Protected,
     encoder: &mut Encoder,
@@ -394,23 +395,23 @@ fn encode_arguments(
     arguments: Arguments,
 ) -> Result<()> {
     let count = match arguments {
-        Arguments::Few { first, count } if !callable => {
+        Arguments::OnStack { first, count } if !callable => {
             if (first..first + count).all(|index| stack.kind(index).is_plain()) {
                 return encoder.plain_message(stack, first, count);
             }
             count
         }
-        Arguments::Few { count, .. } | Arguments::Many { count, .. } => count,
+        Arguments::OnStack { count, .. } | Arguments::InTable { count, .. } => count,
     };
     encoder.begin(count as usize + usize::from(callable));
     if callable {
         stack.push_value(-2);
-        encoder.extra_value(stack)?;
+        encoder.uncounted_value(stack)?;
     }
     for n in 1..=count {
         match arguments {
-            Arguments::Few { first, .. } => stack.push_value(first + n - 1),
-            Arguments::Many { list, .. } => {
+            Arguments::OnStack { first, .. } => stack.push_value(first + n - 1),
+            Arguments::InTable { list, .. } => {
                 stack.raw_get_i(list, n.into());
             }
         }

@@ -1,31 +1,32 @@
-//! Where a walk over a value is: a frame for each table and function that it is in. An error says so as a path.
+//! The encoder's position in a value: a frame for each table and function that is open. The path in an error, and the
+//! name of a function under `gma`, are made from the frames.
 
 use std::ffi::c_int;
 use std::fmt;
 
-use crate::codec::seen::Seen;
+use crate::codec::identity_map::Entry;
 use crate::codec::wire::SEPARATOR;
 use crate::error::{Error, Remedy};
 use crate::ffi::{Stack, Type};
 
 pub struct TableFrame {
-    /// Where the table stands; its current key is in the slot above.
+    /// The slot of the table; its current key is in the slot above.
     pub slot: c_int,
     pub header: usize,
     pub array: u32,
     pub record: u32,
-    /// The walk is still in 1, 2, 3…, which `next` gives first.
+    /// All keys so far were 1, 2, 3…, which `next` gives first.
     pub in_array: bool,
-    /// The key is being written, and its value waits on the stack.
+    /// The key is being written; its value is on the stack.
     pub in_key: bool,
-    /// It is the `_ENV` of a function.
+    /// The table is the `_ENV` of a function.
     pub is_environment: bool,
 }
 
 pub struct FunctionFrame {
     pub slot: c_int,
-    pub seen: Seen,
-    /// The upvalue being written, from 1.
+    pub entry: Entry,
+    /// The upvalue that is being written, from 1.
     pub upvalue: c_int,
     pub count: c_int,
 }
@@ -35,11 +36,11 @@ pub enum Frame {
     Function(FunctionFrame),
 }
 
-/// The name of the upvalue in which Lua looks up globals.
+/// The name of the upvalue that holds a function's globals.
 pub const ENVIRONMENT: &str = "_ENV";
 
 impl FunctionFrame {
-    /// The error of the upvalue that the walk is at: one of that kind can't cross.
+    /// The error of the current upvalue, which has a kind that can't cross.
     pub fn refusal(&self, here: &Stack, kind: Type) -> Error {
         let (holds, remedy) = match kind {
             Type::Function => ("a C function", Remedy::CallOrRequire),
@@ -57,7 +58,7 @@ impl FunctionFrame {
         Error::Upvalue { name, holds: holds.into(), function: here.place_of(self.slot), remedy }
     }
 
-    /// The error of an environment whose metatable does something that a copy would not.
+    /// The error of an environment whose metatable has an effect that a copy would lack.
     pub fn environment_refusal(&self, here: &Stack) -> Error {
         Error::Upvalue {
             name: ENVIRONMENT.to_owned(),
@@ -68,7 +69,7 @@ impl FunctionFrame {
     }
 }
 
-/// The error of a function that nobody calls with arguments of theirs.
+/// The same error for a function that takes no arguments from a task: it does not advise to pass any.
 pub fn without_arguments(error: Error) -> Error {
     match error {
         Error::Upvalue { name, holds, function, remedy: Remedy::PassOrCopy } => {
@@ -78,17 +79,16 @@ pub fn without_arguments(error: Error) -> Error {
     }
 }
 
-/// The way to a part of a value, for an error: `.deep[1]`.
+/// The path to a part of a value, for an error: `.deep[1]`.
 #[derive(Clone, Default)]
 pub struct Path {
-    /// The position in the list that the value is, if the way begins with one.
+    /// If the first step is a position in a list: that position.
     item: Option<i64>,
-    /// Each step's text.
     steps: Vec<String>,
 }
 
 impl Path {
-    /// Appends the way through frames, which all stand on one stack.
+    /// Appends the path through these frames, which must all be on this stack.
     pub fn push(&mut self, frames: &[Frame], stack: &Stack) {
         for frame in frames {
             if self.steps.is_empty()
@@ -105,7 +105,7 @@ impl Path {
         self.steps.len()
     }
 
-    /// Forgets all steps but the first `length`.
+    /// Drops all steps but the first `length`.
     pub fn truncate(&mut self, length: usize) {
         self.steps.truncate(length);
         if length == 0 {
@@ -113,7 +113,7 @@ impl Path {
         }
     }
 
-    /// The position in the list that the value is, and the way from there, if the way begins with one.
+    /// If the first step is a position in a list: that position, and the rest of the path.
     pub fn split_item(&self) -> Option<(i64, String)> {
         Some((self.item?, self.steps[1..].concat()))
     }
@@ -125,7 +125,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// The way from what a frame is in to what it holds.
+/// The step from a table or function into the part of it that is being written.
 fn step(frame: &Frame, stack: &Stack) -> String {
     match frame {
         Frame::Table(table) if table.in_key => ", in a key".to_owned(),
@@ -138,7 +138,7 @@ fn step(frame: &Frame, stack: &Stack) -> String {
     }
 }
 
-/// Appends the keys on the way through frames, which all stand on one stack, to a name. False where one can't be part of one.
+/// Appends the keys of these frames, which must all be on this stack, to a name. False if a key can't be part of a name.
 pub fn push_name(name: &mut String, frames: &[Frame], stack: &Stack) -> bool {
     frames.iter().all(|frame| {
         let Frame::Table(table) = frame else { return false };
