@@ -13,7 +13,7 @@ use crate::executor;
 use crate::fault;
 use crate::ffi::{self, Stack, Type};
 use crate::host::{self, HostNames};
-use crate::job::{Job, Parts};
+use crate::job::{self, Job, Progress};
 use crate::modules::HostModules;
 use crate::names;
 use crate::pool;
@@ -54,8 +54,18 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
     let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
     let Config { mode, upvalues, timeout, .. } = config;
-    let parts = Parts { mode, upvalues, environment, tasks, started, timeout, trace };
-    let job = Arc::new(Job::new(parts, workers));
+    let job = Arc::new(Job {
+        id: job::next_id(),
+        mode,
+        upvalues,
+        environment: Arc::new(environment),
+        tasks,
+        mailbox: Arc::default(),
+        started,
+        timeout,
+        trace,
+        progress: Progress::new(workers),
+    });
     if workers == 0 {
         job.mailbox.finish();
     } else {

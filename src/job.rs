@@ -116,6 +116,12 @@ pub struct Job {
     /// How long a task may take.
     pub timeout: Option<Duration>,
     pub trace: Option<Arc<Trace>>,
+    pub progress: Progress,
+}
+
+/// How far a job is, which nothing but the job itself reads and writes.
+#[derive(Debug)]
+pub struct Progress {
     /// All that there ever were: one that was given up has a successor.
     workers: Mutex<Vec<Arc<Worker>>>,
     /// On a cache line of its own, since all workers write it all the time.
@@ -127,31 +133,10 @@ pub struct Job {
     cancelled: AtomicBool,
 }
 
-/// What a job is made from.
-pub struct Parts {
-    pub mode: Mode,
-    pub upvalues: Upvalues,
-    pub environment: Environment,
-    pub tasks: Tasks,
-    pub started: Instant,
-    pub timeout: Option<Duration>,
-    pub trace: Option<Arc<Trace>>,
-}
-
-impl Job {
-    /// A job for at most so many workers, none of which has started.
-    pub fn new(parts: Parts, workers: usize) -> Job {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        Job {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            mode: parts.mode,
-            upvalues: parts.upvalues,
-            environment: Arc::new(parts.environment),
-            tasks: parts.tasks,
-            mailbox: Arc::default(),
-            started: parts.started,
-            timeout: parts.timeout,
-            trace: parts.trace,
+impl Progress {
+    /// That of a job for at most so many workers, none of which has started.
+    pub fn new(workers: usize) -> Progress {
+        Progress {
             workers: Mutex::default(),
             cursor: CachePadded::new(AtomicUsize::new(0)),
             active: AtomicUsize::new(workers),
@@ -159,7 +144,15 @@ impl Job {
             cancelled: AtomicBool::new(false),
         }
     }
+}
 
+/// A number that no job of the process has had.
+pub fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Job {
     /// A further worker.
     pub fn seat(&self) -> Arc<Worker> {
         let mut workers = self.lock_workers();
@@ -169,7 +162,7 @@ impl Job {
     }
 
     fn lock_workers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Worker>>> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All workers that there are by now.
@@ -182,7 +175,7 @@ impl Job {
         if self.is_cancelled() {
             return None;
         }
-        let index = self.cursor.fetch_add(1, Ordering::Relaxed);
+        let index = self.progress.cursor.fetch_add(1, Ordering::Relaxed);
         (index < self.tasks.len()).then_some(index)
     }
 
@@ -210,17 +203,17 @@ impl Job {
 
     /// How many tasks the job runs, or ran, at the same time.
     pub fn worker_count(&self) -> usize {
-        self.seats.load(Ordering::Relaxed)
+        self.progress.seats.load(Ordering::Relaxed)
     }
 
     /// Whether the last worker has left.
     pub fn is_over(&self) -> bool {
-        self.active.load(Ordering::Acquire) == 0
+        self.progress.active.load(Ordering::Acquire) == 0
     }
 
     /// Fewer workers were had than asked for: the others leave before they came.
     pub fn give_back(&self, workers: usize) {
-        self.seats.fetch_sub(workers, Ordering::Relaxed);
+        self.progress.seats.fetch_sub(workers, Ordering::Relaxed);
         for _ in 0..workers {
             self.leave();
         }
@@ -228,7 +221,7 @@ impl Job {
 
     /// A worker has no more to do. The last one ends the job and rings the host's bell.
     pub fn leave(&self) {
-        if self.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.progress.active.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.fail_the_rest();
             self.mailbox.finish();
         }
@@ -236,7 +229,7 @@ impl Job {
 
     /// Gives an outcome to the tasks that nobody will begin.
     fn fail_the_rest(&self) {
-        let rest = self.cursor.swap(self.tasks.len(), Ordering::Relaxed)..self.tasks.len();
+        let rest = self.progress.cursor.swap(self.tasks.len(), Ordering::Relaxed)..self.tasks.len();
         if !rest.is_empty() {
             let error = || if self.is_cancelled() { Error::Cancelled } else { Error::NeverBegun };
             let nobody = self.seat();
@@ -277,13 +270,13 @@ impl Job {
     }
 
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::SeqCst)
+        self.progress.cancelled.load(Ordering::SeqCst)
     }
 
     /// Tasks that have not begun never do, those that wait for the host are released, and those that run
     /// are stopped.
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::SeqCst);
+        self.progress.cancelled.store(true, Ordering::SeqCst);
         // First of all: a task that is told that its host call has no answer must not get to see it.
         for worker in self.workers() {
             worker.seat.stop(Reason::Cancelled);
@@ -301,7 +294,6 @@ mod tests {
     fn a_job_holds_nothing_of_a_state() {
         fn is_plain<T: Send + Sync + 'static>() {}
         is_plain::<Job>();
-        is_plain::<Parts>();
         is_plain::<Worker>();
     }
 }
