@@ -11,7 +11,8 @@ use crate::codec::{
 };
 use crate::error::{Error, Result};
 use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
-use crate::hostcall::{self, Answer};
+use crate::hostcall;
+use crate::mailbox::{self, Answer};
 use crate::names;
 use crate::{seat, stdlib};
 
@@ -174,7 +175,7 @@ fn tell_host(stack: &Stack) -> Returns {
 fn sleep(stack: &Stack) -> Returns {
     match stack.number(1) {
         Some(seconds) if !seconds.is_nan() => {
-            hostcall::sleep(hostcall::seconds(seconds));
+            hostcall::sleep(mailbox::seconds(seconds));
             if seat::is_stopping() { Err(Leave::Stop) } else { Ok(0) }
         }
         _ => Err(stdlib::bad_type(stack, 1, "number")),

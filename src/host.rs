@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
 use crate::gma;
-use crate::hostcall::{self, Answer};
 use crate::job::Job;
+use crate::mailbox::{self, Answer};
 use crate::modules::{HostModules, OWN_NAMES};
 use crate::names;
 
@@ -161,7 +161,7 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
         if let Some(trace) = &job.trace {
             trace.begin_call(&display);
         }
-        if &*request.name == hostcall::PRELOAD {
+        if &*request.name == mailbox::PRELOAD {
             if let Err(error) = answer_preload(stack, job, names, ticket, &request.arguments) {
                 job.mailbox.put_back(request, ticket);
                 return Err(error);

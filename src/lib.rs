@@ -30,7 +30,8 @@
 //! | `stdlib`, `coroutine`, `locale` | where a worker's standard library is not Lua's | worker |
 //! | `names` | the names of things that both sides have | both |
 //! | `codec` | values and functions across | both |
-//! | `hostcall` | requests and replies | both |
+//! | `hostcall` | the host calls of a task | worker |
+//! | `mailbox` | a job's host calls on their way, and what wakes the side that waits | both |
 //! | `trace` | a job's timeline, and its file | both |
 //! | `pool` | threads; knows no Lua | both |
 //! | `ffi` | the unsafe fence: the Lua C API | both |
@@ -59,6 +60,7 @@ mod hostcall;
 mod job;
 mod lane;
 mod locale;
+mod mailbox;
 mod modules;
 mod names;
 mod pool;

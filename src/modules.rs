@@ -18,7 +18,8 @@ use crate::codec::decode;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, Leave, Returns, Stack, Type, native};
 use crate::gma;
-use crate::hostcall::{self, Answer};
+use crate::hostcall;
+use crate::mailbox::{Answer, PRELOAD};
 use crate::pool;
 use crate::stdlib;
 
@@ -56,7 +57,7 @@ impl HostModules {
         if let Some(known) = loaders().get(name) {
             return Ok(Arc::clone(known));
         }
-        let message: Arc<[u8]> = match hostcall::call(hostcall::PRELOAD, name.to_vec()) {
+        let message: Arc<[u8]> = match hostcall::call(PRELOAD, name.to_vec()) {
             Answer::Returned(message) => message.into(),
             Answer::Failed(error) => return Err(error),
             Answer::Raised(_) | Answer::Gone => return Err(Error::HostGone { name: "require".into() }),
