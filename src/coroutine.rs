@@ -4,48 +4,26 @@
 //! would in a main program. `resume` and `wrap` say which coroutine runs, so that it can be stopped, and
 //! `wrap` keeps the call stack of what failed inside it, for the traceback of the task's failure.
 
-use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 
+use crate::current::{self, Raised, WrapFailure};
 use crate::error::Error;
 use crate::ffi::{Leave, Resumed, Returns, Stack, Type, native};
-use crate::seat;
 use crate::stdlib::{bad_type, replace};
 
-thread_local! {
-    /// The coroutine of the task that runs on this thread, by identity.
-    static TASK: Cell<usize> = const { Cell::new(0) };
-    /// The last error that left a `coroutine.wrap`, and the call stack it left behind.
-    static FAILED: RefCell<Option<(Raised, Vec<u8>)>> = const { RefCell::new(None) };
-}
-
-/// Says which coroutine, by identity, is the thread's next task.
-pub fn begin_task(task: usize) {
-    TASK.set(task);
-    FAILED.set(None);
-}
-
-/// What was raised: a text, or something by its identity.
-#[derive(PartialEq)]
-enum Raised {
-    Text(Vec<u8>),
-    Value(usize),
-}
-
-impl Raised {
-    fn at(stack: &Stack, index: c_int) -> Raised {
-        match stack.kind(index) {
-            Type::String => Raised::Text(stack.bytes(index).to_vec()),
-            _ => Raised::Value(stack.pointer(index)),
-        }
+fn raised_at(stack: &Stack, index: c_int) -> Raised {
+    match stack.kind(index) {
+        Type::String => Raised::Text(stack.bytes(index).to_vec()),
+        _ => Raised::Value(stack.pointer(index)),
     }
 }
 
 /// The call stack inside the coroutine that the error at an index came out of.
 pub fn inner_traceback(stack: &Stack, index: c_int) -> Option<Vec<u8>> {
-    let raised = Raised::at(stack, index);
-    FAILED.with_borrow(|failed| {
-        failed.as_ref().filter(|(failed, _)| *failed == raised).map(|(_, traceback)| traceback.clone())
+    let raised = raised_at(stack, index);
+    current::with_notes(|notes| {
+        let failure = notes.wrap_failure.as_ref().filter(|failure| failure.raised == raised);
+        failure.map(|failure| failure.traceback.clone())
     })
 }
 
@@ -124,8 +102,8 @@ fn resume_with(stack: &Stack, coroutine: &Stack, arguments: c_int) -> Result<Res
         return Ok(Err(Fault::Text("cannot resume dead coroutine")));
     }
     stack.move_to(coroutine, arguments);
-    let resumed = seat::stoppable(coroutine, || coroutine.resume(stack, arguments));
-    if seat::is_stopping() {
+    let resumed = current::stoppable(coroutine, || coroutine.resume(stack, arguments));
+    if current::is_stopping() {
         return Err(Leave::Stop);
     }
     Ok(match resumed {
@@ -164,12 +142,13 @@ fn note_failure(stack: &Stack, coroutine: &Stack) {
         whole.push(b'\n');
     }
     whole.extend_from_slice(stack.bytes(original - 1));
-    FAILED.set(Some((Raised::at(stack, -1), whole)));
+    let failure = WrapFailure { raised: raised_at(stack, -1), traceback: whole };
+    current::with_notes(|notes| notes.wrap_failure = Some(failure));
 }
 
 fn is_task(stack: &Stack) -> bool {
     stack.push_self();
-    let is_task = stack.pointer(-1) == TASK.get();
+    let is_task = stack.pointer(-1) == current::with_notes(|notes| notes.coroutine);
     stack.pop(1);
     is_task
 }
@@ -191,4 +170,77 @@ fn running(stack: &Stack) -> Returns {
 fn is_yieldable(stack: &Stack) -> Returns {
     stack.push_boolean(stack.is_yieldable() && !is_task(stack));
     Ok(1)
+}
+
+#[cfg(all(test, feature = "linked"))]
+mod tests {
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ffi::OwnState;
+    use crate::job::Job;
+    use crate::seat::Reason;
+
+    /// `stop()`: what the host does when it drops a job, as the task comes to this point.
+    fn stop_task(_: &Stack) -> Returns {
+        let work = current::work().expect("a worker");
+        work.worker.seat.stop(Reason::Cancelled);
+        Ok(0)
+    }
+
+    /// Runs a task on a thread of its own, and gives how it came back: with one stop, which nobody tries again.
+    fn come_back(code: &'static str) -> Resumed {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let state = OwnState::new(usize::MAX).expect("a state");
+            let stack = state.stack();
+            stack.open_libraries();
+            install(&stack);
+            stack.push_globals();
+            stack.push_native(native(stop_task), 0);
+            stack.raw_set_text(-2, "stop");
+            let job = Arc::new(Job::without_tasks());
+            let worker = job.seat();
+            worker.seat.begin(0, None);
+            let _entered = current::enter(job, worker);
+            let task = stack.new_thread();
+            task.load(code.as_bytes(), c"=task").expect("it is Lua");
+            let _ = sender.send(current::stoppable(&task, || task.resume(&stack, 0)));
+        });
+        receiver.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("it goes on: {code}"))
+    }
+
+    #[test]
+    fn one_stop_is_enough_wherever_it_meets_the_task() {
+        /// Calls back from C, in ways that no coroutine may yield across.
+        const CALLERS: [&str; 8] = [
+            "table.sort({ 3, 2, 1 }, function() body() end)",
+            "('x'):gsub('x', function() body() end)",
+            "load(function() body() end)",
+            "xpcall(error, function() body() end)",
+            "tostring(setmetatable({}, { __tostring = function() body() return '' end }))",
+            "table.concat(setmetatable({}, { __len = function() body() return 0 end, __index = type }))",
+            "return setmetatable({}, { __index = function() body() end }).field",
+            "for _ in pairs(setmetatable({}, { __pairs = function() body() return next, {} end })) do end",
+        ];
+        /// Where it is met. Only the first call of `stop` stops: the later ones show what is left of that.
+        const BODIES: [&str; 4] = [
+            "stop()",
+            "coroutine.wrap(function() stop() while true do end end)()",
+            "coroutine.wrap(function() pcall(coroutine.wrap(function() stop() while true do end end)) end)()",
+            "coroutine.resume(coroutine.create(function() table.sort({ 2, 1 }, function() stop() end) end))",
+        ];
+        for caller in CALLERS {
+            for body in BODIES {
+                let code = format!(
+                    "local function body() {body} end
+                     local real, was_there = stop, false
+                     stop = function() stop = function() end was_there = true real() end
+                     repeat pcall(function() {caller} end) until not was_there"
+                );
+                assert_eq!(come_back(code.leak()), Resumed::Yielded, "{body} in {caller}");
+            }
+        }
+    }
 }

@@ -8,17 +8,17 @@ use std::time::Instant;
 
 use crate::codec::{Functions, GMA, Policy, encode};
 use crate::config::{self, Config};
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::fault;
 use crate::ffi::{self, Stack, Type};
 use crate::host::{self, HostNames};
 use crate::job::{self, Job, Progress};
-use crate::modules::HostModules;
+use crate::mailbox::Mailbox;
 use crate::names;
 use crate::pool;
 use crate::registry;
-use crate::state::Environment;
 use crate::tasks::TaskReader;
 use crate::trace::Trace;
 use crate::watchdog;
@@ -34,11 +34,10 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
     let names = HostNames::default();
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
-    let mut modules = HostModules::default();
-    let (read, found) = (&mut environment, &mut modules);
+    let read = &mut environment;
     stack.protected(0, |stack| {
         read_host(stack, &names, read)?;
-        host::read_modules(stack, found);
+        host::read_modules(stack, &mut read.modules);
         Ok(())
     })?;
     let mut reader = TaskReader::new(&names, config.upvalues);
@@ -50,7 +49,6 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
 
     let TaskReader { functions, tasks, .. } = reader;
     environment.functions = functions;
-    environment.modules = Arc::new(modules);
     let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
     let Config { mode, upvalues, timeout, .. } = config;
@@ -60,7 +58,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
         upvalues,
         environment: Arc::new(environment),
         tasks,
-        mailbox: Arc::default(),
+        mailbox: Mailbox::default(),
         started,
         timeout,
         trace,

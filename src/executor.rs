@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use crate::codec::{Functions, Policy, encode_counted, furnish};
 use crate::config::Mode;
+use crate::environment::Environment;
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
 use crate::job::{Job, Task, Worker};
 use crate::lane::Failure;
 use crate::pool::{self, Busy};
-use crate::seat::{self, End, Reason};
-use crate::state::{Environment, Life, State};
-use crate::{coroutine, fault, gma, hostcall, modules, stdlib, system, trace};
+use crate::seat::{End, Reason};
+use crate::state::{Life, State};
+use crate::{coroutine, current, fault, gma, system};
 
 thread_local! {
     /// This thread's state, kept for its next job.
@@ -26,12 +27,11 @@ thread_local! {
 }
 
 /// Runs tasks of the job until there are none left.
-pub fn run(job: &Job, worker: &Worker, busy: Busy) {
+pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
     let mut desk = Desk { state: if job.mode == Mode::Cmd { None } else { KEPT.take() }, is_prepared: false };
     let mut results = Vec::new();
-    let _seat = seat::take(&worker.seat);
-    let _line = hostcall::connect(&job.mailbox);
-    let _followed = trace::follow(job.trace.as_ref(), worker.row);
+    let _entered = current::enter(Arc::clone(&job), Arc::clone(&worker));
+    let (job, worker) = (&*job, &*worker);
     while let Some(index) = job.next_task() {
         results.clear();
         if let Some(trace) = &job.trace {
@@ -74,11 +74,7 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
 /// last task is forgotten. As a thread starts, this makes what it keeps for itself, which takes memory.
 fn rest() {
     KEPT.with_borrow_mut(|kept| kept.iter_mut().for_each(State::rest));
-    coroutine::begin_task(0);
-    stdlib::begin_task();
-    ffi::take_stopped_at();
-    ffi::forget_message();
-    modules::set_host(&Arc::default());
+    current::clear();
     system::release_stack();
 }
 
@@ -107,12 +103,12 @@ impl Desk {
 
     /// Closes the state. That may run finalizers of the task's, in its time; they can't ask the host for anything.
     fn close(&mut self) {
-        hostcall::disconnected(|| self.state = None);
+        current::without_host(|| self.state = None);
     }
 
     /// Has the state ready for the next task, or closes it.
     fn clear(&mut self, job: &Job, index: usize, has_ended_well: bool) {
-        let is_over = job.mode == Mode::Cmd || stdlib::is_spoiled();
+        let is_over = job.mode == Mode::Cmd || current::with_notes(|notes| notes.has_finalizers);
         if is_over || self.state.as_ref().is_some_and(|state| !state.is_fit()) {
             self.close();
         }
@@ -146,20 +142,18 @@ fn run_task(job: &Job, index: usize, desk: &mut Desk, out: &mut Vec<u8>) -> Resu
 fn run_function(job: &Job, state: &State, task: &Task, out: &mut Vec<u8>) -> Result<(), Failure> {
     let stack = state.stack();
     let (coroutine, identity) = state.coroutine()?;
-    stdlib::begin_task();
-    ffi::take_stopped_at();
-    coroutine::begin_task(identity);
+    current::begin_task(identity);
     state.push_function(task.function, &coroutine)?;
     let count = furnish(&coroutine, task.arguments, &gma::WorkerNames)?;
-    let resumed = seat::stoppable(&coroutine, || {
+    let resumed = current::stoppable(&coroutine, || {
         let resumed = coroutine.resume(&stack, count);
         fault::point("returned").map(|()| resumed)
     });
     match resumed? {
         Resumed::Returned => Ok(encode_results(job, &coroutine, out)?),
         // What it raised may be a stop's doing, and its `__tostring` would only be stopped again.
-        _ if seat::is_stopping() => Err(stopped(&coroutine)),
-        Resumed::Raised => Err(seat::stoppable(&stack, || failure(job, &stack, &coroutine))),
+        _ if current::is_stopping() => Err(stopped(&coroutine)),
+        Resumed::Raised => Err(current::stoppable(&stack, || failure(job, &stack, &coroutine))),
         Resumed::OutOfMemory => Err(Error::Memory.into()),
         Resumed::Yielded => Err(Error::Internal("a task yielded to its worker".into()).into()),
     }
@@ -225,7 +219,7 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
 pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
     let make = || {
         let (job, worker) = (Arc::clone(job), job.seat());
-        move |busy| run(&job, &worker, busy)
+        move |busy| run(job, worker, busy)
     };
     let started = pool::get(rest)?.spawn(workers, make)?;
     job.give_back(workers - started);

@@ -14,7 +14,7 @@ use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
 use crate::hostcall;
 use crate::mailbox::{self, Answer};
 use crate::names;
-use crate::{seat, stdlib};
+use crate::{current, stdlib};
 
 /// A worker's names, for messages that leave its state and for those that come in.
 pub struct WorkerNames;
@@ -156,7 +156,7 @@ fn call_host(stack: &Stack) -> Returns {
 
 /// There is no answer: a task that has to stop must not get to see that, it stops here.
 fn gone(name: &str) -> Leave {
-    if seat::is_stopping() { Leave::Stop } else { Error::HostGone { name: names::display(name) }.into() }
+    if current::is_stopping() { Leave::Stop } else { Error::HostGone { name: names::display(name) }.into() }
 }
 
 /// For what is only shown, so anything can be sent: what can't cross goes as its text.
@@ -176,7 +176,7 @@ fn sleep(stack: &Stack) -> Returns {
     match stack.number(1) {
         Some(seconds) if !seconds.is_nan() => {
             hostcall::sleep(mailbox::seconds(seconds));
-            if seat::is_stopping() { Err(Leave::Stop) } else { Ok(0) }
+            if current::is_stopping() { Err(Leave::Stop) } else { Ok(0) }
         }
         _ => Err(stdlib::bad_type(stack, 1, "number")),
     }

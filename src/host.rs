@@ -6,13 +6,14 @@ use std::cell::Cell;
 use std::ffi::c_int;
 
 use crate::codec::{self, Decoder, Functions, GMA, Names, Policy, Resolve, encode};
+use crate::environment::HostModules;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Stack, Type};
 use crate::gma;
 use crate::job::Job;
 use crate::mailbox::{self, Answer};
-use crate::modules::{HostModules, OWN_NAMES};
+use crate::modules::OWN_NAMES;
 use crate::names;
 
 /// The names of the things in the host's state, for one native call.

@@ -1,96 +1,63 @@
 //! The host calls of the task that runs on this thread: calling, telling, and sleeping.
 //!
-//! Worker side. A thread that runs tasks is connected to its job's [`Mailbox`] by [`connect`].
+//! Worker side. The job's [`crate::mailbox`] carries them.
 
-use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mailbox::{Answer, Mailbox, Reply, Request};
-use crate::{names, pool, seat, trace};
+use crate::current::{self, Work};
+use crate::mailbox::{Answer, Request};
+use crate::{names, pool};
 
-struct Line {
-    mailbox: Arc<Mailbox>,
-    reply: Arc<Reply>,
-}
-
-thread_local! {
-    /// The mailbox of the job whose tasks run on this thread; none between jobs.
-    static LINE: RefCell<Option<Line>> = const { RefCell::new(None) };
-}
-
-/// Connects this thread to a job's mailbox until the guard is dropped.
-pub fn connect(mailbox: &Arc<Mailbox>) -> Connection {
-    let line = Line { mailbox: Arc::clone(mailbox), reply: Arc::default() };
-    LINE.with_borrow_mut(|current| *current = Some(line));
-    Connection(())
-}
-
-/// While it lives, tasks on this thread can call the host.
-pub struct Connection(());
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        LINE.with_borrow_mut(|current| *current = None);
-    }
-}
-
-/// Runs `body` without the thread's line: what it calls of the host is refused, and it sleeps for no time.
-pub fn disconnected(body: impl FnOnce()) {
-    let line = LINE.take();
-    body();
-    LINE.set(line);
-}
-
-/// Runs `body` with this thread's line; not where there is none, or where the task has to stop.
-fn line<R>(body: impl FnOnce(&Arc<Mailbox>, &Arc<Reply>) -> R) -> Option<R> {
-    if seat::is_stopping() {
-        return None;
-    }
-    let line = LINE
-        .with_borrow(|line| line.as_ref().map(|line| (Arc::clone(&line.mailbox), Arc::clone(&line.reply))))?;
-    Some(body(&line.0, &line.1))
+/// The worker of this thread; none where there is no task, or where it can't call the host any more.
+fn caller() -> Option<Rc<Work>> {
+    current::work().filter(|work| work.has_host())
 }
 
 /// Calls the host from a task, and waits for its answer.
 pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
-    line(|mailbox, reply| {
-        let request = Request { name: name.into(), arguments, reply: Some(Arc::clone(reply)) };
-        // From before the host can know of it: none of its time is the task's.
-        let wait = || match mailbox.post(request) {
-            // Of many that wait, most wait long.
-            Some(waiting) => reply.wait(waiting < pool::usable_cores()),
-            None => Answer::Gone,
-        };
-        seat::waiting(|| trace::waiting(|| names::display(name), wait))
-    })
-    .unwrap_or(Answer::Gone)
+    let Some(caller) = caller() else { return Answer::Gone };
+    let request = Request { name: name.into(), arguments, reply: Some(Arc::clone(&caller.reply)) };
+    // From before the host can know of it: none of its time is the task's.
+    let wait = || match caller.job.mailbox.post(request) {
+        // Of many that wait, most wait long.
+        Some(waiting) => caller.reply.wait(waiting < pool::usable_cores()),
+        None => Answer::Gone,
+    };
+    caller.worker.seat.waiting(|| caller.traced(|| names::display(name), wait))
 }
 
 /// Tells the host something from a task, and doesn't wait. False when nobody listens any more.
 pub fn tell(name: &str, arguments: Vec<u8>) -> bool {
+    let Some(caller) = caller() else { return false };
     let request = Request { name: name.into(), arguments, reply: None };
-    line(|mailbox, _| seat::waiting(|| mailbox.post(request))).flatten().is_some()
+    caller.worker.seat.waiting(|| caller.job.mailbox.post(request)).is_some()
 }
 
 /// Sleeps in a task.
 pub fn sleep(duration: Duration) {
-    line(|mailbox, _| trace::waiting(|| "gma.sleep".into(), || mailbox.sleep(duration, seat::is_stopping)));
+    let Some(caller) = caller() else { return };
+    let mailbox = &caller.job.mailbox;
+    caller.traced(|| "gma.sleep".into(), || mailbox.sleep(duration, || caller.is_stopping()));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::Job;
     use crate::mailbox::QUEUE_LIMIT;
     use std::thread;
 
     #[test]
     fn a_call_waits_for_its_own_answer() {
-        let mailbox = Arc::new(Mailbox::default());
+        let job = Arc::new(Job::without_tasks());
+        let mailbox = &job.mailbox;
         let worker = {
-            let mailbox = Arc::clone(&mailbox);
+            let job = Arc::clone(&job);
             thread::spawn(move || {
-                let _line = connect(&mailbox);
+                let worker = job.seat();
+                let _entered = current::enter(job, worker);
                 call("gma\0cmd", vec![1])
             })
         };
@@ -103,11 +70,13 @@ mod tests {
 
     #[test]
     fn closing_releases_who_waits_and_refuses_who_comes() {
-        let mailbox = Arc::new(Mailbox::default());
+        let job = Arc::new(Job::without_tasks());
+        let mailbox = &job.mailbox;
         let worker = {
-            let mailbox = Arc::clone(&mailbox);
+            let job = Arc::clone(&job);
             thread::spawn(move || {
-                let _line = connect(&mailbox);
+                let worker = job.seat();
+                let _entered = current::enter(job, worker);
                 (call("gma\0cmd", vec![]), call("gma\0cmd", vec![]), tell("gma\0echo", vec![]))
             })
         };
@@ -123,11 +92,13 @@ mod tests {
 
     #[test]
     fn a_full_queue_holds_the_teller_until_the_host_takes_one() {
-        let mailbox = Arc::new(Mailbox::default());
+        let job = Arc::new(Job::without_tasks());
+        let mailbox = &job.mailbox;
         let worker = {
-            let mailbox = Arc::clone(&mailbox);
+            let job = Arc::clone(&job);
             thread::spawn(move || {
-                let _line = connect(&mailbox);
+                let worker = job.seat();
+                let _entered = current::enter(job, worker);
                 (0..=QUEUE_LIMIT).all(|_| tell("gma\0echo", vec![]))
             })
         };

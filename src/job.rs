@@ -12,11 +12,11 @@ use rustc_hash::FxHashMap;
 
 use crate::codec::Upvalues;
 use crate::config::Mode;
+use crate::environment::Environment;
 use crate::error::Error;
 use crate::lane::{Failure, Lane};
 use crate::mailbox::Mailbox;
 use crate::seat::{Reason, Seat};
-use crate::state::Environment;
 use crate::trace::{Row, Trace};
 
 /// The tasks, as they cross.
@@ -96,7 +96,7 @@ impl Tasks {
 pub struct Worker {
     /// Its row in a trace, from 1.
     pub row: Row,
-    pub seat: Arc<Seat>,
+    pub seat: Seat,
     lane: Mutex<Lane>,
     /// How many outcomes the lane has had.
     done: AtomicUsize,
@@ -111,7 +111,7 @@ pub struct Job {
     pub upvalues: Upvalues,
     pub environment: Arc<Environment>,
     pub tasks: Tasks,
-    pub mailbox: Arc<Mailbox>,
+    pub mailbox: Mailbox,
     pub started: Instant,
     /// How long a task may take.
     pub timeout: Option<Duration>,
@@ -153,6 +153,23 @@ pub fn next_id() -> u64 {
 }
 
 impl Job {
+    /// A job for tests of other things.
+    #[cfg(test)]
+    pub fn without_tasks() -> Job {
+        Job {
+            id: next_id(),
+            mode: Mode::Timer,
+            upvalues: Upvalues::Error,
+            environment: Arc::default(),
+            tasks: Tasks::default(),
+            mailbox: Mailbox::default(),
+            started: Instant::now(),
+            timeout: None,
+            trace: None,
+            progress: Progress::new(1),
+        }
+    }
+
     /// A further worker.
     pub fn seat(&self) -> Arc<Worker> {
         let mut workers = self.lock_workers();

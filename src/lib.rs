@@ -17,22 +17,24 @@
 //! | `host` | the host's own things by name, and the host calls carried out on them | host |
 //! | `watchdog` | stops tasks whose time is over, gives up those that don't stop, ends idle threads | its own |
 //! | `executor` | runs a job's tasks | worker |
-//! | `registry` | the jobs that run | host |
-//! | `job` | what a job is | both |
-//! | `lane` | what became of the tasks of one worker | both |
-//! | `seat` | a worker's seat in a job: its task, until when, how it is stopped | both |
-//! | `config` | the options | host |
-//! | `value` | a value as options and messages have it | host |
 //! | `state` | makes a worker's state, fits it to a job and puts it back | worker |
-//! | `bytecode` | what a function can do | worker |
 //! | `modules` | what `require` finds in a task | worker |
 //! | `gma` | `gma` as a task sees it | worker |
-//! | `stdlib`, `coroutine`, `locale` | where a worker's standard library is not Lua's | worker |
-//! | `names` | the names of things that both sides have | both |
-//! | `codec` | values and functions across | both |
+//! | `coroutine`, `stdlib`, `locale` | where a worker's standard library is not Lua's | worker |
 //! | `hostcall` | the host calls of a task | worker |
+//! | `current` | the job and the task that a thread works on | worker |
+//! | `registry` | the jobs that run | host |
+//! | `job` | what a job is | both |
+//! | `environment` | what a job asks of its workers' states | both |
+//! | `lane` | what became of the tasks of one worker | both |
+//! | `seat` | a worker's seat in a job: its task, until when, how it is stopped | both |
 //! | `mailbox` | a job's host calls on their way, and what wakes the side that waits | both |
 //! | `trace` | a job's timeline, and its file | both |
+//! | `config` | the options | host |
+//! | `value` | a value as options and messages have it | host |
+//! | `bytecode` | what a function can do | worker |
+//! | `names` | the names of things that both sides have | both |
+//! | `codec` | values and functions across | both |
 //! | `pool` | threads; knows no Lua | both |
 //! | `ffi` | the unsafe fence: the Lua C API | both |
 //! | `system` | the other unsafe fence: memory and the process, as the operating system gives them | both |
@@ -44,8 +46,10 @@ mod bytecode;
 mod codec;
 mod config;
 mod coroutine;
+mod current;
 mod dispatcher;
 mod entry;
+mod environment;
 mod error;
 mod executor;
 mod fault;

@@ -8,13 +8,11 @@
 //!
 //! gma2workers itself is there as a stand-in, for modules that load it at their top.
 
-use std::cell::RefCell;
 use std::ffi::c_int;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use rustc_hash::FxHashMap;
+use std::sync::Arc;
 
 use crate::codec::decode;
+use crate::current;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, Leave, Returns, Stack, Type, native};
 use crate::gma;
@@ -29,52 +27,13 @@ pub const OWN_NAMES: [&str; 3] = ["gma2workers", "gma2-workers", "gma2_workers"]
 /// The functions of gma2workers that a task can't call.
 const FUNCTIONS: [&str; 5] = ["Dispatch", "Map", "Poll", "RunAsync", "RunSync"];
 
-/// The messages of what was asked for, by name: loaders, or nil where there is none of that name.
-type Loaders = FxHashMap<Box<[u8]>, Arc<[u8]>>;
-
-/// What a host's `require` finds beyond files, at the time of a job's call.
-#[derive(Debug, Default)]
-pub struct HostModules {
-    /// There is something in its `package.preload`.
-    pub has_preloaded: bool,
-    /// It has other searchers than Lua's.
-    pub has_other_searchers: bool,
-    loaders: Mutex<Loaders>,
-}
-
-impl PartialEq for HostModules {
-    fn eq(&self, other: &HostModules) -> bool {
-        (self.has_preloaded, self.has_other_searchers) == (other.has_preloaded, other.has_other_searchers)
+/// Asks the host for the message of a module's loader.
+fn ask_for_loader(name: &[u8]) -> Result<Arc<[u8]>> {
+    match hostcall::call(PRELOAD, name.to_vec()) {
+        Answer::Returned(message) => Ok(message.into()),
+        Answer::Failed(error) => Err(error),
+        Answer::Raised(_) | Answer::Gone => Err(Error::HostGone { name: "require".into() }),
     }
-}
-
-impl Eq for HostModules {}
-
-impl HostModules {
-    /// The message of a name's loader, asked for on the host where no worker of the job has it yet.
-    fn loader(&self, name: &[u8]) -> Result<Arc<[u8]>> {
-        let loaders = || self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = loaders().get(name) {
-            return Ok(Arc::clone(known));
-        }
-        let message: Arc<[u8]> = match hostcall::call(PRELOAD, name.to_vec()) {
-            Answer::Returned(message) => message.into(),
-            Answer::Failed(error) => return Err(error),
-            Answer::Raised(_) | Answer::Gone => return Err(Error::HostGone { name: "require".into() }),
-        };
-        loaders().insert(name.into(), Arc::clone(&message));
-        Ok(message)
-    }
-}
-
-thread_local! {
-    /// What the host of this thread's job has.
-    static HOST: RefCell<Arc<HostModules>> = RefCell::default();
-}
-
-/// Says what the host has whose tasks run on this thread from now on.
-pub fn set_host(modules: &Arc<HostModules>) {
-    HOST.set(Arc::clone(modules));
 }
 
 /// Puts the searchers and the stand-in into `package`. *Raises.*
@@ -111,9 +70,11 @@ fn search_preload(stack: &Stack) -> Returns {
     if stack.kind(-1) != Type::String || stack.kind(1) != Type::String {
         return Ok(1);
     }
-    let host = HOST.with_borrow(Arc::clone);
+    let Some(work) = current::work() else { return Ok(1) };
+    let host = &work.job.environment.modules;
     if host.has_preloaded {
-        let loader = host.loader(stack.bytes(1)).map_err(Leave::Bare)?;
+        let name = stack.bytes(1);
+        let loader = host.loader(name, || ask_for_loader(name)).map_err(Leave::Bare)?;
         decode(stack, &loader, &gma::WorkerNames).map_err(Leave::Bare)?;
         if stack.kind(-1) == Type::Function {
             return Ok(1);
@@ -121,7 +82,7 @@ fn search_preload(stack: &Stack) -> Returns {
         stack.pop(1);
     }
     if host.has_other_searchers {
-        drop(host);
+        drop(work);
         stack.push_bytes(
             b"\n\tno searcher of the host's: a task has none that was added to package.searchers",
         );

@@ -4,9 +4,8 @@
 //! that can't be stopped. One atomic word says which task it is and what was decided on it, so that each
 //! task has exactly one end: its worker's, or that of whoever gave it up.
 
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ffi::{Running, Stack};
@@ -195,8 +194,23 @@ impl Seat {
             && self.task.compare_exchange(task, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Runs `body` without counting its time.
-    fn waiting<R>(&self, body: impl FnOnce() -> R) -> R {
+    /// The worker enters a coroutine, which can be stopped from here on. Gives the one that it came from.
+    pub fn enter(&self, coroutine: &Stack) -> Option<Stack> {
+        let before = self.running.switch(Some(coroutine));
+        // A stop that came before this coroutine was the one that runs has not reached it.
+        if self.is_stopping() {
+            coroutine.interrupt();
+        }
+        before
+    }
+
+    /// The worker leaves the coroutine for the one that it came from. No stop is on its way to it any more.
+    pub fn leave_to(&self, before: Option<&Stack>) {
+        self.running.switch(before);
+    }
+
+    /// Runs `body`, which waits for the host: its time does not count against the task's.
+    pub fn waiting<R>(&self, body: impl FnOnce() -> R) -> R {
         let deadline = self.deadline.load(Ordering::Relaxed);
         if deadline == 0 {
             return body();
@@ -211,161 +225,9 @@ impl Seat {
     }
 }
 
-thread_local! {
-    /// The seat of the worker that runs on this thread; none between jobs.
-    static SEAT: RefCell<Option<Arc<Seat>>> = const { RefCell::new(None) };
-}
-
-/// Puts the worker of this thread on a seat, until what it gets is dropped.
-pub fn take(seat: &Arc<Seat>) -> Seated {
-    SEAT.set(Some(Arc::clone(seat)));
-    Seated(())
-}
-
-/// While it lives, the worker of this thread has a seat.
-pub struct Seated(());
-
-impl Drop for Seated {
-    fn drop(&mut self) {
-        SEAT.set(None);
-    }
-}
-
-fn with_seat<R>(body: impl FnOnce(&Seat) -> R) -> Option<R> {
-    SEAT.with_borrow(|seat| seat.as_ref().map(|seat| body(seat)))
-}
-
-/// Whether the task of this thread has to stop.
-pub fn is_stopping() -> bool {
-    SEAT.with_borrow(|seat| seat.as_ref().is_some_and(|seat| seat.is_stopping()))
-}
-
-/// Runs `body`, which waits for the host, without counting its time against the task's.
-pub fn waiting<R>(body: impl FnOnce() -> R) -> R {
-    match SEAT.with_borrow(Option::clone) {
-        Some(seat) => seat.waiting(body),
-        None => body(),
-    }
-}
-
-/// Runs `body` as the code of a coroutine that can be stopped while it runs.
-pub fn stoppable<R>(coroutine: &Stack, body: impl FnOnce() -> R) -> R {
-    let before = with_seat(|seat| {
-        let before = seat.running.switch(Some(coroutine));
-        // A stop that came before this coroutine was the one that runs has not reached it.
-        if seat.is_stopping() {
-            coroutine.interrupt();
-        }
-        before
-    });
-    let outcome = body();
-    if let Some(before) = before {
-        with_seat(|seat| seat.running.switch(before.as_ref()));
-    }
-    outcome
-}
-
-#[cfg(all(test, feature = "linked"))]
+#[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-    use std::sync::mpsc;
-
     use super::*;
-    use crate::coroutine;
-    use crate::ffi::{OwnState, Resumed, Returns, native};
-
-    thread_local! {
-        static HOOKED: Cell<bool> = const { Cell::new(false) };
-    }
-
-    fn note_hook(stack: &Stack) -> Returns {
-        HOOKED.set(stack.is_hooked());
-        Ok(0)
-    }
-
-    /// Whether code that begins now on this thread has a hook.
-    fn is_hooked(state: &OwnState) -> bool {
-        let stack = state.stack();
-        let coroutine = stack.new_thread();
-        coroutine.push_native(native(note_hook), 0);
-        assert_eq!(stoppable(&coroutine, || coroutine.resume(&stack, 0)), Resumed::Returned);
-        HOOKED.get()
-    }
-
-    #[test]
-    fn a_task_runs_without_a_hook_until_it_has_to_stop() {
-        let state = OwnState::new(usize::MAX).expect("a state");
-        let seat = Arc::new(Seat::default());
-        let _seat = take(&seat);
-        seat.begin(0, Some(Duration::from_secs(60)));
-        assert!(!is_hooked(&state));
-        seat.stop(Reason::Cancelled);
-        assert!(is_hooked(&state));
-        assert_eq!(seat.end(), End::Stopped(Reason::Cancelled));
-        seat.begin(1, None);
-        assert!(!is_hooked(&state));
-        assert_eq!(seat.end(), End::Undisturbed);
-    }
-
-    /// `stop()`: what the host does when it drops a job, as the task comes to this point.
-    fn stop_task(_: &Stack) -> Returns {
-        with_seat(|seat| seat.stop(Reason::Cancelled));
-        Ok(0)
-    }
-
-    /// Runs a task on a thread of its own, and gives how it came back: with one stop, which nobody tries again.
-    fn come_back(code: &'static str) -> Resumed {
-        let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
-            let state = OwnState::new(usize::MAX).expect("a state");
-            let stack = state.stack();
-            stack.open_libraries();
-            coroutine::install(&stack);
-            stack.push_globals();
-            stack.push_native(native(stop_task), 0);
-            stack.raw_set_text(-2, "stop");
-            let seat = Arc::new(Seat::default());
-            let _seat = take(&seat);
-            seat.begin(0, None);
-            let task = stack.new_thread();
-            task.load(code.as_bytes(), c"=task").expect("it is Lua");
-            let _ = sender.send(stoppable(&task, || task.resume(&stack, 0)));
-        });
-        receiver.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("it goes on: {code}"))
-    }
-
-    #[test]
-    fn one_stop_is_enough_wherever_it_meets_the_task() {
-        /// Calls back from C, in ways that no coroutine may yield across.
-        const CALLERS: [&str; 8] = [
-            "table.sort({ 3, 2, 1 }, function() body() end)",
-            "('x'):gsub('x', function() body() end)",
-            "load(function() body() end)",
-            "xpcall(error, function() body() end)",
-            "tostring(setmetatable({}, { __tostring = function() body() return '' end }))",
-            "table.concat(setmetatable({}, { __len = function() body() return 0 end, __index = type }))",
-            "return setmetatable({}, { __index = function() body() end }).field",
-            "for _ in pairs(setmetatable({}, { __pairs = function() body() return next, {} end })) do end",
-        ];
-        /// Where it is met. Only the first call of `stop` stops: the later ones show what is left of that.
-        const BODIES: [&str; 4] = [
-            "stop()",
-            "coroutine.wrap(function() stop() while true do end end)()",
-            "coroutine.wrap(function() pcall(coroutine.wrap(function() stop() while true do end end)) end)()",
-            "coroutine.resume(coroutine.create(function() table.sort({ 2, 1 }, function() stop() end) end))",
-        ];
-        for caller in CALLERS {
-            for body in BODIES {
-                let code = format!(
-                    "local function body() {body} end
-                     local real, was_there = stop, false
-                     stop = function() stop = function() end was_there = true real() end
-                     repeat pcall(function() {caller} end) until not was_there"
-                );
-                assert_eq!(come_back(code.leak()), Resumed::Yielded, "{body} in {caller}");
-            }
-        }
-    }
 
     #[test]
     fn a_task_has_one_end() {

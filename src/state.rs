@@ -9,10 +9,10 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 use crate::codec::furnish;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
-use crate::modules::{self, HostModules};
-use crate::{bytecode, codec, coroutine, fault, gma, stdlib};
+use crate::{bytecode, codec, coroutine, fault, gma, modules, stdlib};
 
 /// In the registry of every state of ours.
 static WORKER: Key = Key::new();
@@ -22,25 +22,6 @@ pub fn is_worker(stack: &Stack) -> bool {
     let found = stack.registry_get(&WORKER) != Type::Nil;
     stack.pop(1);
     found
-}
-
-/// What a job asks of the states that run its tasks.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Environment {
-    /// The host's `package.path` and `package.cpath`.
-    pub path: Vec<u8>,
-    pub cpath: Vec<u8>,
-    /// What else the host's `require` finds.
-    pub modules: Arc<HostModules>,
-    /// A message with the shape of the host's `gma`; none on a host without one.
-    pub gma: Option<Vec<u8>>,
-    /// A message with a table of the job's globals by name.
-    pub globals: Option<Vec<u8>>,
-    /// A message for each of the job's functions.
-    pub functions: Vec<Vec<u8>>,
-    pub sandbox: bool,
-    /// How many bytes a state may take.
-    pub memory_limit: usize,
 }
 
 /// A state that tasks run in, one after another.
@@ -150,7 +131,6 @@ impl State {
             stack.set_top(0);
             Ok(())
         })?;
-        modules::set_host(&environment.modules);
         if let Some(globals) = &environment.globals {
             set_globals(&stack, globals)?;
         }
@@ -178,9 +158,7 @@ impl State {
         }
         if !self.is_fitted {
             self.fit(environment)?;
-        } else if Arc::ptr_eq(&self.environment, environment) || *self.environment == **environment {
-            modules::set_host(&environment.modules);
-        } else {
+        } else if !Arc::ptr_eq(&self.environment, environment) && *self.environment != **environment {
             self.rest();
             self.fit(environment)?;
         }
@@ -231,7 +209,7 @@ impl State {
     }
 
     /// Whether the state can be put back: not where a C library was loaded into it. It must not be where a task left
-    /// something to finalize ([`stdlib::is_spoiled`]), either.
+    /// something to finalize ([`crate::current::Notes::has_finalizers`]), either.
     pub fn is_fit(&self) -> bool {
         !self.has_run_out() && self.own.stack().raw_len(LIBRARIES) == self.libraries
     }

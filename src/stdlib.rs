@@ -13,38 +13,25 @@
 //! Most look at their arguments and then go on in Lua's own function ([`Leave::Original`]), so that what
 //! is not meant to differ doesn't. The coroutine library is in [`crate::coroutine`], `require` in [`crate::modules`].
 
-use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::io::Write;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::current;
 use crate::error::Error;
 use crate::ffi::{Leave, NativeFunction, OwnState, Returns, Stack, Type, native};
 use crate::locale;
 
-thread_local! {
-    /// Whether the task gave this thread's state something to finalize.
-    static SPOILED: Cell<bool> = const { Cell::new(false) };
-    /// None until the task asks for a random number.
-    static RANDOM: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
-}
-
 /// Makes each task's random numbers its own.
 static SEED: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(fastrand::u64(..)));
-
-/// What the standard library has to know of the thread's next task.
-pub fn begin_task() {
-    SPOILED.set(false);
-    RANDOM.set(None);
-}
 
 /// Runs `body` with the task's random numbers.
 fn with_random<R>(body: impl FnOnce(&mut fastrand::Rng) -> R) -> R {
     // The golden ratio's bits spread neighbouring counts over the seeds.
     let seed = || SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    RANDOM.with_borrow_mut(|random| body(random.get_or_insert_with(|| fastrand::Rng::with_seed(seed()))))
+    current::with_notes(|notes| body(notes.random.get_or_insert_with(|| fastrand::Rng::with_seed(seed()))))
 }
 
 /// `clock()`: wall seconds since some moment, never backwards, the same in all states of the process.
@@ -80,11 +67,6 @@ pub fn iterators() -> Vec<(&'static str, NativeFunction)> {
         Ok(())
     });
     iterators
-}
-
-/// Whether this thread's state has finalizers to run.
-pub fn is_spoiled() -> bool {
-    SPOILED.get()
 }
 
 /// Puts the functions into the libraries: those that this Lua has. *Raises.*
@@ -243,7 +225,7 @@ fn set_metatable(stack: &Stack) -> Returns {
         let arguments = stack.top();
         stack.push_bytes(b"__gc");
         if stack.raw_get(2) != Type::Nil {
-            SPOILED.set(true);
+            current::with_notes(|notes| notes.has_finalizers = true);
         }
         stack.set_top(arguments);
     }
@@ -251,7 +233,7 @@ fn set_metatable(stack: &Stack) -> Returns {
 }
 
 fn open_file(_: &Stack) -> Returns {
-    SPOILED.set(true);
+    current::with_notes(|notes| notes.has_finalizers = true);
     Err(Leave::Original)
 }
 
@@ -477,6 +459,6 @@ fn random(stack: &Stack) -> Returns {
 
 fn random_seed(stack: &Stack) -> Returns {
     let seed = stack.number(1).ok_or_else(|| bad_type(stack, 1, "number"))?;
-    RANDOM.set(Some(fastrand::Rng::with_seed(seed.to_bits())));
+    current::with_notes(|notes| notes.random = Some(fastrand::Rng::with_seed(seed.to_bits())));
     Ok(0)
 }

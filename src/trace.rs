@@ -3,10 +3,9 @@
 //! Plain `Send` data. A job without one pays a look at a `None` for each task.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -132,6 +131,11 @@ impl Trace {
         self.lock().list.push(Span { row: HOST, what, begun: self.origin, ended, success: true });
     }
 
+    /// A worker's task waits for something of that name until what this gives is dropped.
+    pub fn wait(&self, worker: Row, name: String) -> Open<'_> {
+        Open { trace: self, span: self.lock().begin(worker, What::Other(name.into(), "waiting")) }
+    }
+
     /// Writes the file, once. What still goes on has ended now.
     pub fn write<'a>(&self, title: &str, name_of: impl Fn(usize) -> Option<&'a str>) -> io::Result<()> {
         let Some(file) = self.file.lock().unwrap_or_else(PoisonError::into_inner).take() else {
@@ -246,33 +250,6 @@ fn write_event(out: &mut impl Write, event: &Event) -> io::Result<()> {
     Ok(serde_json::to_writer(out, event)?)
 }
 
-thread_local! {
-    /// The timeline of the job whose tasks run on this thread, and the worker's row.
-    static WORKER: RefCell<Option<(Arc<Trace>, Row)>> = const { RefCell::new(None) };
-}
-
-/// What this thread's tasks wait for is on the timeline until the guard is dropped.
-pub fn follow(trace: Option<&Arc<Trace>>, worker: Row) -> Followed {
-    WORKER.set(trace.map(|trace| (Arc::clone(trace), worker)));
-    Followed(())
-}
-
-pub struct Followed(());
-
-impl Drop for Followed {
-    fn drop(&mut self) {
-        WORKER.set(None);
-    }
-}
-
-/// Runs `body`, in which a task waits for something of that name.
-pub fn waiting<R>(name: impl FnOnce() -> String, body: impl FnOnce() -> R) -> R {
-    let Some((trace, worker)) = WORKER.with_borrow(Clone::clone) else { return body() };
-    let span = trace.lock().begin(worker, Other(name().into(), "waiting"));
-    let _open = Open { trace: &trace, span };
-    body()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,21 +258,14 @@ mod tests {
     fn a_file_has_rows_and_slices_and_what_goes_on() {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let path = folder.path().join("job.json");
-        let trace =
-            Arc::new(Trace::create(&path.display().to_string(), Instant::now()).expect("a file can be made"));
+        let trace = Trace::create(&path.display().to_string(), Instant::now()).expect("a file can be made");
         trace.host_did("encode");
         trace.begin_task(2, 0);
         {
-            let _followed = follow(Some(&trace), 2);
-            waiting(
-                || "gma.cmd".into(),
-                || {
-                    trace.begin_call("gma.cmd");
-                    trace.end_call();
-                },
-            );
+            let _wait = trace.wait(2, "gma.cmd".into());
+            trace.begin_call("gma.cmd");
+            trace.end_call();
         }
-        waiting(|| unreachable!(), || {});
         trace.end_task(2, true);
         trace.end_task(2, false);
         trace.begin_task(1, 7);

@@ -9,11 +9,12 @@ use super::{assert_expected, expand, mix};
 use crate::codec::{
     self, Decoder, Functions, Policy, Resolve, Upvalues, decode as decode_message, encode, put_length,
 };
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack};
 use crate::gma;
 use crate::host::HostNames;
-use crate::state::{Environment, Life, State};
+use crate::state::{Life, State};
 
 /// Set in an input's flags: it is decoded in a full stack, too. That is slow, for Lua moves one now and then.
 const FULL: u8 = 64;
