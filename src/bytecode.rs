@@ -1,6 +1,6 @@
 //! What a function can do, as far as its bytecode says.
 //!
-//! A task whose function is [`is_harmless`] leaves its state as it found it, so that need not be put back. What is read
+//! A task whose function is [`is_pure`] leaves its state as it found it, so that need not be restored. What is read
 //! here is `lua_dump`'s format and the instructions of Lua 5.3 (`ldump.c`, `lopcodes.h`). Whatever is not known for
 //! certain counts as harm.
 
@@ -10,7 +10,7 @@ use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack};
 
-/// What a longer function does takes longer than to put its state back.
+/// What a longer function does takes longer than to restore its state.
 const WORTH_READING: usize = 256;
 
 /// Whether a function, run in a state in which nothing has a metatable but strings and files, can't change anything
@@ -18,12 +18,12 @@ const WORTH_READING: usize = 256;
 ///
 /// It may read, compute, branch and loop, and make tables and fill those. No instruction that it may have calls a
 /// metamethod there: strings and files have `__index` alone, and that is a table.
-pub fn is_harmless(dump: &[u8]) -> bool {
+pub fn is_pure(dump: &[u8]) -> bool {
     static HAS_ITS_NUMBERS: OnceLock<bool> = OnceLock::new();
-    *HAS_ITS_NUMBERS.get_or_init(|| judge_samples().unwrap_or(false)) && looks_harmless(dump)
+    *HAS_ITS_NUMBERS.get_or_init(|| judge_samples().unwrap_or(false)) && looks_pure(dump)
 }
 
-/// Functions, each returned by a chunk, and whether they are harmless. They have all instructions that do harm, and all that
+/// Functions, each returned by a chunk, and whether they are pure. They have all instructions with side effects, and all that
 /// make a table look like one of the function's own.
 const SAMPLES: [(&str, bool); 13] = [
     ("return function() end", true),
@@ -45,8 +45,8 @@ const SAMPLES: [(&str, bool); 13] = [
 fn judge_samples() -> Result<bool> {
     const LIMIT: usize = 1 << 20;
     let state = OwnState::new(LIMIT).ok_or(Error::Memory)?;
-    for (code, is_harmless) in SAMPLES {
-        if looks_harmless(&dump_of(&state.stack(), code)?) != is_harmless {
+    for (code, is_pure) in SAMPLES {
+        if looks_pure(&dump_of(&state.stack(), code)?) != is_pure {
             return Ok(false);
         }
     }
@@ -67,7 +67,7 @@ fn dump_of(stack: &Stack, code: &str) -> Result<Vec<u8>> {
     Ok(dump)
 }
 
-fn looks_harmless(dump: &[u8]) -> bool {
+fn looks_pure(dump: &[u8]) -> bool {
     read_code(dump).is_some_and(|code| (1..=WORTH_READING).contains(&code.len()) && harms_nothing(&code))
 }
 
@@ -201,14 +201,14 @@ fn harms_nothing(code: &[u32]) -> bool {
 mod tests {
     use super::*;
 
-    /// Whether the function is harmless that a chunk returns.
+    /// Whether the function that a chunk returns is pure.
     fn judge(code: &str) -> bool {
         let state = OwnState::new(usize::MAX).expect("a state");
-        is_harmless(&dump_of(&state.stack(), code).expect("code without a fault"))
+        is_pure(&dump_of(&state.stack(), code).expect("code without a fault"))
     }
 
     #[test]
-    fn what_reads_computes_and_makes_is_harmless() {
+    fn reading_computing_and_making_tables_is_pure() {
         for code in [
             "return function() end",
             "return function(a, b) return a + b end",
@@ -253,11 +253,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_dump_is_not_harmless() {
+    fn a_broken_dump_is_not_pure() {
         let dump: Vec<u8> = b"\x1bLua\x53\x00\x19\x93\r\n\x1a\n\x04\x08\x04\x08\x08".to_vec();
         for length in 0..dump.len() {
-            assert!(!is_harmless(&dump[..length]));
+            assert!(!is_pure(&dump[..length]));
         }
-        assert!(!is_harmless(b"\x1bLua\x51"));
+        assert!(!is_pure(b"\x1bLua\x51"));
     }
 }

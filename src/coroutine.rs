@@ -57,8 +57,8 @@ fn resume_wrapped(stack: &Stack) -> Returns {
     stack.pop(1);
     match resume_with(stack, &coroutine, arguments)? {
         Ok(results) => Ok(results),
-        Err(Fault::Text(text)) => Err(Error::BadCall(text.into()).into()),
-        Err(Fault::Raised) => {
+        Err(ResumeError::Text(text)) => Err(Error::BadCall(text.into()).into()),
+        Err(ResumeError::Raised) => {
             note_failure(stack, &coroutine);
             Err(Leave::Top)
         }
@@ -74,7 +74,7 @@ fn resume(stack: &Stack) -> Returns {
             Ok(results + 1)
         }
         Err(fault) => {
-            if let Fault::Text(text) = fault {
+            if let ResumeError::Text(text) = fault {
                 stack.push_bytes(text.as_bytes());
             }
             stack.push_boolean(false);
@@ -85,7 +85,7 @@ fn resume(stack: &Stack) -> Returns {
 }
 
 /// Why a coroutine gave no results.
-enum Fault {
+enum ResumeError {
     /// It could not be resumed.
     Text(&'static str),
     /// What it raised is on top of the resumer's stack.
@@ -94,12 +94,16 @@ enum Fault {
 
 /// Resumes a coroutine with the top `arguments` values, and gives how many it left on top in their place.
 /// A task that has to stop stops here, whatever came back.
-fn resume_with(stack: &Stack, coroutine: &Stack, arguments: c_int) -> Result<Result<c_int, Fault>, Leave> {
+fn resume_with(
+    stack: &Stack,
+    coroutine: &Stack,
+    arguments: c_int,
+) -> Result<Result<c_int, ResumeError>, Leave> {
     if !coroutine.check(arguments) {
-        return Ok(Err(Fault::Text("too many arguments to resume")));
+        return Ok(Err(ResumeError::Text("too many arguments to resume")));
     }
     if coroutine.is_over() {
-        return Ok(Err(Fault::Text("cannot resume dead coroutine")));
+        return Ok(Err(ResumeError::Text("cannot resume dead coroutine")));
     }
     stack.move_to(coroutine, arguments);
     let resumed = current::stoppable(coroutine, || coroutine.resume(stack, arguments));
@@ -114,12 +118,12 @@ fn resume_with(stack: &Stack, coroutine: &Stack, arguments: c_int) -> Result<Res
                 Ok(results)
             } else {
                 coroutine.pop(results);
-                Err(Fault::Text("too many results to resume"))
+                Err(ResumeError::Text("too many results to resume"))
             }
         }
         Resumed::Raised | Resumed::OutOfMemory => {
             coroutine.move_to(stack, 1);
-            Err(Fault::Raised)
+            Err(ResumeError::Raised)
         }
     })
 }
@@ -201,7 +205,7 @@ mod tests {
             stack.push_native(native(stop_task), 0);
             stack.raw_set_text(-2, "stop");
             let job = Arc::new(Job::without_tasks());
-            let worker = job.seat();
+            let worker = job.add_worker();
             worker.seat.begin(0, None);
             let _entered = current::enter(job, worker);
             let task = stack.new_thread();

@@ -123,10 +123,10 @@ pub fn is_stopping() -> bool {
 
 /// Runs `body` as the code of a coroutine that can be stopped while it runs.
 pub fn stoppable<R>(coroutine: &Stack, body: impl FnOnce() -> R) -> R {
-    let before = with_work(|work| work.worker.seat.enter(coroutine));
+    let before = with_work(|work| work.worker.seat.enter_coroutine(coroutine));
     let outcome = body();
     if let Some(before) = before {
-        with_work(|work| work.worker.seat.leave_to(before.as_ref()));
+        with_work(|work| work.worker.seat.leave_coroutine(before.as_ref()));
     }
     outcome
 }
@@ -185,7 +185,7 @@ mod tests {
     fn a_task_runs_without_a_hook_until_it_has_to_stop() {
         let state = OwnState::new(usize::MAX).expect("a state");
         let job = Arc::new(Job::without_tasks());
-        let worker = job.seat();
+        let worker = job.add_worker();
         let _entered = enter(Arc::clone(&job), Arc::clone(&worker));
         let seat = &worker.seat;
         seat.begin(0, Some(Duration::from_secs(60)));
@@ -195,13 +195,13 @@ mod tests {
         assert_eq!(seat.end(), End::Stopped(Reason::Cancelled));
         seat.begin(1, None);
         assert!(!is_hooked(&state));
-        assert_eq!(seat.end(), End::Undisturbed);
+        assert_eq!(seat.end(), End::NotStopped);
     }
 
     #[test]
     fn a_task_finds_no_notes_of_the_one_before() {
         let job = Arc::new(Job::without_tasks());
-        let worker = job.seat();
+        let worker = job.add_worker();
         let entered = enter(job, worker);
         begin_task(1);
         with_notes(|notes| {

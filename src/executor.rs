@@ -18,17 +18,18 @@ use crate::job::{Job, Task, Worker};
 use crate::lane::Failure;
 use crate::pool::{self, Busy};
 use crate::seat::{End, Reason};
-use crate::state::{Life, State};
+use crate::state::{Reuse, State};
 use crate::{coroutine, current, fault, gma, system};
 
 thread_local! {
     /// This thread's state, kept for its next job.
-    static KEPT: RefCell<Option<State>> = const { RefCell::new(None) };
+    static CACHED: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
 /// Runs tasks of the job until there are none left.
 pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
-    let mut desk = Desk { state: if job.mode == Mode::Cmd { None } else { KEPT.take() }, is_prepared: false };
+    let mut cache =
+        StateCache { state: if job.mode == Mode::Cmd { None } else { CACHED.take() }, is_prepared: false };
     let mut results = Vec::new();
     let _entered = current::enter(Arc::clone(&job), Arc::clone(&worker));
     let (job, worker) = (&*job, &*worker);
@@ -42,17 +43,17 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
             // The cancel may have looked at this seat before the task was there.
             worker.seat.stop(Reason::Cancelled);
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut desk, &mut results)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut cache, &mut results)));
         let outcome = outcome.unwrap_or_else(|payload| {
-            desk.close();
+            cache.close();
             Err(Error::panic(payload).into())
         });
         // A stop that came just as the task ended has left its hook in the coroutine, for the next one.
         let has_ended_well = outcome.is_ok() && !worker.seat.is_stopping();
-        desk.clear(job, index, has_ended_well);
+        cache.clear(job, index, has_ended_well);
         match (worker.seat.end(), outcome) {
             (End::GivenUp, _) => {
-                pool::find();
+                pool::mark_recovered();
                 return;
             }
             (End::Stopped(reason), Err(failure)) => {
@@ -64,30 +65,30 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
     }
     // The host's next job may count on this thread as soon as this one is over.
     drop(busy);
-    job.leave();
-    if desk.state.is_some() {
-        KEPT.set(desk.state);
+    job.worker_left();
+    if cache.state.is_some() {
+        CACHED.set(cache.state);
     }
 }
 
 /// Has a thread that goes to sleep keep nothing of its last job: its state is as it was made, and what was noted of the
 /// last task is forgotten. As a thread starts, this makes what it keeps for itself, which takes memory.
-fn rest() {
-    KEPT.with_borrow_mut(|kept| kept.iter_mut().for_each(State::rest));
+fn on_idle() {
+    CACHED.with_borrow_mut(|kept| kept.iter_mut().for_each(State::reset));
     current::clear();
     system::release_stack();
 }
 
 /// What a worker has for its next task.
-struct Desk {
+struct StateCache {
     state: Option<State>,
-    /// The state is fitted to the job, and put back since its last task.
+    /// The state is fitted to the job, and restored since its last task.
     is_prepared: bool,
 }
 
-impl Desk {
+impl StateCache {
     /// The state for the next task of this job: the kept one where it can be made so, or a new one.
-    fn state(&mut self, environment: &Arc<Environment>, life: Life) -> Result<&State, Error> {
+    fn state(&mut self, environment: &Arc<Environment>, reuse: Reuse) -> Result<&State, Error> {
         if !self.is_prepared
             && let Some(mut state) = self.state.take()
             && state.prepare(environment)?
@@ -97,7 +98,7 @@ impl Desk {
         self.is_prepared = true;
         match &mut self.state {
             Some(state) => Ok(state),
-            none => Ok(none.insert(State::new(environment, life)?)),
+            none => Ok(none.insert(State::new(environment, reuse)?)),
         }
     }
 
@@ -109,22 +110,22 @@ impl Desk {
     /// Has the state ready for the next task, or closes it.
     fn clear(&mut self, job: &Job, index: usize, has_ended_well: bool) {
         let is_over = job.mode == Mode::Cmd || current::with_notes(|notes| notes.has_finalizers);
-        if is_over || self.state.as_ref().is_some_and(|state| !state.is_fit()) {
+        if is_over || self.state.as_ref().is_some_and(|state| !state.is_restorable()) {
             self.close();
         }
         match (&mut self.state, job.tasks.get(index)) {
-            (Some(state), Ok(task)) if has_ended_well => state.put_back_after(task.function),
-            (Some(state), _) => state.put_back(),
+            (Some(state), Ok(task)) if has_ended_well => state.restore_after(task.function),
+            (Some(state), _) => state.restore(),
             (None, _) => {}
         }
     }
 }
 
-fn run_task(job: &Job, index: usize, desk: &mut Desk, out: &mut Vec<u8>) -> Result<(), Failure> {
+fn run_task(job: &Job, index: usize, cache: &mut StateCache, out: &mut Vec<u8>) -> Result<(), Failure> {
     let task = job.tasks.get(index)?;
     fault::point("task")?;
-    let life = if job.mode == Mode::Cmd { Life::Once } else { Life::Long };
-    let state = desk.state(&job.environment, life)?;
+    let reuse = if job.mode == Mode::Cmd { Reuse::SingleUse } else { Reuse::Pooled };
+    let state = cache.state(&job.environment, reuse)?;
     let outcome = run_function(job, state, &task, out);
     outcome.map_err(|mut failure| {
         // Lua's string buffers raise an error of their own: "not enough memory for buffer allocation".
@@ -218,10 +219,10 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
 /// Starts that many workers of the job on the pool. The job counts on them already.
 pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
     let make = || {
-        let (job, worker) = (Arc::clone(job), job.seat());
+        let (job, worker) = (Arc::clone(job), job.add_worker());
         move |busy| run(job, worker, busy)
     };
-    let started = pool::get(rest)?.spawn(workers, make)?;
-    job.give_back(workers - started);
+    let started = pool::get(on_idle)?.spawn(workers, make)?;
+    job.release_workers(workers - started);
     Ok(())
 }

@@ -164,7 +164,7 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
         }
         if &*request.name == mailbox::PRELOAD {
             if let Err(error) = answer_preload(stack, job, names, ticket, &request.arguments) {
-                job.mailbox.put_back(request, ticket);
+                job.mailbox.requeue(request, ticket);
                 return Err(error);
             }
             stack.set_top(top);
@@ -189,7 +189,7 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
             Ok(count) => return Ok(count),
             // It has nothing to do with the call, which is still to be made.
             Err(error) if error.is_a_hooks() => {
-                job.mailbox.put_back(request, ticket);
+                job.mailbox.requeue(request, ticket);
                 return Err(error);
             }
             Err(error) => error,

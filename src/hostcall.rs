@@ -56,7 +56,7 @@ mod tests {
         let worker = {
             let job = Arc::clone(&job);
             thread::spawn(move || {
-                let worker = job.seat();
+                let worker = job.add_worker();
                 let _entered = current::enter(job, worker);
                 call("gma\0cmd", vec![1])
             })
@@ -75,7 +75,7 @@ mod tests {
         let worker = {
             let job = Arc::clone(&job);
             thread::spawn(move || {
-                let worker = job.seat();
+                let worker = job.add_worker();
                 let _entered = current::enter(job, worker);
                 (call("gma\0cmd", vec![]), call("gma\0cmd", vec![]), tell("gma\0echo", vec![]))
             })
@@ -97,7 +97,7 @@ mod tests {
         let worker = {
             let job = Arc::clone(&job);
             thread::spawn(move || {
-                let worker = job.seat();
+                let worker = job.add_worker();
                 let _entered = current::enter(job, worker);
                 (0..=QUEUE_LIMIT).all(|_| tell("gma\0echo", vec![]))
             })

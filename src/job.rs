@@ -171,7 +171,7 @@ impl Job {
     }
 
     /// A further worker.
-    pub fn seat(&self) -> Arc<Worker> {
+    pub fn add_worker(&self) -> Arc<Worker> {
         let mut workers = self.lock_workers();
         let worker = Arc::new(Worker { row: workers.len() + 1, ..Worker::default() });
         workers.push(Arc::clone(&worker));
@@ -229,27 +229,27 @@ impl Job {
     }
 
     /// Fewer workers were had than asked for: the others leave before they came.
-    pub fn give_back(&self, workers: usize) {
+    pub fn release_workers(&self, workers: usize) {
         self.progress.seats.fetch_sub(workers, Ordering::Relaxed);
         for _ in 0..workers {
-            self.leave();
+            self.worker_left();
         }
     }
 
     /// A worker has no more to do. The last one ends the job and rings the host's bell.
-    pub fn leave(&self) {
+    pub fn worker_left(&self) {
         if self.progress.active.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.fail_the_rest();
+            self.fail_unstarted();
             self.mailbox.finish();
         }
     }
 
     /// Gives an outcome to the tasks that nobody will begin.
-    fn fail_the_rest(&self) {
+    fn fail_unstarted(&self) {
         let rest = self.progress.cursor.swap(self.tasks.len(), Ordering::Relaxed)..self.tasks.len();
         if !rest.is_empty() {
             let error = || if self.is_cancelled() { Error::Cancelled } else { Error::NeverBegun };
-            let nobody = self.seat();
+            let nobody = self.add_worker();
             rest.for_each(|index| self.put(&nobody, index, Err(error().into())));
         }
     }

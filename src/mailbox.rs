@@ -29,19 +29,19 @@ pub enum Answer {
 pub const PRELOAD: &str = "package.preload";
 
 /// How long who waits looks before it sleeps: waking one takes longer than most answers do.
-const PATIENCE: Duration = Duration::from_micros(20);
+const SPIN_TIME: Duration = Duration::from_micros(20);
 
 /// Where one worker waits for the answer to its one open call.
 #[derive(Debug, Default)]
 pub struct Reply {
-    inner: Mutex<Awaited>,
+    inner: Mutex<Slot>,
     /// There is an answer, to be read without the lock.
     is_there: AtomicBool,
     arrived: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Awaited {
+struct Slot {
     answer: Option<Answer>,
     /// The worker sleeps, and has to be woken.
     sleeps: bool,
@@ -58,10 +58,10 @@ impl Reply {
         }
     }
 
-    /// Waits; `patiently` where the host is likely to answer soon.
-    pub fn wait(&self, patiently: bool) -> Answer {
-        if patiently {
-            pool::spin(PATIENCE, || self.is_there.load(Ordering::Acquire));
+    /// Waits; `spins` where the host is likely to answer soon.
+    pub fn wait(&self, spins: bool) -> Answer {
+        if spins {
+            pool::spin(SPIN_TIME, || self.is_there.load(Ordering::Acquire));
         }
         let mut awaited = lock(&self.inner);
         loop {
@@ -206,7 +206,7 @@ impl Mailbox {
     }
 
     /// The host could not make the call that it has taken: it is the oldest again.
-    pub fn put_back(&self, request: Request, ticket: Option<u64>) {
+    pub fn requeue(&self, request: Request, ticket: Option<u64>) {
         let mut inner = lock(&self.inner);
         if inner.closed && ticket.is_some() {
             return;
@@ -230,7 +230,7 @@ impl Mailbox {
     /// The host waits, at most that long, for something to do: true when there is.
     pub fn wait(&self, at_most: Duration) -> bool {
         let deadline = Instant::now().checked_add(at_most);
-        pool::spin(PATIENCE.min(at_most), || self.has_news.load(Ordering::Acquire));
+        pool::spin(SPIN_TIME.min(at_most), || self.has_news.load(Ordering::Acquire));
         let mut inner = lock(&self.inner);
         loop {
             if inner.has_news() {

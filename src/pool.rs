@@ -32,7 +32,7 @@ struct Segment {
     first: usize,
     size: usize,
     busy: Arc<AtomicUsize>,
-    lobby: Arc<Lobby>,
+    idle_queue: Arc<IdleQueue>,
     /// It was idle at the last [`Pool::end_idle`], and had no work since.
     was_idle: bool,
 }
@@ -48,26 +48,26 @@ type Work = Box<dyn FnOnce() + Send>;
 /// Where threads that have come to the end of their work look for more, before they sleep: waking one takes longer
 /// than a small job does.
 #[derive(Default)]
-struct Lobby {
-    inner: Mutex<Waiting>,
+struct IdleQueue {
+    inner: Mutex<IdleThreads>,
     /// How much work is there, to be read without the lock.
     offered: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct IdleThreads {
     threads: usize,
     work: VecDeque<Work>,
 }
 
-/// How long a thread stays in the lobby.
-const STAY: Duration = Duration::from_micros(50);
+/// How long an idle thread looks for work before it sleeps.
+const SPIN_TIME: Duration = Duration::from_micros(50);
 
-/// How many threads are in the lobbies of all segments.
-static STAYING: AtomicUsize = AtomicUsize::new(0);
+/// How many threads of all segments do.
+static SPINNING: AtomicUsize = AtomicUsize::new(0);
 
-impl Lobby {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+impl IdleQueue {
+    fn lock(&self) -> MutexGuard<'_, IdleThreads> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -84,15 +84,15 @@ impl Lobby {
 
     /// Waits for work for a moment. No more threads do than leave a core for the host.
     fn wait(&self) -> Option<Work> {
-        let others = STAYING.fetch_add(1, Ordering::Relaxed);
-        let work = if others + 1 >= usable_cores() { None } else { self.stay() };
-        STAYING.fetch_sub(1, Ordering::Relaxed);
+        let others = SPINNING.fetch_add(1, Ordering::Relaxed);
+        let work = if others + 1 >= usable_cores() { None } else { self.spin_for_work() };
+        SPINNING.fetch_sub(1, Ordering::Relaxed);
         work
     }
 
-    fn stay(&self) -> Option<Work> {
+    fn spin_for_work(&self) -> Option<Work> {
         self.lock().threads += 1;
-        spin(STAY, || self.offered.load(Ordering::Acquire) > 0);
+        spin(SPIN_TIME, || self.offered.load(Ordering::Acquire) > 0);
         let mut waiting = self.lock();
         waiting.threads -= 1;
         let work = waiting.work.pop_front();
@@ -124,7 +124,7 @@ pub fn spin(at_most: Duration, is_there: impl Fn() -> bool) {
 pub struct Pool {
     segments: Mutex<Vec<Segment>>,
     /// What a thread calls as it starts, and before it sleeps.
-    rest: fn(),
+    on_idle: fn(),
 }
 
 /// Marks one thread as taken while it lives.
@@ -167,13 +167,13 @@ fn watch_for_forks() -> Result<()> {
     Ok(())
 }
 
-/// The pool, made at the first call. From here on the library stays mapped: threads run in it. A thread calls `rest` as
+/// The pool, made at the first call. From here on the library stays mapped: threads run in it. A thread calls `on_idle` as
 /// it starts, and before it sleeps; a panic in it would abort the process.
-pub fn get(rest: fn()) -> Result<&'static Pool> {
+pub fn get(on_idle: fn()) -> Result<&'static Pool> {
     POOL.get_or_try_init(|| {
         system::pin()?;
         watch_for_forks()?;
-        Pool::new(rest)
+        Pool::new(on_idle)
     })
 }
 
@@ -199,12 +199,12 @@ pub fn end_idle() -> bool {
 static LOST: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts a thread whose work was given up: it stays busy until that comes to an end, if ever.
-pub fn lose() {
+pub fn mark_lost() {
     LOST.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A lost thread is back.
-pub fn find() {
+pub fn mark_recovered() {
     LOST.fetch_sub(1, Ordering::Relaxed);
 }
 
@@ -214,8 +214,8 @@ pub fn lost() -> usize {
 }
 
 impl Pool {
-    fn new(rest: fn()) -> Result<Pool> {
-        Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0, rest)?]), rest })
+    fn new(on_idle: fn()) -> Result<Pool> {
+        Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0, on_idle)?]), on_idle })
     }
 
     fn threads(&self) -> usize {
@@ -265,15 +265,15 @@ impl Pool {
                 let busy = Busy::new(&segment.busy);
                 segment.was_idle = false;
                 let work = make();
-                if let Err(work) = segment.lobby.offer(Box::new(move || work(busy))) {
-                    let (lobby, rest) = (Arc::clone(&segment.lobby), self.rest);
+                if let Err(work) = segment.idle_queue.offer(Box::new(move || work(busy))) {
+                    let (idle_queue, on_idle) = (Arc::clone(&segment.idle_queue), self.on_idle);
                     segment.threads.spawn(move || {
                         let mut next = Some(work);
                         while let Some(work) = next {
                             work();
-                            next = lobby.wait();
+                            next = idle_queue.wait();
                         }
-                        rest();
+                        on_idle();
                     });
                 }
                 started += 1;
@@ -289,7 +289,7 @@ impl Pool {
             segments.iter().flat_map(|segment| segment.first..segment.first + segment.size).collect();
         let before = segments.len();
         for number in (0..).filter(|number| !taken.contains(number)).take(count) {
-            match build(1, number, self.rest) {
+            match build(1, number, self.on_idle) {
                 Ok(segment) => segments.push(segment),
                 Err(error) if is_needed && segments.len() == before => return Err(error),
                 Err(_) => break,
@@ -301,14 +301,14 @@ impl Pool {
 
 /// Builds `size` threads, numbered from `first` up, and waits until they have started: the C library ends the process
 /// where a thread that starts gets no memory, and tasks may have taken all soon.
-fn build(size: usize, first: usize, rest: fn()) -> Result<Segment> {
+fn build(size: usize, first: usize, on_idle: fn()) -> Result<Segment> {
     let (sender, started) = mpsc::channel();
     let builder = ThreadPoolBuilder::new()
         .num_threads(size)
         .stack_size(STACK_BYTES)
         .thread_name(move |index| format!("gma2worker-{}", first + index))
         .start_handler(move |_| {
-            rest();
+            on_idle();
             // Nobody listens where the others could not be made.
             let _ = sender.send(());
         });
@@ -321,7 +321,7 @@ fn build(size: usize, first: usize, rest: fn()) -> Result<Segment> {
         threads
     });
     let threads = threads.map_err(|cause| Error::NoWorkers(cause.to_string()))?;
-    Ok(Segment { threads, first, size, busy: Arc::default(), lobby: Arc::default(), was_idle: false })
+    Ok(Segment { threads, first, size, busy: Arc::default(), idle_queue: Arc::default(), was_idle: false })
 }
 
 /// Starts a thread of its own, outside of the pool, and waits until it has.

@@ -20,18 +20,18 @@ pub enum Reason {
 /// How a task's end was, for its worker.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
-    Undisturbed,
+    NotStopped,
     /// It was asked to stop. It may have come to its own end first.
     Stopped(Reason),
     /// Somebody gave it up: its outcome is known already, and its worker has no seat any more.
     GivenUp,
 }
 
-/// What the watchdog finds at a seat.
+/// What the watchdog finds when it checks a seat.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum WatchResult {
     /// Nothing has to happen before then; `None` where nothing is to be watched.
-    Quiet(Option<Instant>),
+    CheckAgain(Option<Instant>),
     /// The task `index` has not ended within its grace.
     Stuck { index: usize, reason: Reason },
 }
@@ -53,7 +53,7 @@ pub struct Seat {
 #[derive(Debug)]
 struct Overdue {
     task: u64,
-    looks: u32,
+    checks: u32,
     /// When the next look counts.
     next: Instant,
 }
@@ -109,7 +109,7 @@ impl Seat {
         match self.task.swap(0, Ordering::SeqCst) {
             GIVEN_UP => End::GivenUp,
             task if task & STOP != 0 => End::Stopped(reason_in(task)),
-            _ => End::Undisturbed,
+            _ => End::NotStopped,
         }
     }
 
@@ -141,10 +141,10 @@ impl Seat {
     }
 
     /// Looks at the seat, stops its task if its time is over, and says when to look again.
-    pub fn watch(&self) -> Sight {
+    pub fn watch(&self) -> WatchResult {
         let task = self.task.load(Ordering::SeqCst);
         if task == GIVEN_UP || task == 0 {
-            return Sight::Quiet(None);
+            return WatchResult::CheckAgain(None);
         }
         // In this order: a wait that is over has put off the deadline before it said so.
         let now = Instant::now();
@@ -154,36 +154,36 @@ impl Seat {
             return self.watch_stopped(task, now, waits);
         }
         if deadline == 0 {
-            return Sight::Quiet(None);
+            return WatchResult::CheckAgain(None);
         }
         let end = origin() + Duration::from_nanos(deadline);
         if now < end {
-            return Sight::Quiet(Some(end));
+            return WatchResult::CheckAgain(Some(end));
         }
         if !waits {
             self.stop_task(task, Reason::TimedOut);
         }
-        Sight::Quiet(Some(now + RETRY))
+        WatchResult::CheckAgain(Some(now + RETRY))
     }
 
-    fn watch_stopped(&self, task: u64, now: Instant, waits: bool) -> Sight {
+    fn watch_stopped(&self, task: u64, now: Instant, waits: bool) -> WatchResult {
         let mut overdue = self.overdue.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *overdue {
             Some(seen) if seen.task == task && !waits => {
                 if now >= seen.next {
-                    *seen = Overdue { task, looks: seen.looks + 1, next: now + RETRY };
+                    *seen = Overdue { task, checks: seen.checks + 1, next: now + RETRY };
                 }
-                if seen.looks >= TRIES {
-                    return Sight::Stuck {
+                if seen.checks >= TRIES {
+                    return WatchResult::Stuck {
                         index: (task >> REASON_BITS) as usize - 1,
                         reason: reason_in(task),
                     };
                 }
             }
-            other => *other = Some(Overdue { task, looks: 0, next: now + RETRY }),
+            other => *other = Some(Overdue { task, checks: 0, next: now + RETRY }),
         }
         self.interrupt(task);
-        Sight::Quiet(Some(now + RETRY))
+        WatchResult::CheckAgain(Some(now + RETRY))
     }
 
     /// Gives up the stopped task `index`; false where its worker was quicker.
@@ -195,7 +195,7 @@ impl Seat {
     }
 
     /// The worker enters a coroutine, which can be stopped from here on. Gives the one that it came from.
-    pub fn enter(&self, coroutine: &Stack) -> Option<Stack> {
+    pub fn enter_coroutine(&self, coroutine: &Stack) -> Option<Stack> {
         let before = self.running.switch(Some(coroutine));
         // A stop that came before this coroutine was the one that runs has not reached it.
         if self.is_stopping() {
@@ -205,7 +205,7 @@ impl Seat {
     }
 
     /// The worker leaves the coroutine for the one that it came from. No stop is on its way to it any more.
-    pub fn leave_to(&self, before: Option<&Stack>) {
+    pub fn leave_coroutine(&self, before: Option<&Stack>) {
         self.running.switch(before);
     }
 
@@ -234,7 +234,7 @@ mod tests {
         let seat = Seat::default();
         seat.begin(4, Some(Duration::ZERO));
         assert!(!seat.give_up(4), "it was not asked to stop");
-        assert!(matches!(seat.watch(), Sight::Quiet(Some(_))));
+        assert!(matches!(seat.watch(), WatchResult::CheckAgain(Some(_))));
         assert!(seat.is_stopping());
         assert!(!seat.give_up(3), "that is another task");
         assert!(seat.give_up(4));
@@ -249,12 +249,12 @@ mod tests {
         for seconds in [18_446_744_073, 18_446_744_074, 100_000_000_000, 1_000_000_000_000_000_000, u64::MAX]
         {
             seat.begin(0, Some(Duration::from_secs(seconds)));
-            let Sight::Quiet(until) = seat.watch() else { panic!("{seconds} s are over") };
+            let WatchResult::CheckAgain(until) = seat.watch() else { panic!("{seconds} s are over") };
             assert!(
                 until.is_none_or(|until| until > Instant::now() + century),
                 "{seconds} s end at {until:?}"
             );
-            assert_eq!(seat.end(), End::Undisturbed);
+            assert_eq!(seat.end(), End::NotStopped);
         }
     }
 
@@ -264,10 +264,10 @@ mod tests {
         seat.begin(0, Some(Duration::from_millis(20)));
         seat.waiting(|| {
             std::thread::sleep(Duration::from_millis(40));
-            assert!(matches!(seat.watch(), Sight::Quiet(Some(_))));
+            assert!(matches!(seat.watch(), WatchResult::CheckAgain(Some(_))));
         });
-        assert!(matches!(seat.watch(), Sight::Quiet(Some(_))));
+        assert!(matches!(seat.watch(), WatchResult::CheckAgain(Some(_))));
         assert!(!seat.is_stopping());
-        assert_eq!(seat.end(), End::Undisturbed);
+        assert_eq!(seat.end(), End::NotStopped);
     }
 }

@@ -1,7 +1,7 @@
-//! A worker's Lua state: made, fitted to a job, put back between tasks.
+//! A worker's Lua state: made, fitted to a job, restored between tasks.
 //!
 //! A [`State`] lives on one thread. It has Lua's standard library, changed where [`crate::stdlib`] and
-//! [`crate::coroutine`] say, and an allocator of its own with an account. Two images are taken of it: as it was when
+//! [`crate::coroutine`] say, and an allocator of its own with an account. Two snapshots are taken of it: as it was when
 //! it was made, and fitted to a job, with `gma` in the host's shape, the job's globals, its functions, and the
 //! coroutine that its tasks run in. Putting it back to one undoes whatever ran since, down to the last byte.
 
@@ -32,26 +32,26 @@ pub struct State {
     is_fitted: bool,
     /// The job's functions that stand on the state's stack; those that can't, with the reason.
     functions: Vec<Result<Function>>,
-    life: Life,
+    reuse: Reuse,
     /// How many C libraries were loaded when it was made.
     libraries: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Function {
-    is_harmless: bool,
+    is_pure: bool,
 }
 
-/// What a state is to be used for.
+/// How often a state is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum Reuse {
     /// One task.
-    Once,
-    /// Task after task: it can be put back.
-    Long,
+    SingleUse,
+    /// Task after task: it can be restored.
+    Pooled,
 }
 
-/// The images, in the order in which they are taken.
+/// The snapshots, in the order in which they are taken.
 const MADE: usize = 1;
 const FITTED: usize = 2;
 
@@ -64,16 +64,16 @@ const COROUTINE: c_int = 2;
 const FUNCTIONS_KEPT: usize = 16;
 const BYTES_KEPT: usize = 64 << 10;
 
-/// What a task may leave for the collector, or for the next [`State::put_back`], if it did nothing else.
-const WORTH_PUTTING_BACK: usize = 64 << 10;
+/// How many bytes of garbage a pure function may leave in the state before it is restored.
+const RESTORE_ABOVE: usize = 64 << 10;
 
-/// How many KiB tasks may take before the collector begins: most are over before, and are put back. More than
-/// [`WORTH_PUTTING_BACK`].
+/// How many KiB tasks may take before the collector begins: most are over before, and are undone. More than
+/// [`RESTORE_ABOVE`].
 const UNCOLLECTED: c_int = 256;
 
 impl State {
     /// A new state, fitted to a job.
-    pub fn new(environment: &Arc<Environment>, life: Life) -> Result<State> {
+    pub fn new(environment: &Arc<Environment>, reuse: Reuse) -> Result<State> {
         fault::point("state")?;
         let own = OwnState::new(environment.memory_limit).ok_or(Error::Memory)?;
         let mut libraries = 0;
@@ -93,7 +93,7 @@ impl State {
             modules::install(stack);
             coroutine::install(stack);
             if environment.sandbox {
-                stdlib::restrict(stack);
+                stdlib::apply_sandbox(stack);
             }
             stack.run_collector(true);
             stack.postpone_collector(UNCOLLECTED);
@@ -105,7 +105,7 @@ impl State {
             environment: Arc::default(),
             is_fitted: false,
             functions: Vec::new(),
-            life,
+            reuse,
             libraries,
         };
         state.fit(environment)?;
@@ -114,7 +114,7 @@ impl State {
 
     /// Gives the state, as it was made, what a job's tasks expect.
     fn fit(&mut self, environment: &Arc<Environment>) -> Result<()> {
-        if self.life == Life::Long {
+        if self.reuse == Reuse::Pooled {
             self.own.take_image()?;
         }
         self.own.set_limit(environment.memory_limit);
@@ -141,43 +141,43 @@ impl State {
                 if loaded.is_err() {
                     stack.push_nil();
                 }
-                let is_harmless = codec::bytecode(message).is_some_and(bytecode::is_harmless);
-                self.functions.push(loaded.map(|_| Function { is_harmless }));
+                let is_pure = codec::bytecode(message).is_some_and(bytecode::is_pure);
+                self.functions.push(loaded.map(|_| Function { is_pure }));
             }
         }
         self.environment = Arc::clone(environment);
         self.is_fitted = true;
-        if self.life == Life::Long { self.own.take_image() } else { Ok(()) }
+        if self.reuse == Reuse::Pooled { self.own.take_image() } else { Ok(()) }
     }
 
-    /// Makes the state, as [`State::put_back`] left it, what the tasks of a job have to find. False where it can't be, and
+    /// Makes the state, as [`State::restore`] left it, what the tasks of a job have to find. False where it can't be, and
     /// a new state is needed.
     pub fn prepare(&mut self, environment: &Arc<Environment>) -> Result<bool> {
-        if self.life == Life::Once || self.environment.sandbox != environment.sandbox {
+        if self.reuse == Reuse::SingleUse || self.environment.sandbox != environment.sandbox {
             return Ok(false);
         }
         if !self.is_fitted {
             self.fit(environment)?;
         } else if !Arc::ptr_eq(&self.environment, environment) && *self.environment != **environment {
-            self.rest();
+            self.reset();
             self.fit(environment)?;
         }
         Ok(true)
     }
 
     /// Makes the state what it was before the last task.
-    pub fn put_back(&mut self) {
-        if self.life == Life::Long {
+    pub fn restore(&mut self) {
+        if self.reuse == Reuse::Pooled {
             self.own.put_back(FITTED);
         }
     }
 
-    /// Makes the state what it was before the last task, which ended well and had this function of the job's. What a
-    /// harmless one left for the collector may stay for a while.
-    pub fn put_back_after(&mut self, function: usize) {
-        let is_harmless = matches!(self.functions.get(function), Some(Ok(Function { is_harmless: true })));
-        if !is_harmless || self.own.growth() > WORTH_PUTTING_BACK {
-            self.put_back();
+    /// Makes the state what it was before the last task, which ended well and had this function of the job's. A pure
+    /// function leaves nothing but garbage, which may stay for a while.
+    pub fn restore_after(&mut self, function: usize) {
+        let is_pure = matches!(self.functions.get(function), Some(Ok(Function { is_pure: true })));
+        if !is_pure || self.own.growth() > RESTORE_ABOVE {
+            self.restore();
         }
     }
 
@@ -208,15 +208,15 @@ impl State {
         self.own.is_exhausted()
     }
 
-    /// Whether the state can be put back: not where a C library was loaded into it. It must not be where a task left
+    /// Whether the state can be restored: not where a C library was loaded into it. It must not be where a task left
     /// something to finalize ([`crate::current::Notes::has_finalizers`]), either.
-    pub fn is_fit(&self) -> bool {
+    pub fn is_restorable(&self) -> bool {
         !self.has_run_out() && self.own.stack().raw_len(LIBRARIES) == self.libraries
     }
 
     /// Makes the state what it was when it was made, and takes no more memory for it than it needs: nothing of its job is
     /// left.
-    pub fn rest(&mut self) {
+    pub fn reset(&mut self) {
         if self.is_fitted {
             self.own.put_back(MADE);
             self.own.forget_images();

@@ -97,7 +97,7 @@ pub fn install(stack: &Stack) {
 }
 
 /// Takes out what a sandbox has not: files, modules, the system, and the rest of `debug`. *Raises.*
-pub fn restrict(stack: &Stack) {
+pub fn apply_sandbox(stack: &Stack) {
     const ABSENT: [&str; 6] = ["io", "package", "debug", "require", "loadfile", "dofile"];
     stack.push_globals();
     let globals = stack.top();

@@ -78,12 +78,12 @@ pub struct Trace {
 }
 
 /// A slice that ends when this is dropped.
-pub struct Open<'a> {
+pub struct OpenSpan<'a> {
     trace: &'a Trace,
     span: usize,
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenSpan<'_> {
     fn drop(&mut self) {
         self.trace.lock().list[self.span].ended = Some(Instant::now());
     }
@@ -120,8 +120,8 @@ impl Trace {
     }
 
     /// The host does something until what this gives is dropped.
-    pub fn host(&self, name: &'static str) -> Open<'_> {
-        Open { trace: self, span: self.lock().begin(HOST, What::Other(name.into(), "host")) }
+    pub fn host(&self, name: &'static str) -> OpenSpan<'_> {
+        OpenSpan { trace: self, span: self.lock().begin(HOST, What::Other(name.into(), "host")) }
     }
 
     /// What the host has done since `origin`.
@@ -132,8 +132,8 @@ impl Trace {
     }
 
     /// A worker's task waits for something of that name until what this gives is dropped.
-    pub fn wait(&self, worker: Row, name: String) -> Open<'_> {
-        Open { trace: self, span: self.lock().begin(worker, What::Other(name.into(), "waiting")) }
+    pub fn wait(&self, worker: Row, name: String) -> OpenSpan<'_> {
+        OpenSpan { trace: self, span: self.lock().begin(worker, What::Other(name.into(), "waiting")) }
     }
 
     /// Writes the file, once. What still goes on has ended now.

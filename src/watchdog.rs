@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::job::{Job, Worker};
-use crate::seat::Sight;
+use crate::seat::WatchResult;
 use crate::{executor, pool, system};
 
 /// The jobs that are watched. Weak, so that a job's end is not put off until the next look: its workers hold it until
@@ -30,7 +30,7 @@ fn lock() -> MutexGuard<'static, Vec<Weak<Job>>> {
 const IDLE: Duration = Duration::from_secs(3);
 
 /// Threads are looked for: nobody has to say that they were given work.
-static LOOKS_FOR_IDLE: AtomicBool = AtomicBool::new(false);
+static ENDS_IDLE: AtomicBool = AtomicBool::new(false);
 
 /// When to look again at a job that is about to be over.
 const SOON: Duration = Duration::from_millis(20);
@@ -58,7 +58,7 @@ pub fn start() -> Result<(), Error> {
 
 /// Looks for idle threads from now on, until all are. To be called when some were given work.
 pub fn watch_threads() {
-    if !LOOKS_FOR_IDLE.swap(true, Ordering::SeqCst) {
+    if !ENDS_IDLE.swap(true, Ordering::SeqCst) {
         // Taken once, so that the watchdog sleeps when the bell rings, or has not looked yet.
         drop(lock());
         BELL.notify_one();
@@ -67,20 +67,20 @@ pub fn watch_threads() {
 
 /// Has idle threads end if it is time, and says when that is again. Once all have been idle for a while, what the
 /// allocator has kept of their work is given back, too.
-fn look_for_idle(at: Option<Instant>) -> Option<Instant> {
+fn end_idle_threads(at: Option<Instant>) -> Option<Instant> {
     let now = Instant::now();
     match at {
-        None if !LOOKS_FOR_IDLE.load(Ordering::SeqCst) => return None,
+        None if !ENDS_IDLE.load(Ordering::SeqCst) => return None,
         Some(at) if at > now => return Some(at),
         None => {}
         Some(_) => {
             // First: work that is given after the look is told of.
-            LOOKS_FOR_IDLE.store(false, Ordering::SeqCst);
+            ENDS_IDLE.store(false, Ordering::SeqCst);
             if pool::end_idle() {
                 system::trim_allocator();
                 return None;
             }
-            LOOKS_FOR_IDLE.store(true, Ordering::SeqCst);
+            ENDS_IDLE.store(true, Ordering::SeqCst);
         }
     }
     Some(now + IDLE)
@@ -92,7 +92,7 @@ fn run() {
     loop {
         jobs.retain(|job| job.upgrade().is_some_and(|job| !job.is_over()));
         let next = jobs.iter().filter_map(|job| look_after_safely(&job.upgrade()?)).min();
-        idle = look_for_idle(idle);
+        idle = end_idle_threads(idle);
         let next = next.into_iter().chain(idle).min();
         jobs = match next {
             None => BELL.wait(jobs).unwrap_or_else(PoisonError::into_inner),
@@ -114,14 +114,14 @@ fn look_after(job: &Arc<Job>) -> Option<Instant> {
     let now = Instant::now();
     let mut next = None;
     for worker in job.workers() {
-        let quiet_until = match worker.seat.watch() {
-            Sight::Quiet(until) => until,
-            Sight::Stuck { index, reason } => {
+        let check_again = match worker.seat.watch() {
+            WatchResult::CheckAgain(until) => until,
+            WatchResult::Stuck { index, reason } => {
                 give_up(job, &worker, index, job.stopped(reason));
                 None
             }
         };
-        next = next.into_iter().chain(quiet_until).min();
+        next = next.into_iter().chain(check_again).min();
     }
     job.mailbox.wake_sleepers();
     // A task that begins after this look has the whole limit before it. A cancelled job is over soon.
@@ -135,12 +135,12 @@ fn give_up(job: &Arc<Job>, worker: &Worker, index: usize, why: Error) {
     if !worker.seat.give_up(index) {
         return;
     }
-    pool::lose();
+    pool::mark_lost();
     job.put(worker, index, Err(Error::Stuck(Box::new(why)).into()));
     // A panic is no successor, either. A cancelled job needs none: no task begins any more.
     let has_successor = !job.is_cancelled()
         && matches!(catch_unwind(AssertUnwindSafe(|| executor::start(job, 1))), Ok(Ok(())));
     if !has_successor {
-        job.leave();
+        job.worker_left();
     }
 }

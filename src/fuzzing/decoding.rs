@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack};
 use crate::gma;
 use crate::host::HostNames;
-use crate::state::{Life, State};
+use crate::state::{Reuse, State};
 
 /// Set in an input's flags: it is decoded in a full stack, too. That is slow, for Lua moves one now and then.
 const FULL: u8 = 64;
@@ -151,12 +151,12 @@ fn in_a_worker(message: &[u8]) {
     }
     WORKER.with_borrow_mut(|kept| {
         let is_ready = kept.as_mut().is_some_and(|(state, environment)| {
-            state.put_back();
-            state.is_fit() && state.prepare(environment).expect("memory enough")
+            state.restore();
+            state.is_restorable() && state.prepare(environment).expect("memory enough")
         });
         if !is_ready {
             let environment = Arc::new(environment());
-            let state = State::new(&environment, Life::Long).expect("a state");
+            let state = State::new(&environment, Reuse::Pooled).expect("a state");
             *kept = Some((state, environment));
         }
         let Some((state, _)) = kept else { return };
