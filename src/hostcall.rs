@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::current::{self, Work};
 use crate::mailbox::{Answer, Request};
-use crate::{names, pool};
+use crate::names;
+use crate::sync::usable_cores;
 
 /// The worker of this thread; none where there is no task, or where it can't call the host any more.
 fn caller() -> Option<Rc<Work>> {
@@ -22,7 +23,7 @@ pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
     // From before the host can know of it: none of its time is the task's.
     let wait = || match caller.job.mailbox.post(request) {
         // Of many that wait, most wait long.
-        Some(waiting) => caller.reply.wait(waiting < pool::usable_cores()),
+        Some(waiting) => caller.reply.wait(waiting < usable_cores()),
         None => Answer::Gone,
     };
     caller.worker.seat.waiting(|| caller.traced(|| names::display(name), wait))

@@ -42,6 +42,7 @@
 //! | `error` | everything that can go wrong | both |
 
 mod api;
+mod bit_lock;
 mod bytecode;
 mod codec;
 mod config;
@@ -61,6 +62,7 @@ pub mod fuzzing;
 mod gma;
 mod host;
 mod hostcall;
+mod idle_queue;
 mod job;
 mod lane;
 mod locale;
@@ -73,6 +75,7 @@ mod response;
 mod seat;
 mod state;
 mod stdlib;
+mod sync;
 #[allow(unsafe_code, reason = "the other fence")]
 mod system;
 mod tasks;

@@ -4,12 +4,11 @@
 //! takes them when it pumps. [`crate::hostcall`] has the calls that a task makes with it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::pool;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock, spin};
 
 /// What a host function gave.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ const SPIN_TIME: Duration = Duration::from_micros(20);
 #[derive(Debug, Default)]
 pub struct Reply {
     inner: Mutex<Slot>,
-    /// There is an answer, to be read without the lock.
+    /// There is an answer. A hint, read without the lock: see `waiting.md`.
     is_there: AtomicBool,
     arrived: Condvar,
 }
@@ -52,7 +51,7 @@ impl Reply {
     pub fn send(&self, answer: Answer) {
         let mut awaited = lock(&self.inner);
         awaited.answer.get_or_insert(answer);
-        self.is_there.store(true, Ordering::Release);
+        self.is_there.store(true, Ordering::Relaxed);
         if awaited.sleeps {
             self.arrived.notify_one();
         }
@@ -61,7 +60,7 @@ impl Reply {
     /// Waits; `spins` where the host is likely to answer soon.
     pub fn wait(&self, spins: bool) -> Answer {
         if spins {
-            pool::spin(SPIN_TIME, || self.is_there.load(Ordering::Acquire));
+            spin(SPIN_TIME, || self.is_there.load(Ordering::Relaxed));
         }
         let mut awaited = lock(&self.inner);
         loop {
@@ -122,7 +121,7 @@ pub struct Mailbox {
     inner: Mutex<Inner>,
     /// Something for the host: a request, results, or the end of the job.
     bell: Condvar,
-    /// Whether there is, to be read without the lock.
+    /// Whether there is. A hint, read without the lock: see `waiting.md`.
     has_news: AtomicBool,
     /// Room in the queue, or the end of a sleep that the job's closing cuts short.
     room: Condvar,
@@ -132,7 +131,7 @@ pub struct Mailbox {
 pub const QUEUE_LIMIT: usize = 1024;
 
 /// How many bytes of arguments may.
-const QUEUE_BYTES_LIMIT: usize = 8 << 20;
+pub const QUEUE_BYTES_LIMIT: usize = 8 << 20;
 
 /// A number of seconds as a time to wait: none of less than none, and for ever where no clock counts that far.
 pub fn seconds(count: f64) -> Duration {
@@ -161,7 +160,7 @@ impl Mailbox {
     }
 
     fn ring(&self, inner: &Inner) {
-        self.has_news.store(true, Ordering::Release);
+        self.has_news.store(true, Ordering::Relaxed);
         if inner.host_sleeps {
             self.bell.notify_one();
         }
@@ -230,7 +229,7 @@ impl Mailbox {
     /// The host waits, at most that long, for something to do: true when there is.
     pub fn wait(&self, at_most: Duration) -> bool {
         let deadline = Instant::now().checked_add(at_most);
-        pool::spin(SPIN_TIME.min(at_most), || self.has_news.load(Ordering::Acquire));
+        spin(SPIN_TIME.min(at_most), || self.has_news.load(Ordering::Relaxed));
         let mut inner = lock(&self.inner);
         loop {
             if inner.has_news() {
@@ -300,11 +299,6 @@ impl Mailbox {
             inner = self.room.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
-}
-
-/// A panic elsewhere leaves these structures whole: each change is one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -7,16 +7,17 @@
 //! are named `gma2worker-N`, block every signal (the host's handlers stay the host's) and have stacks that hold Lua's
 //! deepest C recursion.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use once_cell::sync::OnceCell;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustc_hash::FxHashSet;
 
 use crate::error::{Error, Result};
+use crate::idle_queue::IdleQueue;
+use crate::sync::usable_cores;
 use crate::{fault, system};
 
 /// Lua's own limits on C recursion need 1.7 MB, more in debug builds.
@@ -32,92 +33,29 @@ struct Segment {
     first: usize,
     size: usize,
     busy: Arc<AtomicUsize>,
-    idle_queue: Arc<IdleQueue>,
+    idle_queue: Arc<IdleQueue<Work>>,
     /// It was idle at the last [`Pool::end_idle`], and had no work since.
     was_idle: bool,
 }
 
 impl Segment {
     fn is_idle(&self) -> bool {
-        self.busy.load(Ordering::Acquire) == 0
+        self.busy.load(Ordering::Relaxed) == 0
     }
 }
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Where threads that have come to the end of their work look for more, before they sleep: waking one takes longer
-/// than a small job does.
-#[derive(Default)]
-struct IdleQueue {
-    inner: Mutex<IdleThreads>,
-    /// How much work is there, to be read without the lock.
-    offered: AtomicUsize,
-}
-
-#[derive(Default)]
-struct IdleThreads {
-    threads: usize,
-    work: VecDeque<Work>,
-}
-
-/// How long an idle thread looks for work before it sleeps.
+/// How long a thread that has finished its work looks for more before it sleeps.
 const SPIN_TIME: Duration = Duration::from_micros(50);
 
-/// How many threads of all segments do.
-static SPINNING: AtomicUsize = AtomicUsize::new(0);
-
-impl IdleQueue {
-    fn lock(&self) -> MutexGuard<'_, IdleThreads> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Offers work to a thread that waits here, if there is one: it will take it.
-    fn offer(&self, work: Work) -> std::result::Result<(), Work> {
-        let mut waiting = self.lock();
-        if waiting.work.len() == waiting.threads {
-            return Err(work);
-        }
-        waiting.work.push_back(work);
-        self.offered.store(waiting.work.len(), Ordering::Release);
-        Ok(())
-    }
-
-    /// Waits for work for a moment. No more threads do than leave a core for the host.
-    fn wait(&self) -> Option<Work> {
-        let others = SPINNING.fetch_add(1, Ordering::Relaxed);
-        let work = if others + 1 >= usable_cores() { None } else { self.spin_for_work() };
-        SPINNING.fetch_sub(1, Ordering::Relaxed);
-        work
-    }
-
-    fn spin_for_work(&self) -> Option<Work> {
-        self.lock().threads += 1;
-        spin(SPIN_TIME, || self.offered.load(Ordering::Acquire) > 0);
-        let mut waiting = self.lock();
-        waiting.threads -= 1;
-        let work = waiting.work.pop_front();
-        self.offered.store(waiting.work.len(), Ordering::Release);
-        work
-    }
-}
-
-/// Waits for `is_there`, for so long at most and without sleeping. Not where there is one core: what is waited for
-/// needs it.
-pub fn spin(at_most: Duration, is_there: impl Fn() -> bool) {
-    // Asking for the time takes about as long as this many looks.
-    const LOOKS: usize = 16;
-    if usable_cores() < 2 {
-        return;
-    }
-    let start = Instant::now();
-    while start.elapsed() < at_most {
-        for _ in 0..LOOKS {
-            if is_there() {
-                return;
-            }
-            std::hint::spin_loop();
-        }
-    }
+/// Looks for work in the queue for a moment. No more threads do at the same time than leave a core for the host.
+fn next_work(idle_queue: &IdleQueue<Work>) -> Option<Work> {
+    static SPINNING: AtomicUsize = AtomicUsize::new(0);
+    let others = SPINNING.fetch_add(1, Ordering::Relaxed);
+    let work = if others + 1 >= usable_cores() { None } else { idle_queue.look_for_work(SPIN_TIME) };
+    SPINNING.fetch_sub(1, Ordering::Relaxed);
+    work
 }
 
 /// The process's threads.
@@ -132,14 +70,16 @@ pub struct Busy(Arc<AtomicUsize>);
 
 impl Busy {
     fn new(count: &Arc<AtomicUsize>) -> Busy {
-        count.fetch_add(1, Ordering::AcqRel);
+        // Relaxed, like all that is done with this count: it guards nothing. Work crosses by the idle queue or by rayon, and
+        // a host that has seen its job end has locked its mailbox since the workers counted themselves out.
+        count.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(count))
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -175,14 +115,6 @@ pub fn get(on_idle: fn()) -> Result<&'static Pool> {
         watch_for_forks()?;
         Pool::new(on_idle)
     })
-}
-
-/// How many cores this process may use, minding affinity and quota, as it was when that was first asked: finding out
-/// takes the time of a small job.
-pub fn usable_cores() -> usize {
-    static CORES: LazyLock<usize> =
-        LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
-    *CORES
 }
 
 /// How many threads there are by now.
@@ -253,7 +185,7 @@ impl Pool {
         let mut segments = self.lock();
         let size: usize = segments.iter().map(|segment| segment.size).sum();
         let idle: usize =
-            segments.iter().map(|segment| segment.size - segment.busy.load(Ordering::Acquire)).sum();
+            segments.iter().map(|segment| segment.size - segment.busy.load(Ordering::Relaxed)).sum();
         let missing = wanted.saturating_sub(idle);
         let allowed = missing.min(THREAD_LIMIT.saturating_sub(size)).max(usize::from(idle == 0));
         if allowed > 0 {
@@ -261,7 +193,7 @@ impl Pool {
         }
         let mut started = 0;
         for segment in segments.iter_mut() {
-            while started < wanted && segment.busy.load(Ordering::Acquire) < segment.size {
+            while started < wanted && segment.busy.load(Ordering::Relaxed) < segment.size {
                 let busy = Busy::new(&segment.busy);
                 segment.was_idle = false;
                 let work = make();
@@ -271,7 +203,7 @@ impl Pool {
                         let mut next = Some(work);
                         while let Some(work) = next {
                             work();
-                            next = idle_queue.wait();
+                            next = next_work(&idle_queue);
                         }
                         on_idle();
                     });

@@ -4,11 +4,11 @@
 //! that can't be stopped. One atomic word says which task it is and what was decided on it, so that each
 //! task has exactly one end: its worker's, or that of whoever gave it up.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ffi::{Running, Stack};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, lock};
 
 /// Why a task is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +167,7 @@ impl Seat {
     }
 
     fn watch_stopped(&self, task: u64, now: Instant, waits: bool) -> WatchResult {
-        let mut overdue = self.overdue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut overdue = lock(&self.overdue);
         match &mut *overdue {
             Some(seen) if seen.task == task && !waits => {
                 if now >= seen.next {

@@ -9,37 +9,25 @@
 
 use std::cell::RefCell;
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mlua::ffi as lua;
 
 use super::own_state::Account;
 use super::stack::{Stack, api};
+use crate::bit_lock::BitLock;
 
 /// Which coroutine runs on a worker's thread, so that another thread can interrupt it.
 #[derive(Debug, Default)]
 pub struct Running {
-    /// The address of its `lua_State`, 0 for none; [`HELD`] is added while somebody interrupts it.
-    coroutine: AtomicUsize,
+    /// The address of its `lua_State`, 0 for none. States are aligned, so the lowest bit is free.
+    coroutine: BitLock,
 }
-
-/// States are aligned, so the lowest bit of their address is free.
-const HELD: usize = 1;
 
 impl Running {
     /// Says, on the worker's thread, which coroutine runs from now on, and gives the one before. An
     /// interruption that is on its way is over when this returns, so what ran before may be freed then.
     pub fn switch(&self, to: Option<&Stack>) -> Option<Stack> {
-        let to = to.map_or(0, |stack| stack.l as usize);
-        let mut from = self.coroutine.load(Ordering::Relaxed) & !HELD;
-        while let Err(now) =
-            self.coroutine.compare_exchange_weak(from, to, Ordering::SeqCst, Ordering::Relaxed)
-        {
-            from = now & !HELD;
-            if now & HELD != 0 {
-                std::thread::yield_now();
-            }
-        }
+        let from = self.coroutine.replace(to.map_or(0, |stack| stack.l as usize));
         // SAFETY: it was put here by this thread, which runs in it or came out of it just now.
         (from != 0).then(|| unsafe { Stack::new(from as *mut lua::lua_State) })
     }
@@ -47,28 +35,15 @@ impl Running {
     /// Stops what runs, on any thread, if `still_wanted` says so once nothing can change any more: the
     /// coroutine stays the one that runs until this returns.
     pub fn interrupt(&self, still_wanted: impl FnOnce() -> bool) {
-        let mut running = self.coroutine.load(Ordering::SeqCst);
-        loop {
-            if running == 0 {
-                return;
+        self.coroutine.hold(|running| {
+            if still_wanted() {
+                // SAFETY: the worker can't leave this coroutine while it is held, so it is alive; and
+                // `lua_sethook` is made to be called while the state runs.
+                unsafe {
+                    lua::lua_sethook(running as *mut lua::lua_State, Some(stop_hook), lua::LUA_MASKCOUNT, 1)
+                };
             }
-            let free = running & !HELD;
-            match self.coroutine.compare_exchange_weak(free, free | HELD, Ordering::SeqCst, Ordering::SeqCst)
-            {
-                Ok(_) => break,
-                Err(now) => running = now,
-            }
-            if running & HELD != 0 {
-                std::thread::yield_now();
-            }
-        }
-        let free = running & !HELD;
-        if still_wanted() {
-            // SAFETY: the worker can't leave this coroutine while it is held, so it is alive; and
-            // `lua_sethook` is made to be called while the state runs.
-            unsafe { lua::lua_sethook(free as *mut lua::lua_State, Some(stop_hook), lua::LUA_MASKCOUNT, 1) };
-        }
-        self.coroutine.store(free, Ordering::Release);
+        });
     }
 }
 
