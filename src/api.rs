@@ -13,7 +13,7 @@ use crate::config;
 use crate::dispatcher;
 use crate::entry;
 use crate::error::{self, Error, Result};
-use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
+use crate::ffi::{Leave, NativeFunction, Protected, Returns, Stack, Type, native};
 use crate::gma;
 use crate::host::HostNames;
 use crate::job::Job;
@@ -47,7 +47,7 @@ const MODULE: &str = "gma2workers.module";
 const NAME: &str = "gma2workers";
 
 /// `luaopen_gma2workers`. An error may come at any instruction of it: it is the host's, and nothing is loaded then.
-pub fn open(stack: &Stack) -> Returns {
+pub fn open(stack: &Protected) -> Returns {
     if state::is_worker(stack) {
         modules::push_stand_in(stack);
         return Ok(1);
@@ -100,7 +100,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 25] {
 }
 
 /// Pushes a new module table. *Raises.*
-fn build(stack: &Stack) -> std::result::Result<(), Leave> {
+fn build(stack: &Protected) -> std::result::Result<(), Leave> {
     names::read_standard(stack, gma::own());
     // The first module has the others compiled where they are first asked for: that takes longer than a small job does.
     load_module(stack, b"gma2workers")?;
@@ -115,7 +115,7 @@ fn build(stack: &Stack) -> std::result::Result<(), Leave> {
     stack.push_integer(1);
     stack.raw_set_text(-2, "entry_levels");
     for (name, function) in calls {
-        stack.push_native(function, 0);
+        stack.push_native(function);
         stack.raw_set_text(-2, name);
     }
     stack.create_table(0, MODULES.len() as c_int);
@@ -126,7 +126,7 @@ fn build(stack: &Stack) -> std::result::Result<(), Leave> {
 
 /// Names the module on top and its functions, so that a task that has captured one is told that it is not there. Its
 /// `clock` has a name already, and is. *Raises.*
-fn name_module(stack: &Stack) {
+fn name_module(stack: &Protected) {
     let module = stack.top();
     stack.push_value(module);
     stack.push_bytes(NAME.as_bytes());
@@ -147,7 +147,7 @@ fn name_module(stack: &Stack) {
 }
 
 /// `load(name, globals)`: the chunk of a module of the Lua side, with these globals.
-fn load(stack: &Stack) -> Returns {
+fn load(stack: &Protected) -> Returns {
     stack.set_top(2);
     load_module(stack, stack.bytes(1))?;
     stack.push_value(2);
@@ -178,7 +178,7 @@ fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
 
 /// `start(job, options, is_async)`: gives the job's table the number of the started job, as `id`, and that of its tasks,
 /// as `total`; returns what is wrong where it did not start.
-fn start(stack: &Stack) -> Returns {
+fn start(stack: &Protected) -> Returns {
     const JOB: c_int = 1;
     const OPTIONS: c_int = 2;
     const ID: c_int = 4;
@@ -197,7 +197,7 @@ fn start(stack: &Stack) -> Returns {
             for (name, value) in [(ID, job.id), (TOTAL, job.tasks.len() as u64)] {
                 stack.push_value(name);
                 stack.push_integer(value.cast_signed());
-                stack.raw_set(JOB);
+                stack.raw_set_again(JOB);
             }
             Ok(0)
         }
@@ -210,7 +210,7 @@ fn start(stack: &Stack) -> Returns {
 
 /// `read_map(options)`: what `Map` has to know before it has a list of tasks. Returns what is wrong; or nil, `chunk` where
 /// it is given, whether all failures are collected, and how many workers there are to be.
-fn read_map(stack: &Stack) -> Returns {
+fn read_map(stack: &Protected) -> Returns {
     match guarded(|| config::read_map(stack, 1)) {
         Ok(split) => {
             stack.push_nil();
@@ -230,7 +230,7 @@ fn read_map(stack: &Stack) -> Returns {
 }
 
 /// `is_list(table, count)`: whether all that the table has are values from 1 to that number, without a hole.
-fn is_list(stack: &Stack) -> Returns {
+fn is_list(stack: &Protected) -> Returns {
     let count = stack.integer(2).unwrap_or(0);
     let mut found = 0;
     stack.push_nil();
@@ -247,17 +247,17 @@ fn is_list(stack: &Stack) -> Returns {
 }
 
 /// `check(value, place, copies)`: raises where the value, which stands at that place, can't cross.
-fn check(stack: &Stack) -> Returns {
+fn check(stack: &Protected) -> Returns {
     Ok(gma::check_value(stack, &HostNames::default()).map(|()| 0)?)
 }
 
 /// `metatable(value)`: as `debug.getmetatable`, which a host may lack.
-fn metatable(stack: &Stack) -> Returns {
+fn metatable(stack: &Protected) -> Returns {
     Ok(stack.metatable(1).into())
 }
 
 /// `traceback(text, level)`: as `debug.traceback`, which a host may lack.
-fn traceback(stack: &Stack) -> Returns {
+fn traceback(stack: &Protected) -> Returns {
     stack.set_top(2);
     let level = stack.integer(2).and_then(|level| c_int::try_from(level).ok());
     stack.pop(1);
@@ -268,14 +268,14 @@ fn traceback(stack: &Stack) -> Returns {
 }
 
 /// `is_on_terminal()`: whether people see what is written to the standard error.
-fn is_on_terminal(stack: &Stack) -> Returns {
+fn is_on_terminal(stack: &Protected) -> Returns {
     stack.push_boolean(std::io::stderr().is_terminal());
     Ok(1)
 }
 
 /// `wait(job, seconds)`: whether there is something to do, as soon as there is; whether that is the end: every task has
 /// its outcome, and every host call was taken; and whether there are results to merge before that.
-fn wait(stack: &Stack) -> Returns {
+fn wait(stack: &Protected) -> Returns {
     let at_most = mailbox::seconds(stack.number(2).unwrap_or(0.0));
     let job = entry::job(stack)?;
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.wait(at_most)));
@@ -285,7 +285,7 @@ fn wait(stack: &Stack) -> Returns {
 }
 
 /// `progress(job)`: how many tasks are done, and how many there are.
-fn progress(stack: &Stack) -> Returns {
+fn progress(stack: &Protected) -> Returns {
     let Some((done, total)) = entry::job(stack)?.map(|job| (job.done(), job.tasks.len())) else {
         return Ok(0);
     };
@@ -295,7 +295,7 @@ fn progress(stack: &Stack) -> Returns {
 }
 
 /// `lists(count)`: the list of results of so many tasks, and that of the indices of the failed ones, both empty.
-fn lists(stack: &Stack) -> Returns {
+fn lists(stack: &Protected) -> Returns {
     let count = stack.integer(1).and_then(|count| usize::try_from(count).ok());
     response::push_lists(stack, count.unwrap_or(0))?;
     Ok(2)
@@ -303,7 +303,7 @@ fn lists(stack: &Stack) -> Returns {
 
 /// `merge(job, result, failed)`: fills the outcomes that there are by now into both lists. Returns why it could not, and they
 /// are as they were. An error is the host's own.
-fn merge(stack: &Stack) -> Returns {
+fn merge(stack: &Protected) -> Returns {
     let Some(job) = entry::job(stack)? else { return Ok(0) };
     stack.set_top(3);
     told(stack, guarded(|| response::merge(stack, &job, &HostNames::default())))
@@ -325,7 +325,7 @@ fn told(stack: &Stack, outcome: Result<()>) -> Returns {
 /// list of results, as `response`, and why its trace could not be written, where that is so, as `problem`. The job is over
 /// then, and nobody else can collect it. Returns why it could not be done. An error is the host's own, and then it can be done
 /// again.
-fn collect(stack: &Stack) -> Returns {
+fn collect(stack: &Protected) -> Returns {
     const TABLE: c_int = 2;
     const RESPONSE: c_int = 3;
     const PROBLEM: c_int = 4;
@@ -348,11 +348,11 @@ fn collect(stack: &Stack) -> Returns {
     stack.pop(1);
     stack.push_value(RESPONSE);
     stack.insert(-2);
-    stack.raw_set(TABLE);
+    stack.raw_set_again(TABLE);
     if let Some(problem) = end(&job) {
         stack.push_value(PROBLEM);
         push_text(stack, problem.as_bytes())?;
-        stack.raw_set(TABLE);
+        stack.raw_set_again(TABLE);
     }
     Ok(0)
 }
@@ -369,7 +369,7 @@ const SOON: Duration = Duration::from_millis(1);
 
 /// `collect_soon(job)`: the response of a job without a trace, and the list of its failed tasks, where it is over soon and
 /// calls nothing of the host's; nothing where it is not.
-fn collect_soon(stack: &Stack) -> Returns {
+fn collect_soon(stack: &Protected) -> Returns {
     match entry::job(stack)? {
         Some(job) if job.mailbox.wait(SOON) && job.mailbox.is_finished() => {
             stack.set_top(1);
@@ -383,7 +383,7 @@ fn collect_soon(stack: &Stack) -> Returns {
 }
 
 /// `cancel(job)`: its tasks are stopped, or never begin; it still ends with an outcome.
-fn cancel(stack: &Stack) -> Returns {
+fn cancel(stack: &Protected) -> Returns {
     if let Some(job) = entry::job(stack)? {
         dispatcher::cancel(&job);
     }
@@ -391,7 +391,7 @@ fn cancel(stack: &Stack) -> Returns {
 }
 
 /// `release(job)`: nobody wants the job's outcome any more.
-fn release(stack: &Stack) -> Returns {
+fn release(stack: &Protected) -> Returns {
     let id = stack.integer(1).and_then(|id| u64::try_from(id).ok());
     if !pool::is_forked()
         && let Some(job) = id.and_then(registry::remove)
@@ -404,13 +404,13 @@ fn release(stack: &Stack) -> Returns {
 }
 
 /// `threads()`: how many the pool has.
-fn threads(stack: &Stack) -> Returns {
+fn threads(stack: &Protected) -> Returns {
     stack.push_integer(pool::threads() as i64);
     Ok(1)
 }
 
 /// `lost()`: how many of them are held by a task that was given up.
-fn lost(stack: &Stack) -> Returns {
+fn lost(stack: &Protected) -> Returns {
     stack.push_integer(pool::lost() as i64);
     Ok(1)
 }
@@ -425,7 +425,7 @@ mod tests {
         let mut is_table = false;
         let loaded = &mut is_table;
         stack.protected(0, |stack| {
-            stack.push_native(native(open), 0);
+            stack.push_native(native(open));
             stack.call(0, 1);
             *loaded = stack.kind(-1) == Type::Table;
             stack.set_top(0);

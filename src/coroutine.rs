@@ -8,7 +8,7 @@ use std::ffi::c_int;
 
 use crate::current::{self, Raised, WrapFailure};
 use crate::error::Error;
-use crate::ffi::{Leave, Resumed, Returns, Stack, Type, native};
+use crate::ffi::{Leave, Protected, Resumed, Returns, Stack, Type, native};
 use crate::stdlib::{bad_type, replace};
 
 fn raised_at(stack: &Stack, index: c_int) -> Raised {
@@ -28,7 +28,7 @@ pub fn inner_traceback(stack: &Stack, index: c_int) -> Option<Vec<u8>> {
 }
 
 /// Puts the functions into the library. *Raises.*
-pub fn install(stack: &Stack) {
+pub fn install(stack: &Protected) {
     stack.push_globals();
     stack.raw_get_text(-1, "coroutine");
     replace(stack, "resume", native(resume));
@@ -39,18 +39,18 @@ pub fn install(stack: &Stack) {
     stack.pop(2);
 }
 
-fn wrap(stack: &Stack) -> Returns {
+fn wrap(stack: &Protected) -> Returns {
     if stack.kind(1) != Type::Function {
         return Err(bad_type(stack, 1, "function"));
     }
     let coroutine = stack.new_thread();
     stack.push_value(1);
     stack.move_to(&coroutine, 1);
-    stack.push_native(native(resume_wrapped), 1);
+    stack.push_closure(native(resume_wrapped), 1);
     Ok(1)
 }
 
-fn resume_wrapped(stack: &Stack) -> Returns {
+fn resume_wrapped(stack: &Protected) -> Returns {
     let arguments = stack.top();
     stack.push_upvalue(1);
     let coroutine = stack.thread(-1).ok_or_else(|| Error::Internal("wrap without a coroutine".into()))?;
@@ -65,7 +65,7 @@ fn resume_wrapped(stack: &Stack) -> Returns {
     }
 }
 
-fn resume(stack: &Stack) -> Returns {
+fn resume(stack: &Protected) -> Returns {
     let coroutine = stack.thread(1).ok_or_else(|| Leave::Argument(1, "thread expected".into()))?;
     match resume_with(stack, &coroutine, stack.top() - 1)? {
         Ok(results) => {
@@ -130,7 +130,7 @@ fn resume_with(
 
 /// Puts the caller's position before a message on top, as Lua's `wrap` does, and keeps the call stack of
 /// the coroutine that the error came from.
-fn note_failure(stack: &Stack, coroutine: &Stack) {
+fn note_failure(stack: &Protected, coroutine: &Stack) {
     stack.push_traceback(coroutine, 0);
     stack.insert(-2);
     let is_text = stack.kind(-1) == Type::String;
@@ -157,21 +157,21 @@ fn is_task(stack: &Stack) -> bool {
     is_task
 }
 
-fn yield_values(stack: &Stack) -> Returns {
+fn yield_values(stack: &Protected) -> Returns {
     if is_task(stack) {
         return Err(Leave::Bare(Error::BadCall("attempt to yield from outside a coroutine".into())));
     }
     Err(Leave::Yield(stack.top()))
 }
 
-fn running(stack: &Stack) -> Returns {
+fn running(stack: &Protected) -> Returns {
     let is_task = is_task(stack);
     let is_main = stack.push_self();
     stack.push_boolean(is_main || is_task);
     Ok(2)
 }
 
-fn is_yieldable(stack: &Stack) -> Returns {
+fn is_yieldable(stack: &Protected) -> Returns {
     stack.push_boolean(stack.is_yieldable() && !is_task(stack));
     Ok(1)
 }
@@ -187,7 +187,7 @@ mod tests {
     use crate::seat::Reason;
 
     /// `stop()`: what the host does when it drops a job, as the task comes to this point.
-    fn stop_task(_: &Stack) -> Returns {
+    fn stop_task(_: &Protected) -> Returns {
         let work = current::work().expect("a worker");
         work.worker.seat.stop(Reason::Cancelled);
         Ok(0)
@@ -198,11 +198,11 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let state = OwnState::new(usize::MAX).expect("a state");
-            let stack = state.stack();
+            let stack = state.unprotected();
             stack.open_libraries();
             install(&stack);
             stack.push_globals();
-            stack.push_native(native(stop_task), 0);
+            stack.push_native(native(stop_task));
             stack.raw_set_text(-2, "stop");
             let job = Arc::new(Job::without_tasks());
             let worker = job.add_worker();

@@ -123,12 +123,10 @@ pub fn is_stopping() -> bool {
 
 /// Runs `body` as the code of a coroutine that can be stopped while it runs.
 pub fn stoppable<R>(coroutine: &Stack, body: impl FnOnce() -> R) -> R {
-    let before = with_work(|work| work.worker.seat.enter_coroutine(coroutine));
-    let outcome = body();
-    if let Some(before) = before {
-        with_work(|work| work.worker.seat.leave_coroutine(before.as_ref()));
+    match work() {
+        Some(work) => work.worker.seat.stoppable(coroutine, body),
+        None => body(),
     }
-    outcome
 }
 
 /// Runs `body` while host calls are refused and sleeps end at once.
@@ -160,23 +158,23 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ffi::{OwnState, Resumed, Returns, native};
+    use crate::ffi::{OwnState, Protected, Resumed, Returns, native};
     use crate::seat::{End, Reason};
 
     thread_local! {
         static HOOKED: Cell<bool> = const { Cell::new(false) };
     }
 
-    fn note_hook(stack: &Stack) -> Returns {
+    fn note_hook(stack: &Protected) -> Returns {
         HOOKED.set(stack.is_hooked());
         Ok(0)
     }
 
     /// Whether code that begins now on this thread has a hook.
     fn is_hooked(state: &OwnState) -> bool {
-        let stack = state.stack();
+        let stack = state.unprotected();
         let coroutine = stack.new_thread();
-        coroutine.push_native(native(note_hook), 0);
+        coroutine.push_native(native(note_hook));
         assert_eq!(stoppable(&coroutine, || coroutine.resume(&stack, 0)), Resumed::Returned);
         HOOKED.get()
     }

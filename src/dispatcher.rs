@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::fault;
-use crate::ffi::{self, Stack, Type};
+use crate::ffi::{self, Protected, Stack, Type};
 use crate::host::{self, HostNames};
 use crate::job::{self, Job, Progress};
 use crate::mailbox::Mailbox;
@@ -96,7 +96,7 @@ pub fn cancel(job: &Arc<Job>) {
 }
 
 /// Reads what all of the host's jobs have in common: its module paths, and the shape of its `gma`. *Raises.*
-fn read_host(stack: &Stack, names: &HostNames, environment: &mut Environment) -> Result<()> {
+fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment) -> Result<()> {
     let top = stack.top();
     if names::push_kept(stack, "package") == Type::Table {
         stack.raw_get_text(top + 1, "path");
@@ -143,7 +143,7 @@ fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec
 }
 
 /// Pushes a table with the globals of these names. *Raises.*
-fn collect_globals(stack: &Stack, names: &[String]) -> Result<()> {
+fn collect_globals(stack: &Protected, names: &[String]) -> Result<()> {
     let (copies, globals) = (1, 2);
     stack.create_table(0, names.len() as c_int);
     stack.push_globals();

@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 use crate::error::{self, Error, Result};
-use crate::ffi::{Leave, Returns, Stack, Type, continuation, native};
+use crate::ffi::{Leave, Protected, Returns, Stack, Type, continuation, native};
 use crate::host::{self, HostNames};
 use crate::job::Job;
 use crate::pool;
@@ -24,7 +24,7 @@ pub fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
 
 /// `serve(job)`: carries out the job's next host call; false where there is none. Nothing comes between taking the call and
 /// answering it: a task whose call got lost would wait for ever.
-pub fn serve(stack: &Stack) -> Returns {
+pub fn serve(stack: &Protected) -> Returns {
     let Some(job) = job(stack)? else { return Ok(0) };
     stack.set_top(1);
     match host::next_call(stack, &job, &HostNames::default())? {
@@ -34,7 +34,7 @@ pub fn serve(stack: &Stack) -> Returns {
 }
 
 /// Answers the call that was carried out.
-fn served(stack: &Stack, has_returned: bool) -> Returns {
+fn served(stack: &Protected, has_returned: bool) -> Returns {
     const TICKET: c_int = 2;
     const NAME: c_int = 3;
     const FIRST: c_int = 4;
@@ -53,7 +53,7 @@ fn served(stack: &Stack, has_returned: bool) -> Returns {
 
 /// `exclusively(token, function, ...)`: calls the function while the token's first item is taken out; false where somebody
 /// else has it.
-pub fn exclusively(stack: &Stack) -> Returns {
+pub fn exclusively(stack: &Protected) -> Returns {
     if stack.raw_get_i(1, 1) == Type::Nil {
         stack.push_boolean(false);
         return Ok(1);
@@ -65,7 +65,7 @@ pub fn exclusively(stack: &Stack) -> Returns {
     Err(Leave::Attempt(stack.top() - 2, continuation(give_back)))
 }
 
-fn give_back(stack: &Stack, has_returned: bool) -> Returns {
+fn give_back(stack: &Protected, has_returned: bool) -> Returns {
     stack.push_boolean(true);
     stack.raw_set_i(1, 1);
     if has_returned {
@@ -76,7 +76,7 @@ fn give_back(stack: &Stack, has_returned: bool) -> Returns {
 }
 
 /// `call_once(list, ...)`: takes the function out that is the list's one item, and calls it, unless somebody did.
-pub fn call_once(stack: &Stack) -> Returns {
+pub fn call_once(stack: &Protected) -> Returns {
     let arguments = stack.top() - 1;
     if stack.raw_get_i(1, 1) != Type::Function {
         return Ok(0);
@@ -90,13 +90,13 @@ pub fn call_once(stack: &Stack) -> Returns {
 /// `entry(call, fail)`: a public function. It calls `call` with a new table, the job's to be, and its own arguments; where
 /// that raises, `fail` with the table and the error. Nothing comes between the end of `call` and the caller, so a job that
 /// was started is either handed out or ended.
-pub fn entry(stack: &Stack) -> Returns {
+pub fn entry(stack: &Protected) -> Returns {
     stack.set_top(2);
-    stack.push_native(native(enter), 2);
+    stack.push_closure(native(enter), 2);
     Ok(1)
 }
 
-fn enter(stack: &Stack) -> Returns {
+fn enter(stack: &Protected) -> Returns {
     let arguments = stack.top();
     stack.create_table(0, JOB_FIELDS);
     stack.insert(1);
@@ -107,7 +107,7 @@ fn enter(stack: &Stack) -> Returns {
     Err(Leave::Attempt(arguments + 1, continuation(entered)))
 }
 
-fn entered(stack: &Stack, has_returned: bool) -> Returns {
+fn entered(stack: &Protected, has_returned: bool) -> Returns {
     if has_returned {
         return Ok(stack.top() - 1);
     }

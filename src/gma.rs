@@ -10,7 +10,7 @@ use crate::codec::{
     Functions, GMA, Names, Policy, Resolve, SEPARATOR, Upvalues, decode, encode, encode_counted,
 };
 use crate::error::{Error, Result};
-use crate::ffi::{Leave, NativeFunction, Returns, Stack, Type, native};
+use crate::ffi::{Leave, NativeFunction, Protected, Returns, Stack, Type, native};
 use crate::hostcall;
 use crate::mailbox::{self, Answer};
 use crate::names;
@@ -20,13 +20,13 @@ use crate::{current, stdlib};
 pub struct WorkerNames;
 
 impl Names for WorkerNames {
-    fn name_of(&self, stack: &Stack) -> Option<String> {
+    fn name_of(&self, stack: &Protected) -> Option<String> {
         names::gma_name(stack).or_else(|| names::standard_name(stack, own()))
     }
 }
 
 impl Resolve for WorkerNames {
-    fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
+    fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
         if !is_gma(name) {
             return names::push_standard(stack, own(), name);
         }
@@ -57,7 +57,7 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
 }
 
 /// `check(value, place, copies)`, in a task: see [`check_value`].
-pub fn check(stack: &Stack) -> Returns {
+pub fn check(stack: &Protected) -> Returns {
     Ok(check_value(stack, &WorkerNames).map(|()| 0)?)
 }
 
@@ -73,7 +73,7 @@ pub fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
 }
 
 /// `trace(value)`, called with an error: a table with it, as `value`, and the `traceback`.
-pub fn trace(stack: &Stack) -> Returns {
+pub fn trace(stack: &Protected) -> Returns {
     stack.set_top(1);
     stack.create_table(0, 2);
     stack.insert(1);
@@ -87,7 +87,7 @@ pub fn trace(stack: &Stack) -> Returns {
 struct Shape;
 
 impl Resolve for Shape {
-    fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
+    fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
         if !is_gma(name) {
             return names::push_standard(stack, own(), name);
         }
@@ -97,7 +97,7 @@ impl Resolve for Shape {
             "gma\0sleep" => native(sleep),
             _ => native(call_host),
         };
-        stack.push_native(function, 1);
+        stack.push_closure(function, 1);
         Ok(())
     }
 }
@@ -140,7 +140,7 @@ fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     Ok(message)
 }
 
-fn call_host(stack: &Stack) -> Returns {
+fn call_host(stack: &Protected) -> Returns {
     let name = stub_name(stack);
     let arguments = encode_arguments(stack, &name)?;
     match hostcall::call(&name, arguments) {
@@ -160,7 +160,7 @@ fn gone(name: &str) -> Leave {
 }
 
 /// For what is only shown, so anything can be sent: what can't cross goes as its text.
-fn tell_host(stack: &Stack) -> Returns {
+fn tell_host(stack: &Protected) -> Returns {
     for index in 1..=stack.top() {
         if !matches!(stack.kind(index), Type::Nil | Type::Boolean | Type::Number | Type::String) {
             stack.push_text_of(index);
@@ -172,7 +172,7 @@ fn tell_host(stack: &Stack) -> Returns {
     if hostcall::tell(&name, arguments) { Ok(0) } else { Err(gone(&name)) }
 }
 
-fn sleep(stack: &Stack) -> Returns {
+fn sleep(stack: &Protected) -> Returns {
     match stack.number(1) {
         Some(seconds) if !seconds.is_nan() => {
             hostcall::sleep(mailbox::seconds(seconds));

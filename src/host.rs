@@ -9,7 +9,7 @@ use crate::codec::{self, Decoder, Functions, GMA, Names, Policy, Resolve, encode
 use crate::environment::HostModules;
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::{Stack, Type};
+use crate::ffi::{Protected, Stack, Type};
 use crate::gma;
 use crate::job::Job;
 use crate::mailbox::{self, Answer};
@@ -24,7 +24,7 @@ pub struct HostNames {
 }
 
 impl Names for HostNames {
-    fn name_of(&self, stack: &Stack) -> Option<String> {
+    fn name_of(&self, stack: &Protected) -> Option<String> {
         names::host_standard_name(stack).or_else(|| {
             if !self.has_read_gma.get() {
                 read_gma(stack);
@@ -36,7 +36,7 @@ impl Names for HostNames {
 }
 
 impl Resolve for HostNames {
-    fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
+    fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
         if !gma::is_gma(name) {
             return match names::push_kept(stack, name) {
                 Type::Nil => {
@@ -55,7 +55,7 @@ impl Resolve for HostNames {
 }
 
 /// Reads the names of all that stands under `gma` now. *Raises.*
-fn read_gma(stack: &Stack) {
+fn read_gma(stack: &Protected) {
     stack.push_globals();
     stack.raw_get_text(-1, GMA);
     stack.remove(-2);
@@ -63,7 +63,7 @@ fn read_gma(stack: &Stack) {
 }
 
 /// Pushes what stands under a name of `gma` on the host now. *Raises.*
-fn push_host_function(stack: &Stack, name: &str) -> Type {
+fn push_host_function(stack: &Protected, name: &str) -> Type {
     stack.push_globals();
     stack.raw_get_text(-1, GMA);
     stack.remove(-2);
@@ -71,7 +71,7 @@ fn push_host_function(stack: &Stack, name: &str) -> Type {
 }
 
 /// Pushes the table in which `require` looks for loaders before it looks for files. *Raises.*
-fn push_preload(stack: &Stack) -> Type {
+fn push_preload(stack: &Protected) -> Type {
     stack.push_registry();
     let kind = stack.raw_get_text(-1, "_PRELOAD");
     stack.remove(-2);
@@ -79,7 +79,7 @@ fn push_preload(stack: &Stack) -> Type {
 }
 
 /// Reads what the host's `require` finds beyond files. *Raises.*
-pub fn read_modules(stack: &Stack, modules: &mut HostModules) {
+pub fn read_modules(stack: &Protected, modules: &mut HostModules) {
     const STANDARD: i64 = 4;
     let top = stack.top();
     if push_preload(stack) == Type::Table {
@@ -171,18 +171,16 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
             continue;
         }
         let mut decoder = Decoder::new(names);
-        let pushed = stack.building_on_host(request.arguments.len(), || {
-            stack.protected(0, |stack| {
-                match ticket {
-                    Some(ticket) => stack.push_integer(ticket as i64),
-                    None => stack.push_boolean(false),
-                }
-                stack.push_bytes(display.as_bytes());
-                if push_host_function(stack, &request.name) != Type::Function {
-                    return Ok(None);
-                }
-                decoder.message(stack, &request.arguments).map(Some)
-            })
+        let pushed = stack.building_on_host(request.arguments.len(), 0, |stack| {
+            match ticket {
+                Some(ticket) => stack.push_integer(ticket as i64),
+                None => stack.push_boolean(false),
+            }
+            stack.push_bytes(display.as_bytes());
+            if push_host_function(stack, &request.name) != Type::Function {
+                return Ok(None);
+            }
+            decoder.message(stack, &request.arguments).map(Some)
         });
         let error = match pushed {
             Ok(None) => Error::NoHostFunction { name: display },

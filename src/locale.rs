@@ -1,10 +1,10 @@
 //! `os.setlocale` in a task: the locale is the process's, so it is told and never changed.
 
-use crate::ffi::{Leave, Returns, Stack, Type};
+use crate::ffi::{Leave, Protected, Returns, Type};
 
 /// Asking is harmless; a change would be the host's, too. So what is there already can be set, and all else gives nil, which
 /// is how Lua says that it was refused.
-pub fn set(stack: &Stack) -> Returns {
+pub fn set(stack: &Protected) -> Returns {
     let category = match stack.kind(2) {
         Type::None | Type::Nil => Some("LC_ALL"),
         Type::String => {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::codec::decode;
 use crate::current;
 use crate::error::{Error, Result};
-use crate::ffi::{Key, Leave, Returns, Stack, Type, native};
+use crate::ffi::{Key, Leave, Protected, Returns, Type, native};
 use crate::gma;
 use crate::hostcall;
 use crate::mailbox::{Answer, PRELOAD};
@@ -37,32 +37,32 @@ fn ask_for_loader(name: &[u8]) -> Result<Arc<[u8]>> {
 }
 
 /// Puts the searchers and the stand-in into `package`. *Raises.*
-pub fn install(stack: &Stack) {
+pub fn install(stack: &Protected) {
     let top = stack.top();
     stack.push_globals();
     if stack.raw_get_text(-1, "package") == Type::Table {
         let package = stack.top();
         if stack.raw_get_text(package, "preload") == Type::Table {
             for name in OWN_NAMES {
-                stack.push_native(native(load_stand_in), 0);
+                stack.push_native(native(load_stand_in));
                 stack.raw_set_text(-2, name);
             }
         }
         stack.raw_get_text(package, "searchers");
         let searchers = stack.top();
         stack.raw_get_i(searchers, 1);
-        stack.push_native(native(search_preload), 1);
+        stack.push_closure(native(search_preload), 1);
         stack.raw_set_i(searchers, 1);
         stack.raw_get_text(package, "searchpath");
         stack.push_value(package);
-        stack.push_native(native(search_files), 2);
+        stack.push_closure(native(search_files), 2);
         stack.raw_set_i(searchers, 2);
     }
     stack.set_top(top);
 }
 
 /// The searcher of `package.preload`: the state's own, and then the host's. Its upvalue is Lua's.
-fn search_preload(stack: &Stack) -> Returns {
+fn search_preload(stack: &Protected) -> Returns {
     stack.set_top(1);
     stack.push_upvalue(1);
     stack.push_value(1);
@@ -92,7 +92,7 @@ fn search_preload(stack: &Stack) -> Returns {
 }
 
 /// The searcher of Lua files. Its upvalues: `package.searchpath`, `package`.
-fn search_files(stack: &Stack) -> Returns {
+fn search_files(stack: &Protected) -> Returns {
     stack.set_top(1);
     stack.push_upvalue(1);
     stack.push_value(1);
@@ -120,23 +120,23 @@ fn search_files(stack: &Stack) -> Returns {
 static STAND_IN: Key = Key::new();
 
 /// What `require` calls for gma2workers.
-fn load_stand_in(stack: &Stack) -> Returns {
+fn load_stand_in(stack: &Protected) -> Returns {
     push_stand_in(stack);
     Ok(1)
 }
 
 /// Pushes what a task gets for gma2workers. *Raises.*
-pub fn push_stand_in(stack: &Stack) {
+pub fn push_stand_in(stack: &Protected) {
     if stack.registry_get(&STAND_IN) == Type::Table {
         return;
     }
     stack.pop(1);
     stack.create_table(0, FUNCTIONS.len() as c_int + 2);
     for name in FUNCTIONS {
-        stack.push_native(native(refuse), 0);
+        stack.push_native(native(refuse));
         stack.raw_set_text(-2, name);
     }
-    stack.push_native(native(stdlib::clock), 0);
+    stack.push_native(native(stdlib::clock));
     stack.raw_set_text(-2, "clock");
     stack.create_table(0, 5);
     for (key, text) in
@@ -154,6 +154,6 @@ pub fn push_stand_in(stack: &Stack) {
     stack.registry_set(&STAND_IN);
 }
 
-fn refuse(_: &Stack) -> Returns {
+fn refuse(_: &Protected) -> Returns {
     Err(Error::InWorker.into())
 }

@@ -11,7 +11,7 @@ use std::ffi::c_int;
 
 use crate::codec::{GMA, SEPARATOR};
 use crate::error::{Error, Result};
-use crate::ffi::{Key, NativeFunction, Stack, Type};
+use crate::ffi::{Key, NativeFunction, Protected, Stack, Type};
 
 /// In the registry of a host's state: its standard library as it was when the module was loaded, names by things and things
 /// by names.
@@ -61,9 +61,9 @@ pub type Own<'a> = &'a [(&'static str, NativeFunction)];
 /// and its name there, until it gives something. A function written in Lua is somebody's replacement, and crosses as code.
 /// *Raises.*
 fn find_standard<R>(
-    stack: &Stack,
+    stack: &Protected,
     own: Own,
-    mut body: impl FnMut(&Stack, &str, &[u8]) -> Option<R>,
+    mut body: impl FnMut(&Protected, &str, &[u8]) -> Option<R>,
 ) -> Option<R> {
     let base = stack.top();
     let mut found = None;
@@ -71,7 +71,7 @@ fn find_standard<R>(
         if found.is_some() {
             break;
         }
-        stack.push_native(*function, 0);
+        stack.push_native(*function);
         found = body(stack, name, b"");
         stack.pop(1);
     }
@@ -109,7 +109,7 @@ fn find_standard<R>(
 }
 
 /// Pushes a library's table, also where a sandbox has no global of that name: what `package.loaded` has. *Raises.*
-fn push_library(stack: &Stack, library: &str) -> Type {
+fn push_library(stack: &Protected, library: &str) -> Type {
     stack.push_registry();
     stack.raw_get_text(-1, "_LOADED");
     let kind = stack.raw_get_text(-1, library);
@@ -124,7 +124,7 @@ fn push_library(stack: &Stack, library: &str) -> Type {
 /// our files are not even compiled before a job needs them. So they get copies, of the libraries' fields too, and read
 /// plain names. What is meant to be the host's of then is read from its own table, which is `_G` here. A method of a text
 /// would be looked up in the host's `string`, so our files write `string.format(text)`.
-pub fn push_own_globals(stack: &Stack) {
+pub fn push_own_globals(stack: &Protected) {
     stack.create_table(0, 48);
     let own = stack.top();
     stack.push_globals();
@@ -155,7 +155,7 @@ pub fn push_own_globals(stack: &Stack) {
 }
 
 /// Pushes a copy of the table on top. *Raises.*
-fn push_copy(stack: &Stack) {
+fn push_copy(stack: &Protected) {
     let table = stack.top();
     stack.create_table(0, 32);
     stack.push_nil();
@@ -183,7 +183,7 @@ fn join(library: &str, name: &[u8]) -> String {
 
 /// Reads a host's standard library, as it is now: the names of its things, and the things by their names, which
 /// [`push_kept`] finds whatever the host's globals are by then. *Raises.*
-pub fn read_standard(stack: &Stack, own: Own) {
+pub fn read_standard(stack: &Protected, own: Own) {
     stack.create_table(0, 400);
     let known = stack.top();
     find_standard(stack, own, |stack, library, name| {
@@ -201,7 +201,7 @@ pub fn read_standard(stack: &Stack, own: Own) {
 }
 
 /// Enters a thing under the name on top, and pops that. *Raises.*
-fn enter(stack: &Stack, known: c_int, thing: c_int) {
+fn enter(stack: &Protected, known: c_int, thing: c_int) {
     stack.push_value(thing);
     stack.push_value(-2);
     stack.raw_set(known);
@@ -210,7 +210,7 @@ fn enter(stack: &Stack, known: c_int, thing: c_int) {
 }
 
 /// Pushes a thing of the host's standard library by its name, as it was when it was read; its kind. *Raises.*
-pub fn push_kept(stack: &Stack, name: &str) -> Type {
+pub fn push_kept(stack: &Protected, name: &str) -> Type {
     if stack.registry_get(&STANDARD) == Type::Table {
         stack.raw_get_text(-1, name);
         stack.remove(-2);
@@ -219,7 +219,7 @@ pub fn push_kept(stack: &Stack, name: &str) -> Type {
 }
 
 /// Gives the function or table below the top the text on top as its name, unless it has one. Pops both. *Raises.*
-pub fn add_standard(stack: &Stack) {
+pub fn add_standard(stack: &Protected) {
     let text = stack.top();
     let names = text + 1;
     if stack.registry_get(&STANDARD) == Type::Table {
@@ -258,7 +258,7 @@ fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
 
 /// The name of the thing on top in a worker's state, if it is of the standard library. For where that is seldom asked: it
 /// is looked for. *Raises.*
-pub fn standard_name(stack: &Stack, own: Own) -> Option<String> {
+pub fn standard_name(stack: &Protected, own: Own) -> Option<String> {
     let pointer = stack.pointer(-1);
     find_standard(stack, own, |stack, library, name| {
         (stack.pointer(-1) == pointer).then(|| join(library, name))
@@ -266,10 +266,10 @@ pub fn standard_name(stack: &Stack, own: Own) -> Option<String> {
 }
 
 /// Pushes a thing of the standard library by its name: the state's own. *Raises.*
-pub fn push_standard(stack: &Stack, own: Own, name: &str) -> Result<()> {
+pub fn push_standard(stack: &Protected, own: Own, name: &str) -> Result<()> {
     let base = stack.top();
     if let Some((_, function)) = own.iter().find(|(known, _)| *known == name) {
-        stack.push_native(*function, 0);
+        stack.push_native(*function);
         return Ok(());
     }
     match name.split_once('.') {
@@ -298,7 +298,7 @@ pub fn push_standard(stack: &Stack, own: Own, name: &str) -> Result<()> {
 
 /// Reads the names of all functions and tables under the `gma` table on top of the stack, and pops it. With anything else
 /// there, nothing has a name. *Raises.*
-pub fn read_gma(stack: &Stack) {
+pub fn read_gma(stack: &Protected) {
     let gma = stack.top();
     stack.create_table(0, 0);
     stack.insert(gma);
@@ -312,7 +312,7 @@ pub fn read_gma(stack: &Stack) {
 }
 
 /// Enters the functions and tables under the `gma` table on top into a table of names, and pops it. *Raises.*
-fn name_fields(stack: &Stack, names: c_int) {
+fn name_fields(stack: &Protected, names: c_int) {
     let base = stack.top();
     stack.push_bytes(GMA.as_bytes());
     stack.push_bytes(&[SEPARATOR as u8]);
@@ -374,7 +374,7 @@ fn has_name(stack: &Stack, names: c_int) -> bool {
 
 /// Walks from the table on top along the keys of a name under `gma`, and puts what it finds in its place;
 /// nil where the way ends early. *Raises.*
-pub fn follow(stack: &Stack, name: &str) -> Type {
+pub fn follow(stack: &Protected, name: &str) -> Type {
     for key in name.split(SEPARATOR).skip(1).filter(|key| !key.is_empty()) {
         if stack.kind(-1) != Type::Table {
             stack.pop(1);

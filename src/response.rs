@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::codec::{Decoder, decode_scalars};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::Stack;
+use crate::ffi::{Protected, Stack};
 use crate::host::HostNames;
 use crate::job::Job;
 use crate::lane::{Failure, Lane};
@@ -35,8 +35,9 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     stack.set_top(failed);
     if merged.is_err() {
         for n in failures + 1..=stack.raw_len(failed) {
+            stack.push_integer(n as i64);
             stack.push_nil();
-            stack.raw_set_i(failed, n as i64);
+            stack.raw_set_again(failed);
         }
         job.give_back_outcomes(lanes);
     }
@@ -48,41 +49,39 @@ fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
     let mut decoder = Decoder::new(names);
     let mut unsendable = Vec::new();
     let size = lanes.iter().map(Lane::size).sum();
-    stack.building_on_host(size, || {
-        stack.protected(2, |stack| {
-            stack.push_bytes(b"success");
-            stack.push_bytes(b"data");
-            let mut failures = stack.raw_len(FAILED) as i64;
-            for lane in lanes {
-                for (index, outcome) in lane.outcomes() {
-                    let failed = match outcome {
-                        Ok(message) => match push_guarded(stack, &mut decoder, message) {
-                            Ok(()) => None,
-                            Err(error) => {
-                                stack.set_top(DATA);
-                                unsendable.push(Failure::from(error));
-                                unsendable.last()
-                            }
-                        },
-                        Err(failure) => Some(failure),
-                    };
-                    if let Some(failure) = failed {
-                        push_failure(stack, failure);
-                    }
-                    if let Err(Failure { value: Some(value), .. }) = outcome {
-                        push_error_value(stack, &mut decoder, value);
-                    }
-                    let failed = failed.is_some();
-                    stack.raw_set_i(RESULT, index as i64 + 1);
-                    if failed {
-                        failures += 1;
-                        stack.push_integer(index as i64 + 1);
-                        stack.raw_set_i(FAILED, failures);
-                    }
+    stack.building_on_host(size, 2, |stack| {
+        stack.push_bytes(b"success");
+        stack.push_bytes(b"data");
+        let mut failures = stack.raw_len(FAILED) as i64;
+        for lane in lanes {
+            for (index, outcome) in lane.outcomes() {
+                let failed = match outcome {
+                    Ok(message) => match push_guarded(stack, &mut decoder, message) {
+                        Ok(()) => None,
+                        Err(error) => {
+                            stack.set_top(DATA);
+                            unsendable.push(Failure::from(error));
+                            unsendable.last()
+                        }
+                    },
+                    Err(failure) => Some(failure),
+                };
+                if let Some(failure) = failed {
+                    push_failure(stack, failure);
+                }
+                if let Err(Failure { value: Some(value), .. }) = outcome {
+                    push_error_value(stack, &mut decoder, value);
+                }
+                let failed = failed.is_some();
+                stack.raw_set_i(RESULT, index as i64 + 1);
+                if failed {
+                    failures += 1;
+                    stack.push_integer(index as i64 + 1);
+                    stack.raw_set_i(FAILED, failures);
                 }
             }
-            Ok(())
-        })
+        }
+        Ok(())
     })
 }
 
@@ -121,13 +120,13 @@ pub fn push_lists(stack: &Stack, tasks: usize) -> Result<()> {
 }
 
 /// As [`push_success`]; a panic is that one entry's error.
-fn push_guarded<'a>(stack: &Stack, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
+fn push_guarded<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
     catch_unwind(AssertUnwindSafe(|| push_success(stack, decoder, message)))
         .unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
 
 /// Pushes the entry of a task that ended well. *Raises.*
-fn push_success<'a>(stack: &Stack, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
+fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
     stack.create_table(0, 2);
     let entry = stack.top();
     stack.push_value(SUCCESS);
@@ -160,7 +159,7 @@ fn push_success<'a>(stack: &Stack, decoder: &mut Decoder<'a>, message: &'a [u8])
 }
 
 /// Pushes the entry of a task that failed. *Raises.*
-fn push_failure(stack: &Stack, failure: &Failure) {
+fn push_failure(stack: &Protected, failure: &Failure) {
     stack.create_table(0, 5);
     let entry = stack.top();
     stack.push_value(SUCCESS);
@@ -180,7 +179,7 @@ fn push_failure(stack: &Stack, failure: &Failure) {
 }
 
 /// Adds to the entry on top the value that the task raised. *Raises.*
-fn push_error_value<'a>(stack: &Stack, decoder: &mut Decoder<'a>, message: &'a [u8]) {
+fn push_error_value<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) {
     let entry = stack.top();
     // What crossed out of the worker and means nothing here is left out: its text is in `data`.
     if let Ok(1) = decoder.message(stack, message) {

@@ -105,7 +105,7 @@ impl Seat {
 
     /// The worker has ended the task.
     pub fn end(&self) -> End {
-        self.running.switch(None);
+        self.running.clear();
         match self.task.swap(0, Ordering::SeqCst) {
             GIVEN_UP => End::GivenUp,
             task if task & STOP != 0 => End::Stopped(reason_in(task)),
@@ -194,19 +194,15 @@ impl Seat {
             && self.task.compare_exchange(task, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// The worker enters a coroutine, which can be stopped from here on. Gives the one that it came from.
-    pub fn enter_coroutine(&self, coroutine: &Stack) -> Option<Stack> {
-        let before = self.running.switch(Some(coroutine));
-        // A stop that came before this coroutine was the one that runs has not reached it.
-        if self.is_stopping() {
-            coroutine.interrupt();
-        }
-        before
-    }
-
-    /// The worker leaves the coroutine for the one that it came from. No stop is on its way to it any more.
-    pub fn leave_coroutine(&self, before: Option<&Stack>) {
-        self.running.switch(before);
+    /// Runs `body` as the code of a coroutine that can be stopped while it runs. No stop is on its way to it afterwards.
+    pub fn stoppable<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
+        self.running.during(coroutine, || {
+            // A stop that came before this coroutine was the one that runs has not reached it.
+            if self.is_stopping() {
+                coroutine.interrupt();
+            }
+            body()
+        })
     }
 
     /// Runs `body`, which waits for the host: its time does not count against the task's.

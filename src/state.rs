@@ -196,11 +196,10 @@ impl State {
     }
 
     /// The coroutine that tasks run in, and its identity.
-    pub fn coroutine(&self) -> Result<(Stack, usize)> {
-        let stack = self.own.stack();
+    pub fn coroutine(&self) -> Result<(Stack<'_>, usize)> {
         let coroutine =
-            stack.thread(COROUTINE).ok_or_else(|| Error::Internal("no coroutine was made".into()))?;
-        Ok((coroutine, stack.pointer(COROUTINE)))
+            self.own.thread(COROUTINE).ok_or_else(|| Error::Internal("no coroutine was made".into()))?;
+        Ok((coroutine, self.own.stack().pointer(COROUTINE)))
     }
 
     /// Whether memory has run out in this state.
@@ -228,7 +227,7 @@ impl State {
         }
     }
 
-    pub fn stack(&self) -> Stack {
+    pub fn stack(&self) -> Stack<'_> {
         self.own.stack()
     }
 }

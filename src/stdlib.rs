@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use crate::current;
 use crate::error::Error;
-use crate::ffi::{Leave, NativeFunction, OwnState, Returns, Stack, Type, native};
+use crate::ffi::{Leave, NativeFunction, OwnState, Protected, Returns, Stack, Type, native};
 use crate::locale;
 
 /// Makes each task's random numbers its own.
@@ -36,7 +36,7 @@ fn with_random<R>(body: impl FnOnce(&mut fastrand::Rng) -> R) -> R {
 
 /// `clock()`: wall seconds since some moment, never backwards, the same in all states of the process.
 /// Lua's own `os.clock` counts the processor time of the whole process, all threads together.
-pub fn clock(stack: &Stack) -> Returns {
+pub fn clock(stack: &Protected) -> Returns {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     stack.push_number(ORIGIN.elapsed().as_secs_f64());
     Ok(1)
@@ -70,7 +70,7 @@ pub fn iterators() -> Vec<(&'static str, NativeFunction)> {
 }
 
 /// Puts the functions into the libraries: those that this Lua has. *Raises.*
-pub fn install(stack: &Stack) {
+pub fn install(stack: &Protected) {
     stack.push_globals();
     let globals = stack.top();
     wrap(stack, "setmetatable", native(set_metatable));
@@ -97,7 +97,7 @@ pub fn install(stack: &Stack) {
 }
 
 /// Takes out what a sandbox has not: files, modules, the system, and the rest of `debug`. *Raises.*
-pub fn apply_sandbox(stack: &Stack) {
+pub fn apply_sandbox(stack: &Protected) {
     const ABSENT: [&str; 6] = ["io", "package", "debug", "require", "loadfile", "dofile"];
     stack.push_globals();
     let globals = stack.top();
@@ -118,7 +118,7 @@ pub fn apply_sandbox(stack: &Stack) {
 }
 
 /// Clears all other fields of the table on top, if there is one. *Raises.*
-fn keep_only(stack: &Stack, names: &[&str]) {
+fn keep_only(stack: &Protected, names: &[&str]) {
     let table = stack.top();
     if stack.kind(table) != Type::Table {
         return;
@@ -136,7 +136,7 @@ fn keep_only(stack: &Stack, names: &[&str]) {
 }
 
 /// Puts `print`, `io.write` and `file:write` in, and closes standard input. *Raises.*
-fn install_files(stack: &Stack, globals: c_int) {
+fn install_files(stack: &Protected, globals: c_int) {
     stack.raw_get_text(globals, "string");
     stack.raw_get_text(-1, "format");
     let format = stack.top();
@@ -165,51 +165,51 @@ fn install_files(stack: &Stack, globals: c_int) {
         stack.raw_get_text(file, "write");
         stack.push_value(stdout);
         stack.raw_get_text(file, "flush");
-        stack.push_native(native(print), 3);
+        stack.push_closure(native(print), 3);
         stack.raw_set_text(globals, "print");
     }
     for (name, function) in [("setvbuf", native(file_setvbuf)), ("seek", native(file_seek))] {
         stack.raw_get_text(file, name);
         stack.push_value(stdout);
         stack.raw_get_text(io, "stderr");
-        stack.push_native(function, 3);
+        stack.push_closure(function, 3);
         stack.raw_set_text(file, name);
     }
     for (table, function) in [(io, native(io_write)), (file, native(file_write))] {
         stack.raw_get_text(table, "write");
         stack.push_value(format);
-        stack.push_native(function, 2);
+        stack.push_closure(function, 2);
         stack.raw_set_text(table, "write");
     }
     stack.set_top(globals);
 }
 
 /// Whether the table on top, if it is one, has the function.
-fn has(stack: &Stack, name: &str) -> bool {
+fn has(stack: &Protected, name: &str) -> bool {
     let kind = stack.raw_get_text(-1, name);
     stack.pop(1);
     kind == Type::Function
 }
 
 /// Replaces a function of the library on top, where there is one. *Raises.*
-pub fn replace(stack: &Stack, name: &str, function: NativeFunction) {
+pub fn replace(stack: &Protected, name: &str, function: NativeFunction) {
     if has(stack, name) {
-        stack.push_native(function, 0);
+        stack.push_native(function);
         stack.raw_set_text(-2, name);
     }
 }
 
 /// Replaces a function of the library on top by one that goes on in the original, where there is one. *Raises.*
-fn wrap(stack: &Stack, name: &str, function: NativeFunction) {
+fn wrap(stack: &Protected, name: &str, function: NativeFunction) {
     if has(stack, name) {
         stack.raw_get_text(-1, name);
-        stack.push_native(function, 1);
+        stack.push_closure(function, 1);
         stack.raw_set_text(-2, name);
     }
 }
 
 /// The error of an argument of another type than expected, in Lua's words.
-pub fn bad_type(stack: &Stack, n: c_int, expected: &str) -> Leave {
+pub fn bad_type(stack: &Protected, n: c_int, expected: &str) -> Leave {
     let named = stack.metatable(n) && stack.raw_get_text(-1, "__name") == Type::String;
     let got = match stack.kind(n) {
         _ if named => String::from_utf8_lossy(stack.bytes(-1)).into_owned(),
@@ -220,7 +220,7 @@ pub fn bad_type(stack: &Stack, n: c_int, expected: &str) -> Leave {
     Leave::Argument(n, format!("{expected} expected, got {got}"))
 }
 
-fn set_metatable(stack: &Stack) -> Returns {
+fn set_metatable(stack: &Protected) -> Returns {
     if stack.kind(2) == Type::Table {
         let arguments = stack.top();
         stack.push_bytes(b"__gc");
@@ -232,7 +232,7 @@ fn set_metatable(stack: &Stack) -> Returns {
     Err(Leave::Original)
 }
 
-fn open_file(_: &Stack) -> Returns {
+fn open_file(_: &Protected) -> Returns {
     current::with_notes(|notes| notes.has_finalizers = true);
     Err(Leave::Original)
 }
@@ -240,7 +240,7 @@ fn open_file(_: &Stack) -> Returns {
 /// The first byte of every chunk of bytecode.
 const BYTECODE_MARK: u8 = 0x1b;
 
-fn load(stack: &Stack) -> Returns {
+fn load(stack: &Protected) -> Returns {
     match stack.kind(1) {
         Type::String if stack.bytes(1).first() == Some(&BYTECODE_MARK) => set_mode(stack, 3, b"t"),
         Type::Function => refuse_bytecode(stack, 3),
@@ -249,7 +249,7 @@ fn load(stack: &Stack) -> Returns {
     Err(Leave::Original)
 }
 
-fn load_file(stack: &Stack) -> Returns {
+fn load_file(stack: &Protected) -> Returns {
     refuse_stdin(stack)?;
     refuse_bytecode(stack, 2);
     Err(Leave::Original)
@@ -264,7 +264,7 @@ fn refuse_stdin(stack: &Stack) -> Result<(), Leave> {
 }
 
 /// Makes the mode at an index one that lets text in, if it did, and bytecode never.
-fn refuse_bytecode(stack: &Stack, index: c_int) {
+fn refuse_bytecode(stack: &Protected, index: c_int) {
     match stack.kind(index) {
         Type::None | Type::Nil => set_mode(stack, index, b"t"),
         Type::String => {
@@ -280,7 +280,7 @@ fn refuse_bytecode(stack: &Stack, index: c_int) {
     }
 }
 
-fn set_mode(stack: &Stack, index: c_int, mode: &'static [u8]) {
+fn set_mode(stack: &Protected, index: c_int, mode: &'static [u8]) {
     if stack.top() < index {
         stack.set_top(index);
     }
@@ -288,7 +288,7 @@ fn set_mode(stack: &Stack, index: c_int, mode: &'static [u8]) {
     stack.replace(index);
 }
 
-fn do_file(stack: &Stack) -> Returns {
+fn do_file(stack: &Protected) -> Returns {
     refuse_stdin(stack)?;
     if !matches!(stack.kind(1), Type::String | Type::Number) {
         return Err(bad_type(stack, 1, "string"));
@@ -298,7 +298,7 @@ fn do_file(stack: &Stack) -> Returns {
 }
 
 /// Makes texts of all arguments, and leaves them on the stack joined into one line. *Raises.*
-fn join_line(stack: &Stack) -> Result<(), Leave> {
+fn join_line(stack: &Protected) -> Result<(), Leave> {
     let count = stack.top();
     if !stack.check(2 * count + 4) {
         return Err(Error::BadCall("stack overflow: too many values to print".into()).into());
@@ -328,7 +328,7 @@ fn join_line(stack: &Stack) -> Result<(), Leave> {
 }
 
 /// Its upvalues: the original `file:write`, the standard output, `file:flush`.
-fn print(stack: &Stack) -> Returns {
+fn print(stack: &Protected) -> Returns {
     join_line(stack)?;
     stack.push_upvalue(1);
     stack.insert(-2);
@@ -342,7 +342,7 @@ fn print(stack: &Stack) -> Returns {
 }
 
 /// Lua's own would write a line in parts.
-fn print_without_files(stack: &Stack) -> Returns {
+fn print_without_files(stack: &Protected) -> Returns {
     join_line(stack)?;
     let mut stdout = std::io::stdout().lock();
     // Lua's own `print` says nothing of a failure, either.
@@ -350,12 +350,12 @@ fn print_without_files(stack: &Stack) -> Returns {
     Ok(0)
 }
 
-fn io_write(stack: &Stack) -> Returns {
+fn io_write(stack: &Protected) -> Returns {
     join(stack, 1);
     Err(Leave::Original)
 }
 
-fn file_write(stack: &Stack) -> Returns {
+fn file_write(stack: &Protected) -> Returns {
     join(stack, 2);
     Err(Leave::Original)
 }
@@ -371,7 +371,7 @@ fn is_standard_stream(stack: &Stack) -> bool {
 }
 
 /// What a function of a file gives that was refused, in Lua's way.
-fn refuse_change(stack: &Stack) -> Returns {
+fn refuse_change(stack: &Protected) -> Returns {
     const NOT_PERMITTED: i64 = 1;
     stack.push_nil();
     stack.push_bytes(b"the standard streams are the host's: a task can't change their buffering or position");
@@ -379,14 +379,14 @@ fn refuse_change(stack: &Stack) -> Returns {
     Ok(3)
 }
 
-fn file_setvbuf(stack: &Stack) -> Returns {
+fn file_setvbuf(stack: &Protected) -> Returns {
     let is_right = [&b"no"[..], b"full", b"line"].contains(&stack.bytes(2))
         && (matches!(stack.kind(3), Type::None | Type::Nil) || stack.integer(3).is_some());
     // The original says what is wrong with an argument.
     if is_right && is_standard_stream(stack) { refuse_change(stack) } else { Err(Leave::Original) }
 }
 
-fn file_seek(stack: &Stack) -> Returns {
+fn file_seek(stack: &Protected) -> Returns {
     let is_absent = |index| matches!(stack.kind(index), Type::None | Type::Nil);
     let stays = (is_absent(2) || stack.bytes(2) == b"cur") && (is_absent(3) || stack.integer(3) == Some(0));
     let is_right = (is_absent(2) || [&b"set"[..], b"cur", b"end"].contains(&stack.bytes(2)))
@@ -396,7 +396,7 @@ fn file_seek(stack: &Stack) -> Returns {
 
 /// Makes one text of the arguments from `first` up, where all of them can be written. The second upvalue
 /// is `string.format`, if there is one: it writes floats as `write` does, in fewer digits than `tostring` or in none.
-fn join(stack: &Stack, first: c_int) {
+fn join(stack: &Protected, first: c_int) {
     let last = stack.top();
     let formats = has_format(stack);
     let is_writable = |n| match stack.kind(n) {
@@ -426,18 +426,18 @@ fn has_format(stack: &Stack) -> bool {
     is_there
 }
 
-fn exit(_: &Stack) -> Returns {
+fn exit(_: &Protected) -> Returns {
     Err(Error::BadCall("os.exit is not available in a task: return from its function instead".into()).into())
 }
 
-fn integer_argument(stack: &Stack, n: c_int) -> Result<i64, Leave> {
+fn integer_argument(stack: &Protected, n: c_int) -> Result<i64, Leave> {
     stack.integer(n).ok_or_else(|| match stack.number(n) {
         Some(_) => Leave::Argument(n, "number has no integer representation".into()),
         None => bad_type(stack, n, "number"),
     })
 }
 
-fn random(stack: &Stack) -> Returns {
+fn random(stack: &Protected) -> Returns {
     let (low, high) = match stack.top() {
         0 => {
             stack.push_number(with_random(fastrand::Rng::f64));
@@ -457,7 +457,7 @@ fn random(stack: &Stack) -> Returns {
     Ok(1)
 }
 
-fn random_seed(stack: &Stack) -> Returns {
+fn random_seed(stack: &Protected) -> Returns {
     let seed = stack.number(1).ok_or_else(|| bad_type(stack, 1, "number"))?;
     current::with_notes(|notes| notes.random = Some(fastrand::Rng::with_seed(seed.to_bits())));
     Ok(0)

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::codec::{Encoder, Functions, Policy, Upvalues, encode};
 use crate::config;
 use crate::error::{Error, Result};
-use crate::ffi::{Stack, Type};
+use crate::ffi::{Protected, Stack, Type};
 use crate::host::HostNames;
 use crate::job::Tasks;
 use crate::value::Value;
@@ -69,7 +69,7 @@ impl<'a> TaskReader<'a> {
 
     /// Reads the list on top of the stack, and pops it.
     pub fn read(&mut self, stack: &Stack) -> Result<()> {
-        let count = count_tasks(stack, stack.top())?;
+        let count = stack.protected(1, |stack| count_tasks(stack, LIST))?;
         self.tasks.reserve(count as usize)?;
         let mut name = None;
         let mut arguments = std::mem::take(&mut self.tasks.arguments);
@@ -79,7 +79,7 @@ impl<'a> TaskReader<'a> {
         let functions = Functions::Carry(self.upvalues);
         let policy = Policy { names, functions, place: &place };
         let encoder = &mut Encoder::new(&mut arguments, &policy);
-        let read = |stack: &Stack| {
+        let read = |stack: &Protected| {
             if !stack.check(SLOTS) {
                 return Err(Error::Memory);
             }
@@ -109,7 +109,7 @@ impl<'a> TaskReader<'a> {
     /// Reads the task whose fields stand on the stack.
     fn read_task(
         &mut self,
-        stack: &Stack,
+        stack: &Protected,
         index: i64,
         fields: Fields,
         encoder: &mut Encoder,
@@ -192,7 +192,7 @@ fn bad_task(index: i64, field: &str, problem: String) -> Error {
 }
 
 /// How many tasks the list has. It must be a list without holes.
-fn count_tasks(stack: &Stack, list: c_int) -> Result<i64> {
+fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
     let (mut count, mut last) = (0, 0);
     stack.push_nil();
     while stack.next(list) {
@@ -240,7 +240,7 @@ fn count_tasks(stack: &Stack, list: c_int) -> Result<i64> {
 
 /// Leaves the values of the fields of the task on top on the stack. Refuses a field that looks like a slip of one of
 /// ours; others are the caller's own.
-fn read_fields(stack: &Stack, index: i64) -> Result<Fields> {
+fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
     let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT };
     let mut value = TASK + 2;
     stack.push_nil();
@@ -289,7 +289,7 @@ enum Arguments {
 const FEW: c_int = 8;
 
 /// Finds out how many arguments the table holds: its `n`, or its last whole-numbered key.
-fn count_arguments(stack: &Stack, list: c_int, index: i64) -> Result<Arguments> {
+fn count_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arguments> {
     let base = stack.top();
     let mut count = 0;
     stack.push_nil();
@@ -307,7 +307,7 @@ fn count_arguments(stack: &Stack, list: c_int, index: i64) -> Result<Arguments> 
 }
 
 /// As [`count_arguments`], of any table. What is no argument would be lost, and is refused.
-fn count_any_arguments(stack: &Stack, list: c_int, index: i64) -> Result<Arguments> {
+fn count_any_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arguments> {
     let (mut last, mut n) = (0, None);
     stack.push_nil();
     while stack.next(list) {
@@ -353,7 +353,7 @@ fn bad_count(stack: &Stack, index: i64) -> Error {
 
 /// Makes what stands on top the function to run; true where the callable table it came from is to be its
 /// first argument, and stands below it. *Raises.*
-fn push_callable(stack: &Stack, index: i64) -> Result<bool> {
+fn push_callable(stack: &Protected, index: i64) -> Result<bool> {
     let kind = stack.kind(-1);
     if kind == Type::Function {
         return Ok(false);
@@ -377,7 +377,7 @@ fn push_callable(stack: &Stack, index: i64) -> Result<bool> {
 
 /// Appends the message of a task's arguments. A callable table, below the top, is the first of them. *Raises.*
 fn encode_arguments(
-    stack: &Stack,
+    stack: &Protected,
     encoder: &mut Encoder,
     callable: bool,
     arguments: Arguments,

@@ -61,6 +61,7 @@ pub fn watch_threads() {
     if !ENDS_IDLE.swap(true, Ordering::SeqCst) {
         // Taken once, so that the watchdog sleeps when the bell rings, or has not looked yet.
         drop(lock());
+        system::cache_pages(true);
         BELL.notify_one();
     }
 }

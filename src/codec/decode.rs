@@ -12,12 +12,12 @@ use std::ffi::c_int;
 use crate::codec::wire::{self, HAS_SHARED, Reader, SHARED, ends_early};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::{Stack, Type};
+use crate::ffi::{Protected, Stack, Type};
 
 /// Finds what a name stands for in a state.
 pub trait Resolve {
     /// Pushes the thing that has this name here. *Raises.*
-    fn push_named(&self, stack: &Stack, name: &str) -> Result<()>;
+    fn push_named(&self, stack: &Protected, name: &str) -> Result<()>;
 }
 
 /// Pushes a message's values and gives their count, in a protected call of its own.
@@ -26,7 +26,7 @@ pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_in
         return Ok(count);
     }
     let mut decoder = Decoder::new(names);
-    stack.building(message.len(), || stack.protected(0, |stack| decoder.message(stack, message)))
+    stack.building(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
 /// As [`decode`], for what a state is to have before its code runs.
@@ -35,7 +35,7 @@ pub fn furnish(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_i
         return Ok(count);
     }
     let mut decoder = Decoder::new(names);
-    stack.furnishing(message.len(), || stack.protected(0, |stack| decoder.message(stack, message)))
+    stack.furnishing(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
 /// As [`decode`], for a few values that take no memory; pushes nothing where there are others.
@@ -152,7 +152,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Pushes a message's values and gives their count. *Raises.*
-    pub fn message(&mut self, stack: &Stack, message: &'a [u8]) -> Result<c_int> {
+    pub fn message(&mut self, stack: &Protected, message: &'a [u8]) -> Result<c_int> {
         fault::point("decode")?;
         self.reader = Reader::new(message);
         self.frames.clear();
@@ -188,7 +188,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Completes the tables and functions that are begun, but for the first `floor`.
-    fn build(&mut self, here: &Stack, floor: usize) -> Result<()> {
+    fn build(&mut self, here: &Protected, floor: usize) -> Result<()> {
         while self.frames.len() > floor {
             match self.frames.last_mut().map(|frame| &mut frame.parent) {
                 Some(Parent::Table(table)) => {
@@ -207,7 +207,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Fills the innermost table, until something needs a frame of its own or it is complete.
-    fn fields(&mut self, here: &Stack, mut table: TableFrame) -> Result<()> {
+    fn fields(&mut self, here: &Protected, mut table: TableFrame) -> Result<()> {
         loop {
             let place = if table.array < table.array_size {
                 table.array += 1;
@@ -240,7 +240,7 @@ impl<'a> Decoder<'a> {
 
     /// Pushes a value that is neither table nor function; false where the tag is of another kind.
     #[inline]
-    fn push_plain(&mut self, here: &Stack, tag: u8) -> Option<bool> {
+    fn push_plain(&mut self, here: &Protected, tag: u8) -> Option<bool> {
         match tag {
             wire::NIL => here.push_nil(),
             wire::FALSE => here.push_boolean(false),
@@ -267,7 +267,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads one value and puts it in its place; a table or function then gets a frame.
-    fn value(&mut self, here: &Stack, place: Place) -> Result<()> {
+    fn value(&mut self, here: &Protected, place: Place) -> Result<()> {
         let tag = self.reader.byte().ok_or_else(ends_early)?;
         if self.push_plain(here, tag).ok_or_else(ends_early)? {
             return self.settle(here, place);
@@ -276,7 +276,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// As [`Decoder::value`], for what has been found to be no plain value.
-    fn tagged_value(&mut self, here: &Stack, tag: u8, place: Place) -> Result<()> {
+    fn tagged_value(&mut self, here: &Protected, tag: u8, place: Place) -> Result<()> {
         match tag & !SHARED {
             wire::NAMED => {
                 let name = self.reader.bytes().ok_or_else(ends_early)?;
@@ -314,7 +314,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Makes the table of keys, if there is none yet.
-    fn make_keys(&mut self, here: &Stack) {
+    fn make_keys(&mut self, here: &Protected) {
         if !self.has_keys {
             here.create_table(KEYS, 0);
             here.replace(self.shared_slot + 1);
@@ -323,7 +323,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Gives the text on top the next number.
-    fn remember_key(&mut self, here: &Stack) {
+    fn remember_key(&mut self, here: &Protected) {
         self.make_keys(here);
         self.keys += 1;
         here.push_value(-1);
@@ -332,7 +332,7 @@ impl<'a> Decoder<'a> {
 
     /// Puts the value on top in its place.
     #[inline]
-    fn settle(&self, here: &Stack, place: Place) -> Result<()> {
+    fn settle(&self, here: &Protected, place: Place) -> Result<()> {
         match (place, self.frames.last().map(|frame| &frame.parent)) {
             (Place::Stay, _) => {}
             (Place::Item(n), Some(Parent::Table(table))) => here.raw_set_i(table.slot, n.into()),
@@ -345,7 +345,7 @@ impl<'a> Decoder<'a> {
 
     /// Puts the table or function on top in its place at once, empty as it is, and keeps it on top for
     /// what it holds: so a parent never waits for its children.
-    fn settle_and_keep(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
+    fn settle_and_keep(&mut self, here: &Protected, place: Place, tag: u8) -> Result<()> {
         if tag & SHARED != 0 {
             self.remember(here, self.next_id + 1)?;
         }
@@ -361,7 +361,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn open_table(&mut self, here: &Stack, place: Place, tag: u8, is_environment: bool) -> Result<()> {
+    fn open_table(&mut self, here: &Protected, place: Place, tag: u8, is_environment: bool) -> Result<()> {
         let array = self.reader.u32().ok_or_else(ends_early)?;
         let record = self.reader.u32().ok_or_else(ends_early)?;
         let announced = u64::from(array) + 2 * u64::from(record);
@@ -381,7 +381,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Keeps the thing on top, under a number, for what refers to it.
-    fn remember(&self, here: &Stack, number: i64) -> Result<()> {
+    fn remember(&self, here: &Protected, number: i64) -> Result<()> {
         if !self.has_shared {
             return Err(Error::Corrupt("shared without its flag"));
         }
@@ -402,7 +402,7 @@ impl<'a> Decoder<'a> {
 
     /// Begins to fill the table or function on top.
     #[inline(always)] // The frame is made where it stays.
-    fn push_frame(&mut self, here: &Stack, parent: Parent, place: Place) -> Result<()> {
+    fn push_frame(&mut self, here: &Protected, parent: Parent, place: Place) -> Result<()> {
         self.frames.try_reserve(1)?;
         self.frames.push(Frame { parent, stays: place == Place::Stay });
         if here.check(LEVEL) { Ok(()) } else { self.go_on_elsewhere(here, place) }
@@ -410,7 +410,7 @@ impl<'a> Decoder<'a> {
 
     /// Completes the table or function on top in a new coroutine's stack, since this one is full. It is a
     /// protected call of its own: a coroutine that nobody resumed has none to raise into.
-    fn go_on_elsewhere(&mut self, here: &Stack, place: Place) -> Result<()> {
+    fn go_on_elsewhere(&mut self, here: &Protected, place: Place) -> Result<()> {
         let floor = self.frames.len() - 1;
         self.make_keys(here);
         let shared_slot = self.shared_slot;

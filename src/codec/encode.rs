@@ -21,7 +21,7 @@ use crate::codec::seen::{Seen, SeenSet};
 use crate::codec::wire::{self, SHORT_TEXT, put_eight, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::{Stack, Type};
+use crate::ffi::{Protected, Stack, Type};
 
 /// Appends a message of the top `count` values to `out`, and pops them, in a protected call of its own.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
@@ -69,6 +69,11 @@ pub struct Encoder<'a> {
     out: Outgoing<'a>,
     policy: &'a Policy<'a>,
     frames: Vec<Frame>,
+    /// How many frames stand on other stacks than the innermost, and the way through them.
+    elsewhere: usize,
+    path: String,
+    name: String,
+    is_nameless: bool,
     seen: SeenSet,
     /// The long texts among the values and keys.
     texts: SeenSet,
@@ -95,6 +100,10 @@ impl<'a> Encoder<'a> {
             out: Outgoing::new(out, at_most),
             policy,
             frames: Vec::new(),
+            elsewhere: 0,
+            path: String::new(),
+            name: String::new(),
+            is_nameless: false,
             seen: SeenSet::default(),
             texts: SeenSet::default(),
             keys: KeyCache::default(),
@@ -112,7 +121,7 @@ impl<'a> Encoder<'a> {
 
     /// Appends a message of the `count` values from index `first` up. What was appended before an error
     /// is taken back. *Raises.*
-    pub fn message(&mut self, stack: &Stack, first: c_int, count: c_int) -> Result<()> {
+    pub fn message(&mut self, stack: &Protected, first: c_int, count: c_int) -> Result<()> {
         self.begin(count as usize);
         for index in first..first + count {
             if !stack.check(LEVEL) {
@@ -150,6 +159,10 @@ impl<'a> Encoder<'a> {
         self.keys.clear();
         self.variables.clear();
         self.frames.clear();
+        self.elsewhere = 0;
+        self.path.clear();
+        self.name.clear();
+        self.is_nameless = false;
         self.start = self.out.len();
         self.position = 0;
         self.out.push(0);
@@ -157,7 +170,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Appends the value on top of the stack to the message, and pops it. *Raises.*
-    pub fn next_value(&mut self, stack: &Stack) -> Result<()> {
+    pub fn next_value(&mut self, stack: &Protected) -> Result<()> {
         self.position += 1;
         let written = fault::point("encode").and_then(|()| self.value(stack));
         match written.and_then(|()| self.walk(stack, 0)) {
@@ -167,7 +180,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Appends the value on top as one that an error's path does not count. *Raises.*
-    pub fn extra_value(&mut self, stack: &Stack) -> Result<()> {
+    pub fn extra_value(&mut self, stack: &Protected) -> Result<()> {
         let position = self.position;
         let appended = self.next_value(stack);
         self.position = position;
@@ -185,7 +198,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes what the begun tables and functions hold, but for the first `floor`.
-    fn walk(&mut self, here: &Stack, floor: usize) -> Result<()> {
+    fn walk(&mut self, here: &Protected, floor: usize) -> Result<()> {
         while self.frames.len() > floor {
             match self.frames.last_mut() {
                 Some(Frame::Table(table)) if table.in_key => {
@@ -210,7 +223,7 @@ impl<'a> Encoder<'a> {
 
     /// Writes fields of the innermost table, which has its last key on top, until one needs a frame of its own or
     /// there are none left.
-    fn fields(&mut self, here: &Stack, begun: (u32, u32, bool)) -> Result<()> {
+    fn fields(&mut self, here: &Protected, begun: (u32, u32, bool)) -> Result<()> {
         let (mut array, mut record, mut in_array) = begun;
         let only_shape = self.policy.functions == Functions::Shape;
         loop {
@@ -279,7 +292,7 @@ impl<'a> Encoder<'a> {
 
     /// Writes the value on top. A scalar is popped at once; a table or function stays, with a frame of
     /// its own, until it is finished.
-    fn value(&mut self, here: &Stack) -> Result<()> {
+    fn value(&mut self, here: &Protected) -> Result<()> {
         self.out.room(0)?;
         match here.kind(-1) {
             kind if kind.is_plain() => self.plain_value(here, -1, kind)?,
@@ -290,9 +303,9 @@ impl<'a> Encoder<'a> {
                 }
             }
             Type::Function if self.policy.functions == Functions::Refuse => {
-                return Err(self.unsendable("function to the host"));
+                return Err(self.unsendable(here, "function to the host"));
             }
-            Type::Function if self.policy.functions == Functions::Shape => match frame::name(&self.frames) {
+            Type::Function if self.policy.functions == Functions::Shape => match self.name(here) {
                 Some(name) => self.put_name(&name)?,
                 None => self.out.push(wire::NIL),
             },
@@ -300,7 +313,7 @@ impl<'a> Encoder<'a> {
                 let pointer = here.pointer(-1);
                 if !self.named(here)? && !self.reference(pointer)? {
                     if here.is_native(-1) {
-                        return Err(self.unsendable("C function"));
+                        return Err(self.unsendable(here, "C function"));
                     }
                     return self.open_function(here, pointer);
                 }
@@ -308,7 +321,7 @@ impl<'a> Encoder<'a> {
             Type::Userdata | Type::Thread if self.policy.functions == Functions::Shape => {
                 self.out.push(wire::NIL);
             }
-            kind => return Err(self.unsendable(kind.name())),
+            kind => return Err(self.unsendable(here, kind.name())),
         }
         here.pop(1);
         Ok(())
@@ -360,7 +373,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes the name of the thing on top, if it has one.
-    fn named(&mut self, here: &Stack) -> Result<bool> {
+    fn named(&mut self, here: &Protected) -> Result<bool> {
         match self.policy.names.name_of(here) {
             Some(name) => self.put_name(&name).map(|()| true),
             None => Ok(false),
@@ -391,13 +404,12 @@ impl<'a> Encoder<'a> {
         self.seen.insert(pointer, self.out.len())
     }
 
-    fn open_table(&mut self, here: &Stack, pointer: usize, is_environment: bool) -> Result<()> {
+    fn open_table(&mut self, here: &Protected, pointer: usize, is_environment: bool) -> Result<()> {
         self.remember(pointer)?;
         let header = self.out.len();
         // How many items and fields there are shows at the end.
         self.out.extend_from_slice(&[wire::TABLE, 0, 0, 0, 0, 0, 0, 0, 0]);
         self.frames.push(Frame::Table(TableFrame {
-            stack: *here,
             slot: here.top(),
             header,
             array: 0,
@@ -414,14 +426,36 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// The way to where the walk is, for an error: `.deep[1]`.
+    fn path(&self, here: &Stack) -> String {
+        let mut path = self.path.clone();
+        frame::push_path(&mut path, &self.frames[self.elsewhere..], here);
+        path
+    }
+
+    /// The name, by its keys, of the function that the walk is at. A key that can't be part of one leaves it without.
+    fn name(&self, here: &Stack) -> Option<String> {
+        let mut name = wire::GMA.to_owned() + &self.name;
+        let is_name = frame::push_name(&mut name, &self.frames[self.elsewhere..], here);
+        (is_name && !self.is_nameless).then_some(name)
+    }
+
+    /// Notes the way to the frame `floor`, from which the walk goes on in another stack.
+    fn note_way(&mut self, here: &Stack, floor: usize) {
+        let frames = &self.frames[self.elsewhere..floor];
+        frame::push_path(&mut self.path, frames, here);
+        self.is_nameless |= !frame::push_name(&mut self.name, frames, here);
+        self.elsewhere = floor;
+    }
+
     /// The error of a value that can't cross, with the path to it.
-    fn unsendable(&self, what: &'static str) -> Error {
-        Error::Unsendable { what, path: (self.policy.place)(self.position, &frame::path(&self.frames)) }
+    fn unsendable(&self, here: &Stack, what: &'static str) -> Error {
+        Error::Unsendable { what, path: (self.policy.place)(self.position, &self.path(here)) }
     }
 
     /// Writes the table or function on top, and pops it, in a new coroutine's stack, since this one is full. It
     /// is a protected call of its own: a coroutine that nobody resumed has none to raise into. *Raises.*
-    fn go_on_elsewhere(&mut self, here: &Stack) -> Result<()> {
+    fn go_on_elsewhere(&mut self, here: &Protected) -> Result<()> {
         let floor = self.frames.len() - 1;
         if !self.holds_collector {
             self.holds_collector = here.hold_collector();
@@ -429,19 +463,26 @@ impl<'a> Encoder<'a> {
         let next = here.new_thread();
         here.push_value(-2);
         here.move_to(&next, 1);
+        let (elsewhere, path, name) = (self.elsewhere, self.path.len(), self.name.len());
+        let is_nameless = self.is_nameless;
+        self.note_way(here, floor);
         next.protected(1, |next| {
             if !next.check(LEVEL) {
                 return Err(Error::Memory);
             }
             match &mut self.frames[floor] {
                 Frame::Table(table) => {
-                    (table.stack, table.slot) = (*next, 1);
+                    table.slot = 1;
                     next.push_nil();
                 }
-                Frame::Function(function) => (function.stack, function.slot) = (*next, 1),
+                Frame::Function(function) => function.slot = 1,
             }
             self.walk(next, floor)
         })?;
+        self.elsewhere = elsewhere;
+        self.path.truncate(path);
+        self.name.truncate(name);
+        self.is_nameless = is_nameless;
         here.pop(2);
         Ok(())
     }

@@ -3,12 +3,11 @@
 use std::ffi::c_int;
 
 use crate::codec::seen::Seen;
-use crate::codec::wire::{self, SEPARATOR};
+use crate::codec::wire::SEPARATOR;
 use crate::error::Error;
 use crate::ffi::{Stack, Type};
 
 pub struct TableFrame {
-    pub stack: Stack,
     /// Where the table stands; its current key is in the slot above.
     pub slot: c_int,
     pub header: usize,
@@ -23,7 +22,6 @@ pub struct TableFrame {
 }
 
 pub struct FunctionFrame {
-    pub stack: Stack,
     pub slot: c_int,
     pub seen: Seen,
     /// The upvalue being written, from 1.
@@ -83,34 +81,31 @@ pub fn without_arguments(error: Error) -> Error {
     }
 }
 
-/// The way to where the walk is, for an error: `.deep[1]`.
-pub fn path(frames: &[Frame]) -> String {
-    let mut path = String::new();
+/// Appends the way through frames, which all stand on one stack, to a path: `.deep[1]`.
+pub fn push_path(path: &mut String, frames: &[Frame], stack: &Stack) {
     for frame in frames {
         match frame {
             Frame::Table(table) if table.in_key => path.push_str(", in a key"),
-            Frame::Table(table) => push_key(&mut path, &table.stack, table.slot + 1),
+            Frame::Table(table) => push_key(path, stack, table.slot + 1),
             Frame::Function(function) => {
-                let name = function.stack.upvalue_name(function.slot, function.upvalue);
-                let place = function.stack.place_of(function.slot);
+                let name = stack.upvalue_name(function.slot, function.upvalue);
+                let place = stack.place_of(function.slot);
                 path.push_str(&format!(", in upvalue '{name}' of the function at {place}"));
             }
         }
     }
-    path
 }
 
-/// The name, by its keys, of the function that the walk is at. A key that can't be part of one leaves it without.
-pub fn name(frames: &[Frame]) -> Option<String> {
-    let mut name = wire::GMA.to_owned();
-    for frame in frames {
-        let Frame::Table(table) = frame else { return None };
-        let key = table.stack.bytes(table.slot + 1);
-        let key = std::str::from_utf8(key).ok().filter(|key| !key.is_empty() && !key.contains(SEPARATOR));
+/// Appends the keys on the way through frames, which all stand on one stack, to a name. False where one can't be part of one.
+pub fn push_name(name: &mut String, frames: &[Frame], stack: &Stack) -> bool {
+    frames.iter().all(|frame| {
+        let Frame::Table(table) = frame else { return false };
+        let key = std::str::from_utf8(stack.bytes(table.slot + 1)).ok();
+        let key = key.filter(|key| !key.is_empty() && !key.contains(SEPARATOR));
         name.push(SEPARATOR);
-        name.push_str(key?);
-    }
-    Some(name)
+        name.push_str(key.unwrap_or_default());
+        key.is_some()
+    })
 }
 
 /// Appends `.key`, `[1]` or `["a key"]` to a path.

@@ -1,6 +1,6 @@
 //! What may cross, and under which names.
 
-use crate::ffi::Stack;
+use crate::ffi::Protected;
 
 /// What happens to data (numbers, texts, booleans, plain tables) that a function has captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -27,7 +27,7 @@ pub enum Functions {
 /// The names of things that both sides have.
 pub trait Names {
     /// The name of the function or table on top of the stack. *Raises.*
-    fn name_of(&self, stack: &Stack) -> Option<String>;
+    fn name_of(&self, stack: &Protected) -> Option<String>;
 }
 
 /// How values are read.

@@ -7,7 +7,8 @@ use std::ptr;
 
 use mlua::ffi as lua;
 
-use super::stack::{Stack, api};
+use super::stack::Stack;
+use super::types::Type;
 
 /// The longest that a vendor may have made the text of a chunk's name (`LUA_IDSIZE`), which is 60 bytes otherwise.
 const LONGEST_NAME: usize = 8 << 10;
@@ -28,14 +29,23 @@ impl Activation {
 
     /// Fills in what is asked of the function on top of the stack, and pops it.
     pub fn ask_function(&mut self, stack: &Stack, what: &'static CStr) {
-        debug_assert!(what.to_bytes().starts_with(b">"));
-        api!(stack, lua_getinfo, what.as_ptr(), ptr::from_mut(self).cast());
+        assert!(
+            what.to_bytes().starts_with(b">") && stack.kind(-1) == Type::Function,
+            "no function to ask about"
+        );
+        // SAFETY: `l` is live, a function is on top, and a `lua_Debug` of any Lua fits in here. Nothing is asked (`L`) that takes
+        // memory.
+        unsafe { lua::lua_getinfo(stack.l, what.as_ptr(), ptr::from_mut(self).cast()) };
     }
 
     /// Fills in what is asked of a level of the call stack; false where there is none.
     pub fn ask_level(&mut self, stack: &Stack, level: c_int, what: &'static CStr) -> bool {
-        api!(stack, lua_getstack, level, ptr::from_mut(self).cast()) != 0
-            && api!(stack, lua_getinfo, what.as_ptr(), ptr::from_mut(self).cast()) != 0
+        // SAFETY: `l` is live, and a `lua_Debug` of any Lua fits in here. The level is asked about at once, while it is there.
+        // Nothing is asked (`L`, `f`) that takes memory or pushes.
+        unsafe {
+            lua::lua_getstack(stack.l, level, ptr::from_mut(self).cast()) != 0
+                && lua::lua_getinfo(stack.l, what.as_ptr(), ptr::from_mut(self).cast()) != 0
+        }
     }
 
     /// With `u`: how many upvalues the function has.
@@ -71,7 +81,7 @@ impl Activation {
     }
 }
 
-impl Stack {
+impl Stack<'_> {
     /// Where the function on the stack is defined: `plugin.lua:12`.
     pub fn place_of(&self, function: c_int) -> String {
         let mut activation = Activation::new();

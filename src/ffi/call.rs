@@ -10,7 +10,9 @@ use mlua::ffi as lua;
 
 use super::engine::{self, Errors};
 use super::interrupt::stop;
-use super::stack::{Stack, api};
+use super::protected::Protected;
+use super::stack::Stack;
+use super::types::Type;
 use crate::error::{Error, Result};
 
 /// How a native function leaves other than by returning results.
@@ -45,7 +47,7 @@ impl From<Error> for Leave {
 /// What a native function gives: the count of results on top of the stack.
 pub type Returns = std::result::Result<c_int, Leave>;
 
-impl Stack {
+impl Stack<'_> {
     /// Calls `body` so that what it raises, Lua error or panic, comes back as an [`Error`]. The top
     /// `arguments` values are its stack; what it leaves there takes their place when it ends well, and
     /// nothing does when it fails.
@@ -53,7 +55,7 @@ impl Stack {
     /// A `longjmp` leaves `body` without running destructors: it must own nothing, only borrow.
     pub fn protected<R, F>(&self, arguments: c_int, body: F) -> Result<R>
     where
-        F: FnOnce(&Stack) -> Result<R>,
+        F: FnOnce(&Protected) -> Result<R>,
     {
         const { assert!(!needs_drop::<F>(), "what a protected body uses is borrowed from outside") };
         struct Call<F, R> {
@@ -62,10 +64,10 @@ impl Stack {
         }
         unsafe extern "C-unwind" fn run<F, R>(l: *mut lua::lua_State) -> c_int
         where
-            F: FnOnce(&Stack) -> Result<R>,
+            F: FnOnce(&Protected) -> Result<R>,
         {
-            // SAFETY: Lua calls with the live state of this thread.
-            let stack = unsafe { Stack::new(l) };
+            // SAFETY: Lua calls with the live state of this thread, in the protected call below.
+            let stack = unsafe { Protected::new(l) };
             let call = stack.light(-1) as *mut Call<F, R>;
             stack.pop(1);
             // SAFETY: the light userdata is the `Call` on the frame below `lua_pcall`, which outlives
@@ -77,14 +79,16 @@ impl Stack {
             if matches!(call.outcome, Some(Ok(Ok(_)))) { stack.top() } else { 0 }
         }
 
+        assert!((0..=self.top()).contains(&arguments), "{arguments} arguments are not there");
         if !self.check(3) {
             return Err(Error::Memory);
         }
         let mut call = Call { body: Some(body), outcome: None };
-        self.push_native(run::<F, R>, 0);
+        self.push_native(NativeFunction(run::<F, R>));
         self.insert(-arguments - 1);
         self.push_light(ptr::from_mut(&mut call) as usize);
-        let status = api!(self, lua_pcall, arguments + 1, lua::LUA_MULTRET, 0);
+        // SAFETY: `l` is live; `run` stands below its arguments, of which `call` is the last and outlives the call.
+        let status = unsafe { lua::lua_pcall(self.l, arguments + 1, lua::LUA_MULTRET, 0) };
         if status != lua::LUA_OK {
             return Err(self.pop_error(status));
         }
@@ -94,57 +98,90 @@ impl Stack {
             None => Err(Error::Internal("a protected call came back without an outcome".into())),
         }
     }
+
+    /// Takes the error value of a failed call off the stack.
+    pub(super) fn pop_error(&self, status: c_int) -> Error {
+        let text = || match self.kind(-1) {
+            Type::String => self.bytes(-1).to_vec(),
+            kind => format!("(error object is a {} value)", kind.name()).into_bytes(),
+        };
+        let error = match status {
+            lua::LUA_ERRMEM => Error::Memory,
+            lua::LUA_ERRGCMM => Error::Finalizer(text()),
+            _ => Error::Lua(text()),
+        };
+        self.pop(1);
+        error
+    }
 }
 
 thread_local! {
     /// Text on its way into a Lua error. It rests here, not on a frame, while Lua may `longjmp`.
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static MESSAGE_PARTS: Cell<(*const u8, usize)> = const { Cell::new((ptr::null(), 0)) };
+    static MESSAGE_PARTS: Cell<(*const u8, usize)> = const { Cell::new((ptr::dangling(), 0)) };
 }
 
-/// A function as Lua calls it.
-pub type NativeFunction = lua::lua_CFunction;
+/// A function as Lua calls it: one of ours, or one that was found in a state.
+#[derive(Clone, Copy)]
+pub struct NativeFunction(pub(super) lua::lua_CFunction);
 
 /// The C function that runs a Rust function. It is the one place where an [`Error`], a panic or a yield
 /// of ours becomes Lua's, after everything owned is gone.
 pub fn native<F>(_: F) -> NativeFunction
 where
-    F: Fn(&Stack) -> Returns + Copy + 'static,
+    F: Fn(&Protected) -> Returns + Copy + 'static,
 {
     const { assert!(size_of::<F>() == 0, "a native function captures nothing") };
-    run_native::<F>
+    NativeFunction(run_native::<F>)
 }
 
 unsafe extern "C-unwind" fn run_native<F>(l: *mut lua::lua_State) -> c_int
 where
-    F: Fn(&Stack) -> Returns + Copy + 'static,
+    F: Fn(&Protected) -> Returns + Copy + 'static,
 {
     // SAFETY: `native` took a value of this type, so it exists; it has no bytes to point at.
     let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
-    // SAFETY: Lua calls with the live state of this thread.
-    let stack = unsafe { Stack::new(l) };
-    finish(&stack, catch_unwind(AssertUnwindSafe(|| function(&stack))))
+    // SAFETY: Lua calls with the live state of this thread. What is raised here passes only this frame and `function`'s.
+    let stack = unsafe { Protected::new(l) };
+    finish(&stack, catch_unwind(AssertUnwindSafe(|| checked(&stack, function(&stack)))))
+}
+
+/// An outcome that names no more values than there are; Lua would not look.
+fn checked(stack: &Stack, outcome: Returns) -> Returns {
+    let needed = match outcome {
+        Ok(values) | Err(Leave::Yield(values)) => values,
+        Err(Leave::Call(arguments) | Leave::Attempt(arguments, _)) => arguments.saturating_add(1),
+        Err(Leave::Top) => 1,
+        _ => 0,
+    };
+    assert!((0..=stack.top()).contains(&needed), "a native function left without the values that it names");
+    outcome
 }
 
 /// Leaves a native function, once nothing is owned any more.
-fn finish(stack: &Stack, outcome: std::thread::Result<Returns>) -> c_int {
+fn finish(stack: &Protected, outcome: std::thread::Result<Returns>) -> c_int {
     let outcome = outcome.unwrap_or_else(|payload| Err(Leave::Error(Error::panic(payload))));
     match outcome {
         Ok(results) => return results,
-        Err(Leave::Yield(values)) => return api!(stack, lua_yieldk, values, 0, None),
+        // SAFETY: `l` is live, and so many values are there (`checked`). Nothing is owned here.
+        Err(Leave::Yield(values)) => return unsafe { lua::lua_yieldk(stack.l, values, 0, None) },
         Err(Leave::Stop) => return stop(stack),
         Err(Leave::Call(arguments)) => {
             let below = stack.top() - arguments - 1;
-            api!(stack, lua_callk, arguments, lua::LUA_MULTRET, below as lua::lua_KContext, Some(returned));
+            let context = below as lua::lua_KContext;
+            // SAFETY: `l` is live; a function and its arguments are there (`checked`). Nothing is owned here.
+            unsafe { lua::lua_callk(stack.l, arguments, lua::LUA_MULTRET, context, Some(returned)) };
             return stack.top() - below;
         }
         Err(Leave::Attempt(arguments, then)) => {
-            let status = api!(stack, lua_pcallk, arguments, lua::LUA_MULTRET, 0, 0, Some(then));
+            // SAFETY: as above.
+            let status = unsafe { lua::lua_pcallk(stack.l, arguments, lua::LUA_MULTRET, 0, 0, Some(then.0)) };
             // SAFETY: as Lua would call it, had the function yielded.
-            return unsafe { then(stack.l, status, 0) };
+            return unsafe { (then.0)(stack.l, status, 0) };
         }
         Err(Leave::Original) => {
-            let original = api!(stack, lua_tocfunction, lua::lua_upvalueindex(1));
+            // SAFETY: `l` is live. Other values are no C function.
+            let original = unsafe { lua::lua_tocfunction(stack.l, lua::lua_upvalueindex(1)) };
             return match original {
                 // SAFETY: a C function of the Lua that runs us, called with its live state as Lua would.
                 Some(original) => unsafe { original(stack.l) },
@@ -155,8 +192,9 @@ fn finish(stack: &Stack, outcome: std::thread::Result<Returns>) -> c_int {
         Err(Leave::Error(error)) => {
             leave_message(error.text());
             drop(error);
-            stack.push_where(1);
             push_message(stack);
+            stack.push_where(1);
+            stack.insert(-2);
             stack.concat(2);
         }
         Err(Leave::Bare(error)) => {
@@ -167,24 +205,28 @@ fn finish(stack: &Stack, outcome: std::thread::Result<Returns>) -> c_int {
         Err(Leave::Argument(n, text)) => {
             leave_message(text.into_bytes());
             push_message(stack);
-            let text = api!(stack, lua_tolstring, -1, ptr::null_mut());
-            return api!(stack, luaL_argerror, n, text);
+            // SAFETY: `l` is live. The text stays on top while Lua reads it. Nothing is owned here.
+            return unsafe {
+                lua::luaL_argerror(stack.l, n, lua::lua_tolstring(stack.l, -1, ptr::null_mut()))
+            };
         }
     }
-    api!(stack, lua_error)
+    // SAFETY: `l` is live, and a value is on top: pushed above, or by the function (`checked`). Nothing is owned here.
+    unsafe { lua::lua_error(stack.l) }
 }
 
 /// What a native function does after [`Leave::Attempt`]. It is told whether the call returned, and finds on the stack what
 /// stood below the called function, and above that the results or the error.
-pub type Continuation = lua::lua_KFunction;
+#[derive(Clone, Copy)]
+pub struct Continuation(lua::lua_KFunction);
 
 /// The continuation that runs a Rust function.
 pub fn continuation<F>(_: F) -> Continuation
 where
-    F: Fn(&Stack, bool) -> Returns + Copy + 'static,
+    F: Fn(&Protected, bool) -> Returns + Copy + 'static,
 {
     const { assert!(size_of::<F>() == 0, "a continuation captures nothing") };
-    run_continuation::<F>
+    Continuation(run_continuation::<F>)
 }
 
 unsafe extern "C-unwind" fn run_continuation<F>(
@@ -193,19 +235,20 @@ unsafe extern "C-unwind" fn run_continuation<F>(
     _: lua::lua_KContext,
 ) -> c_int
 where
-    F: Fn(&Stack, bool) -> Returns + Copy + 'static,
+    F: Fn(&Protected, bool) -> Returns + Copy + 'static,
 {
     // SAFETY: `continuation` took a value of this type, so it exists; it has no bytes to point at.
     let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
-    // SAFETY: Lua calls with the live state of this thread.
-    let stack = unsafe { Stack::new(l) };
+    // SAFETY: Lua calls with the live state of this thread. What is raised here passes only this frame and `function`'s.
+    let stack = unsafe { Protected::new(l) };
     let has_returned = matches!(status, lua::LUA_OK | lua::LUA_YIELD);
-    finish(&stack, catch_unwind(AssertUnwindSafe(|| function(&stack, has_returned))))
+    let outcome = catch_unwind(AssertUnwindSafe(|| checked(&stack, function(&stack, has_returned))));
+    finish(&stack, outcome)
 }
 
 /// What a called function returned, after a yield in it.
 unsafe extern "C-unwind" fn returned(l: *mut lua::lua_State, _: c_int, below: lua::lua_KContext) -> c_int {
-    // SAFETY: Lua calls with the live state of this thread.
+    // SAFETY: Lua calls with its live state.
     unsafe { lua::lua_gettop(l) - below as c_int }
 }
 
@@ -219,13 +262,15 @@ fn leave_message(text: Vec<u8>) {
 
 /// Gives back the room of the text that was laid down last on this thread.
 pub fn forget_message() {
-    MESSAGE.take();
+    leave_message(Vec::new());
 }
 
-/// *Raises.* Pushes the text that was laid down.
-fn push_message(stack: &Stack) {
+/// Pushes the text that was laid down just before: a finalizer or hook that runs in between may lay down another.
+fn push_message(stack: &Protected) {
     let (start, length) = MESSAGE_PARTS.get();
-    api!(stack, lua_pushlstring, start.cast(), length);
+    // SAFETY: `leave_message` noted where the bytes of `MESSAGE` are, which nothing has touched since. Lua copies them, and
+    // runs nothing before.
+    stack.push_bytes(unsafe { std::slice::from_raw_parts(start, length) });
 }
 
 /// The entry of the module: wraps the host's state for `open`, if its Lua is one that can be served.
@@ -234,7 +279,7 @@ fn push_message(stack: &Stack) {
 /// `l` is the live state that Lua calls `luaopen_gma2workers` with.
 pub unsafe fn open<F>(l: *mut lua::lua_State, open: F) -> c_int
 where
-    F: Fn(&Stack) -> Returns + Copy + 'static,
+    F: Fn(&Protected) -> Returns + Copy + 'static,
 {
     let function = native(open);
     // SAFETY: as promised by the caller; what the checks raise passes nothing that owns anything.
@@ -244,7 +289,7 @@ where
         if engine::check(l) == Errors::Unwind {
             engine::refuse(l, engine::EXCEPTIONS);
         }
-        function(l)
+        (function.0)(l)
     }
 }
 
@@ -252,7 +297,7 @@ where
 #[cfg(fuzzing)]
 pub fn with_stack<R, F>(lua: &mlua::Lua, values: impl mlua::IntoLuaMulti, body: F) -> Result<R>
 where
-    F: FnOnce(&Stack) -> Result<R>,
+    F: FnOnce(&Protected) -> Result<R>,
 {
     let mut outcome = None;
     let slot = &mut outcome;
@@ -260,7 +305,7 @@ where
     // keeps to the rule of owning nothing where Lua may raise.
     let ran = unsafe {
         lua.exec_raw::<()>(values, |l| {
-            let stack = Stack::new(l);
+            let stack = Protected::new(l);
             *slot = Some(catch_unwind(AssertUnwindSafe(|| body(&stack))));
             stack.set_top(0);
         })

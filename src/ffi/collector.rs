@@ -9,7 +9,8 @@ use std::ffi::c_int;
 
 use mlua::ffi as lua;
 
-use super::stack::{Stack, api};
+use super::protected::Protected;
+use super::stack::Stack;
 use crate::error::Result;
 use crate::system::LARGE;
 
@@ -19,22 +20,20 @@ const FAR: c_int = if usize::BITS > 32 { 1 << 30 } else { 1 << 20 };
 /// What is built of fewer bytes needs no care: it isn't deep, and the collector has little to walk.
 const SMALL: usize = 16 << 10;
 
-impl Stack {
+impl Stack<'_> {
     pub fn run_collector(&self, on: bool) {
-        api!(self, lua_gc, if on { lua::LUA_GCRESTART } else { lua::LUA_GCSTOP }, 0);
-    }
-
-    /// Has the collector begin so many KiB later.
-    pub fn postpone_collector(&self, kib: c_int) {
-        api!(self, lua_gc, lua::LUA_GCSTEP, -kib);
+        // SAFETY: `l` is live. It only sets what the collector goes by.
+        unsafe { lua::lua_gc(self.l, if on { lua::LUA_GCRESTART } else { lua::LUA_GCSTOP }, 0) };
     }
 
     /// Keeps the collector from running until [`Stack::release_collector`]: it would only walk what is being built, and a
     /// finalizer has no room to run while a deep value fills the stack. False where it does not run anyway.
     pub fn hold_collector(&self) -> bool {
-        let runs = api!(self, lua_gc, lua::LUA_GCISRUNNING, 0) != 0;
+        // SAFETY: `l` is live. It only reads a flag.
+        let runs = unsafe { lua::lua_gc(self.l, lua::LUA_GCISRUNNING, 0) } != 0;
         if runs {
-            self.postpone_collector(FAR);
+            // SAFETY: `l` is live. No debt is so large that the collector would step now, in which a finalizer could raise.
+            unsafe { lua::lua_gc(self.l, lua::LUA_GCSTEP, -FAR) };
         }
         runs
     }
@@ -43,7 +42,8 @@ impl Stack {
     /// raises meanwhile, a hook say, is the caller's.
     pub fn release_collector(&self) -> Result<()> {
         let released = self.protected(0, |stack| {
-            api!(stack, lua_gc, lua::LUA_GCSTEP, FAR);
+            // SAFETY: `l` is live. What a finalizer raises ends in this protected call.
+            unsafe { lua::lua_gc(stack.l, lua::LUA_GCSTEP, FAR) };
             Ok(())
         });
         if released.is_err() {
@@ -56,10 +56,13 @@ impl Stack {
         }
     }
 
-    /// Runs `body`, which builds what so many bytes of a message say, without the collector.
-    pub fn building<R>(&self, size: usize, body: impl FnOnce() -> Result<R>) -> Result<R> {
+    /// A protected call whose `body` builds what so many bytes of a message say, without the collector.
+    pub fn building<R, F>(&self, size: usize, arguments: c_int, body: F) -> Result<R>
+    where
+        F: FnOnce(&Protected) -> Result<R>,
+    {
         let is_held = size >= SMALL && self.hold_collector();
-        let outcome = body();
+        let outcome = self.protected(arguments, body);
         if is_held {
             self.release_collector()?;
         }
@@ -67,24 +70,36 @@ impl Stack {
     }
 
     /// As [`Stack::building`], on a host, whose allocator knows nothing of what is to come.
-    pub fn building_on_host<R>(&self, size: usize, body: impl FnOnce() -> Result<R>) -> Result<R> {
-        self.building(size, || if size < LARGE { body() } else { self.with_huge_pages(body) })
-    }
-
-    /// As [`Stack::building`], for what a state gets before its code runs: the collector leaves it alone until as much
-    /// again was built. To be done once for a state, or memory grows without end.
-    pub fn furnishing<R>(&self, size: usize, body: impl FnOnce() -> R) -> R {
-        let is_held = size >= SMALL && self.hold_collector();
-        let outcome = body();
+    pub fn building_on_host<R, F>(&self, size: usize, arguments: c_int, body: F) -> Result<R>
+    where
+        F: FnOnce(&Protected) -> Result<R>,
+    {
+        if size < LARGE {
+            return self.building(size, arguments, body);
+        }
+        let is_held = self.hold_collector();
+        let outcome = self.with_huge_pages(arguments, body);
         if is_held {
-            self.run_collector(true);
-            self.postpone_collector(api!(self, lua_gc, lua::LUA_GCCOUNT, 0));
+            self.release_collector()?;
         }
         outcome
     }
 
-    /// Collects all that nothing refers to. *Raises* what a finalizer raises.
-    pub fn collect(&self) {
-        api!(self, lua_gc, lua::LUA_GCCOLLECT, 0);
+    /// As [`Stack::building`], for what a state gets before its code runs: the collector leaves it alone until as much
+    /// again was built. To be done once for a state, or memory grows without end.
+    pub fn furnishing<R, F>(&self, size: usize, arguments: c_int, body: F) -> Result<R>
+    where
+        F: FnOnce(&Protected) -> Result<R>,
+    {
+        let is_held = size >= SMALL && self.hold_collector();
+        let outcome = self.protected(arguments, body);
+        if is_held {
+            self.run_collector(true);
+            // SAFETY: `l` is live. It only reads a number.
+            let kib = unsafe { lua::lua_gc(self.l, lua::LUA_GCCOUNT, 0) };
+            // SAFETY: `l` is live. Restarted, the collector has no debt, so it does not step now.
+            unsafe { lua::lua_gc(self.l, lua::LUA_GCSTEP, -kib.max(1)) };
+        }
+        outcome
     }
 }

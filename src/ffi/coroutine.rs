@@ -1,12 +1,11 @@
 //! Coroutines.
 
 use std::ffi::c_int;
-use std::ptr;
 
 use mlua::ffi as lua;
 
 use super::activation::Activation;
-use super::stack::{Stack, api};
+use super::stack::Stack;
 
 /// How a resumed coroutine came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,48 +16,50 @@ pub enum Resumed {
     OutOfMemory,
 }
 
-impl Stack {
-    /// *Raises.* Pushes a new coroutine.
-    pub fn new_thread(&self) -> Stack {
-        let l = api!(self, lua_newthread);
-        // SAFETY: a coroutine just made in this state; it lives while it stands on this stack.
-        unsafe { Stack::new(l) }
-    }
-
+impl Stack<'_> {
     /// The coroutine at an index.
-    pub fn thread(&self, index: c_int) -> Option<Stack> {
-        let l = api!(self, lua_tothread, index);
-        // SAFETY: a coroutine of this state, alive while it stands on this stack.
+    pub fn thread(&self, index: c_int) -> Option<Stack<'_>> {
+        self.assert_valid(index);
+        // SAFETY: `l` is live; the caller names a value. Other values are no coroutine.
+        let l = unsafe { lua::lua_tothread(self.l, index) };
+        // SAFETY: a live coroutine of this state; the caller keeps it on the stack, or somewhere else in the state.
         (!l.is_null()).then(|| unsafe { Stack::new(l) })
     }
 
     /// Pushes the coroutine that this stack is; true for the state's main one.
     pub fn push_self(&self) -> bool {
-        api!(self, lua_pushthread) != 0
+        // SAFETY: `l` is live; the caller has room for one more value.
+        unsafe { lua::lua_pushthread(self.l) != 0 }
     }
 
     /// Whether the coroutine has returned: it can't be resumed, and holds nothing.
     pub fn is_over(&self) -> bool {
-        api!(self, lua_status) == lua::LUA_OK && self.top() == 0
+        self.status() == lua::LUA_OK && self.top() == 0
+    }
+
+    fn status(&self) -> c_int {
+        // SAFETY: `l` is live.
+        unsafe { lua::lua_status(self.l) }
     }
 
     pub fn is_yieldable(&self) -> bool {
-        api!(self, lua_isyieldable) != 0
+        // SAFETY: `l` is live.
+        unsafe { lua::lua_isyieldable(self.l) != 0 }
     }
 
     /// Runs the coroutine on, with that many arguments from the top of its stack.
     pub fn resume(&self, from: &Stack, arguments: c_int) -> Resumed {
-        match api!(self, lua_resume_, from.l, arguments) {
+        self.assert_same_state(from);
+        let function = c_int::from(self.status() == lua::LUA_OK);
+        assert!((0..=self.top() - function).contains(&arguments), "there is nothing to resume");
+        // SAFETY: both are live coroutines of one state. A function to begin with, or a yield to go on from, and the arguments
+        // are there. A coroutine that runs or has failed is refused by Lua, as one more error.
+        match unsafe { lua::lua_resume_(self.l, from.l, arguments) } {
             lua::LUA_OK => Resumed::Returned,
             lua::LUA_YIELD => Resumed::Yielded,
             lua::LUA_ERRMEM => Resumed::OutOfMemory,
             _ => Resumed::Raised,
         }
-    }
-
-    /// *Raises.* Pushes the call stack of a coroutine of this state from that level on, as text.
-    pub fn push_traceback(&self, of: &Stack, level: c_int) {
-        api!(self, luaL_traceback, of.l, ptr::null(), level)
     }
 
     /// The innermost levels of this coroutine's call stack, as text. Unlike Lua's own it takes no longer for a

@@ -8,7 +8,8 @@ use std::ffi::{CStr, c_int};
 
 use mlua::ffi as lua;
 
-use super::stack::{Stack, Type};
+use super::protected::Protected;
+use super::types::Type;
 
 /// What an error does to the C functions that it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub unsafe fn check(l: *mut lua::lua_State) -> Errors {
         check_numbers(l);
         check_indices(l);
         check_depth(l);
-        check_libraries(&Stack::new(l));
+        check_libraries(&Protected::new(l));
         find_errors(l)
     }
 }
@@ -154,7 +155,7 @@ unsafe fn check_depth(l: *mut lua::lua_State) {
 
 /// Checks for what the Lua side can't do without. A plugin of the host's may have set the global to something else, or have
 /// taken the library out of `package.loaded`.
-fn check_libraries(stack: &Stack) {
+fn check_libraries(stack: &Protected) {
     let needed: [(&str, &CStr); 5] = [
         ("_G", c"gma2workers needs Lua's base library, which this host was built without"),
         ("coroutine", c"gma2workers needs Lua's library 'coroutine', which this host was built without"),

@@ -1,5 +1,6 @@
 //! Huge pages for what a host is about to be given.
 
+use std::ffi::c_int;
 #[cfg(target_os = "linux")]
 use std::ffi::c_void;
 #[cfg(target_os = "linux")]
@@ -8,38 +9,54 @@ use std::ptr;
 #[cfg(target_os = "linux")]
 use mlua::ffi as lua;
 
+use super::protected::Protected;
 use super::stack::Stack;
-#[cfg(target_os = "linux")]
-use super::stack::api;
+use crate::error::Result;
 #[cfg(target_os = "linux")]
 use crate::system::expect_filling;
 
 #[cfg(not(target_os = "linux"))]
-impl Stack {
-    pub fn with_huge_pages<R>(&self, body: impl FnOnce() -> R) -> R {
-        body()
+impl Stack<'_> {
+    /// A protected call.
+    pub fn with_huge_pages<R, F>(&self, arguments: c_int, body: F) -> Result<R>
+    where
+        F: FnOnce(&Protected) -> Result<R>,
+    {
+        self.protected(arguments, body)
     }
 }
 
 /// A host's own allocator, while large blocks of its are looked at.
 #[cfg(target_os = "linux")]
-struct Allocator {
+struct Allocator<'a> {
+    stack: &'a Stack<'a>,
     allocate: lua::lua_Alloc,
     data: *mut c_void,
 }
 
 #[cfg(target_os = "linux")]
-impl Stack {
-    /// Runs `body`, which fills the host's memory, with [`expect_filling`] for each large block that its allocator gives
-    /// meanwhile. `body` raises nothing: it is a protected call.
-    pub fn with_huge_pages<R>(&self, body: impl FnOnce() -> R) -> R {
+impl Drop for Allocator<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `l` is live; this is the allocator that it had.
+        unsafe { lua::lua_setallocf(self.stack.l, self.allocate, self.data) };
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Stack<'_> {
+    /// A protected call whose `body` fills the host's memory, with [`expect_filling`] for each large block that its
+    /// allocator gives meanwhile.
+    pub fn with_huge_pages<R, F>(&self, arguments: c_int, body: F) -> Result<R>
+    where
+        F: FnOnce(&Protected) -> Result<R>,
+    {
         let mut data = ptr::null_mut();
-        let allocate = api!(self, lua_getallocf, &mut data);
-        let mut own = Allocator { allocate, data };
-        api!(self, lua_setallocf, expecting, ptr::from_mut(&mut own).cast());
-        let outcome = body();
-        api!(self, lua_setallocf, allocate, data);
-        outcome
+        // SAFETY: `l` is live.
+        let allocate = unsafe { lua::lua_getallocf(self.l, &mut data) };
+        let mut own = Allocator { stack: self, allocate, data };
+        // SAFETY: `l` is live. Dropping `own` takes it out again, which neither an error nor a panic passes by.
+        unsafe { lua::lua_setallocf(self.l, expecting, ptr::from_mut(&mut own).cast()) };
+        self.protected(arguments, body)
     }
 }
 
@@ -67,7 +84,8 @@ mod tests {
 
     fn allocator(stack: &Stack) -> (usize, *mut c_void) {
         let mut data = ptr::null_mut();
-        let allocate = api!(stack, lua_getallocf, &mut data);
+        // SAFETY: `l` is live.
+        let allocate = unsafe { lua::lua_getallocf(stack.l, &mut data) };
         (allocate as usize, data)
     }
 
@@ -78,12 +96,10 @@ mod tests {
         let before = allocator(&stack);
         let text = vec![b'x'; LARGE + 1];
         for fails in [false, true] {
-            let outcome = stack.with_huge_pages(|| {
-                assert_ne!(allocator(&stack), before);
-                stack.protected(0, |stack| {
-                    stack.push_bytes(&text);
-                    if fails { Err(Error::Memory) } else { Ok(()) }
-                })
+            let outcome = stack.with_huge_pages(0, |stack| {
+                assert_ne!(allocator(stack), before);
+                stack.push_bytes(&text);
+                if fails { Err(Error::Memory) } else { Ok(()) }
             });
             assert_eq!((outcome.is_err(), allocator(&stack)), (fails, before));
         }

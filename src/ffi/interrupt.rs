@@ -13,7 +13,8 @@ use std::ffi::c_int;
 use mlua::ffi as lua;
 
 use super::own_state::Account;
-use super::stack::{Stack, api};
+use super::protected::Protected;
+use super::stack::Stack;
 use crate::bit_lock::BitLock;
 
 /// Which coroutine runs on a worker's thread, so that another thread can interrupt it.
@@ -24,12 +25,25 @@ pub struct Running {
 }
 
 impl Running {
-    /// Says, on the worker's thread, which coroutine runs from now on, and gives the one before. An
-    /// interruption that is on its way is over when this returns, so what ran before may be freed then.
-    pub fn switch(&self, to: Option<&Stack>) -> Option<Stack> {
-        let from = self.coroutine.replace(to.map_or(0, |stack| stack.l as usize));
-        // SAFETY: it was put here by this thread, which runs in it or came out of it just now.
-        (from != 0).then(|| unsafe { Stack::new(from as *mut lua::lua_State) })
+    /// Runs `body`, on the worker's thread, with a coroutine as the one that runs; after that it is again the one before. An
+    /// interruption that is on its way is over when this returns, so the coroutine may be freed then.
+    pub fn during<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
+        struct Before<'a> {
+            running: &'a Running,
+            coroutine: usize,
+        }
+        impl Drop for Before<'_> {
+            fn drop(&mut self) {
+                self.running.coroutine.replace(self.coroutine);
+            }
+        }
+        let _before = Before { running: self, coroutine: self.coroutine.replace(coroutine.l as usize) };
+        body()
+    }
+
+    /// Says that no coroutine runs.
+    pub fn clear(&self) {
+        self.coroutine.replace(0);
     }
 
     /// Stops what runs, on any thread, if `still_wanted` says so once nothing can change any more: the
@@ -47,16 +61,18 @@ impl Running {
     }
 }
 
-impl Stack {
+impl Stack<'_> {
     /// Has the code that runs here stop at its next instruction.
     pub fn interrupt(&self) {
-        api!(self, lua_sethook, Some(stop_hook), lua::LUA_MASKCOUNT, 1);
+        // SAFETY: `l` is live, and runs Lua that calls the hook with a live state.
+        unsafe { lua::lua_sethook(self.l, Some(stop_hook), lua::LUA_MASKCOUNT, 1) };
     }
 
     /// Whether any hook is set.
     #[cfg(all(test, feature = "linked"))]
     pub fn is_hooked(&self) -> bool {
-        api!(self, lua_gethookmask) != 0
+        // SAFETY: `l` is live.
+        unsafe { lua::lua_gethookmask(self.l) != 0 }
     }
 }
 
@@ -71,8 +87,9 @@ pub fn take_stopped_at() -> String {
 }
 
 unsafe extern "C-unwind" fn stop_hook(l: *mut lua::lua_State, _: *mut lua::lua_Debug) {
-    // SAFETY: Lua calls with the live state of this thread.
-    let stack = unsafe { Stack::new(l) };
+    // SAFETY: Lua calls with the live state of this thread. What is raised here passes only frames of this file, which own
+    // nothing then.
+    let stack = unsafe { Protected::new(l) };
     // Here, since after a yield of a hook Lua no longer knows the line of a function's first instruction.
     STOPPED_AT.with_borrow_mut(|stopped_at| {
         if stopped_at.is_empty() {
@@ -82,14 +99,17 @@ unsafe extern "C-unwind" fn stop_hook(l: *mut lua::lua_State, _: *mut lua::lua_D
     stop(&stack);
 }
 
-/// *Raises*, or yields: leaves the running function, in a way that it can't catch.
-pub(super) fn stop(stack: &Stack) -> c_int {
+/// Leaves the running function by a yield or an error, in a way that it can't catch.
+pub(super) fn stop(stack: &Protected) -> c_int {
     if stack.is_yieldable() {
-        return api!(stack, lua_yieldk, 0, 0, None);
+        // SAFETY: `l` is live, and may yield here. The callers own nothing.
+        return unsafe { lua::lua_yieldk(stack.l, 0, 0, None) };
     }
     // A `pcall` may catch the error, and not every stop comes from a hook of this very coroutine.
     stack.interrupt();
-    Account::of(stack).refuse_next();
-    api!(stack, lua_newuserdata, 0);
+    if let Some(account) = Account::of(stack) {
+        account.refuse_next();
+        stack.create_table(0, 0);
+    }
     0
 }

@@ -1,14 +1,17 @@
 //! The unsafe fence: the Lua C API as this crate uses it, and nothing else.
 //!
-//! [`Stack`] wraps one `lua_State`. Whoever makes one promises, once, what every method rests on; the
-//! rest of the crate is then written in safe code with the manual's own words (`raw_get_i`, `next`,
-//! `rotate`). Two rules are the caller's to keep:
+//! The rest of the crate is safe code in the manual's own words (`raw_get_i`, `next`, `rotate`), over two types:
 //!
-//! - **Indices** name values that are there, and room was asked for (`check`) beyond the twenty slots
-//!   that Lua gives a C function. Debug builds assert the first.
-//! - **Raising.** A method marked *raises* may leave by `longjmp` (memory ran out, or a Lua error). It
-//!   is called only inside [`Stack::protected`] or a [`native`] function, and no Rust frame in between
-//!   may own anything. So whatever is owned lives outside `protected`, and is borrowed inside.
+//! - A [`Stack`] is one `lua_State`. It can't outlive its state, and none of its methods raises.
+//! - A [`Protected`] is a `Stack` inside a protected call or a [`native`] function. Its methods raise: they may leave by
+//!   `longjmp`, because memory ran out or because of a Lua error. So a function that takes one may be left that way.
+//!
+//! Two rules are the caller's to keep:
+//!
+//! - **Indices** name values that are there, and room was asked for (`check`) beyond the twenty slots that Lua gives a C
+//!   function. Debug builds assert the first.
+//! - **Ownership.** A function owns nothing while it calls one that takes `&Protected`: no destructor would run. Whatever
+//!   is owned lives outside of `protected`, and is borrowed inside.
 
 mod activation;
 mod call;
@@ -17,12 +20,16 @@ mod coroutine;
 mod engine;
 #[cfg(all(feature = "module", windows, target_arch = "x86"))]
 mod exceptions;
+mod functions;
 #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
 mod host_lua;
 mod huge_pages;
 mod interrupt;
 mod own_state;
+mod protected;
 mod stack;
+mod tables;
+mod types;
 
 #[cfg(fuzzing)]
 pub use call::with_stack;
@@ -34,4 +41,6 @@ pub use exceptions::refuse_exceptions;
 pub use host_lua::LUA_ERROR;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
-pub use stack::{Key, Stack, Type};
+pub use protected::Protected;
+pub use stack::Stack;
+pub use types::{Key, Type};

@@ -1,26 +1,23 @@
 //! Lua states of our own, and where their memory comes from.
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
 
 use mlua::ffi as lua;
 
-use super::stack::{Stack, api};
+#[cfg(any(fuzzing, all(test, feature = "linked")))]
+use super::protected::Protected;
+use super::stack::Stack;
 use crate::error::{Error, Result};
 use crate::system::{self, Arena};
 
-impl Stack {
-    /// *Raises.* Opens the standard library, as much of it as this Lua was built with.
-    pub fn open_libraries(&self) {
-        api!(self, luaL_openlibs)
-    }
-
-    /// How many more bytes a state of ours may take.
+impl Stack<'_> {
+    /// How many more bytes a state of ours may take; no limit is known of others.
     pub fn memory_left(&self) -> usize {
-        let account = Account::of(self);
-        account.limit.get().saturating_sub(account.used.get())
+        let left = |account: &Account| account.limit.get().saturating_sub(account.used.get());
+        Account::of(self).map_or(usize::MAX, left)
     }
 }
 
@@ -42,12 +39,13 @@ struct Heap {
 }
 
 impl Account {
-    /// The account of a state of ours.
-    pub(super) fn of(stack: &Stack) -> &Account {
+    /// The account of a state of ours; none of others, which have another allocator.
+    pub(super) fn of<'a>(stack: &'a Stack) -> Option<&'a Account> {
         let mut heap = ptr::null_mut();
-        api!(stack, lua_getallocf, &mut heap);
-        // SAFETY: only states of ours are asked, and `OwnState::new` gave the heap's address.
-        unsafe { &(*heap.cast::<Heap>()).account }
+        // SAFETY: `l` is live.
+        let allocator = unsafe { lua::lua_getallocf(stack.l, &mut heap) };
+        // SAFETY: the state has our allocator, so `OwnState::new` gave the heap's address, and it outlives the state.
+        (allocator as usize == ALLOCATE as usize).then(|| unsafe { &(*heap.cast::<Heap>()).account })
     }
 
     /// Makes the next allocation fail, and the one that Lua tries after a full collection.
@@ -94,13 +92,26 @@ impl OwnState {
         };
         let heap = Box::new(Heap { account, arena: UnsafeCell::new(Arena::new()) });
         // SAFETY: `allocate` keeps to `lua_Alloc`'s contract, and its heap outlives the state.
-        let l = unsafe { lua::lua_newstate(allocate, ptr::from_ref(&*heap).cast_mut().cast()) };
+        let l = unsafe { lua::lua_newstate(ALLOCATE, ptr::from_ref(&*heap).cast_mut().cast()) };
         (!l.is_null()).then(|| OwnState { l, heap, images: Vec::new(), _not_send: PhantomData })
     }
 
-    pub fn stack(&self) -> Stack {
+    pub fn stack(&self) -> Stack<'_> {
         // SAFETY: the state lives until `self` is dropped, and `self` can't leave this thread.
         unsafe { Stack::new(self.l) }
+    }
+
+    /// The state outside of any protected call: what raises there ends the process.
+    #[cfg(any(fuzzing, all(test, feature = "linked")))]
+    pub fn unprotected(&self) -> Protected<'_> {
+        // SAFETY: as above; without a protected call to jump to, Lua aborts.
+        unsafe { Protected::new(self.l) }
+    }
+
+    /// The coroutine at an index of the state's stack, where it has to stay.
+    pub fn thread(&self, index: c_int) -> Option<Stack<'_>> {
+        // SAFETY: as above, of the coroutine, too.
+        self.stack().thread(index).map(|stack| unsafe { Stack::new(stack.l) })
     }
 
     /// Takes an image of the whole state, above those that were taken before.
@@ -164,6 +175,9 @@ impl Drop for OwnState {
         unsafe { lua::lua_close(self.l) }
     }
 }
+
+/// The one address of the allocator that tells our states from others.
+static ALLOCATE: lua::lua_Alloc = allocate;
 
 /// `lua_Alloc` over the state's arena.
 unsafe extern "C" fn allocate(heap: *mut c_void, block: *mut c_void, old: usize, new: usize) -> *mut c_void {

@@ -1,105 +1,33 @@
-//! One `lua_State` and what the C API does with it.
+//! One `lua_State`: its stack, and the values on it.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
+use std::marker::PhantomData;
 use std::ptr;
 
 use mlua::ffi as lua;
 
-use crate::error::{Error, Result};
+use super::call::NativeFunction;
+use super::types::Type;
 
-/// The eight kinds of value that Lua's `type` tells apart, light and full userdata told apart too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
-    None,
-    Nil,
-    Boolean,
-    LightUserdata,
-    Number,
-    String,
-    Table,
-    Function,
-    Userdata,
-    Thread,
-}
-
-impl Type {
-    /// Whether values of that kind hold no others and name nothing.
-    pub fn is_plain(self) -> bool {
-        use Type::{Boolean, LightUserdata, Nil, None, Number, String};
-        matches!(self, None | Nil | Boolean | Number | LightUserdata | String)
-    }
-
-    pub fn is_scalar(self) -> bool {
-        matches!(self, Type::Boolean | Type::Number | Type::String)
-    }
-
-    fn of(tag: c_int) -> Type {
-        match tag {
-            lua::LUA_TNIL => Type::Nil,
-            lua::LUA_TBOOLEAN => Type::Boolean,
-            lua::LUA_TLIGHTUSERDATA => Type::LightUserdata,
-            lua::LUA_TNUMBER => Type::Number,
-            lua::LUA_TSTRING => Type::String,
-            lua::LUA_TTABLE => Type::Table,
-            lua::LUA_TFUNCTION => Type::Function,
-            lua::LUA_TUSERDATA => Type::Userdata,
-            lua::LUA_TTHREAD => Type::Thread,
-            _ => Type::None,
-        }
-    }
-
-    /// The word for it in messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Type::None | Type::Nil => "nil",
-            Type::Boolean => "boolean",
-            Type::LightUserdata => "light userdata",
-            Type::Number => "number",
-            Type::String => "string",
-            Type::Table => "table",
-            Type::Function => "function",
-            Type::Userdata => "userdata",
-            Type::Thread => "coroutine",
-        }
-    }
-}
-
-/// An address that names one entry of a state's registry.
-pub struct Key(#[allow(dead_code, reason = "its address is its meaning")] u8);
-
-impl Key {
-    pub const fn new() -> Key {
-        Key(0)
-    }
-}
-
-/// One `lua_State`, on the thread that may use it now. Neither `Send` nor `Sync`; a copy is the same state.
+/// One `lua_State`, on the thread that may use it now, with the calls that never raise. It can't outlive what it borrows
+/// its state from. Neither `Send` nor `Sync`; a copy is the same state.
 #[derive(Clone, Copy)]
-pub struct Stack {
+pub struct Stack<'s> {
     pub(super) l: *mut lua::lua_State,
+    _state: PhantomData<&'s ()>,
 }
 
-/// Calls the C API on the wrapped state.
-macro_rules! api {
-    ($stack:expr, $function:ident $(, $argument:expr)*) => {
-        // SAFETY: `Stack::new`'s caller promised a live state used on this thread alone; the callers of
-        // `Stack`'s methods keep to the two rules at the head of this file.
-        unsafe { mlua::ffi::$function($stack.l $(, $argument)*) }
-    };
-}
-pub(super) use api;
-
-impl Stack {
+impl<'s> Stack<'s> {
     /// Wraps a state.
     ///
     /// # Safety
-    /// `l` is a live state or coroutine of Lua 5.3, no other thread uses it while the `Stack` is in use,
-    /// and it stays alive that long.
-    pub(super) unsafe fn new(l: *mut lua::lua_State) -> Stack {
-        Stack { l }
+    /// For as long as `'s`, `l` is a live state or coroutine of Lua 5.3, and no other thread uses it.
+    pub(super) unsafe fn new(l: *mut lua::lua_State) -> Stack<'s> {
+        Stack { l, _state: PhantomData }
     }
 
-    fn assert_valid(&self, index: c_int) {
+    /// Asserts, in debug builds, that an index names a value.
+    pub(super) fn assert_valid(&self, index: c_int) {
         debug_assert!(
             index <= lua::LUA_REGISTRYINDEX || index.unsigned_abs() <= self.top() as u32,
             "no value at stack index {index}, top is {}",
@@ -107,99 +35,150 @@ impl Stack {
         );
     }
 
+    /// Asserts, in debug builds, that an index does not lie below the stack. One above it is without a value.
+    fn assert_readable(&self, index: c_int) {
+        debug_assert!(
+            index <= lua::LUA_REGISTRYINDEX || index >= -self.top(),
+            "stack index {index} lies below the stack, top is {}",
+            self.top()
+        );
+    }
+
     // Stack.
 
     pub fn top(&self) -> c_int {
-        api!(self, lua_gettop)
+        // SAFETY: `l` is live, as `new` was promised.
+        unsafe { lua::lua_gettop(self.l) }
     }
 
+    /// Pops values, or pushes nils, until so many are left. Negative numbers count from the top.
     pub fn set_top(&self, index: c_int) {
-        api!(self, lua_settop, index)
+        debug_assert!(index >= -self.top() - 1, "no stack index {index}, top is {}", self.top());
+        // SAFETY: `l` is live; the index is on the stack or in room that the caller asked for.
+        unsafe { lua::lua_settop(self.l, index) }
     }
 
     pub fn pop(&self, count: c_int) {
-        debug_assert!(count <= self.top());
-        api!(self, lua_settop, -count - 1)
+        debug_assert!(count <= self.top(), "there are {} values to pop, not {count}", self.top());
+        // SAFETY: `l` is live; the caller pops what is there.
+        unsafe { lua::lua_settop(self.l, -count - 1) }
     }
 
     /// Makes room for `count` more values; false where Lua's stack limit or memory says no.
     #[must_use]
     pub fn check(&self, count: c_int) -> bool {
-        api!(self, lua_checkstack, count) != 0
+        // SAFETY: `l` is live. Lua grows the stack in a protected call of its own.
+        unsafe { lua::lua_checkstack(self.l, count) != 0 }
     }
 
     pub fn absolute(&self, index: c_int) -> c_int {
-        api!(self, lua_absindex, index)
+        // SAFETY: `l` is live; this is arithmetic.
+        unsafe { lua::lua_absindex(self.l, index) }
     }
 
     pub fn push_value(&self, index: c_int) {
         self.assert_valid(index);
-        api!(self, lua_pushvalue, index)
+        // SAFETY: `l` is live; the caller names a value and has room for one more.
+        unsafe { lua::lua_pushvalue(self.l, index) }
     }
 
+    /// Moves the value on top to an index, below what stands there.
     pub fn insert(&self, index: c_int) {
         self.assert_valid(index);
-        api!(self, lua_rotate, index, 1)
+        // SAFETY: `l` is live; the caller names a place on the stack.
+        unsafe { lua::lua_rotate(self.l, index, 1) }
     }
 
     pub fn remove(&self, index: c_int) {
         self.assert_valid(index);
-        api!(self, lua_rotate, index, -1);
+        // SAFETY: `l` is live; the caller names a place on the stack.
+        unsafe { lua::lua_rotate(self.l, index, -1) };
         self.pop(1);
     }
 
+    /// Moves the value on top to an index, in place of what stands there.
     pub fn replace(&self, index: c_int) {
         self.assert_valid(index);
-        api!(self, lua_copy, -1, index);
+        // SAFETY: `l` is live; the caller names a place on the stack.
+        unsafe { lua::lua_copy(self.l, -1, index) };
         self.pop(1);
     }
 
-    /// Moves the top `count` values to another coroutine of the same state.
+    /// Moves the top `count` values to another coroutine of the same state, which has room for them.
     pub fn move_to(&self, other: &Stack, count: c_int) {
-        api!(self, lua_xmove, other.l, count)
+        self.assert_same_state(other);
+        assert!((0..=self.top()).contains(&count), "there are {} values to move, not {count}", self.top());
+        // SAFETY: both are live coroutines of one state, and so many values are there; the caller asked for room.
+        unsafe { lua::lua_xmove(self.l, other.l, count) }
+    }
+
+    /// Asserts that two coroutines are of one state: only they may share values.
+    pub(super) fn assert_same_state(&self, other: &Stack) {
+        assert!(
+            self.pointer(lua::LUA_REGISTRYINDEX) == other.pointer(lua::LUA_REGISTRYINDEX),
+            "values of one state can't be moved to another"
+        );
     }
 
     // Values out of Lua.
 
     pub fn kind(&self, index: c_int) -> Type {
-        Type::of(api!(self, lua_type, index))
+        self.assert_readable(index);
+        // SAFETY: `l` is live; the index is not below the stack.
+        Type::of(unsafe { lua::lua_type(self.l, index) })
     }
 
     pub fn is_integer(&self, index: c_int) -> bool {
-        api!(self, lua_isinteger, index) != 0
+        self.assert_readable(index);
+        // SAFETY: `l` is live; the index is not below the stack.
+        unsafe { lua::lua_isinteger(self.l, index) != 0 }
     }
 
     pub fn is_native(&self, index: c_int) -> bool {
-        api!(self, lua_iscfunction, index) != 0
+        self.assert_readable(index);
+        // SAFETY: `l` is live; the index is not below the stack.
+        unsafe { lua::lua_iscfunction(self.l, index) != 0 }
     }
 
-    /// The native function that the value is, if it has no values of its own: then it is the same in all states.
-    pub fn plain_native(&self, index: c_int) -> Option<lua::lua_CFunction> {
-        let function = api!(self, lua_tocfunction, index)?;
-        api!(self, lua_getupvalue, index, 1).is_null().then_some(function)
+    /// The native function that the value is, if it has no upvalues: then it is the same in all states.
+    pub fn plain_native(&self, index: c_int) -> Option<NativeFunction> {
+        self.assert_readable(index);
+        // SAFETY: `l` is live; the index is not below the stack. Other values are no C function.
+        let function = unsafe { lua::lua_tocfunction(self.l, index) }?;
+        (!self.has_upvalue(index, 1)).then_some(NativeFunction(function))
     }
 
     /// The integer that the value is: no float, and no text.
     pub fn whole(&self, index: c_int) -> Option<i64> {
-        // A whole float is converted below, too.
-        self.is_integer(index).then(|| api!(self, lua_tointegerx, index, ptr::null_mut()))
+        // Without that, a whole float would be converted.
+        self.is_integer(index).then(|| {
+            // SAFETY: `l` is live; the index is that of an integer.
+            unsafe { lua::lua_tointegerx(self.l, index, ptr::null_mut()) }
+        })
     }
 
     /// The integer that the value is, or is convertible to.
     pub fn integer(&self, index: c_int) -> Option<i64> {
+        self.assert_readable(index);
         let mut is_integer = 0;
-        let value = api!(self, lua_tointegerx, index, &mut is_integer);
+        // SAFETY: `l` is live; the index is not below the stack. A text is read and stays a text.
+        let value = unsafe { lua::lua_tointegerx(self.l, index, &mut is_integer) };
         (is_integer != 0).then_some(value)
     }
 
+    /// The number that the value is, or is convertible to.
     pub fn number(&self, index: c_int) -> Option<f64> {
+        self.assert_readable(index);
         let mut is_number = 0;
-        let value = api!(self, lua_tonumberx, index, &mut is_number);
+        // SAFETY: `l` is live; the index is not below the stack. A text is read and stays a text.
+        let value = unsafe { lua::lua_tonumberx(self.l, index, &mut is_number) };
         (is_number != 0).then_some(value)
     }
 
     pub fn boolean(&self, index: c_int) -> bool {
-        api!(self, lua_toboolean, index) != 0
+        self.assert_readable(index);
+        // SAFETY: `l` is live; the index is not below the stack.
+        unsafe { lua::lua_toboolean(self.l, index) != 0 }
     }
 
     /// The bytes of a string, for as long as it stays where Lua can reach it. Empty for anything else.
@@ -208,259 +187,87 @@ impl Stack {
             return &[];
         }
         let mut length = 0;
-        let start = api!(self, lua_tolstring, index, &mut length);
-        // SAFETY: the value is a string, so `start` points at `length` bytes that live as long as it does.
+        // SAFETY: `l` is live, and the value is a string: nothing is converted, so nothing raised.
+        let start = unsafe { lua::lua_tolstring(self.l, index, &mut length) };
+        // SAFETY: a string's bytes don't move, and live as long as it does.
         unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }
     }
 
     /// The identity of a table, function, userdata or coroutine.
     pub fn pointer(&self, index: c_int) -> usize {
-        api!(self, lua_topointer, index) as usize
+        self.assert_readable(index);
+        // SAFETY: `l` is live; the index is not below the stack.
+        unsafe { lua::lua_topointer(self.l, index) as usize }
     }
 
+    /// The address that a light userdata is.
     pub fn light(&self, index: c_int) -> usize {
-        api!(self, lua_touserdata, index) as usize
+        self.assert_readable(index);
+        // SAFETY: `l` is live; the index is not below the stack.
+        unsafe { lua::lua_touserdata(self.l, index) as usize }
     }
 
+    /// The length of a table or string, no metamethod asked; 0 for anything else.
     pub fn raw_len(&self, index: c_int) -> usize {
-        api!(self, lua_rawlen, index)
+        self.assert_readable(index);
+        // SAFETY: `l` is live; the index is not below the stack.
+        unsafe { lua::lua_rawlen(self.l, index) }
     }
 
     pub fn raw_equal(&self, a: c_int, b: c_int) -> bool {
-        api!(self, lua_rawequal, a, b) != 0
+        self.assert_readable(a);
+        self.assert_readable(b);
+        // SAFETY: `l` is live; neither index is below the stack. An index without a value equals nothing.
+        unsafe { lua::lua_rawequal(self.l, a, b) != 0 }
     }
 
-    // Values into Lua.
+    // Values into Lua, where they take no memory.
 
     pub fn push_nil(&self) {
-        api!(self, lua_pushnil)
+        // SAFETY: `l` is live; the caller has room for one more value.
+        unsafe { lua::lua_pushnil(self.l) }
     }
 
     pub fn push_boolean(&self, value: bool) {
-        api!(self, lua_pushboolean, value.into())
+        // SAFETY: `l` is live; the caller has room for one more value.
+        unsafe { lua::lua_pushboolean(self.l, value.into()) }
     }
 
     pub fn push_integer(&self, value: i64) {
-        api!(self, lua_pushinteger, value)
+        // SAFETY: `l` is live; the caller has room for one more value.
+        unsafe { lua::lua_pushinteger(self.l, value) }
     }
 
     pub fn push_number(&self, value: f64) {
-        api!(self, lua_pushnumber, value)
+        // SAFETY: `l` is live; the caller has room for one more value.
+        unsafe { lua::lua_pushnumber(self.l, value) }
     }
 
+    /// Pushes an address as a light userdata, which Lua never follows.
     pub fn push_light(&self, value: usize) {
-        api!(self, lua_pushlightuserdata, value as *mut c_void)
+        // SAFETY: `l` is live; the caller has room for one more value.
+        unsafe { lua::lua_pushlightuserdata(self.l, value as *mut c_void) }
     }
 
-    /// *Raises.*
-    pub fn push_bytes(&self, bytes: &[u8]) {
-        api!(self, lua_pushlstring, bytes.as_ptr().cast(), bytes.len());
+    /// Pushes a native function without upvalues.
+    pub fn push_native(&self, function: NativeFunction) {
+        // SAFETY: `l` is live; the caller has room for one more value. The function is one that Lua may call.
+        unsafe { lua::lua_pushcclosure(self.l, function.0, 0) }
     }
 
-    /// *Raises.* A native function, with the top `upvalues` values as its own.
-    pub fn push_native(&self, function: lua::lua_CFunction, upvalues: c_int) {
-        api!(self, lua_pushcclosure, function, upvalues)
-    }
-
-    /// Makes the file handle at an index, which has to be one, a closed one. Its C stream stays open.
-    pub fn close_handle(&self, index: c_int) {
-        let stream = api!(self, lua_touserdata, index);
-        // SAFETY: a handle is a `luaL_Stream`, by the manual a C stream and the function that closes it,
-        // which is null for a closed one.
-        unsafe { (*stream.cast::<[*mut c_void; 2]>())[1] = ptr::null_mut() };
-    }
-
-    /// The running native function's own value number `n`, from 1.
+    /// Pushes upvalue `n` of the native function that runs, from 1; nil where it has none.
     pub fn push_upvalue(&self, n: c_int) {
-        api!(self, lua_pushvalue, lua::lua_upvalueindex(n))
+        // SAFETY: `l` is live; the caller has room for one more value. Lua knows how many upvalues there are.
+        unsafe { lua::lua_pushvalue(self.l, lua::lua_upvalueindex(n)) }
     }
 
     pub fn push_globals(&self) {
-        api!(self, lua_rawgeti, lua::LUA_REGISTRYINDEX, lua::LUA_RIDX_GLOBALS);
-    }
-
-    /// *Raises.* The text that `tostring` gives, `__tostring` honoured.
-    pub fn push_text_of(&self, index: c_int) {
-        let mut length = 0;
-        api!(self, luaL_tolstring, index, &mut length);
-    }
-
-    // Tables.
-
-    /// *Raises.*
-    pub fn create_table(&self, array: c_int, record: c_int) {
-        api!(self, lua_createtable, array, record)
-    }
-
-    /// Replaces the key on top by the table's value for it.
-    pub fn raw_get(&self, table: c_int) -> Type {
-        self.assert_valid(table);
-        Type::of(api!(self, lua_rawget, table))
-    }
-
-    pub fn raw_get_i(&self, table: c_int, n: i64) -> Type {
-        self.assert_valid(table);
-        Type::of(api!(self, lua_rawgeti, table, n))
-    }
-
-    /// *Raises.* Pushes the table's value under a text key; nil where there is no table, as for a library that is missing.
-    pub fn raw_get_text(&self, table: c_int, key: &str) -> Type {
-        let table = self.absolute(table);
-        if self.kind(table) != Type::Table {
-            self.push_nil();
-            return Type::Nil;
-        }
-        self.push_bytes(key.as_bytes());
-        self.raw_get(table)
-    }
-
-    /// *Raises.* Sets the key below the top to the value on top, and pops both.
-    pub fn raw_set(&self, table: c_int) {
-        self.assert_valid(table);
-        api!(self, lua_rawset, table)
-    }
-
-    /// *Raises.*
-    pub fn raw_set_i(&self, table: c_int, n: i64) {
-        self.assert_valid(table);
-        api!(self, lua_rawseti, table, n)
-    }
-
-    /// *Raises.* Sets a text key to the value on top, and pops it.
-    pub fn raw_set_text(&self, table: c_int, key: &str) {
-        let table = self.absolute(table);
-        self.push_bytes(key.as_bytes());
-        self.insert(-2);
-        self.raw_set(table);
-    }
-
-    /// Replaces the key on top by the next key and its value; pops it and says false after the last.
-    /// Raises only for a key that the table does not hold.
-    pub fn next(&self, table: c_int) -> bool {
-        self.assert_valid(table);
-        api!(self, lua_next, table) != 0
-    }
-
-    /// Pushes the metatable, if there is one.
-    pub fn metatable(&self, index: c_int) -> bool {
-        api!(self, lua_getmetatable, index) != 0
-    }
-
-    /// *Raises.* Sets the table (or nil) on top as the metatable, and pops it.
-    pub fn set_metatable(&self, index: c_int) {
-        api!(self, lua_setmetatable, index);
-    }
-
-    pub fn registry_get(&self, key: &'static Key) -> Type {
-        Type::of(api!(self, lua_rawgetp, lua::LUA_REGISTRYINDEX, ptr::from_ref(key).cast()))
-    }
-
-    /// *Raises.*
-    pub fn registry_set(&self, key: &'static Key) {
-        api!(self, lua_rawsetp, lua::LUA_REGISTRYINDEX, ptr::from_ref(key).cast())
+        // SAFETY: `l` is live; the caller has room for one more value. The registry is a table.
+        unsafe { lua::lua_rawgeti(self.l, lua::LUA_REGISTRYINDEX, lua::LUA_RIDX_GLOBALS) };
     }
 
     pub fn push_registry(&self) {
-        api!(self, lua_pushvalue, lua::LUA_REGISTRYINDEX)
-    }
-
-    // Functions.
-
-    /// Appends the bytecode of the Lua function on top, debug information included.
-    pub fn dump(&self, out: &mut Vec<u8>) -> Result<()> {
-        unsafe extern "C-unwind" fn write(
-            _: *mut lua::lua_State,
-            piece: *const c_void,
-            size: usize,
-            out: *mut c_void,
-        ) -> c_int {
-            // SAFETY: `lua_dump` hands on the vector given below, and a piece of `size` readable bytes.
-            let (out, piece) =
-                unsafe { (&mut *out.cast::<Vec<u8>>(), std::slice::from_raw_parts(piece.cast(), size)) };
-            let has_room = out.try_reserve(size).is_ok();
-            if has_room {
-                out.extend_from_slice(piece);
-            }
-            (!has_room).into()
-        }
-        match api!(self, lua_dump, write, ptr::from_mut(out).cast(), 0) {
-            0 => Ok(()),
-            _ => Err(Error::Memory),
-        }
-    }
-
-    /// *Raises* when memory runs out. Loads a chunk of ours, as text or as bytecode, and pushes it.
-    pub fn load(&self, chunk: &[u8], name: &CStr) -> Result<()> {
-        let status =
-            api!(self, luaL_loadbufferx, chunk.as_ptr().cast(), chunk.len(), name.as_ptr(), ptr::null());
-        if status == lua::LUA_OK { Ok(()) } else { Err(self.pop_error(status)) }
-    }
-
-    /// Loads a file as text (bytecode is refused), by the name at an index. Pushes the chunk, or what is wrong and gives false. *Raises* when memory runs out.
-    pub fn load_text_file(&self, name: c_int) -> bool {
-        let name = api!(self, lua_tolstring, name, ptr::null_mut());
-        api!(self, luaL_loadfilex, name, c"t".as_ptr()) == lua::LUA_OK
-    }
-
-    /// Pushes upvalue `n`, which the function has.
-    pub fn push_upvalue_of(&self, function: c_int, n: c_int) {
-        api!(self, lua_getupvalue, function, n);
-    }
-
-    /// The name of upvalue `n`, or `#n` in a stripped function.
-    pub fn upvalue_name(&self, function: c_int, n: c_int) -> String {
-        let name = api!(self, lua_getupvalue, function, n);
-        if name.is_null() {
-            return format!("#{n}");
-        }
-        self.pop(1);
-        // SAFETY: the name belongs to the function's prototype, which the function on the stack keeps.
-        let name = unsafe { CStr::from_ptr(name) };
-        if name == c"(*no name)" { format!("#{n}") } else { name.to_string_lossy().into_owned() }
-    }
-
-    /// Sets upvalue `n` of the function to the value on top, and pops it.
-    pub fn set_upvalue(&self, function: c_int, n: c_int) {
-        api!(self, lua_setupvalue, function, n);
-    }
-
-    /// The identity of the variable behind upvalue `n`, shared by all functions that captured it.
-    pub fn upvalue_id(&self, function: c_int, n: c_int) -> usize {
-        api!(self, lua_upvalueid, function, n) as usize
-    }
-
-    /// Makes upvalue `n` of one Lua function the same variable as upvalue `m` of another.
-    pub fn upvalue_join(&self, function: c_int, n: c_int, other: c_int, m: c_int) {
-        api!(self, lua_upvaluejoin, function, n, other, m)
-    }
-
-    /// *Raises* whatever the function raises.
-    pub fn call(&self, arguments: c_int, results: c_int) {
-        api!(self, lua_call, arguments, results)
-    }
-
-    /// Pushes where the Lua code at a level of the call stack stands: `plugin.lua:12: `. *Raises.*
-    pub fn push_where(&self, level: c_int) {
-        api!(self, luaL_where, level)
-    }
-
-    /// *Raises.* Joins the top `count` strings into one.
-    pub fn concat(&self, count: c_int) {
-        api!(self, lua_concat, count)
-    }
-
-    /// Takes the error value of a failed call off the stack.
-    pub(super) fn pop_error(&self, status: c_int) -> Error {
-        let text = || match self.kind(-1) {
-            Type::String => self.bytes(-1).to_vec(),
-            kind => format!("(error object is a {} value)", kind.name()).into_bytes(),
-        };
-        let error = match status {
-            lua::LUA_ERRMEM => Error::Memory,
-            lua::LUA_ERRGCMM => Error::Finalizer(text()),
-            _ => Error::Lua(text()),
-        };
-        self.pop(1);
-        error
+        // SAFETY: `l` is live; the caller has room for one more value.
+        unsafe { lua::lua_pushvalue(self.l, lua::LUA_REGISTRYINDEX) }
     }
 }

@@ -11,7 +11,7 @@ use crate::codec::{
 };
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::ffi::{OwnState, Stack};
+use crate::ffi::{OwnState, Protected, Stack};
 use crate::gma;
 use crate::host::HostNames;
 use crate::state::{Reuse, State};
@@ -30,7 +30,7 @@ pub fn decode(input: &[u8]) {
     let functions = message.iter().filter(|byte| **byte & !codec::SHARED == codec::FUNCTION).count();
     let taken = state.memory() - before;
     assert!(taken <= 8192 + 100 * message.len() + 2048 * functions, "{taken} bytes of memory");
-    state.stack().collect();
+    state.unprotected().collect();
     come_back(&state.stack(), &outcome, seen);
     in_little_memory(&message, &outcome, mix(input) % (taken + 1));
     if message.first().is_some_and(|flags| flags & FULL != 0) {
@@ -43,7 +43,7 @@ pub fn decode(input: &[u8]) {
 struct Nameless;
 
 impl Resolve for Nameless {
-    fn push_named(&self, _: &Stack, name: &str) -> Result<()> {
+    fn push_named(&self, _: &Protected, name: &str) -> Result<()> {
         Err(Error::Absent { name: name.to_owned() })
     }
 }
@@ -97,7 +97,8 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
     thread_local! {
         static STATE: OwnState = {
             let state = OwnState::new(usize::MAX).expect("a state");
-            let coroutine = state.stack().new_thread();
+            let main = state.unprotected();
+            let coroutine = main.new_thread();
             assert!(coroutine.check(NEARLY_FULL));
             coroutine.set_top(NEARLY_FULL);
             // It would walk all of them again and again.
@@ -106,7 +107,7 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
         };
     }
     STATE.with(|state| {
-        let stack = state.stack().thread(1).expect("the coroutine");
+        let stack = state.thread(1).expect("the coroutine");
         for limit in [usize::MAX, state.memory() + bytes] {
             state.set_limit(limit);
             let mut decoder = Decoder::new(&Nameless);
@@ -134,7 +135,7 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
             stack.set_top(NEARLY_FULL);
         }
         if state.memory() > WORTH_COLLECTING {
-            stack.collect();
+            state.unprotected().collect();
         }
     });
 }

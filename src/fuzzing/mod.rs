@@ -40,7 +40,7 @@ const FUNCTIONS: &str = "
 /// The bytecode of each.
 static BYTECODE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let state = OwnState::new(usize::MAX).expect("a state");
-    let stack = state.stack();
+    let stack = state.unprotected();
     stack.load(FUNCTIONS.as_bytes(), c"=functions").expect("it is Lua");
     stack.call(0, 7);
     let dump = |index: c_int| {

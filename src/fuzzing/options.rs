@@ -8,7 +8,7 @@ use super::{FUNCTIONS, assert_expected, contract, expand, mix};
 use crate::codec::{Functions, Policy, Resolve, Upvalues, decode, encode};
 use crate::config;
 use crate::error::{Error, Result};
-use crate::ffi::{self, Stack, Type};
+use crate::ffi::{self, Protected, Type};
 use crate::gma;
 use crate::host::HostNames;
 use crate::job::Tasks;
@@ -28,7 +28,7 @@ const WORTH_READING: i64 = 100_000;
 struct Things;
 
 impl Resolve for Things {
-    fn push_named(&self, stack: &Stack, name: &str) -> Result<()> {
+    fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
         stack.push_globals();
         stack.raw_get_text(-1, "things");
         stack.remove(-2);

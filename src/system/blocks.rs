@@ -1,41 +1,143 @@
-//! Blocks from the system: small ones from its allocator, large ones as pages of their own.
+//! Blocks of memory: small ones from the system's allocator, large ones as pages of their own.
 //!
-//! glibc keeps large blocks that were freed at the end of a thread's heap, up to 64 MiB of them for each thread, and its
-//! `malloc_trim` doesn't reach them. Pages go back to the system at once. Other allocators do so of themselves.
+//! glibc keeps what was freed at the end of a thread's heap, up to 64 MiB for each thread, and its `malloc_trim` can't
+//! reach it. Pages can be given back at any time. While jobs run they are cached, since fresh pages cost more than most
+//! uses of them. Other systems' allocators give large blocks back by themselves.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// Blocks of this size and more are pages of their own.
-pub const PAGED: usize = 4 << 20;
-
-/// The system's allocator, as this library uses it.
+/// The system's allocator, with large blocks apart.
 pub struct Blocks;
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub use paged::{cache_pages, drop_cached_pages};
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn cache_pages(_: bool) {}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn drop_cached_pages() -> bool {
+    false
+}
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod paged {
     use std::alloc::Layout;
     use std::ptr;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use crate::system::pages::expect_filling;
+
+    /// Blocks of this size and more are pages.
+    pub const PAGED: usize = 1 << 20;
 
     /// No page is smaller.
     const PAGE: usize = 4096;
 
+    /// The most blocks, and bytes, that are cached.
+    const COUNT: usize = 64;
+    const BYTES: usize = if cfg!(target_pointer_width = "64") { 64 << 20 } else { 16 << 20 };
+
     pub fn is_paged(layout: Layout) -> bool {
-        layout.size() >= super::PAGED && layout.align() <= PAGE
+        layout.size() >= PAGED && layout.align() <= PAGE
     }
 
-    fn checked(start: *mut libc::c_void) -> *mut u8 {
+    /// How large the pages for a block are. Of similar blocks they are alike, so that one can take the place of another.
+    pub fn rounded(size: usize) -> usize {
+        size.checked_next_power_of_two().map_or(size, |power| size.next_multiple_of(power / 16))
+    }
+
+    /// Pages that nobody uses.
+    struct Cache {
+        /// The first `count` are filled, the oldest first.
+        blocks: [(*mut u8, usize); COUNT],
+        count: usize,
+        bytes: usize,
+    }
+
+    // SAFETY: the blocks are nobody's, so any thread may take them.
+    unsafe impl Send for Cache {}
+
+    /// Never waited for: in a forked process the lock may be held for ever.
+    static CACHE: Mutex<Cache> =
+        Mutex::new(Cache { blocks: [(ptr::null_mut(), 0); COUNT], count: 0, bytes: 0 });
+
+    static IS_CACHING: AtomicBool = AtomicBool::new(false);
+
+    impl Cache {
+        fn remove(&mut self, at: usize) -> (*mut u8, usize) {
+            let block = self.blocks[at];
+            self.blocks.copy_within(at + 1..self.count, at);
+            self.count -= 1;
+            self.bytes -= block.1;
+            block
+        }
+    }
+
+    /// A cached block of that size; null for none.
+    pub fn take_cached(size: usize) -> *mut u8 {
+        let Ok(mut cache) = CACHE.try_lock() else { return ptr::null_mut() };
+        let found = cache.blocks[..cache.count].iter().rposition(|block| block.1 == size);
+        found.map_or(ptr::null_mut(), |at| cache.remove(at).0)
+    }
+
+    /// From now on, pages that are given back are cached, or not.
+    pub fn cache_pages(caches: bool) {
+        IS_CACHING.store(caches, Ordering::Relaxed);
+    }
+
+    /// Gives the cached pages to the system; false where there were none.
+    pub fn drop_cached_pages() -> bool {
+        let Ok(mut cache) = CACHE.try_lock() else { return false };
+        let had_any = cache.count > 0;
+        while cache.count > 0 {
+            let (block, size) = cache.remove(0);
+            // SAFETY: the block is nobody's.
+            unsafe { libc::munmap(block.cast(), size) };
+        }
+        had_any
+    }
+
+    /// Runs `request`, and again without cached pages where the system has refused.
+    fn ask(request: impl Fn() -> *mut libc::c_void) -> *mut u8 {
+        let mut start = request();
+        if start == libc::MAP_FAILED && drop_cached_pages() {
+            start = request();
+        }
         if start == libc::MAP_FAILED { ptr::null_mut() } else { start.cast() }
     }
 
+    /// Pages of that size; null where memory has run out.
     pub fn map(size: usize) -> *mut u8 {
+        let cached = take_cached(size);
+        if !cached.is_null() {
+            return cached;
+        }
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping, at an address that the system chooses, touches no other.
-        checked(unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) })
+        let block = ask(|| unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) });
+        if !block.is_null() {
+            // Of all of it: with advice for a part, the system would take it for two mappings, and not resize it.
+            expect_filling(block, size);
+        }
+        block
     }
 
     /// # Safety
-    /// [`map`] or [`resize`] gave the block with that size, and nobody uses it any more.
+    /// The block is pages of that size, and nobody uses it any more.
     pub unsafe fn unmap(block: *mut u8, size: usize) {
+        if IS_CACHING.load(Ordering::Relaxed)
+            && let Ok(mut cache) = CACHE.try_lock()
+            && cache.count < COUNT
+            && cache.bytes + size <= BYTES
+        {
+            let at = cache.count;
+            cache.blocks[at] = (block, size);
+            cache.count += 1;
+            cache.bytes += size;
+            return;
+        }
         // SAFETY: as promised by the caller.
         unsafe { libc::munmap(block.cast(), size) };
     }
@@ -43,20 +145,35 @@ mod paged {
     /// Null, and the block as it was, where memory has run out.
     ///
     /// # Safety
-    /// [`map`] or [`resize`] gave the block with the old size; the caller uses the new one if there is one.
+    /// The block is pages of the old size; where there is a new one, the caller uses that.
     pub unsafe fn resize(block: *mut u8, old: usize, new: usize) -> *mut u8 {
+        if old == new {
+            return block;
+        }
+        let cached = take_cached(new);
+        if !cached.is_null() {
+            // SAFETY: they are two blocks, as large as what is copied; the old one is the caller's to give.
+            unsafe {
+                cached.copy_from_nonoverlapping(block, old.min(new));
+                unmap(block, old);
+            }
+            return cached;
+        }
         // SAFETY: as promised by the caller.
-        checked(unsafe { libc::mremap(block.cast(), old, new, libc::MREMAP_MAYMOVE) })
+        let block = ask(|| unsafe { libc::mremap(block.cast(), old, new, libc::MREMAP_MAYMOVE) });
+        if !block.is_null() {
+            expect_filling(block, new);
+        }
+        block
     }
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-// SAFETY: whether a block is pages of its own or the allocator's follows from its layout alone, which the caller gives back
-// with it.
+// SAFETY: whether a block is pages or the allocator's follows from its layout alone, which the caller gives back with it.
 unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if paged::is_paged(layout) {
-            return paged::map(layout.size());
+            return paged::map(paged::rounded(layout.size()));
         }
         // SAFETY: the caller's promise is the one that is asked for.
         unsafe { System.alloc(layout) }
@@ -66,9 +183,9 @@ unsafe impl GlobalAlloc for Blocks {
         // SAFETY: the caller's promise; a block is where its layout says.
         unsafe {
             if paged::is_paged(layout) {
-                paged::unmap(block, layout.size())
+                paged::unmap(block, paged::rounded(layout.size()));
             } else {
-                System.dealloc(block, layout)
+                System.dealloc(block, layout);
             }
         }
     }
@@ -80,7 +197,7 @@ unsafe impl GlobalAlloc for Blocks {
         // blocks are as large as what is copied.
         unsafe {
             match (paged::is_paged(layout), paged::is_paged(new)) {
-                (true, true) => paged::resize(block, layout.size(), size),
+                (true, true) => paged::resize(block, paged::rounded(layout.size()), paged::rounded(size)),
                 (false, false) => System.realloc(block, layout, size),
                 _ => {
                     let moved = self.alloc(new);
@@ -114,42 +231,59 @@ unsafe impl GlobalAlloc for Blocks {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
+    use super::paged::{PAGED, rounded};
     use super::*;
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, 16).expect("it is a layout")
+    }
 
     #[test]
     fn blocks_keep_their_bytes_as_they_become_pages_and_cease_to_be() {
-        let sizes = [16, PAGED - 1, PAGED, 3 * PAGED, PAGED + 1, 100, 2 * PAGED];
-        let mut layout = Layout::from_size_align(64, 16).expect("it is a layout");
-        // SAFETY: each block is used as large as it is, and given back once, with its layout.
-        unsafe {
-            let mut block = Blocks.alloc(layout);
-            for (round, size) in (1..).zip(sizes) {
-                block.write_bytes(round, layout.size());
-                block = Blocks.realloc(block, layout, size);
-                assert!(!block.is_null() && (block as usize).is_multiple_of(16));
-                let kept = std::slice::from_raw_parts(block, size.min(layout.size()));
-                assert!(kept.iter().all(|byte| *byte == round), "{} to {size}", layout.size());
-                layout = Layout::from_size_align(size, 16).expect("it is a layout");
+        for is_caching in [false, true, true, false] {
+            cache_pages(is_caching);
+            let mut size = 64;
+            // SAFETY: each block is used as large as it is, and given back once, with its layout.
+            unsafe {
+                let mut block = Blocks.alloc(layout(size));
+                for (round, new) in (1..).zip([16, PAGED - 1, PAGED, 3 * PAGED, PAGED + 1, 100, 2 * PAGED]) {
+                    block.write_bytes(round, size);
+                    block = Blocks.realloc(block, layout(size), new);
+                    assert!(!block.is_null() && (block as usize).is_multiple_of(16));
+                    let kept = std::slice::from_raw_parts(block, new.min(size));
+                    assert!(kept.iter().all(|byte| *byte == round), "{size} to {new}");
+                    size = new;
+                }
+                Blocks.dealloc(block, layout(size));
             }
-            Blocks.dealloc(block, layout);
         }
+        drop_cached_pages();
     }
 
     #[test]
     fn more_than_there_is_is_refused_and_the_block_stays() {
         let most = isize::MAX as usize - 15;
-        let huge = Layout::from_size_align(most, 16).expect("it is a layout");
-        let layout = Layout::from_size_align(PAGED, 16).expect("it is a layout");
         // SAFETY: as above.
         unsafe {
-            assert!(Blocks.alloc(huge).is_null());
-            let block = Blocks.alloc(layout);
+            assert!(Blocks.alloc(layout(most)).is_null());
+            let block = Blocks.alloc(layout(PAGED));
             block.write_bytes(7, PAGED);
-            assert!(Blocks.realloc(block, layout, most).is_null());
+            assert!(Blocks.realloc(block, layout(PAGED), most).is_null());
             assert!(std::slice::from_raw_parts(block, PAGED).iter().all(|byte| *byte == 7));
-            Blocks.dealloc(block, layout);
+            Blocks.dealloc(block, layout(PAGED));
+        }
+    }
+
+    #[test]
+    fn pages_are_somewhat_larger_than_their_block() {
+        for size in [PAGED, PAGED + 1, 3 * PAGED, (64 << 20) - 1, isize::MAX as usize] {
+            let pages = rounded(size);
+            assert!(
+                pages >= size && pages - size <= size / 8 && pages.is_multiple_of(4096),
+                "{size}: {pages}"
+            );
         }
     }
 }

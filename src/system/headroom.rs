@@ -9,6 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memmap2::MmapMut;
 
+use super::blocks::drop_cached_pages;
+
 /// Addresses alone: nothing is ever written there. In 32 bits they are few.
 const BYTES: usize = if cfg!(target_pointer_width = "64") { 32 << 20 } else { 8 << 20 };
 
@@ -42,7 +44,8 @@ pub fn put_aside(more: usize) -> bool {
 }
 
 fn fill(aside: &mut Option<MmapMut>, more: usize) -> bool {
-    if aside.is_none() && MmapMut::map_anon(BYTES.saturating_add(more)).is_ok() {
+    let is_there = || MmapMut::map_anon(BYTES.saturating_add(more)).is_ok();
+    if aside.is_none() && (is_there() || drop_cached_pages() && is_there()) {
         *aside = MmapMut::map_anon(BYTES).ok();
     }
     IS_ASIDE.store(aside.is_some(), Ordering::Relaxed);
@@ -70,6 +73,7 @@ pub fn with_headroom<R>(body: impl FnOnce() -> R) -> R {
     let mut aside = lock(&ASIDE);
     IS_ASIDE.store(false, Ordering::Relaxed);
     *aside = None;
+    drop_cached_pages();
     body()
 }
 

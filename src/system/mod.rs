@@ -8,6 +8,7 @@ mod pin;
 mod spare;
 
 pub use arena::Arena;
+pub use blocks::cache_pages;
 pub use headroom::{LITTLE, put_aside, with_headroom};
 pub use pages::{LARGE, expect_filling, release_stack, trim_allocator};
 #[cfg(unix)]

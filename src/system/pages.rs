@@ -10,6 +10,8 @@ use std::sync::LazyLock;
 
 use memmap2::MmapMut;
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use super::blocks::{cache_pages, drop_cached_pages};
 use super::headroom;
 
 /// Two of the pages that processors call huge.
@@ -93,9 +95,11 @@ pub fn release_stack() {
 #[cfg(not(target_os = "linux"))]
 pub fn release_stack() {}
 
-/// Has the allocator give back what it keeps for later. That takes a while where there is much.
+/// Makes the allocator give back what it keeps for later. That takes a while where there is much.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn trim_allocator() {
+    cache_pages(false);
+    drop_cached_pages();
     // SAFETY: it may be called at any time, on any thread.
     unsafe { libc::malloc_trim(0) };
 }

@@ -45,23 +45,24 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn switch(&self, to: Option<&Stack>) -> Option<Stack> {
-        if let Some(stack) = to {
-            self.by_address.lock().unwrap().insert(stack.address(), stack.clone());
-        }
-        let from = self.coroutine.replace(to.map_or(0, Stack::address));
-        self.at(from)
+    pub fn during<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
+        self.by_address.lock().unwrap().insert(coroutine.address(), coroutine.clone());
+        let before = self.coroutine.replace(coroutine.address());
+        let outcome = body();
+        self.coroutine.replace(before);
+        outcome
+    }
+
+    pub fn clear(&self) {
+        self.coroutine.replace(0);
     }
 
     pub fn interrupt(&self, still_wanted: impl FnOnce() -> bool) {
         self.coroutine.hold(|running| {
             if still_wanted() {
-                self.at(running).expect("it was switched to").interrupt();
+                let coroutine = self.by_address.lock().unwrap().get(&running).cloned();
+                coroutine.expect("it runs").interrupt();
             }
         });
-    }
-
-    fn at(&self, address: usize) -> Option<Stack> {
-        self.by_address.lock().unwrap().get(&address).cloned()
     }
 }

@@ -5,11 +5,11 @@ use std::ffi::c_int;
 use super::{Decoder, FunctionFrame, Parent, Place, number_of};
 use crate::codec::wire::{self, SHARED, ends_early};
 use crate::error::{self, Error, Result};
-use crate::ffi::{Stack, Type};
+use crate::ffi::{Protected, Stack, Type};
 
 impl Decoder<'_> {
     /// Reads a table that looks up in the globals what it lacks.
-    pub(super) fn environment(&mut self, here: &Stack, place: Place) -> Result<()> {
+    pub(super) fn environment(&mut self, here: &Protected, place: Place) -> Result<()> {
         if !matches!(place, Place::Upvalue(_)) {
             return Err(Error::Corrupt("a stray environment"));
         }
@@ -26,7 +26,7 @@ impl Decoder<'_> {
         self.settle(here, place)
     }
 
-    pub(super) fn open_function(&mut self, here: &Stack, place: Place, tag: u8) -> Result<()> {
+    pub(super) fn open_function(&mut self, here: &Protected, place: Place, tag: u8) -> Result<()> {
         let size = self.reader.u32().ok_or_else(ends_early)? as usize;
         let bytecode = self.reader.slice(size).ok_or_else(ends_early)?;
         let count = c_int::from(self.reader.byte().ok_or_else(ends_early)?);
@@ -69,7 +69,7 @@ impl Decoder<'_> {
 }
 
 /// Has the table on top look up in the state's globals what it lacks. *Raises.*
-pub(super) fn look_up_in_globals(stack: &Stack) {
+pub(super) fn look_up_in_globals(stack: &Protected) {
     stack.create_table(0, 1);
     stack.push_globals();
     stack.raw_set_text(-2, "__index");

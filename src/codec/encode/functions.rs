@@ -5,7 +5,7 @@ use crate::codec::frame::{self, Frame, FunctionFrame};
 use crate::codec::policy::{Functions, Upvalues};
 use crate::codec::wire::{self, put_length};
 use crate::error::{Error, Result};
-use crate::ffi::{Stack, Type};
+use crate::ffi::{Protected, Stack, Type};
 
 /// Where a table looks up what it lacks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ enum Lookup {
 }
 
 impl Encoder<'_> {
-    pub(super) fn open_function(&mut self, here: &Stack, pointer: usize) -> Result<()> {
+    pub(super) fn open_function(&mut self, here: &Protected, pointer: usize) -> Result<()> {
         let seen = self.remember(pointer)?;
         self.out.push(wire::FUNCTION);
         let length = self.out.len();
@@ -28,18 +28,12 @@ impl Encoder<'_> {
         self.out[length..length + 4].copy_from_slice(&size.to_le_bytes());
         let count = here.upvalue_count(-1);
         self.out.push(count as u8);
-        self.frames.push(Frame::Function(FunctionFrame {
-            stack: *here,
-            slot: here.top(),
-            seen,
-            upvalue: 0,
-            count,
-        }));
+        self.frames.push(Frame::Function(FunctionFrame { slot: here.top(), seen, upvalue: 0, count }));
         if here.check(LEVEL) { Ok(()) } else { self.go_on_elsewhere(here) }
     }
 
     /// Writes the next upvalue of the function on top.
-    pub(super) fn upvalue(&mut self, here: &Stack) -> Result<()> {
+    pub(super) fn upvalue(&mut self, here: &Protected) -> Result<()> {
         let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
         let (slot, n, owner) = (function.slot, function.upvalue, function.seen);
         self.out.room(0)?;
@@ -76,7 +70,7 @@ impl Encoder<'_> {
 
     /// Writes the table on top, which a function has for its globals. One that is empty and looks up all in the state's own is
     /// no data.
-    fn environment(&mut self, here: &Stack) -> Result<()> {
+    fn environment(&mut self, here: &Protected) -> Result<()> {
         let lookup = self.lookup(here);
         here.push_nil();
         let is_empty = !here.next(-2);
@@ -102,7 +96,7 @@ impl Encoder<'_> {
     }
 
     /// Where the table on top has looked up what it lacks.
-    fn lookup(&self, here: &Stack) -> Lookup {
+    fn lookup(&self, here: &Protected) -> Lookup {
         if !here.metatable(-1) {
             return Lookup::Nowhere;
         }
@@ -130,7 +124,7 @@ impl Encoder<'_> {
 
     /// Writes the globals, or a thing that has a name, where it is a table among the fields of an environment: such a table
     /// has the libraries that its functions may use.
-    pub(super) fn environments_own(&mut self, here: &Stack) -> Result<bool> {
+    pub(super) fn environments_own(&mut self, here: &Protected) -> Result<bool> {
         if !matches!(self.frames.last(), Some(Frame::Table(table)) if table.is_environment) {
             return Ok(false);
         }

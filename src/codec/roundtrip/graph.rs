@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::ffi::{Stack, Type};
+use crate::ffi::{Protected, Stack, Type};
 
 /// A value as plain data. A table is its number in a graph, or its address in a state.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,7 +116,7 @@ pub fn graphs(fields: usize) -> impl Strategy<Value = Graph> {
 }
 
 /// Pushes a value; the tables stand in the table at index 1, by their number.
-pub fn push(stack: &Stack, value: &Value) {
+pub fn push(stack: &Protected, value: &Value) {
     match value {
         Value::Nil => stack.push_nil(),
         Value::Boolean(value) => stack.push_boolean(*value),
@@ -129,7 +129,7 @@ pub fn push(stack: &Stack, value: &Value) {
 }
 
 /// Makes a graph's tables in a fresh state, every second one with a metatable that must not be seen.
-pub fn push_tables(stack: &Stack, graph: &Graph) {
+pub fn push_tables(stack: &Protected, graph: &Graph) {
     stack.create_table(0, 0);
     for n in 0..graph.writes.len() {
         stack.create_table(0, 0);

@@ -23,20 +23,20 @@ use crate::codec::encode::{Encoder, encode};
 use crate::codec::policy::{Functions, Names, Policy, Upvalues};
 use crate::codec::wire::{self, put_length};
 use crate::error::{Error, Result};
-use crate::ffi::{OwnState, Stack, Type};
+use crate::ffi::{OwnState, Protected, Stack, Type};
 use graph::{Graph, Tables, Value, assert_same, graphs, push, push_tables, read};
 
 /// Nothing has a name here.
 struct Nameless;
 
 impl Resolve for Nameless {
-    fn push_named(&self, _: &Stack, name: &str) -> Result<()> {
+    fn push_named(&self, _: &Protected, name: &str) -> Result<()> {
         Err(Error::Absent { name: name.to_owned() })
     }
 }
 
 impl Names for Nameless {
-    fn name_of(&self, _: &Stack) -> Option<String> {
+    fn name_of(&self, _: &Protected) -> Option<String> {
         None
     }
 }
@@ -55,7 +55,7 @@ fn encoded(stack: &Stack, count: c_int) -> Vec<u8> {
 }
 
 /// Encodes a graph's messages into one buffer. Says where each ends.
-fn encoded_graph(stack: &Stack, graph: &Graph) -> (Vec<u8>, Vec<usize>) {
+fn encoded_graph(stack: &Protected, graph: &Graph) -> (Vec<u8>, Vec<usize>) {
     push_tables(stack, graph);
     let policy =
         Policy { names: &Nameless, functions: Functions::Refuse, place: &|n, path| format!("{n}{path}") };
@@ -83,9 +83,9 @@ proptest! {
     #[test]
     fn any_graph_of_values_comes_back_equal(graph in graphs(7)) {
         let (from, to) = (state(), state());
-        let (buffer, ends) = encoded_graph(&from.stack(), &graph);
+        let (buffer, ends) = encoded_graph(&from.unprotected(), &graph);
         drop(from);
-        let stack = to.stack();
+        let stack = to.unprotected();
         let mut decoder = Decoder::new(&Nameless);
         let (mut start, mut seen) = (0, BTreeSet::new());
         for (sent, end) in graph.messages.iter().zip(ends) {
@@ -109,12 +109,12 @@ proptest! {
             *item = Value::Boolean(false);
         }
         let (from, to) = (state(), state());
-        push_tables(&from.stack(), &graph);
+        push_tables(&from.unprotected(), &graph);
         let values = graph.messages.concat();
-        values.iter().for_each(|value| push(&from.stack(), value));
-        let message = encoded(&from.stack(), values.len() as c_int);
-        let count = decode(&to.stack(), &message, &Nameless).expect("a message");
-        assert_eq!(encoded(&to.stack(), count), message);
+        values.iter().for_each(|value| push(&from.unprotected(), value));
+        let message = encoded(&from.unprotected(), values.len() as c_int);
+        let count = decode(&to.unprotected(), &message, &Nameless).expect("a message");
+        assert_eq!(encoded(&to.unprotected(), count), message);
     }
 }
 
@@ -138,7 +138,7 @@ proptest! {
         names in vec((any::<Index>(), 0..4_u8), 0..200),
     ) {
         let (from, to) = (state(), state());
-        let stack = from.stack();
+        let stack = from.unprotected();
         let count = lengths.len() as c_int;
         assert!(stack.check(count + names.len() as c_int + 8));
         for length in &lengths {
@@ -175,7 +175,7 @@ proptest! {
         let message = encoded(&stack, names.len() as c_int);
         assert!(message.len() <= bytes + names.len() * 64 + 8, "{} bytes", message.len());
 
-        let there = to.stack();
+        let there = to.unprotected();
         assert!(there.check(2 * names.len() as c_int + 8));
         assert_eq!(decode(&there, &message, &Nameless), Ok(names.len() as c_int));
         for (index, (_, form)) in (1..).zip(&names) {
@@ -208,7 +208,7 @@ fn a_million_levels_cross_on_a_small_stack() {
     const LEVELS: i64 = 1_000_000;
     let test = || {
         let (from, to) = (state(), state());
-        let stack = from.stack();
+        let stack = from.unprotected();
         stack.create_table(0, 0);
         stack.push_value(1);
         for level in 0..LEVELS {
@@ -230,7 +230,7 @@ fn a_million_levels_cross_on_a_small_stack() {
         let message = encoded(&stack, 1);
         drop(from);
 
-        let stack = to.stack();
+        let stack = to.unprotected();
         let damaged = &message[..message.len() / 2];
         assert!(matches!(decode(&stack, damaged, &Nameless), Err(Error::Corrupt(_))));
         stack.collect();
@@ -288,7 +288,7 @@ fn source(captures: &Captures) -> String {
 
 /// Calls functions that stand from index 1 up, and does on `variables` what they should do on theirs.
 fn call_and_compare(
-    stack: &Stack,
+    stack: &Protected,
     base: i64,
     captures: &Captures,
     variables: &mut [i64; VARIABLES],
@@ -336,13 +336,13 @@ proptest! {
         let (from, to) = (state(), state());
         let mut variables = [0, 1, 2, 3, 4];
         let count = captures.len() as c_int;
-        from.stack().load(source(&captures).as_bytes(), c"=test").expect("it is Lua");
-        from.stack().call(0, count);
-        call_and_compare(&from.stack(), 1_000_000, &captures, &mut variables, &before);
-        let message = encoded(&from.stack(), count);
+        from.unprotected().load(source(&captures).as_bytes(), c"=test").expect("it is Lua");
+        from.unprotected().call(0, count);
+        call_and_compare(&from.unprotected(), 1_000_000, &captures, &mut variables, &before);
+        let message = encoded(&from.unprotected(), count);
         drop(from);
-        assert_eq!(decode(&to.stack(), &message, &Nameless), Ok(count));
-        call_and_compare(&to.stack(), 2_000_000, &captures, &mut variables, &after);
+        assert_eq!(decode(&to.unprotected(), &message, &Nameless), Ok(count));
+        call_and_compare(&to.unprotected(), 2_000_000, &captures, &mut variables, &after);
     }
 }
 
@@ -356,7 +356,7 @@ proptest! {
 fn survives(mut message: Vec<u8>) {
     message.iter_mut().filter(|byte| **byte == 0x1b).for_each(|byte| *byte = 0);
     let state = state();
-    let stack = state.stack();
+    let stack = state.unprotected();
     // So that nothing is collected before it is counted.
     stack.run_collector(false);
     let before = state.memory();
@@ -455,10 +455,10 @@ proptest! {
         damages in vec(vec((any::<Index>(), 0..6_u8, any::<u8>()), 1..4), 8),
     ) {
         let from = state();
-        push_tables(&from.stack(), &graph);
+        push_tables(&from.unprotected(), &graph);
         let values = graph.messages.concat();
-        values.iter().for_each(|value| push(&from.stack(), value));
-        let message = encoded(&from.stack(), values.len() as c_int);
+        values.iter().for_each(|value| push(&from.unprotected(), value));
+        let message = encoded(&from.unprotected(), values.len() as c_int);
         for places in damages {
             let mut message = message.clone();
             places.into_iter().for_each(|(place, kind, byte)| damage(&mut message, place, kind, byte));

@@ -19,8 +19,7 @@ fn spawn<R: 'static>(seat: &Arc<Seat>, body: impl FnOnce(&Seat) -> R + 'static) 
 
 /// Runs a task's code in a coroutine, as a worker does. Gives whether it met a hook: then it has been told to stop.
 fn run(seat: &Seat, coroutine: &Stack) -> bool {
-    let before = seat.enter_coroutine(coroutine);
-    seat.leave_coroutine(before.as_ref());
+    seat.stoppable(coroutine, || {});
     let is_hooked = coroutine.is_hooked();
     assert!(!is_hooked || seat.is_stopping(), "a hook without a stop stays for the next task");
     is_hooked
@@ -50,13 +49,14 @@ fn one_stop_is_enough_wherever_it_meets_the_task() {
         seat.begin(0, None);
         let canceller = spawn(&seat, |seat| seat.stop(Reason::Cancelled));
         let (outer, inner) = (Stack::default(), Stack::default());
-        seat.enter_coroutine(&outer);
-        run(&seat, &inner);
-        inner.free();
-        // What `resume` and `wrap` ask in a task, when a coroutine has come back.
-        let sees_stop = seat.is_stopping();
-        canceller.join().unwrap();
-        assert!(sees_stop || outer.is_hooked(), "the task goes on");
+        seat.stoppable(&outer, || {
+            run(&seat, &inner);
+            inner.free();
+            // What `resume` and `wrap` ask in a task, when a coroutine has come back.
+            let sees_stop = seat.is_stopping();
+            canceller.join().unwrap();
+            assert!(sees_stop || outer.is_hooked(), "the task goes on");
+        });
     });
 }
 
