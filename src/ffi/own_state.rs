@@ -117,7 +117,7 @@ impl OwnState {
     /// Takes an image of the whole state, above those that were taken before.
     pub fn take_image(&mut self) -> Result<()> {
         self.images.try_reserve(1)?;
-        if !self.heap.arena.get_mut().take_image() {
+        if !self.heap.arena.get_mut().take_snapshot() {
             return Err(Error::Memory);
         }
         self.images.push(self.memory());
@@ -135,7 +135,7 @@ impl OwnState {
         }
         // SAFETY: `&mut self`, and `protected` and `resume` borrow the state while Lua code runs; an interruption
         // from another thread holds the coroutine that runs, and none does.
-        unsafe { self.heap.arena.get_mut().put_back(level) };
+        unsafe { self.heap.arena.get_mut().restore(level) };
         self.images.truncate(level);
         self.heap.account.used.set(self.images.last().copied().unwrap_or(0));
     }
@@ -148,7 +148,7 @@ impl OwnState {
     /// Forgets all images, and gives back the memory that nothing of the state is in.
     pub fn forget_images(&mut self) {
         let arena = self.heap.arena.get_mut();
-        arena.forget_images();
+        arena.forget_snapshots();
         arena.trim();
         self.images.clear();
     }

@@ -1,9 +1,9 @@
-//! The memory of one Lua state, and images that it can be put back to.
+//! The memory of one Lua state, and snapshots of it.
 //!
-//! Small blocks are cut from regions and kept by size in free lists: Lua passes the old size, so they need no
-//! header. Larger ones are the system's, in a list. A Lua state is nothing but its blocks; so copying them aside
-//! makes an image of it, and copying them back makes it what it was, whatever has run since. That takes as long as
-//! copying some thirty kilobytes does.
+//! Small blocks are cut from regions, and freed ones are kept in a list for each size. Lua passes a block's size when
+//! it frees it, so small blocks need no header. Larger ones come from the system and stand in a list. A Lua state is
+//! nothing but its blocks: copying them aside makes a snapshot of it, and copying them back restores it, whatever has
+//! run since. That takes as long as copying some thirty kilobytes.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
@@ -22,11 +22,11 @@ const SMALL: usize = 1024;
 
 const CLASSES: usize = SMALL / STEP;
 
-/// A fresh state fits into the first region; the next ones are twice as large each, up to [`LARGEST_REGION`].
+/// A fresh state fits into the first region. Each further region is twice as large, up to [`LARGEST_REGION`].
 const FIRST_REGION: usize = 32 << 10;
 const LARGEST_REGION: usize = 8 << 20;
 
-/// A block in a free list: it holds the next one.
+/// A free block: it holds the address of the next one.
 struct Free {
     next: *mut Free,
 }
@@ -36,11 +36,11 @@ struct Region {
     size: usize,
 }
 
-/// Where the next small block comes from.
+/// Where the next small block is cut.
 #[derive(Clone, Copy)]
 struct Cursor {
     region: usize,
-    /// How many bytes of that region are cut already.
+    /// How many bytes of that region are in use.
     cut: usize,
     free: [*mut Free; CLASSES],
 }
@@ -51,15 +51,15 @@ struct Large {
     previous: *mut Large,
     next: *mut Large,
     size: usize,
-    /// The first image that has the block; 0 for none. One that an image has is not given back.
-    image: usize,
+    /// The first snapshot that has the block, 0 for none. A block in a snapshot is not freed.
+    snapshot: usize,
 }
 
 const HEADER: usize = size_of::<Large>();
 
-struct Image {
+struct Snapshot {
     cursor: Cursor,
-    /// The cut parts of the regions, and after them the large blocks, in the order of their list.
+    /// The used parts of the regions, then the large blocks in the order of their list.
     bytes: Bytes,
 }
 
@@ -68,10 +68,10 @@ pub struct Arena {
     cursor: Cursor,
     /// The newest first.
     large: *mut Large,
-    /// How many bytes all blocks and regions take.
+    /// The size of all large blocks and regions, in bytes.
     held: usize,
-    images: Vec<Image>,
-    /// Those of an image that was dropped, for the next one.
+    snapshots: Vec<Snapshot>,
+    /// The pages of a dropped snapshot, for the next one.
     spare: Option<MmapMut>,
 }
 
@@ -79,10 +79,10 @@ fn layout(size: usize) -> Option<Layout> {
     Layout::from_size_align(size, STEP).ok()
 }
 
-/// Gives back a block that [`Arena::take`] gave with that size.
+/// Frees a block that [`Arena::take`] returned for that size.
 ///
 /// # Safety
-/// As said, and nobody uses it any more.
+/// The block is such a one, and nothing uses it any more.
 unsafe fn give_back(block: *mut u8, size: usize) {
     if let Some(layout) = layout(size) {
         // SAFETY: as promised by the caller.
@@ -92,7 +92,7 @@ unsafe fn give_back(block: *mut u8, size: usize) {
 
 impl Region {
     /// # Safety
-    /// Nobody uses a block of it any more.
+    /// Nothing uses a block of it any more.
     unsafe fn give_back(self) {
         // SAFETY: as promised by the caller.
         unsafe { give_back(self.start, self.size) }
@@ -110,15 +110,14 @@ impl Arena {
             cursor: Cursor { region: 0, cut: 0, free: [ptr::null_mut(); CLASSES] },
             large: ptr::null_mut(),
             held: 0,
-            images: Vec::new(),
+            snapshots: Vec::new(),
             spare: None,
         }
     }
 
-    /// Takes a block from the system, without the spare area that this library has after it. Null where there is
-    /// none.
+    /// Takes a block from the system; null if it has none. The library's spare area is not for states.
     fn take(&mut self, size: usize) -> *mut u8 {
-        // SAFETY: nobody asks for a block of no bytes.
+        // SAFETY: no caller asks for zero bytes.
         let request = |layout| ptr::NonNull::new(unsafe { Blocks.alloc(layout) });
         match layout(size).and_then(|layout| headroom::ask(self.held, size, || request(layout))) {
             Some(block) => {
@@ -129,7 +128,7 @@ impl Arena {
         }
     }
 
-    /// A block of so many bytes, at least one; null where memory has run out.
+    /// A block of `size` bytes, at least one; null if memory has run out.
     pub fn allocate(&mut self, size: usize) -> *mut u8 {
         if size > SMALL {
             return self.allocate_large(size);
@@ -139,7 +138,7 @@ impl Arena {
         if head.is_null() {
             return self.cut((class + 1) * STEP);
         }
-        // SAFETY: what a free list holds is a block of ours that nobody uses, and its first word the next one.
+        // SAFETY: a free list holds unused blocks of ours, and the first word of each is the next one.
         self.cursor.free[class] = unsafe { (*head).next };
         head.cast()
     }
@@ -178,13 +177,13 @@ impl Arena {
         expect_filling(header.cast(), size);
         // SAFETY: the block has room for its header and `size` bytes; the list holds live headers alone.
         unsafe {
-            header.write(Large { previous: ptr::null_mut(), next: self.large, size, image: 0 });
+            header.write(Large { previous: ptr::null_mut(), next: self.large, size, snapshot: 0 });
             self.link(header);
             header.add(1).cast()
         }
     }
 
-    /// The headers in the list, the newest first. Each may be released once it was handed out.
+    /// The headers in the list, the newest first. The caller may release each one.
     fn headers(&self) -> impl Iterator<Item = *mut Large> + use<> {
         let mut next = self.large;
         std::iter::from_fn(move || {
@@ -195,7 +194,7 @@ impl Arena {
         })
     }
 
-    /// Has the neighbours of a header point at it.
+    /// Makes the neighbours of a header point at it.
     ///
     /// # Safety
     /// It is live, and so are its neighbours.
@@ -214,10 +213,10 @@ impl Arena {
         }
     }
 
-    /// Takes a header out of the list, and gives its block back.
+    /// Takes a header out of the list and frees its block.
     ///
     /// # Safety
-    /// It is in the list, and nobody uses its block any more.
+    /// It is in the list, and nothing uses its block any more.
     unsafe fn release(&mut self, header: *mut Large) {
         // SAFETY: as promised by the caller; the list holds live headers alone.
         unsafe {
@@ -235,10 +234,10 @@ impl Arena {
         }
     }
 
-    /// Takes back a block of that size.
+    /// Frees a block of that size.
     ///
     /// # Safety
-    /// This arena gave it with that size, and nobody uses it any more.
+    /// This arena returned it for that size, and nothing uses it any more.
     pub unsafe fn free(&mut self, block: *mut u8, size: usize) {
         // SAFETY: as promised by the caller: a small block holds at least one word, a large one has its header.
         unsafe {
@@ -248,25 +247,25 @@ impl Arena {
                 *free = block.cast();
             } else {
                 let header = block.cast::<Large>().sub(1);
-                if (*header).image == 0 {
+                if (*header).snapshot == 0 {
                     self.release(header);
                 }
             }
         }
     }
 
-    /// Gives a block another size, and maybe another place. Null, and the block as it was, where memory has run
-    /// out; not for a block that shrinks, since Lua counts on that: it stays where it is then.
+    /// Resizes a block, which may move. Null if memory has run out; the block is then unchanged. Lua relies on
+    /// shrinking never to fail, so a block that can't move stays where it is.
     ///
     /// # Safety
-    /// This arena gave it with the old size, and the caller uses the new one from now on.
+    /// This arena returned it for the old size, and the caller uses the new one from now on.
     pub unsafe fn resize(&mut self, block: *mut u8, old: usize, new: usize) -> *mut u8 {
         if old <= SMALL && new <= SMALL && class(old) == class(new) {
             return block;
         }
         // SAFETY: as promised by the caller; both blocks are as large as what is copied.
         let moved = unsafe {
-            if old > SMALL && new > SMALL && (*block.cast::<Large>().sub(1)).image == 0 {
+            if old > SMALL && new > SMALL && (*block.cast::<Large>().sub(1)).snapshot == 0 {
                 self.resize_large(block.cast::<Large>().sub(1), new)
             } else {
                 let moved = self.allocate(new);
@@ -277,13 +276,13 @@ impl Arena {
                 moved
             }
         };
-        // A large block that is given back with a small size joins the small ones, and stays in the list as well until
-        // all of them go.
+        // A large block that kept its place when it shrank joins the small ones once it is freed. It also stays in the
+        // list, which frees it at the end.
         if moved.is_null() && new < old { block } else { moved }
     }
 
     /// # Safety
-    /// The header is in the list, and no image has it.
+    /// The header is in the list, and no snapshot has it.
     unsafe fn resize_large(&mut self, header: *mut Large, new: usize) -> *mut u8 {
         // SAFETY: as promised by the caller; `realloc` leaves a block alone that it can't move.
         unsafe {
@@ -305,21 +304,21 @@ impl Arena {
         }
     }
 
-    /// Where the cut parts of the regions stand, and how long they are.
+    /// The start and length of the used part of each region.
     fn parts(&self, cursor: &Cursor) -> impl Iterator<Item = (*mut u8, usize)> {
         let (last, cut) = (cursor.region, cursor.cut);
         let parts = self.regions.iter().take(last + 1).enumerate();
         parts.map(move |(index, region)| (region.start, if index == last { cut } else { region.size }))
     }
 
-    /// Takes an image of all blocks, above those that were taken before. False where there is no memory for it.
-    pub fn take_image(&mut self) -> bool {
-        let level = self.images.len() + 1;
+    /// Takes a snapshot of all blocks, on top of earlier ones. False if there is no memory for it.
+    pub fn take_snapshot(&mut self) -> bool {
+        let level = self.snapshots.len() + 1;
         let mut size: usize = self.parts(&self.cursor).map(|(_, length)| length).sum();
         // SAFETY: the list holds live headers alone.
         size += self.headers().map(|header| unsafe { (*header).size }).sum::<usize>();
         let room = Bytes::with_room(size, self.held, self.spare.take());
-        let (Some(mut bytes), Ok(())) = (room, self.images.try_reserve(1)) else {
+        let (Some(mut bytes), Ok(())) = (room, self.snapshots.try_reserve(1)) else {
             return false;
         };
         for (start, length) in self.parts(&self.cursor) {
@@ -329,37 +328,37 @@ impl Arena {
         for header in self.headers() {
             // SAFETY: the list holds live headers alone, with a block of that size behind each; the room was counted.
             unsafe {
-                if (*header).image == 0 {
-                    (*header).image = level;
+                if (*header).snapshot == 0 {
+                    (*header).snapshot = level;
                 }
                 bytes.append(header.add(1).cast(), (*header).size);
             }
         }
-        self.images.push(Image { cursor: self.cursor, bytes });
+        self.snapshots.push(Snapshot { cursor: self.cursor, bytes });
         true
     }
 
-    /// Puts all blocks back to the image taken as the `level`-th, from 1, and drops those above it.
+    /// Restores all blocks from snapshot number `level`, from 1, and drops later snapshots.
     ///
     /// # Safety
     /// The state that uses the blocks is at rest: nothing of it is on any thread's C stack.
-    pub unsafe fn put_back(&mut self, level: usize) {
-        if self.images.len() > level {
-            self.spare = self.images.drain(level..).next().map(|image| image.bytes.pages);
+    pub unsafe fn restore(&mut self, level: usize) {
+        if self.snapshots.len() > level {
+            self.spare = self.snapshots.drain(level..).next().map(|snapshot| snapshot.bytes.pages);
         }
-        let Some(image) = self.images.pop() else { return };
-        self.cursor = image.cursor;
-        let mut at = image.bytes.pages.as_ptr();
-        // SAFETY: the image has the bytes of these parts in this order, and the caller promises that nobody is in
-        // the midst of using them; the list holds live headers alone.
+        let Some(snapshot) = self.snapshots.pop() else { return };
+        self.cursor = snapshot.cursor;
+        let mut at = snapshot.bytes.pages.as_ptr();
+        // SAFETY: the snapshot has the bytes of these parts in this order, and the caller promises that nothing is
+        // using them; the list holds live headers alone.
         unsafe {
-            for (start, length) in self.parts(&image.cursor) {
+            for (start, length) in self.parts(&snapshot.cursor) {
                 ptr::copy_nonoverlapping(at, start, length);
                 at = at.add(length);
             }
             for header in self.headers() {
-                let Large { size, image, .. } = *header;
-                if (1..=level).contains(&image) {
+                let Large { size, snapshot, .. } = *header;
+                if (1..=level).contains(&snapshot) {
                     ptr::copy_nonoverlapping(at, header.add(1).cast(), size);
                     at = at.add(size);
                 } else {
@@ -367,20 +366,20 @@ impl Arena {
                 }
             }
         }
-        self.images.push(image);
+        self.snapshots.push(snapshot);
     }
 
-    /// Forgets all images: what the blocks are now is what they stay.
-    pub fn forget_images(&mut self) {
-        self.images.clear();
+    /// Drops all snapshots; the blocks stay as they are now.
+    pub fn forget_snapshots(&mut self) {
+        self.snapshots.clear();
         self.spare = None;
         for header in self.headers() {
             // SAFETY: the list holds live headers alone.
-            unsafe { (*header).image = 0 };
+            unsafe { (*header).snapshot = 0 };
         }
     }
 
-    /// Gives back the regions that no block is cut from.
+    /// Frees the regions that have no block in use.
     pub fn trim(&mut self) {
         for region in self.regions.drain((self.cursor.region + 1).min(self.regions.len())..) {
             self.held -= region.size;
@@ -418,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_keep_apart_and_keep_what_they_hold_when_they_grow() {
+    fn blocks_do_not_overlap_and_keep_their_bytes_when_they_grow() {
         let mut arena = Arena::new();
         let mut blocks: Vec<(*mut u8, usize)> = Vec::new();
         for round in 0..200_usize {
@@ -444,17 +443,17 @@ mod tests {
     }
 
     #[test]
-    fn an_image_brings_back_what_was_changed_freed_and_moved() {
+    fn a_snapshot_restores_what_was_changed_freed_and_moved() {
         let mut arena = Arena::new();
         let sizes = [10, 100, 1000, 2000, 50_000];
         let blocks = sizes.map(|size| arena.allocate(size));
         let fill_all = |byte| blocks.iter().zip(sizes).for_each(|(block, size)| fill(*block, size, byte));
         fill_all(1);
-        assert!(arena.take_image());
+        assert!(arena.take_snapshot());
         fill_all(2);
         let more = arena.allocate(3000);
         fill(more, 3000, 2);
-        assert!(arena.take_image());
+        assert!(arena.take_snapshot());
         fill_all(3);
         for (block, size) in blocks.iter().zip(sizes).skip(1) {
             // SAFETY: the arena gave it with that size, and has it back before it is used again.
@@ -465,20 +464,20 @@ mod tests {
         }
         let all_hold = |byte| blocks.iter().zip(sizes).all(|(block, size)| holds(*block, size, byte));
         // SAFETY: no state uses these blocks.
-        unsafe { arena.put_back(2) };
+        unsafe { arena.restore(2) };
         assert!(all_hold(2) && holds(more, 3000, 2));
         fill_all(5);
         // SAFETY: as above.
-        unsafe { arena.put_back(1) };
+        unsafe { arena.restore(1) };
         assert!(all_hold(1));
         arena.trim();
-        arena.forget_images();
+        arena.forget_snapshots();
         assert!(all_hold(1));
         fill_all(6);
-        assert!(arena.take_image());
+        assert!(arena.take_snapshot());
         fill_all(7);
         // SAFETY: as above.
-        unsafe { arena.put_back(1) };
+        unsafe { arena.restore(1) };
         assert!(all_hold(6));
     }
 }

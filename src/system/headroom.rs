@@ -1,8 +1,8 @@
-//! Memory that tasks leave to all others.
+//! Memory that tasks can't take.
 //!
-//! A task may want all the memory that there is, catch the refusal, and keep what it has. So some is put aside, and given
-//! to the system when that has no more: for the host, for the C library, and for what this library has to say. Until it
-//! could be put aside anew, states that hold much get nothing; those that hold little may still grow.
+//! A task may use up all memory, catch the error, and keep what it has. So some address space is reserved, and released
+//! when the system runs out: the host, the C library and this library's own messages need it. Until it can be reserved
+//! again, states that hold much memory get no more; states that hold little may still grow.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,24 +11,24 @@ use memmap2::MmapMut;
 
 use super::blocks::drop_cached_pages;
 
-/// Addresses alone: nothing is ever written there. In 32 bits they are few.
+/// Address space alone: nothing is ever written there. A 32-bit process has little of it.
 const BYTES: usize = if cfg!(target_pointer_width = "64") { 32 << 20 } else { 8 << 20 };
 
-/// A state that holds no more than this has not taken the others' memory.
+/// A state that holds no more than this is not the one that used up the memory.
 pub const LITTLE: usize = 2 << 20;
 
-/// Requests from this size up are made one at a time.
+/// Requests of this size and more are made one at a time.
 const LARGE: usize = 1 << 20;
 
 static ASIDE: Mutex<Option<MmapMut>> = Mutex::new(None);
 
-/// Whether there is something in it, to be read without the lock.
+/// Whether [`ASIDE`] is filled, readable without the lock.
 static IS_ASIDE: AtomicBool = AtomicBool::new(false);
 
-/// Whether it was given to the system, and could not be put aside anew.
+/// Whether the memory was released, and could not be reserved again.
 static IS_GIVEN: AtomicBool = AtomicBool::new(false);
 
-/// Whether memory has run out, as far as is known.
+/// Whether memory has run out, as far as this library knows.
 pub fn is_given() -> bool {
     IS_GIVEN.load(Ordering::Relaxed)
 }
@@ -37,8 +37,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Puts the memory aside, unless it is; false where there is not so much, and so many bytes more. Without these it would
-/// be taken from the others for a moment, only to be given back.
+/// Reserves the memory, unless it is reserved; false if the system doesn't have that much and `more` bytes. Without the
+/// second part, a request would take the memory only to release it again.
 pub fn put_aside(more: usize) -> bool {
     IS_ASIDE.load(Ordering::Relaxed) || fill(&mut lock(&ASIDE), more)
 }
@@ -59,16 +59,16 @@ fn empty(aside: &mut Option<MmapMut>) {
     *aside = None;
 }
 
-/// Gives it to the system, unless somebody is at it. Allocates nothing and waits for nobody, since it is called where an
-/// allocation fails.
+/// Releases the memory, unless another thread holds the lock. Neither allocates nor waits: it is called where an
+/// allocation has failed.
 pub fn give_soon() {
     if let Ok(mut aside) = ASIDE.try_lock() {
         empty(&mut aside);
     }
 }
 
-/// Runs `body` with that memory given to the system, and with no state growing that holds much: for what the C library
-/// ends the process for, should it get none. `body` makes no state.
+/// Runs `body` with the memory released and with no large state growing. For calls in which the C library ends the
+/// process if it gets no memory. `body` makes no state.
 pub fn with_headroom<R>(body: impl FnOnce() -> R) -> R {
     let mut aside = lock(&ASIDE);
     IS_ASIDE.store(false, Ordering::Relaxed);
@@ -77,11 +77,11 @@ pub fn with_headroom<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// Asks the system for so many bytes more, for a state that holds so many of its. `request` gives none where the system
-/// has none: then that is the state's failure, and nobody else's.
+/// Asks the system for `growth` bytes, for a state that holds `held` bytes. Where `request` finds no memory, the state
+/// fails, and nothing else does.
 pub fn ask<R>(held: usize, growth: usize, mut request: impl FnMut() -> Option<R>) -> Option<R> {
     let holds_little = held.saturating_add(growth) <= LITTLE;
-    // A large request could get what others have given to the system since its look.
+    // A large request could get memory that others have released since it looked.
     let mut alone = (growth >= LARGE).then(|| lock(&ASIDE));
     let may_ask = holds_little
         || match &mut alone {
@@ -102,10 +102,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_refuses_is_one_states_failure() {
+    fn only_the_state_that_asks_fails() {
         assert!(put_aside(0));
         assert_eq!(ask(0, usize::MAX, || None::<()>), None);
-        // At once, whoever asks.
+        // The next request succeeds at once, from any state.
         assert_eq!(ask(0, LITTLE, || Some(1)), Some(1));
         assert_eq!(ask(1 << 30, LARGE, || Some(2)), Some(2));
         assert!(IS_ASIDE.load(Ordering::Relaxed) || put_aside(0));

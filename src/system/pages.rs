@@ -1,4 +1,4 @@
-//! Memory by the page: images, large blocks that are about to be filled, and stacks that are not used.
+//! Memory by the page: snapshots, large blocks about to be filled, and the unused part of stacks.
 
 #[cfg(target_os = "linux")]
 use std::ffi::c_void;
@@ -14,7 +14,7 @@ use memmap2::MmapMut;
 use super::blocks::{cache_pages, drop_cached_pages};
 use super::headroom;
 
-/// Two of the pages that processors call huge.
+/// The size of two huge pages.
 pub const LARGE: usize = 4 << 20;
 
 /// The size of a page, a power of two: 4 KiB on x86, up to 64 KiB on 64-bit Arm.
@@ -27,23 +27,23 @@ fn page() -> usize {
     *PAGE
 }
 
-/// The start and the length of the whole pages between two addresses. Parts of a page stay out: they belong to others, too.
+/// The start and the length of the whole pages between two addresses. Parts of a page are left out: others use the rest.
 #[cfg(target_os = "linux")]
 fn whole_pages(start: usize, end: usize, page: usize) -> (usize, usize) {
     let first = start.next_multiple_of(page);
     (first, (end / page * page).saturating_sub(first))
 }
 
-/// Bytes that are filled one part after another, in pages of their own: these are given back whole, while what is freed
-/// to an allocator it keeps.
+/// Bytes that are filled part by part, in pages of their own: the system gets those back, while an allocator keeps what is
+/// freed.
 pub struct Bytes {
     pub pages: MmapMut,
     filled: usize,
 }
 
 impl Bytes {
-    /// Room for so many, for a state that holds `held`, in pages that were used before where they suffice; none where
-    /// memory has run out.
+    /// Room for `size` bytes, for a state that holds `held` bytes. Reuses the `used` pages if they suffice. None if memory
+    /// has run out.
     pub fn with_room(size: usize, held: usize, used: Option<MmapMut>) -> Option<Bytes> {
         let used = used.filter(|pages| pages.len() >= size);
         let pages = used.or_else(|| headroom::ask(held, size, || MmapMut::map_anon(size.max(1)).ok()))?;
@@ -51,9 +51,9 @@ impl Bytes {
     }
 
     /// # Safety
-    /// There are so many bytes to read, and room for them.
+    /// `part` has that many bytes to read, and there is room for them.
     pub unsafe fn append(&mut self, part: *const u8, length: usize) {
-        // SAFETY: as promised by the caller. What of a part was never written may be any bytes: they are only ever
+        // SAFETY: as promised by the caller. Bytes that were never written may be anything, since they are only ever
         // copied back.
         unsafe { ptr::copy_nonoverlapping(part, self.pages.as_mut_ptr().add(self.filled), length) };
         self.filled += length;
@@ -67,11 +67,11 @@ impl Bytes {
 #[cfg(target_os = "linux")]
 unsafe fn advise(start: usize, end: usize, advice: libc::c_int) {
     let (first, length) = whole_pages(start, end, page());
-    // SAFETY: as promised by the caller. A kernel that does not take the advice says so, which does no harm.
+    // SAFETY: as promised by the caller. A kernel that refuses the advice says so, which does no harm.
     unsafe { libc::madvise(first as *mut c_void, length, advice) };
 }
 
-/// Gives back the part of this thread's stack that nothing is on: it stays as large as it has ever been, otherwise.
+/// Gives back the unused part of this thread's stack, which otherwise stays as large as it has ever been.
 #[cfg(target_os = "linux")]
 pub fn release_stack() {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
@@ -86,8 +86,8 @@ pub fn release_stack() {
     };
     let here = ptr::from_ref(&attributes) as usize;
     if is_known && (start as usize..start as usize + size).contains(&here) {
-        // SAFETY: a stack grows downwards, so below this frame, and what it calls, nobody has anything. What it calls is on
-        // the page that is kept.
+        // SAFETY: a stack grows downwards, so nothing is in use below this frame and its callees, which fit on the page
+        // that is kept.
         unsafe { advise(start as usize, here.saturating_sub(page()), libc::MADV_DONTNEED) };
     }
 }
@@ -107,14 +107,14 @@ pub fn trim_allocator() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn trim_allocator() {}
 
-/// Asks for huge pages where a large block lies that is about to be filled: it then comes in a few large pieces, each
-/// with one interruption, and not in thousands of small ones. Changes nothing but that.
+/// Asks for huge pages for a large block that is about to be filled, so that it takes a few page faults and not thousands.
+/// Has no other effect.
 #[cfg(target_os = "linux")]
 pub fn expect_filling(start: *const u8, size: usize) {
     if size < LARGE {
         return;
     }
-    // SAFETY: the range is a block of the caller's, and advice of this kind changes nothing in it.
+    // SAFETY: this kind of advice does not change the memory.
     unsafe { advise(start as usize, start as usize + size, libc::MADV_HUGEPAGE) };
 }
 
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn advice_leaves_out_parts_of_a_page_whatever_its_size() {
+    fn advice_is_for_whole_pages_of_any_size() {
         assert_eq!(whole_pages(0x1_0000, 0x3_0000, 0x1000), (0x1_0000, 0x2_0000));
         assert_eq!(whole_pages(0x1_0001, 0x2_ffff, 0x1000), (0x1_1000, 0x1_e000));
         assert_eq!(whole_pages(0x1_1000, 0x3_f000, 0x1_0000), (0x2_0000, 0x1_0000));

@@ -1,4 +1,4 @@
-//! The library in its process: keeping it mapped, and hearing of forks.
+//! The library in its process: staying loaded, and noticing forks.
 
 use crate::error::{Error, Result};
 
@@ -21,14 +21,14 @@ pub fn pin() -> Result<()> {
         CStr::from_ptr(info.assume_init_ref().dli_fname)
     };
     let path = std::path::PathBuf::from(OsString::from_vec(name.to_bytes().to_vec()));
-    // SAFETY: RTLD_NOLOAD runs no initializer; it finds the library that runs this very code.
+    // SAFETY: RTLD_NOLOAD runs no initializer: this library is loaded already.
     let library = unsafe { Library::open(Some(path), RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
     match library {
         // RTLD_NODELETE stays after the handle is closed again.
         Ok(library) => {
             library.close().map_err(|cause| Error::NoWorkers(format!("cannot pin the library: {cause}")))
         }
-        // In the unit tests this code is in the program itself, which nothing unmaps.
+        // In unit tests this code is part of the program, which is never unloaded.
         Err(_) if cfg!(test) => Ok(()),
         Err(cause) => Err(Error::NoWorkers(format!("cannot pin the library: {cause}"))),
     }
@@ -58,7 +58,7 @@ pub fn pin() -> Result<()> {
     Err(Error::NoWorkers(format!("cannot pin the library: {cause}")))
 }
 
-/// Has `child` called in every process that is forked off this one. The library has to be pinned before.
+/// Calls `child` in every process forked off this one. The library has to be pinned before.
 #[cfg(unix)]
 pub fn at_fork(child: extern "C" fn()) -> Result<()> {
     // SAFETY: the function stays mapped, and only stores to an atomic: that is safe after a fork.

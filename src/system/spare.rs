@@ -1,7 +1,7 @@
-//! Memory for when there is none.
+//! Memory for this library when the system has none.
 //!
-//! Rust ends the process when an allocation fails. A task's state may have taken all that there was; what
-//! the library then allocates to say so is little, and comes from here.
+//! Rust ends the process when an allocation fails. When a task has used up all memory, the library needs a little to say
+//! so. It comes from here.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
@@ -12,49 +12,49 @@ use std::time::{Duration, Instant};
 use super::blocks::Blocks;
 use super::headroom;
 
-/// The system's allocator, and after it a spare area of its own.
+/// The system's allocator, and a spare area for when that fails.
 struct WithSpare;
 
 #[global_allocator]
 static ALLOCATOR: WithSpare = WithSpare;
 
-/// Addresses alone, until they are needed.
+/// Address space alone, until it is needed.
 const BYTES: usize = 8 << 20;
 
-/// Who asks for more must be able to take a refusal: messages, and lists of as many items as there are tasks.
+/// Larger requests must be able to fail: messages, and lists with an item for each task.
 const LARGEST: usize = 1 << 20;
 
-/// Blocks are as large as a power of two, from this one up.
+/// Block sizes are powers of two, from this one up.
 const SMALLEST: usize = 16;
 
 const CLASSES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
 
-/// How the area, and each block that is larger, is aligned.
+/// The alignment of the area, and of each block that is at least as large.
 const PAGE: usize = 4096;
 
 #[repr(align(4096))]
 struct Area(UnsafeCell<[u8; BYTES]>);
 
-// SAFETY: each part of it is handed out to one owner at a time.
+// SAFETY: each part of it has one owner at a time.
 unsafe impl Sync for Area {}
 
 static AREA: Area = Area(UnsafeCell::new([0; BYTES]));
 
-/// What is left of the area.
+/// The part of the area that is not in use.
 struct Rest {
-    /// How many bytes were cut from it.
+    /// How many bytes of the area were handed out.
     cut: usize,
-    /// Blocks that were given back, by their size: each holds the next one.
+    /// Freed blocks by size; each holds the address of the next one.
     free: [*mut u8; CLASSES],
 }
 
-/// [`Rest`], for one thread at a time. No lock that may sleep: it is held for a few instructions.
+/// [`Rest`], for one thread at a time. A spin lock, since it is held for a few instructions.
 struct Locked {
     is_taken: AtomicBool,
     rest: UnsafeCell<Rest>,
 }
 
-// SAFETY: `with` alone gets at what is in it, for one thread at a time.
+// SAFETY: only `with` uses what is in it, on one thread at a time.
 unsafe impl Sync for Locked {}
 
 static REST: Locked = Locked {
@@ -66,13 +66,13 @@ fn with<R>(body: impl FnOnce(&mut Rest) -> R) -> R {
     while REST.is_taken.swap(true, Ordering::Acquire) {
         std::thread::yield_now();
     }
-    // SAFETY: it was not taken, and is until this is over: `body` neither panics nor comes here.
+    // SAFETY: this thread holds the lock until `body` returns, and `body` neither panics nor locks again.
     let outcome = body(unsafe { &mut *REST.rest.get() });
     REST.is_taken.store(false, Ordering::Release);
     outcome
 }
 
-/// The class of the blocks for a layout; none where they are too small.
+/// The size class for a layout; none if no block is large enough.
 fn class(layout: Layout) -> Option<usize> {
     let size = layout.size().max(layout.align()).max(SMALLEST).checked_next_power_of_two()?;
     (size <= LARGEST && layout.align() <= PAGE).then(|| (size / SMALLEST).ilog2() as usize)
@@ -83,7 +83,7 @@ fn take(layout: Layout) -> *mut u8 {
     with(|rest| {
         let head = rest.free[class];
         if !head.is_null() {
-            // SAFETY: a block in the list is nobody's, and holds the next one.
+            // SAFETY: a block in the list is unused, and holds the address of the next one.
             rest.free[class] = unsafe { head.cast::<*mut u8>().read() };
             return head;
         }
@@ -99,7 +99,7 @@ fn take(layout: Layout) -> *mut u8 {
 }
 
 /// # Safety
-/// The block is one that [`take`] gave for that layout, and nobody uses it any more.
+/// [`take`] returned the block for that layout, and nothing uses it any more.
 unsafe fn give_back(block: *mut u8, layout: Layout) {
     let Some(class) = class(layout) else { return };
     // SAFETY: as promised by the caller; the smallest block holds an address, and is aligned for it.
@@ -113,8 +113,8 @@ fn is_spare(block: *mut u8) -> bool {
     (block as usize).wrapping_sub(AREA.0.get() as usize) < BYTES
 }
 
-/// A block for a request that the system has refused. Where nothing is left at all, it waits for a task to give something
-/// back, since one that is refused more soon ends: late is better than never.
+/// Serves a request that the system has refused. If nothing is left at all, it waits for a task to free memory: a task that
+/// gets no more of it soon ends.
 fn find(layout: Layout) -> *mut u8 {
     const AT_MOST: Duration = Duration::from_secs(10);
     const PAUSE: Duration = Duration::from_millis(1);
@@ -136,10 +136,10 @@ fn find(layout: Layout) -> *mut u8 {
     }
 }
 
-// SAFETY: a block is the system's, or a part of the area that nobody else has; which one shows in its address.
+// SAFETY: a block is the system's or an unshared part of the area, and its address tells which.
 unsafe impl GlobalAlloc for WithSpare {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // From an allocator that has run out, each small block may take a page.
+        // An allocator that has run out may take a whole page for each small block.
         if headroom::is_given() {
             let block = take(layout);
             if !block.is_null() {
@@ -152,13 +152,13 @@ unsafe impl GlobalAlloc for WithSpare {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise; a block that is not spare is the system's.
+        // SAFETY: the caller's promise; a block outside the area is the system's.
         unsafe { if is_spare(block) { give_back(block, layout) } else { Blocks.dealloc(block, layout) } }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if !is_spare(block) {
-            // SAFETY: it is not spare, so it is the system's.
+            // SAFETY: the block is outside the area, so it is the system's.
             let moved = unsafe { Blocks.realloc(block, layout, size) };
             if !moved.is_null() {
                 return moved;
@@ -182,17 +182,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_area_lasts_however_much_is_taken_and_given_back() {
+    fn freed_blocks_are_used_again() {
         let layouts = [(1, 1), (24, 8), (100, 64), (5000, 16), (LARGEST, PAGE)]
             .map(|(size, align)| Layout::from_size_align(size, align).expect("it is a layout"));
-        // Something stays out all the time, as a task's failure does until the host takes it.
+        // One block stays in use all the time, as a task's failure does until the host takes it.
         let kept = take(layouts[2]);
         for _ in 0..1000 {
             for layout in layouts {
                 let (first, second) = (take(layout), take(layout));
                 for block in [first, second] {
                     assert!(is_spare(block) && (block as usize).is_multiple_of(layout.align()), "{layout:?}");
-                    // SAFETY: it is as large, and nobody else's.
+                    // SAFETY: the block is that large, and unshared.
                     unsafe { block.write_bytes(7, layout.size()) };
                 }
                 assert_ne!(first, second);
