@@ -225,7 +225,7 @@ impl Job {
 
     /// Whether the last worker has left.
     pub fn is_over(&self) -> bool {
-        self.progress.active.load(Ordering::Acquire) == 0
+        self.progress.active.load(Ordering::Relaxed) == 0
     }
 
     /// Fewer workers were had than asked for: the others leave before they came.

@@ -58,7 +58,7 @@ pub fn start() -> Result<(), Error> {
 
 /// Looks for idle threads from now on, until all are. To be called when some were given work.
 pub fn watch_threads() {
-    if !ENDS_IDLE.swap(true, Ordering::SeqCst) {
+    if !ENDS_IDLE.swap(true, Ordering::Relaxed) {
         // Taken once, so that the watchdog sleeps when the bell rings, or has not looked yet.
         drop(lock());
         system::cache_pages(true);
@@ -71,17 +71,17 @@ pub fn watch_threads() {
 fn end_idle_threads(at: Option<Instant>) -> Option<Instant> {
     let now = Instant::now();
     match at {
-        None if !ENDS_IDLE.load(Ordering::SeqCst) => return None,
+        None if !ENDS_IDLE.load(Ordering::Relaxed) => return None,
         Some(at) if at > now => return Some(at),
         None => {}
         Some(_) => {
             // First: work that is given after the look is told of.
-            ENDS_IDLE.store(false, Ordering::SeqCst);
+            ENDS_IDLE.store(false, Ordering::Relaxed);
             if pool::end_idle() {
                 system::trim_allocator();
                 return None;
             }
-            ENDS_IDLE.store(true, Ordering::SeqCst);
+            ENDS_IDLE.store(true, Ordering::Relaxed);
         }
     }
     Some(now + IDLE)

@@ -15,12 +15,12 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Loom takes a sequentially consistent load or store for a weaker one, but knows fences. So these atomics put a fence on both
-/// sides of each such access.
+/// Loom takes a sequentially consistent access for an acquire or a release, but knows fences. So each such store is followed by
+/// a fence here, as processors with a strong order have it: then no later load of the thread comes before the store.
 pub mod atomic {
     pub use std::sync::atomic::Ordering;
 
-    fn fence(order: Ordering) {
+    fn fence_after_store(order: Ordering) {
         if order == Ordering::SeqCst {
             loom::sync::atomic::fence(order);
         }
@@ -37,22 +37,17 @@ pub mod atomic {
                 }
 
                 pub fn load(&self, order: Ordering) -> $value {
-                    fence(order);
-                    let value = self.0.load(order);
-                    fence(order);
-                    value
+                    self.0.load(order)
                 }
 
                 pub fn store(&self, value: $value, order: Ordering) {
-                    fence(order);
                     self.0.store(value, order);
-                    fence(order);
+                    fence_after_store(order);
                 }
 
                 pub fn swap(&self, value: $value, order: Ordering) -> $value {
-                    fence(order);
                     let before = self.0.swap(value, order);
-                    fence(order);
+                    fence_after_store(order);
                     before
                 }
 
@@ -63,9 +58,10 @@ pub mod atomic {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$value, $value> {
-                    fence(success);
                     let outcome = self.0.compare_exchange(from, to, success, failure);
-                    fence(if outcome.is_ok() { success } else { failure });
+                    if outcome.is_ok() {
+                        fence_after_store(success);
+                    }
                     outcome
                 }
 

@@ -48,11 +48,8 @@ fn an_answer_is_not_lost_while_the_worker_goes_to_sleep() {
 
 #[test]
 fn whatever_comes_wakes_a_host_that_is_about_to_sleep() {
-    let events: [fn(&Mailbox); 3] = [
-        |mailbox| assert!(mailbox.post(tell(0)).is_some()),
-        Mailbox::offer_results,
-        Mailbox::finish,
-    ];
+    let events: [fn(&Mailbox); 3] =
+        [|mailbox| assert!(mailbox.post(tell(0)).is_some()), Mailbox::offer_results, Mailbox::finish];
     for event in events {
         loom::model(move || {
             let mailbox = Arc::new(Mailbox::default());
