@@ -1,8 +1,8 @@
 //! The coroutine library of a worker's state.
 //!
-//! A task runs in a coroutine, and must not notice: `yield`, `running` and `isyieldable` speak as they
-//! would in a main program. `resume` and `wrap` say which coroutine runs, so that it can be stopped, and
-//! `wrap` keeps the call stack of what failed inside it, for the traceback of the task's failure.
+//! A task runs in a coroutine, and must not notice it: `yield`, `running` and `isyieldable` act as they would in a main
+//! program. `resume` and `wrap` record which coroutine runs, so that it can be stopped. `wrap` also keeps the call
+//! stack of an error inside it, for the traceback of the task's failure.
 
 use std::ffi::c_int;
 
@@ -18,7 +18,7 @@ fn raised_at(stack: &Stack, index: c_int) -> Raised {
     }
 }
 
-/// The call stack inside the coroutine that the error at an index came out of.
+/// The call stack inside the coroutine that raised the error at an index.
 pub fn inner_traceback(stack: &Stack, index: c_int) -> Option<Vec<u8>> {
     let raised = raised_at(stack, index);
     current::with_notes(|notes| {
@@ -27,7 +27,7 @@ pub fn inner_traceback(stack: &Stack, index: c_int) -> Option<Vec<u8>> {
     })
 }
 
-/// Puts the functions into the library. *Raises.*
+/// Puts the functions into the library.
 pub fn install(stack: &Protected) {
     stack.push_globals();
     stack.raw_get_text(-1, "coroutine");
@@ -84,16 +84,16 @@ fn resume(stack: &Protected) -> Returns {
     }
 }
 
-/// Why a coroutine gave no results.
+/// Why a resumed coroutine gave no results.
 enum ResumeError {
     /// It could not be resumed.
     Text(&'static str),
-    /// What it raised is on top of the resumer's stack.
+    /// It raised an error, which is on top of the resumer's stack.
     Raised,
 }
 
-/// Resumes a coroutine with the top `arguments` values, and gives how many it left on top in their place.
-/// A task that has to stop stops here, whatever came back.
+/// Resumes a coroutine with the top `arguments` values, and gives how many results replace them. A task that has to
+/// stop stops here, whatever the coroutine gave.
 fn resume_with(
     stack: &Stack,
     coroutine: &Stack,
@@ -128,8 +128,8 @@ fn resume_with(
     })
 }
 
-/// Puts the caller's position before a message on top, as Lua's `wrap` does, and keeps the call stack of
-/// the coroutine that the error came from.
+/// Puts the caller's position before a message on top, as Lua's `wrap` does, and keeps the call stack of the coroutine
+/// that raised it.
 fn note_failure(stack: &Protected, coroutine: &Stack) {
     stack.push_traceback(coroutine, 0);
     stack.insert(-2);
@@ -139,7 +139,7 @@ fn note_failure(stack: &Protected, coroutine: &Stack) {
         stack.push_value(-2);
         stack.concat(2);
     }
-    // From here on nothing is raised: traceback, error, error with position.
+    // From here on nothing raises. On the stack: traceback, error, error with position.
     let original = if is_text { -2 } else { -1 };
     let mut whole = inner_traceback(stack, original).unwrap_or_default();
     if !whole.is_empty() {
@@ -186,14 +186,14 @@ mod tests {
     use crate::job::Job;
     use crate::seat::Reason;
 
-    /// `stop()`: what the host does when it drops a job, as the task comes to this point.
+    /// `stop()`: stops the task at this point, as the host does when it drops a job.
     fn stop_task(_: &Protected) -> Returns {
         let work = current::work().expect("a worker");
         work.worker.seat.stop(Reason::Cancelled);
         Ok(0)
     }
 
-    /// Runs a task on a thread of its own, and gives how it came back: with one stop, which nobody tries again.
+    /// Runs a task on a thread of its own, with one stop that is not tried again, and gives how it came back.
     fn come_back(code: &'static str) -> Resumed {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn one_stop_is_enough_wherever_it_meets_the_task() {
-        /// Calls back from C, in ways that no coroutine may yield across.
+        /// Calls from C that no coroutine can yield across.
         const CALLERS: [&str; 8] = [
             "table.sort({ 3, 2, 1 }, function() body() end)",
             "('x'):gsub('x', function() body() end)",
@@ -228,7 +228,8 @@ mod tests {
             "return setmetatable({}, { __index = function() body() end }).field",
             "for _ in pairs(setmetatable({}, { __pairs = function() body() return next, {} end })) do end",
         ];
-        /// Where it is met. Only the first call of `stop` stops: the later ones show what is left of that.
+        /// Where the stop meets the task. Only the first call of `stop` stops; the later ones show whether the task
+        /// went on.
         const BODIES: [&str; 4] = [
             "stop()",
             "coroutine.wrap(function() stop() while true do end end)()",

@@ -1,4 +1,4 @@
-//! Starts a job: from the options to workers that run.
+//! Starts a job: reads the options and starts the workers.
 //!
 //! Host side. An error means that nothing was started.
 
@@ -23,7 +23,7 @@ use crate::tasks::TaskReader;
 use crate::trace::Trace;
 use crate::watchdog;
 
-/// Reads and checks everything, then starts the job's workers. The options are the table at that index.
+/// Reads and checks all options, then starts the job's workers. The table of options is at that index.
 pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> {
     if pool::is_forked() {
         return Err(Error::Forked);
@@ -67,7 +67,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
     if workers == 0 {
         job.mailbox.finish();
     } else {
-        // What this thread keeps for itself takes memory, which tasks may have taken soon.
+        // This thread's own message buffer takes memory, which tasks may use up soon.
         ffi::forget_message();
         watchdog::start()?;
         if timeout.is_some() {
@@ -80,7 +80,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
     Ok(job)
 }
 
-/// The timeline of a job, whose tasks were read since it was started.
+/// Makes the trace of a job. The tasks have been read since the job started.
 fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
     let trace = Trace::create(path, started).map_err(|cause| {
         Error::option("trace", format!("names a file that can't be written, \"{path}\": {cause}"))
@@ -89,13 +89,13 @@ fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
     Ok(Arc::new(trace))
 }
 
-/// Stops a job's tasks: those that run, and those that have not begun. Those that don't stop are given up.
+/// Stops a job's tasks: running ones, and those that have not begun. Tasks that don't stop are given up.
 pub fn cancel(job: &Arc<Job>) {
     job.cancel();
     watchdog::watch(job);
 }
 
-/// Reads what all of the host's jobs have in common: its module paths, and the shape of its `gma`. *Raises.*
+/// Reads what does not depend on the job's options: the host's module paths, and the shape of its `gma`.
 fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment) -> Result<()> {
     let top = stack.top();
     if names::push_kept(stack, "package") == Type::Table {
@@ -115,7 +115,7 @@ fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment
     Ok(())
 }
 
-/// The host's global that a name looks like a slip of. They stand at that index.
+/// The host's global that `name` is probably a misspelling of. The globals are at that index.
 fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
     let mut known = Vec::new();
     stack.push_nil();
@@ -129,7 +129,7 @@ fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
     config::nearest(name, &known).map(str::to_owned)
 }
 
-/// The host's globals that the job asks for, as one table in one message.
+/// The host's globals for the job, as one table in one message.
 fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec<u8>> {
     let mut message = Vec::new();
     let place = |_, path: &str| format!("globals{path}");
@@ -142,7 +142,7 @@ fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec
     Ok(message)
 }
 
-/// Pushes a table with the globals of these names. *Raises.*
+/// Pushes a table with the globals of these names.
 fn collect_globals(stack: &Protected, names: &[String]) -> Result<()> {
     let (copies, globals) = (1, 2);
     stack.create_table(0, names.len() as c_int);

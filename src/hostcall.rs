@@ -11,7 +11,7 @@ use crate::mailbox::{Answer, Request};
 use crate::names;
 use crate::sync::usable_cores;
 
-/// The worker of this thread; none where there is no task, or where it can't call the host any more.
+/// This thread's worker; none if there is no task, or if the task can't call the host any more.
 fn caller() -> Option<Rc<Work>> {
     current::work().filter(|work| work.has_host())
 }
@@ -20,16 +20,16 @@ fn caller() -> Option<Rc<Work>> {
 pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
     let Some(caller) = caller() else { return Answer::Gone };
     let request = Request { name: name.into(), arguments, reply: Some(Arc::clone(&caller.reply)) };
-    // From before the host can know of it: none of its time is the task's.
+    // The wait begins before the host can see the request, so none of the host's time is the task's.
     let wait = || match caller.job.mailbox.post(request) {
-        // Of many that wait, most wait long.
+        // If many tasks wait, most of them wait long.
         Some(waiting) => caller.reply.wait(waiting < usable_cores()),
         None => Answer::Gone,
     };
     caller.worker.seat.waiting(|| caller.traced(|| names::display(name), wait))
 }
 
-/// Tells the host something from a task, and doesn't wait. False when nobody listens any more.
+/// Sends something to the host without waiting for an answer. False if the host does not listen any more.
 pub fn tell(name: &str, arguments: Vec<u8>) -> bool {
     let Some(caller) = caller() else { return false };
     let request = Request { name: name.into(), arguments, reply: None };
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_releases_who_waits_and_refuses_who_comes() {
+    fn closing_releases_waiting_calls_and_refuses_new_ones() {
         let job = Arc::new(Job::without_tasks());
         let mailbox = &job.mailbox;
         let worker = {
@@ -87,12 +87,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_job_nobody_listens() {
+    fn a_call_without_a_job_has_no_answer() {
         assert!(matches!(call("gma\0cmd", vec![]), Answer::Gone));
     }
 
     #[test]
-    fn a_full_queue_holds_the_teller_until_the_host_takes_one() {
+    fn a_full_queue_blocks_a_task_until_the_host_takes_a_request() {
         let job = Arc::new(Job::without_tasks());
         let mailbox = &job.mailbox;
         let worker = {

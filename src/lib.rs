@@ -15,9 +15,9 @@
 //! | `tasks` | reads the list of tasks into messages | host |
 //! | `response` | merges a job's outcomes | host |
 //! | `host` | the host's own things by name, and the host calls carried out on them | host |
-//! | `watchdog` | stops tasks whose time is over, gives up those that don't stop, ends idle threads | its own |
+//! | `watchdog` | stops tasks whose time is over, gives up tasks that don't stop, ends idle threads | its own |
 //! | `executor` | runs a job's tasks | worker |
-//! | `state` | makes a worker's state, fits it to a job and puts it back | worker |
+//! | `state` | makes a worker's state, fits it to a job and restores it | worker |
 //! | `modules` | what `require` finds in a task | worker |
 //! | `gma` | `gma` as a task sees it | worker |
 //! | `coroutine`, `stdlib`, `locale` | where a worker's standard library is not Lua's | worker |
@@ -26,20 +26,24 @@
 //! | `registry` | the jobs that run | host |
 //! | `job` | what a job is | both |
 //! | `environment` | what a job asks of its workers' states | both |
-//! | `lane` | what became of the tasks of one worker | both |
-//! | `seat` | a worker's seat in a job: its task, until when, how it is stopped | both |
-//! | `mailbox` | a job's host calls on their way, and what wakes the side that waits | both |
+//! | `lane` | the outcomes of the tasks of one worker | both |
+//! | `seat` | a worker's seat in a job: its task, its deadline, and how it is stopped | both |
+//! | `mailbox` | a job's host calls on their way, and the wake-ups of both sides | both |
 //! | `trace` | a job's timeline, and its file | both |
 //! | `config` | the options | host |
 //! | `value` | a value as options and messages have it | host |
 //! | `bytecode` | what a function can do | worker |
 //! | `names` | the names of things that both sides have | both |
 //! | `codec` | values and functions across | both |
-//! | `pool` | threads; knows no Lua | both |
+//! | `pool`, `idle_queue` | threads, and where idle ones look for work; know no Lua | both |
 //! | `ffi` | the unsafe fence: the Lua C API | both |
 //! | `system` | the other unsafe fence: memory and the process, as the operating system gives them | both |
+//! | `bit_lock` | a word that another thread can hold in place | both |
+//! | `sync` | locks, atomics, and short waits | both |
 //! | `fault` | faults on purpose, in tests | both |
 //! | `error` | everything that can go wrong | both |
+//!
+//! `waiting.md` says what each thread may see when, and why no wake-up is lost.
 
 mod api;
 mod bit_lock;

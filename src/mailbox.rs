@@ -1,7 +1,8 @@
-//! A job's mailbox: host calls on their way to the host and back, and what wakes the side that waits.
+//! A job's mailbox: host calls on their way to the host and back, and the wake-ups of both sides.
 //!
 //! Plain `Send` data: neither side sees the other's state. Workers post requests and wait for their answers; the host
-//! takes them when it pumps. [`crate::hostcall`] has the calls that a task makes with it.
+//! takes them when it pumps. A task's side of a host call is in [`crate::hostcall`]; `waiting.md` explains why no
+//! wake-up is lost.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crate::error::Error;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock, spin};
 
-/// What a host function gave.
+/// The outcome of a host call.
 #[derive(Debug)]
 pub enum Answer {
     /// A message with its results.
@@ -23,11 +24,11 @@ pub enum Answer {
     Gone,
 }
 
-/// The name of the call by which a task asks for what the host may have in `package.preload`: its arguments are no message, but
-/// the module's name.
+/// The name of the request for a loader in the host's `package.preload`. Its arguments are not a message but the
+/// module's name.
 pub const PRELOAD: &str = "package.preload";
 
-/// How long who waits looks before it sleeps: waking one takes longer than most answers do.
+/// How long a thread spins before it sleeps: waking a thread takes longer than most answers do.
 const SPIN_TIME: Duration = Duration::from_micros(20);
 
 /// Where one worker waits for the answer to its one open call.
@@ -42,12 +43,12 @@ pub struct Reply {
 #[derive(Debug, Default)]
 struct Slot {
     answer: Option<Answer>,
-    /// The worker sleeps, and has to be woken.
+    /// The worker sleeps and has to be woken.
     sleeps: bool,
 }
 
 impl Reply {
-    /// Puts the answer in and wakes the worker. Of two answers the first counts.
+    /// Puts the answer in and wakes the worker. If there are two answers, the first counts.
     pub fn send(&self, answer: Answer) {
         let mut awaited = lock(&self.inner);
         awaited.answer.get_or_insert(answer);
@@ -57,7 +58,7 @@ impl Reply {
         }
     }
 
-    /// Waits; `spins` where the host is likely to answer soon.
+    /// Waits for the answer. `spins` says that the host will probably answer soon.
     pub fn wait(&self, spins: bool) -> Answer {
         if spins {
             spin(SPIN_TIME, || self.is_there.load(Ordering::Relaxed));
@@ -82,16 +83,16 @@ pub struct Request {
     pub name: Box<str>,
     /// A message with the arguments.
     pub arguments: Vec<u8>,
-    /// Where the answer goes; none for what isn't waited for.
+    /// Where the answer goes; none if nobody waits for it.
     pub reply: Option<Arc<Reply>>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     queue: VecDeque<Request>,
-    /// Those of the arguments in the queue.
+    /// The size of the arguments in the queue.
     queued_bytes: usize,
-    /// Calls that the host has taken out and not answered yet, by ticket.
+    /// Calls that the host has taken and not answered yet, by ticket.
     open: Vec<(u64, Arc<Reply>)>,
     next_ticket: u64,
     /// No call is accepted any more.
@@ -100,12 +101,12 @@ struct Inner {
     has_results: bool,
     /// The job's last worker has left.
     finished: bool,
-    /// The host sleeps, and has to be woken.
+    /// The host sleeps and has to be woken.
     host_sleeps: bool,
 }
 
 impl Inner {
-    /// Whether another request may come, however large it is: one must be able to pass.
+    /// Whether there is room for another request, of any size: a large one must be able to pass.
     fn has_room(&self) -> bool {
         self.queue.len() < QUEUE_LIMIT && self.queued_bytes < QUEUE_BYTES_LIMIT
     }
@@ -115,36 +116,36 @@ impl Inner {
     }
 }
 
-/// A job's requests, and the host's bell.
+/// A job's requests, and the wake-ups of its host.
 #[derive(Debug, Default)]
 pub struct Mailbox {
     inner: Mutex<Inner>,
-    /// Something for the host: a request, results, or the end of the job.
+    /// Wakes the host: there is a request, there are results, or the job has ended.
     bell: Condvar,
-    /// Whether there is. A hint, read without the lock: see `waiting.md`.
+    /// Whether there is something for the host. A hint, read without the lock: see `waiting.md`.
     has_news: AtomicBool,
-    /// Room in the queue, or the end of a sleep that the job's closing cuts short.
+    /// Wakes workers: there is room in the queue, or their sleep is over.
     room: Condvar,
 }
 
-/// How many requests that nobody waits for may stand in the queue before a task has to wait.
+/// How many requests may be in the queue before a task has to wait.
 pub const QUEUE_LIMIT: usize = 1024;
 
-/// How many bytes of arguments may.
+/// How many bytes of arguments may be.
 pub const QUEUE_BYTES_LIMIT: usize = 8 << 20;
 
-/// A number of seconds as a time to wait: none of less than none, and for ever where no clock counts that far.
+/// A number of seconds as a duration: zero for negative numbers, and the maximum for numbers that are too large.
 pub fn seconds(count: f64) -> Duration {
     Duration::try_from_secs_f64(count.max(0.0)).unwrap_or(Duration::MAX)
 }
 
-/// What is left of a wait until then; `None` is past the end of all clocks.
+/// The time until then; the maximum for `None`, which is later than any clock can say.
 fn left_until(deadline: Option<Instant>) -> Duration {
     deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
 }
 
 impl Mailbox {
-    /// Puts in a request, and gives how many then wait for the host; none where it takes no more.
+    /// Adds a request and gives how many now wait for the host; none if the mailbox is closed. Waits for room first.
     pub fn post(&self, request: Request) -> Option<usize> {
         let mut inner = lock(&self.inner);
         while !inner.has_room() && !inner.closed {
@@ -166,26 +167,26 @@ impl Mailbox {
         }
     }
 
-    /// There are results for the host.
+    /// Tells the host that there are results.
     pub fn offer_results(&self) {
         let mut inner = lock(&self.inner);
         inner.has_results = true;
         self.ring(&inner);
     }
 
-    /// Whether there are.
+    /// Whether there are results for the host.
     pub fn has_results(&self) -> bool {
         lock(&self.inner).has_results
     }
 
-    /// The host takes them.
+    /// The host takes the results.
     pub fn take_results(&self) {
         let mut inner = lock(&self.inner);
         inner.has_results = false;
         self.has_news.store(inner.has_news(), Ordering::Relaxed);
     }
 
-    /// The host takes the oldest request, and the ticket to answer it by.
+    /// The host takes the oldest request, with the ticket for its answer.
     pub fn take(&self) -> Option<(Request, Option<u64>)> {
         let mut inner = lock(&self.inner);
         let had_room = inner.has_room();
@@ -204,7 +205,7 @@ impl Mailbox {
         Some((request, ticket))
     }
 
-    /// The host could not make the call that it has taken: it is the oldest again.
+    /// The host could not carry out the call that it took: puts it back at the front of the queue.
     pub fn requeue(&self, request: Request, ticket: Option<u64>) {
         let mut inner = lock(&self.inner);
         if inner.closed && ticket.is_some() {
@@ -216,7 +217,7 @@ impl Mailbox {
         self.ring(&inner);
     }
 
-    /// The host answers. An answer to a ticket that is closed already goes nowhere.
+    /// The host answers a call. If the call was closed meanwhile, the answer is dropped.
     pub fn answer(&self, ticket: u64, answer: Answer) {
         let mut inner = lock(&self.inner);
         if let Some(at) = inner.open.iter().position(|(open, _)| *open == ticket) {
@@ -226,7 +227,7 @@ impl Mailbox {
         }
     }
 
-    /// The host waits, at most that long, for something to do: true when there is.
+    /// The host waits for something to do, at most that long. True if there is something.
     pub fn wait(&self, at_most: Duration) -> bool {
         let deadline = Instant::now().checked_add(at_most);
         spin(SPIN_TIME.min(at_most), || self.has_news.load(Ordering::Relaxed));
@@ -261,7 +262,7 @@ impl Mailbox {
         inner.finished && inner.queue.is_empty()
     }
 
-    /// Releases every task that waits, and refuses what comes. What was told before is still there to take.
+    /// Releases all waiting tasks and refuses new requests. Requests without an answer stay for the host.
     pub fn close(&self) {
         let (calls, open) = {
             let mut inner = lock(&self.inner);
@@ -279,15 +280,15 @@ impl Mailbox {
         }
     }
 
-    /// Has every task that sleeps see whether it has to stop.
+    /// Makes every sleeping task check whether it has to stop.
     pub fn wake_sleepers(&self) {
-        // Taken once, so that who has looked already and is about to sleep does sleep when the bell rings.
+        // A task that has checked already, and is about to sleep, sleeps when this lock is had.
         drop(lock(&self.inner));
         self.room.notify_all();
     }
 
-    /// Sleeps on a worker's thread; the job's closing or the task's stop cuts it short. A stop is seen at the next
-    /// [`Mailbox::wake_sleepers`].
+    /// Sleeps on a worker's thread. Ends early when the job closes or, at the next [`Mailbox::wake_sleepers`], when the
+    /// task has to stop.
     pub fn sleep(&self, duration: Duration, is_stopping: impl Fn() -> bool) {
         let deadline = Instant::now().checked_add(duration);
         let mut inner = lock(&self.inner);
@@ -306,7 +307,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_queue_is_full_of_bytes_too_and_one_large_text_passes() {
+    fn the_queue_has_a_limit_in_bytes_and_one_large_text_passes() {
         const PART: usize = QUEUE_BYTES_LIMIT / 8;
         let mailbox = Mailbox::default();
         let has_room = || lock(&mailbox.inner).has_room();

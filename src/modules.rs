@@ -1,12 +1,13 @@
 //! What `require` finds in a task.
 //!
-//! Worker side, on the worker's thread and state. Lua's own searchers look where the host's do, and differ in two ways:
+//! Worker side, on the worker's thread and state. Lua's own searchers look where the host's do, with two differences:
 //!
-//! - What the host has in its `package.preload` is asked for when a task requires it, so a host with many such modules
-//!   pays for those alone that are used, and one that can't cross fails nobody else. A job asks once for each name.
+//! - A module in the host's `package.preload` is fetched when a task requires it. So a host with many such modules pays
+//!   only for those that are used, and one that can't cross makes no other task fail. Each name is fetched once per
+//!   job.
 //! - A module's file is text: Lua does not verify bytecode.
 //!
-//! gma2workers itself is there as a stand-in, for modules that load it at their top.
+//! gma2workers itself is a stand-in here, for modules that require it when they are loaded.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub const OWN_NAMES: [&str; 3] = ["gma2workers", "gma2-workers", "gma2_workers"]
 /// The functions of gma2workers that a task can't call.
 const FUNCTIONS: [&str; 5] = ["Dispatch", "Map", "Poll", "RunAsync", "RunSync"];
 
-/// Asks the host for the message of a module's loader.
+/// Asks the host for the message with a module's loader.
 fn ask_for_loader(name: &[u8]) -> Result<Arc<[u8]>> {
     match hostcall::call(PRELOAD, name.to_vec()) {
         Answer::Returned(message) => Ok(message.into()),
@@ -36,7 +37,7 @@ fn ask_for_loader(name: &[u8]) -> Result<Arc<[u8]>> {
     }
 }
 
-/// Puts the searchers and the stand-in into `package`. *Raises.*
+/// Installs the searchers and the stand-in in `package`.
 pub fn install(stack: &Protected) {
     let top = stack.top();
     stack.push_globals();
@@ -61,7 +62,7 @@ pub fn install(stack: &Protected) {
     stack.set_top(top);
 }
 
-/// The searcher of `package.preload`: the state's own, and then the host's. Its upvalue is Lua's.
+/// The searcher of `package.preload`: first the state's own, then the host's. Its upvalue is Lua's searcher.
 fn search_preload(stack: &Protected) -> Returns {
     stack.set_top(1);
     stack.push_upvalue(1);
@@ -116,16 +117,16 @@ fn search_files(stack: &Protected) -> Returns {
     Err(Leave::Bare(Error::Lua(parts.concat())))
 }
 
-/// In the registry, where a task has required gma2workers.
+/// In the registry of a state in which gma2workers was required.
 static STAND_IN: Key = Key::new();
 
-/// What `require` calls for gma2workers.
+/// The loader of gma2workers.
 fn load_stand_in(stack: &Protected) -> Returns {
     push_stand_in(stack);
     Ok(1)
 }
 
-/// Pushes what a task gets for gma2workers. *Raises.*
+/// Pushes the stand-in for gma2workers.
 pub fn push_stand_in(stack: &Protected) {
     if stack.registry_get(&STAND_IN) == Type::Table {
         return;

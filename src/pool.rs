@@ -1,11 +1,11 @@
 //! The pool: threads that run closures. It knows no Lua.
 //!
-//! One pool serves the process. It is a list of rayon pools: the first has a thread for each usable
-//! core, and where a job asks for more threads than stand idle, a further one is built for each missing
-//! thread, so that each of them can end alone when it had nothing to do for a while. No closure is handed to a rayon pool
-//! that has no idle thread for it, so what is spawned really runs at the same time, also past the number of cores. Threads
-//! are named `gma2worker-N`, block every signal (the host's handlers stay the host's) and have stacks that hold Lua's
-//! deepest C recursion.
+//! One pool serves the process. It is a list of rayon pools. The first has a thread for each usable core. If a job
+//! needs more threads than are idle, one pool is built for each missing thread, so each of these threads can end by
+//! itself after it was idle for a while. A closure is only given to a rayon pool that has an idle thread for it, so all
+//! closures really run at the same time, also if there are more of them than cores. The threads are named
+//! `gma2worker-N`, block every signal (the host's handlers stay the host's), and have stacks that hold Lua's deepest C
+//! recursion.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -23,7 +23,7 @@ use crate::{fault, system};
 /// Lua's own limits on C recursion need 1.7 MB, more in debug builds.
 const STACK_BYTES: usize = 8 << 20;
 
-/// No more threads than this in all: past it a job gets fewer than it asks for, but one at least.
+/// The most threads in all. Beyond it a job gets fewer than it asks for, but at least one.
 const THREAD_LIMIT: usize = 1024;
 
 /// One rayon pool.
@@ -34,7 +34,7 @@ struct Segment {
     size: usize,
     busy: Arc<AtomicUsize>,
     idle_queue: Arc<IdleQueue<Work>>,
-    /// It was idle at the last [`Pool::end_idle`], and had no work since.
+    /// It was idle at the last [`Pool::end_idle`], and has had no work since.
     was_idle: bool,
 }
 
@@ -49,7 +49,7 @@ type Work = Box<dyn FnOnce() + Send>;
 /// How long a thread that has finished its work looks for more before it sleeps.
 const SPIN_TIME: Duration = Duration::from_micros(50);
 
-/// Looks for work in the queue for a moment. No more threads do at the same time than leave a core for the host.
+/// Looks for work in the queue for a moment. The number of threads that do so leaves a core for the host.
 fn next_work(idle_queue: &IdleQueue<Work>) -> Option<Work> {
     static SPINNING: AtomicUsize = AtomicUsize::new(0);
     let others = SPINNING.fetch_add(1, Ordering::Relaxed);
@@ -61,17 +61,16 @@ fn next_work(idle_queue: &IdleQueue<Work>) -> Option<Work> {
 /// The process's threads.
 pub struct Pool {
     segments: Mutex<Vec<Segment>>,
-    /// What a thread calls as it starts, and before it sleeps.
+    /// Called on each thread as it starts, and before it sleeps.
     on_idle: fn(),
 }
 
-/// Marks one thread as taken while it lives.
+/// Marks one thread as taken, while it exists.
 pub struct Busy(Arc<AtomicUsize>);
 
 impl Busy {
     fn new(count: &Arc<AtomicUsize>) -> Busy {
-        // Relaxed, like all that is done with this count: it guards nothing. Work crosses by the idle queue or by rayon, and
-        // a host that has seen its job end has locked its mailbox since the workers counted themselves out.
+        // Relaxed, like all accesses of this count: it guards no data. See `waiting.md`.
         count.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(count))
     }
@@ -88,8 +87,7 @@ static POOL: OnceCell<Pool> = OnceCell::new();
 /// Set in a process that was forked off the one with the threads.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
-/// Whether this process was forked off the one that has the threads: it has none, and locks that they held
-/// stay locked.
+/// Whether this process was forked off the one with the threads: it has none, and locks that they held stay locked.
 pub fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
@@ -107,8 +105,8 @@ fn watch_for_forks() -> Result<()> {
     Ok(())
 }
 
-/// The pool, made at the first call. From here on the library stays mapped: threads run in it. A thread calls `on_idle` as
-/// it starts, and before it sleeps; a panic in it would abort the process.
+/// The pool, made at the first call. From then on the library stays mapped, because threads run in it. Each thread
+/// calls `on_idle` as it starts, and before it sleeps; a panic in it would abort the process.
 pub fn get(on_idle: fn()) -> Result<&'static Pool> {
     POOL.get_or_try_init(|| {
         system::pin()?;
@@ -117,25 +115,25 @@ pub fn get(on_idle: fn()) -> Result<&'static Pool> {
     })
 }
 
-/// How many threads there are by now.
+/// How many threads there are now.
 pub fn threads() -> usize {
     POOL.get().map_or(0, Pool::threads)
 }
 
-/// Ends the threads beyond the number of cores that had nothing to do since this was last called, and says whether all
-/// others had nothing, either.
+/// Ends the threads beyond the number of cores that had no work since the last call, and says whether the others had
+/// none, either.
 pub fn end_idle() -> bool {
     POOL.get().is_none_or(Pool::end_idle)
 }
 
 static LOST: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts a thread whose work was given up: it stays busy until that comes to an end, if ever.
+/// Counts a thread whose task was given up: it stays busy until the task ends, if it ever does.
 pub fn mark_lost() {
     LOST.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A lost thread is back.
+/// The task on a lost thread has ended.
 pub fn mark_recovered() {
     LOST.fetch_sub(1, Ordering::Relaxed);
 }
@@ -157,7 +155,7 @@ impl Pool {
     /// See [`end_idle`].
     fn end_idle(&self) -> bool {
         let mut segments = self.lock();
-        // Work is spawned under this lock: whoever is idle now stays so.
+        // Work is given under this lock, so a thread that is idle now stays idle.
         let was_idle = |segment: &mut Segment| {
             let is_idle = segment.is_idle();
             std::mem::replace(&mut segment.was_idle, is_idle) && is_idle
@@ -166,7 +164,7 @@ impl Pool {
         let ended: Vec<Segment> = segments.extract_if(1.., was_idle).collect();
         let all_were_idle = cores_were_idle && segments.len() == 1;
         drop(segments);
-        // Their threads end when they have come to rest: nobody waits for that.
+        // Nobody waits for their threads to end.
         drop(ended);
         all_were_idle
     }
@@ -175,9 +173,9 @@ impl Pool {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs what `make` makes on that many threads at once, and gives how many were had. Each gets its
-    /// [`Busy`] mark, to drop when its thread may be counted on again. A panic in one would abort the process: they must
-    /// catch their own.
+    /// Runs closures from `make` on that many threads at the same time, and gives how many threads there were. Each
+    /// closure gets a [`Busy`] mark, and drops it when its thread may be given work again. It must catch its panics: a
+    /// panic would abort the process.
     pub fn spawn<F>(&self, wanted: usize, make: impl Fn() -> F) -> Result<usize>
     where
         F: FnOnce(Busy) + Send + 'static,
@@ -214,8 +212,8 @@ impl Pool {
         Ok(started)
     }
 
-    /// Adds so many threads, under numbers that none has. Fewer than asked for are better than none: an error where one is
-    /// needed, and can't be had.
+    /// Adds that many threads, with numbers that no other thread has. Adding fewer is no error, unless there is none at
+    /// all and one is needed.
     fn add(&self, segments: &mut Vec<Segment>, count: usize, is_needed: bool) -> Result<()> {
         let taken: FxHashSet<usize> =
             segments.iter().flat_map(|segment| segment.first..segment.first + segment.size).collect();
@@ -231,8 +229,8 @@ impl Pool {
     }
 }
 
-/// Builds `size` threads, numbered from `first` up, and waits until they have started: the C library ends the process
-/// where a thread that starts gets no memory, and tasks may have taken all soon.
+/// Builds `size` threads, numbered from `first`, and waits until they have started: the C library ends the process if a
+/// starting thread gets no memory, and tasks may soon use up all memory.
 fn build(size: usize, first: usize, on_idle: fn()) -> Result<Segment> {
     let (sender, started) = mpsc::channel();
     let builder = ThreadPoolBuilder::new()
@@ -241,7 +239,7 @@ fn build(size: usize, first: usize, on_idle: fn()) -> Result<Segment> {
         .thread_name(move |index| format!("gma2worker-{}", first + index))
         .start_handler(move |_| {
             on_idle();
-            // Nobody listens where the others could not be made.
+            // Nobody receives this if the other threads could not be made.
             let _ = sender.send(());
         });
     fault::point("threads").map_err(|cause| Error::NoWorkers(cause.to_string()))?;
@@ -256,7 +254,7 @@ fn build(size: usize, first: usize, on_idle: fn()) -> Result<Segment> {
     Ok(Segment { threads, first, size, busy: Arc::default(), idle_queue: Arc::default(), was_idle: false })
 }
 
-/// Starts a thread of its own, outside of the pool, and waits until it has.
+/// Starts a thread outside of the pool, and waits until it runs.
 pub fn spawn_thread(name: &str, body: fn()) -> Result<()> {
     let (sender, started) = mpsc::channel();
     let builder = std::thread::Builder::new().name(name.to_owned());
@@ -272,15 +270,15 @@ pub fn spawn_thread(name: &str, body: fn()) -> Result<()> {
     })
 }
 
-/// Runs `body` with all signals blocked: a thread inherits the mask of the one that makes it, so there is
-/// no moment in which a worker could take a signal.
+/// Runs `body` with all signals blocked. A thread inherits the mask of its maker, so a worker can't take a signal at
+/// any moment.
 #[cfg(unix)]
 fn without_signals<R>(body: impl FnOnce() -> R) -> R {
     use nix::sys::signal::{SigSet, SigmaskHow};
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     let outcome = body();
     if let Ok(before) = before {
-        // It was this thread's mask a moment ago, so it can be set.
+        // This can't fail: it was this thread's mask a moment ago.
         let _ = before.thread_set_mask();
     }
     outcome
@@ -297,7 +295,7 @@ mod tests {
     use std::sync::Barrier;
 
     #[test]
-    fn what_is_spawned_runs_at_the_same_time_past_the_cores() {
+    fn closures_run_at_the_same_time_past_the_number_of_cores() {
         let wanted = usable_cores() * 3 + 1;
         let barrier = Arc::new(Barrier::new(wanted));
         let (sender, receiver) = mpsc::channel();
@@ -318,10 +316,10 @@ mod tests {
     }
 
     #[test]
-    fn threads_beyond_the_cores_end_when_they_had_nothing_to_do() {
+    fn idle_threads_beyond_the_cores_end() {
         let pool = Pool::new(|| {}).expect("threads can be made here");
         let cores = usable_cores();
-        // Each says when it runs, and goes on until it is told to end.
+        // Each closure says when it runs, and goes on until it is told to end.
         let begin = |wanted| {
             let (sender, receiver) = mpsc::channel();
             let held = Arc::new(Mutex::new(()));
@@ -349,7 +347,7 @@ mod tests {
         assert_eq!(pool.threads(), cores + 20);
         pool.end_idle();
         assert_eq!(pool.threads(), cores + 20, "they have just been busy");
-        // Those that are used meanwhile stay, and as many come as are missing.
+        // Threads that were used meanwhile stay, and the missing ones are added.
         begin(cores + 5);
         pool.end_idle();
         assert_eq!(pool.threads(), cores + 5);

@@ -1,8 +1,8 @@
-//! A worker's seat in a job: which task it runs, until when, and how it is stopped.
+//! A worker's seat in a job: the task that it runs, its deadline, and how it is stopped.
 //!
-//! The worker begins and ends tasks on its own thread; the watchdog and the host stop one, and give one up
-//! that can't be stopped. One atomic word says which task it is and what was decided on it, so that each
-//! task has exactly one end: its worker's, or that of whoever gave it up.
+//! The worker begins and ends tasks on its own thread. The watchdog and the host stop a task, and give up one that
+//! can't be stopped. One atomic word says which task runs and what was decided about it, so each task has exactly one
+//! end: it is ended by its worker, or it is given up. `waiting.md` explains the orderings.
 
 use std::time::{Duration, Instant};
 
@@ -17,20 +17,20 @@ pub enum Reason {
     Cancelled,
 }
 
-/// How a task's end was, for its worker.
+/// How a task ended, for its worker.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
     NotStopped,
-    /// It was asked to stop. It may have come to its own end first.
+    /// It was asked to stop. It may have ended by itself before it noticed.
     Stopped(Reason),
-    /// Somebody gave it up: its outcome is known already, and its worker has no seat any more.
+    /// It was given up: it has its outcome already, and its worker has lost the seat.
     GivenUp,
 }
 
 /// What the watchdog finds when it checks a seat.
 #[derive(Debug, PartialEq, Eq)]
 pub enum WatchResult {
-    /// Nothing has to happen before then; `None` where nothing is to be watched.
+    /// Nothing has to happen before then; `None` if there is nothing to watch.
     CheckAgain(Option<Instant>),
     /// The task `index` has not ended within its grace.
     Stuck { index: usize, reason: Reason },
@@ -39,13 +39,16 @@ pub enum WatchResult {
 #[derive(Debug, Default)]
 pub struct Seat {
     running: Running,
-    /// 0 between tasks, [`GIVEN_UP`] for good, else the task's index + 1 over two bits of a [`Reason`].
+    /// 0 between tasks, [`GIVEN_UP`] for good, else the task's index + 1 over two bits of a [`Reason`]. Always SeqCst:
+    /// see `waiting.md`.
     task: AtomicU64,
-    /// Nanoseconds after [`origin`] at which the task has to end; 0 for never. The worker alone writes it.
+    /// Nanoseconds after [`origin`] at which the task has to end; 0 for never. Only the worker writes it. Relaxed:
+    /// `task` and `waits` order it.
     deadline: AtomicU64,
-    /// The worker waits for the host, which does not count against the deadline.
+    /// The worker waits for the host, which does not count against the deadline. It is cleared with release, after the
+    /// new deadline.
     waits: AtomicBool,
-    /// The watchdog's own.
+    /// Only the watchdog uses it.
     overdue: Mutex<Option<Overdue>>,
 }
 
@@ -54,7 +57,7 @@ pub struct Seat {
 struct Overdue {
     task: u64,
     checks: u32,
-    /// When the next look counts.
+    /// When the next check counts.
     next: Instant,
 }
 
@@ -63,7 +66,7 @@ const STOP: u64 = 0b01;
 const CANCELLED: u64 = 0b10;
 const REASON_BITS: u32 = 2;
 
-/// It says stop, too.
+/// It includes the bits that say stop.
 const GIVEN_UP: u64 = u64::MAX;
 
 fn word(index: usize) -> u64 {
@@ -74,15 +77,14 @@ fn reason_in(word: u64) -> Reason {
     if word & CANCELLED == 0 { Reason::TimedOut } else { Reason::Cancelled }
 }
 
-/// A stop is tried again so often, should one get lost.
+/// How often a stop is tried again, in case one got lost.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// A task that was stopped is given up after so many tries, a second. Lua code stops at its next
-/// instruction; but where the whole process gets no processor for that long, that says nothing of the task.
-/// So it is tries that count, not time.
+/// A stopped task is given up after this many tries, which take a second. Lua code stops at its next instruction. But
+/// if the whole process gets no processor for a second, the task is not to blame, so tries count and not time.
 const TRIES: u32 = 50;
 
-/// What deadlines are counted from.
+/// Deadlines count from here.
 fn origin() -> Instant {
     static ORIGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     *ORIGIN
@@ -90,12 +92,12 @@ fn origin() -> Instant {
 
 fn nanoseconds(moment: Instant) -> u64 {
     let after = u64::try_from(moment.saturating_duration_since(origin()).as_nanos());
-    // One more, since 0 says never. No machine runs for the five centuries that are too many.
+    // Plus one, since 0 means never. The addition can only overflow after five centuries.
     after.unwrap_or(u64::MAX).saturating_add(1)
 }
 
 impl Seat {
-    /// The worker begins a task, which has to end in time where there is a limit.
+    /// The worker begins a task. If there is a limit, the task has to end in that time.
     pub fn begin(&self, index: usize, limit: Option<Duration>) {
         self.waits.store(false, Ordering::Relaxed);
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
@@ -118,7 +120,7 @@ impl Seat {
         self.task.load(Ordering::SeqCst) & STOP != 0
     }
 
-    /// Has the task that runs stop, whatever it is.
+    /// Makes the running task stop, whichever it is.
     pub fn stop(&self, reason: Reason) {
         let task = self.task.load(Ordering::SeqCst);
         if task != 0 && task & STOP == 0 {
@@ -140,13 +142,13 @@ impl Seat {
         self.running.interrupt(|| self.task.load(Ordering::SeqCst) == task);
     }
 
-    /// Looks at the seat, stops its task if its time is over, and says when to look again.
+    /// Checks the seat, stops its task if its time is over, and says when to check again.
     pub fn watch(&self) -> WatchResult {
         let task = self.task.load(Ordering::SeqCst);
         if task == GIVEN_UP || task == 0 {
             return WatchResult::CheckAgain(None);
         }
-        // In this order: a wait that is over has put off the deadline before it said so.
+        // The order matters: at the end of a wait the worker stores the new deadline before it clears `waits`.
         let now = Instant::now();
         let waits = self.waits.load(Ordering::Acquire);
         let deadline = self.deadline.load(Ordering::Relaxed);
@@ -186,7 +188,7 @@ impl Seat {
         WatchResult::CheckAgain(Some(now + RETRY))
     }
 
-    /// Gives up the stopped task `index`; false where its worker was quicker.
+    /// Gives up the stopped task `index`; false if its worker has ended it first.
     pub fn give_up(&self, index: usize) -> bool {
         let task = self.task.load(Ordering::SeqCst);
         task & STOP != 0
@@ -194,10 +196,11 @@ impl Seat {
             && self.task.compare_exchange(task, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Runs `body` as the code of a coroutine that can be stopped while it runs. No stop is on its way to it afterwards.
+    /// Runs `body` as the code of a coroutine that can be stopped while it runs. After that no stop is on its way to
+    /// it.
     pub fn stoppable<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
         self.running.during(coroutine, || {
-            // A stop that came before this coroutine was the one that runs has not reached it.
+            // A stop that came before the coroutine was entered has not reached it.
             if self.is_stopping() {
                 coroutine.interrupt();
             }
@@ -239,9 +242,9 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_past_the_end_of_all_clocks_is_never_reached() {
+    fn a_limit_longer_than_any_clock_counts_is_never_reached() {
         let (seat, century) = (Seat::default(), Duration::from_secs(100 * 365 * 24 * 3600));
-        // The first ones are the last whose nanoseconds 64 bits count, and the next.
+        // The first is the last number of seconds whose nanoseconds fit into 64 bits; the second no longer does.
         for seconds in [18_446_744_073, 18_446_744_074, 100_000_000_000, 1_000_000_000_000_000_000, u64::MAX]
         {
             seat.begin(0, Some(Duration::from_secs(seconds)));
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_the_host_does_not_count() {
+    fn waiting_for_the_host_does_not_count_against_the_deadline() {
         let seat = Seat::default();
         seat.begin(0, Some(Duration::from_millis(20)));
         seat.waiting(|| {

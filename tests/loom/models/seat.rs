@@ -43,7 +43,21 @@ fn a_time_out_reaches_its_task_and_not_the_next() {
 }
 
 #[test]
-fn one_stop_is_enough_wherever_it_meets_the_task() {
+fn one_stop_reaches_a_coroutine_that_goes_on_forever() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        seat.begin(0, None);
+        let canceller = spawn(&seat, |seat| seat.stop(Reason::Cancelled));
+        let coroutine = Stack::default();
+        seat.stoppable(&coroutine, || {
+            canceller.join().unwrap();
+            assert!(coroutine.is_hooked(), "the coroutine goes on");
+        });
+    });
+}
+
+#[test]
+fn one_stop_reaches_a_task_that_has_just_left_a_coroutine() {
     loom::model(|| {
         let seat = Arc::new(Seat::default());
         seat.begin(0, None);
