@@ -17,12 +17,29 @@ fn spawn<R: 'static>(seat: &Arc<Seat>, body: impl FnOnce(&Seat) -> R + 'static) 
     thread::spawn(move || body(&seat))
 }
 
-/// Runs a task's code in a coroutine, as a worker does. Gives whether it met a hook: then it has been told to stop.
-fn run(seat: &Seat, coroutine: &Stack) -> bool {
-    seat.stoppable(coroutine, || {});
-    let is_hooked = coroutine.is_hooked();
-    assert!(!is_hooked || seat.is_stopping(), "a hook without a stop stays for the next task");
-    is_hooked
+/// What a worker knows of a coroutine that it has left.
+struct Left {
+    coroutine: Stack,
+    sees_stop: bool,
+}
+
+impl Left {
+    /// To be called when no thread can set a hook any more: a worker that saw no stop does not look for one.
+    fn check(&self) {
+        assert!(
+            self.sees_stop || !self.coroutine.is_hooked(),
+            "a hook without a stop stays for the next task"
+        );
+    }
+}
+
+/// Runs a task's code in a coroutine that is freed afterwards, as a worker does.
+fn run(seat: &Seat) -> Left {
+    let coroutine = Stack::default();
+    seat.stoppable(&coroutine, || {});
+    let sees_stop = seat.is_stopping();
+    coroutine.free();
+    Left { coroutine, sees_stop }
 }
 
 #[test]
@@ -31,13 +48,14 @@ fn a_time_out_reaches_its_task_and_not_the_next() {
         let seat = Arc::new(Seat::default());
         seat.begin(0, NO_TIME);
         let watchdog = spawn(&seat, |seat| drop(seat.watch()));
-        let first = Stack::default();
-        run(&seat, &first);
-        first.free();
+        let first = run(&seat);
         assert!(matches!(seat.end(), End::NotStopped | End::Stopped(Reason::TimedOut)));
         seat.begin(1, None);
-        assert!(!run(&seat, &Stack::default()));
+        let second = run(&seat);
         watchdog.join().unwrap();
+        first.check();
+        second.check();
+        assert!(!second.sees_stop);
         assert_eq!(seat.end(), End::NotStopped);
     });
 }
@@ -62,14 +80,13 @@ fn one_stop_reaches_a_task_that_has_just_left_a_coroutine() {
         let seat = Arc::new(Seat::default());
         seat.begin(0, None);
         let canceller = spawn(&seat, |seat| seat.stop(Reason::Cancelled));
-        let (outer, inner) = (Stack::default(), Stack::default());
+        let outer = Stack::default();
         seat.stoppable(&outer, || {
-            run(&seat, &inner);
-            inner.free();
-            // What `resume` and `wrap` ask in a task, when a coroutine has come back.
-            let sees_stop = seat.is_stopping();
+            // As `resume` and `wrap` do in a task.
+            let inner = run(&seat);
             canceller.join().unwrap();
-            assert!(sees_stop || outer.is_hooked(), "the task goes on");
+            inner.check();
+            assert!(inner.sees_stop || outer.is_hooked(), "the task goes on");
         });
     });
 }
