@@ -48,6 +48,7 @@ build = {
       ["gma2-workers.plugins.duplicate_finder"] = "lua/plugins/duplicate_finder.lua",
       ["gma2-workers.plugins.export_reader"] = "lua/plugins/export_reader.lua",
       ["gma2-workers.plugins.fixture_json"] = "lua/plugins/fixture_json.lua",
+      ["gma2-workers.plugins.frame"] = "lua/plugins/frame.lua",
       ["gma2-workers.plugins.pool_report"] = "lua/plugins/pool_report.lua",
       ["gma2-workers.plugins.probe"] = "lua/plugins/probe.lua",
       ["gma2-workers.plugins.template"] = "lua/plugins/template.lua",

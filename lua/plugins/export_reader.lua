@@ -1,47 +1,27 @@
--- Export reader: what exported patches, presets and layouts have in them, whether they are whole, and what does not fit
--- together: addresses that are patched twice, fixtures that the patch doesn't have.
+-- Export reader: shows what exported patches, presets and layouts contain, whether they are complete, and where they
+-- conflict: addresses that are patched twice, fixtures that are missing from the patch.
 --
 --   Plugin "gma2workers export reader"                       asks for the folder
 --   Plugin "gma2workers export reader" "D:/show"             the usual names in a folder
 --   Plugin "gma2workers export reader" "D:/show; front.xml"  these files in it
 --
--- One task a file, and several for a big preset.
+-- Each file is one task; a big preset is several.
 
--- All plugins share one set of globals, in which another may have set any of these to something else.
-local error, io, ipairs, loadfile, math, pairs, pcall, require, select, table, tonumber, tostring = error, io, ipairs,
-  loadfile, math, pairs, pcall, require, select, table, tonumber, tostring
+-- All plugins share one set of globals, and another plugin may change any of these.
+local error, io, ipairs, loadfile, math, pairs, pcall, require, select, table, tonumber = error, io, ipairs, loadfile, math,
+  pairs, pcall, require, select, table, tonumber
 
--- What the engine passes to the file: the plugin's name, and the one that the user gave it.
+-- The engine passes two names to the file: the plugin's own, and the one that the user gave it.
 local NAME = select(2, ...) or "Export reader"
 
 local USUAL_NAMES = { "patch.xml", "layout.xml", "preset_0.1.xml", "preset_0.2.xml" }
-local PIECE_BYTES, MOST_RANGES = 64 * 1024, 12
+local PIECE_BYTES = 64 * 1024
 
----@type gma2workers.job?
-local job
----@type integer?
-local bar
-local is_running = false
+-- The part shared with the other plugins: Start, Cleanup and the functions called on it below. Start loads it.
+---@type gma2workers.plugin
+local plugin
 
-local function say(text)
-  gma.feedback(NAME .. ": " .. text)
-end
-
---- The library; or nil, and why it can't be had.
-local function find_library()
-  local ok, found = pcall(require, "gma2-workers")
-  if not ok then
-    -- The plugins folder need not be among those that `require` looks in.
-    local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/init.lua"
-    local chunk = loadfile(path)
-    if chunk then
-      ok, found = pcall(chunk, "gma2-workers", path)
-    end
-  end
-  return ok and found or nil, found
-end
-
---- The attributes that start at a place, and the place behind the tag, if it ends as one does.
+--- The attributes at a position, and the position behind the tag; the latter is nil if the tag has no proper end.
 local function attributes_at(text, at)
   local attributes = {}
   while true do
@@ -53,14 +33,14 @@ local function attributes_at(text, at)
   end
 end
 
---- What one types for a fixture: 101 as a number, and "Channel 5" for one that has a channel number alone.
+--- A fixture as people type it: the number 101, or "Channel 5" for a fixture with only a channel number.
 local function fixture_of(attributes)
   local id = math.tointeger(tonumber(attributes.fixture_id or attributes.fix_id))
   local channel = math.tointeger(tonumber(attributes.channel_id or attributes.cha_id))
   return id or channel and "Channel " .. channel
 end
 
---- A task: reads a file or a piece of one. `kind` is known for further pieces of a preset only.
+--- A task: reads a file or a piece of one. `kind` is given only for the later pieces of a preset.
 local function read(text, file, line, kind)
   local kinds = { Layer = "patch", Preset = "preset", Group = "layout" }
   local found = { fixtures = {}, addresses = {}, parts = 0 }
@@ -88,7 +68,7 @@ local function read(text, file, line, kind)
       kind = kind or kinds[name]
       local key = fixture_of(attributes)
       if kind == "patch" and name == "Fixture" then
-        -- Some have no number at all.
+        -- Some fixtures have no number at all.
         counted, fixture = counted + 1, key or ("without a number, %d"):format(counted)
         found.fixtures[fixture] = true
       elseif kind == "patch" and name == "SubFixture" then
@@ -112,9 +92,9 @@ local function read(text, file, line, kind)
   return found
 end
 
---- Cuts a preset's values into pieces of about PIECE_BYTES, as arguments of `read`; anything else is one piece.
+--- Cuts the values of a preset into pieces of about PIECE_BYTES, as arguments of `read`; any other file is one piece.
 local function pieces(text, file)
-  -- In a comment, what looks like a tag need not be one.
+  -- A file with comments is not cut, since text in a comment may look like a tag.
   local values_end = text:find("<Preset[%s>]") and not text:find("<!", 1, true) and text:find("</Values>", 1, true) or 0
   local list, first, line = {}, 1, 1
   while true do
@@ -129,38 +109,7 @@ local function pieces(text, file)
   end
 end
 
---- Numbers in order, as one reads them: "1-4, 7".
-local function ranges(numbers)
-  local parts, first = {}, numbers[1]
-  for i, number in ipairs(numbers) do
-    if numbers[i + 1] ~= number + 1 then
-      parts[#parts + 1] = first == number and tostring(number) or ("%d-%d"):format(first, number)
-      first = numbers[i + 1]
-    end
-  end
-  return table.concat(parts, ", ", 1, math.min(#parts, MOST_RANGES)) .. (#parts > MOST_RANGES and ", and more" or "")
-end
-
---- Runs the tasks under a bar, while the console goes on. Gives the response.
-local function run(gma2workers, tasks)
-  job = gma2workers.RunAsync {
-    tasks = tasks,
-    onProgress = function(done)
-      if bar then
-        gma.gui.progress.set(bar, done)
-      end
-    end,
-    onComplete = function() end,
-  }
-  bar = gma.gui.progress.start(NAME)
-  gma.gui.progress.setrange(bar, 0, #tasks)
-  local response = job:wait()
-  gma.gui.progress.stop(bar)
-  job, bar = nil, nil
-  return response
-end
-
---- Fixtures in order: numbers as ranges, then the others.
+--- Fixtures in order: first the numbers, as ranges, then the others.
 local function listed(fixtures)
   local numbers, others = {}, {}
   for _, fixture in ipairs(fixtures) do
@@ -169,10 +118,10 @@ local function listed(fixtures)
   end
   table.sort(numbers)
   table.sort(others)
-  return table.concat({ #numbers > 0 and ranges(numbers) or nil, table.unpack(others) }, ", ")
+  return table.concat({ #numbers > 0 and plugin.ranges(numbers) or nil, table.unpack(others) }, ", ")
 end
 
---- Puts the results of a file's pieces together; or nil, and what is wrong.
+--- Merges the results of a file's pieces; returns nil and the reason if a piece failed.
 local function merge(results)
   local whole
   for _, result in ipairs(results) do
@@ -189,7 +138,7 @@ local function merge(results)
   return whole.kind and whole, "neither a preset, a patch nor a layout"
 end
 
---- The files to read, { name, text } each. Of the usual names only those that are there; of names given, all.
+--- The files to read, each as { name, text }. A missing file is reported only if the user named it.
 local function open_exports(text)
   local names = {}
   for word in text:gmatch("[^;]+") do
@@ -204,11 +153,11 @@ local function open_exports(text)
       file:close()
     end
     if content and not content:find("</MA>%s*$") then
-      say(name .. ": is not whole: </MA> is missing at its end; export it again")
+      plugin:say(name .. ": is not whole: </MA> is missing at its end; export it again")
     elseif content then
       exports[#exports + 1] = { name = name, text = content }
     elseif given then
-      say(problem or name .. ": can't be read")
+      plugin:say(problem or name .. ": can't be read")
     end
   end
   return exports, folder
@@ -227,15 +176,15 @@ local function show(exports)
       fixtures = fixtures + 1
       strangers[#strangers + 1] = patched and not patched[fixture] and fixture or nil
     end
-    say(("%s: %s"):format(export.name, content
+    plugin:say(("%s: %s"):format(export.name, content
       and ("%s, %d fixtures, %d %s"):format(content.kind, fixtures, content.parts, texts[content.kind]) or export.problem))
     if #strangers > 0 then
-      say(("%s: not in the patch: %s"):format(export.name, listed(strangers)))
+      plugin:say(("%s: not in the patch: %s"):format(export.name, listed(strangers)))
     end
     for _, patch in ipairs(content and content.addresses or {}) do
       local address, user = patch.address, user_of[patch.address]
       if user then
-        say(("%s: address %d.%d is patched twice: %s and %s"):format(
+        plugin:say(("%s: address %d.%d is patched twice: %s and %s"):format(
           export.name, (address - 1) // 512 + 1, (address - 1) % 512 + 1, user, patch.fixture))
       end
       user_of[address] = patch.fixture
@@ -243,16 +192,16 @@ local function show(exports)
   end
 end
 
-local function work(gma2workers, argument)
+local function work(argument)
   local text = argument and argument:find("%S") and argument
     or gma.textinput(NAME .. ": folder, or folder; file; file", (gma.show.getvar("PATH") or ".") .. "/importexport")
   if not text then
-    say("cancelled")
+    plugin:say("cancelled")
     return
   end
   local exports, folder = open_exports(text)
   if #exports == 0 then
-    say("nothing to read in " .. folder)
+    plugin:say("nothing to read in " .. folder)
     return
   end
   local tasks = {}
@@ -263,7 +212,7 @@ local function work(gma2workers, argument)
     end
     export.last = #tasks
   end
-  local response = run(gma2workers, tasks)
+  local response = plugin:run(tasks)
   if response.cancelled then
     return
   end
@@ -271,39 +220,33 @@ local function work(gma2workers, argument)
     export.content, export.problem = merge(table.move(response.result, export.first, export.last, 1, {}))
   end
   show(exports)
-  say(("%d files in %.3f s on %d workers"):format(#exports, response.duration, response.workerCount))
-end
-
---- Called by Off Plugin, and by whatever else ends a plugin: nothing of it may be left.
-local function Cleanup()
-  is_running = false
-  if job then
-    job:cancel()
-    job = nil
-  end
-  if bar then
-    gma.gui.progress.stop(bar)
-    bar = nil
-  end
+  plugin:say(("%d files in %.3f s on %d workers"):format(#exports, response.duration, response.workerCount))
 end
 
 local function Start(argument)
-  if is_running then
-    say("runs already")
-    return
+  if not plugin then
+    local ok, frame = pcall(require, "gma2-workers.plugins.frame")
+    if not ok then
+      -- The plugins folder need not be on `package.path`.
+      local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/plugins/frame.lua"
+      local chunk = loadfile(path)
+      if not chunk then
+        gma.echo(("%s: %s"):format(NAME, frame))
+        gma.feedback(NAME .. ": gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
+          .. "the System Monitor has the reason")
+        return
+      end
+      frame = chunk("gma2-workers.plugins.frame", path)
+    end
+    plugin = frame(NAME, work)
   end
-  local gma2workers, problem = find_library()
-  if not gma2workers then
-    gma.echo(("%s: %s"):format(NAME, problem))
-    say("gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
-      .. "the System Monitor has the reason")
-    return
-  end
-  is_running = true
-  local ok, failure = pcall(work, gma2workers, argument)
-  Cleanup()
-  if not ok then
-    say("stopped by an error: " .. tostring(failure))
+  plugin.Start(argument)
+end
+
+--- Called by Off Plugin and however else a plugin ends.
+local function Cleanup()
+  if plugin then
+    plugin.Cleanup()
   end
 end
 

@@ -1,46 +1,26 @@
--- Fixture json: writes the fixtures of a show to a JSON file, and takes names and patch from one.
+-- Fixture json: writes the fixtures of a show to a JSON file, and reads names and patch from one.
 --
 --   Plugin "gma2workers fixture json"                          asks what to do
 --   Plugin "gma2workers fixture json" "export D:/front.json"
 --   Plugin "gma2workers fixture json" "import D:/front.json"   shows what would change, and asks
 --
 -- { "fixtures": [ { "number": 101, "name": "Spot 1", "class": "…", "properties": { "Patch": "1.1", … } }, … ] }
--- The import looks at number, name and Patch alone, and at fixtures that the show has: it makes none.
+-- The import reads only number, name and Patch, and only for fixtures that the show has: it creates none.
 
--- All plugins share one set of globals, in which another may have set any of these to something else.
+-- All plugins share one set of globals, and another plugin may change any of these.
 local error, io, ipairs, loadfile, math, pairs, pcall, require, table, tonumber, tostring, type, utf8 = error, io, ipairs,
   loadfile, math, pairs, pcall, require, table, tonumber, tostring, type, utf8
 
--- What the engine passes to the file: the plugin's name, and the one that the user gave it.
+-- The engine passes two names to the file: the plugin's own, and the one that the user gave it.
 local NAME = select(2, ...) or "Fixture json"
 
-local LAST_NUMBER, SHARE, BREATH, MOST_RANGES = 9999, 100, 1000, 12
+local LAST_NUMBER, SHARE, BREATH = 9999, 100, 1000
 
----@type gma2workers.job?
-local job
----@type integer?
-local bar
-local is_running = false
+-- The part shared with the other plugins: Start, Cleanup and the functions called on it below. Start loads it.
+---@type gma2workers.plugin
+local plugin
 
-local function say(text)
-  gma.feedback(NAME .. ": " .. text)
-end
-
---- The library; or nil, and why it can't be had.
-local function find_library()
-  local ok, found = pcall(require, "gma2-workers")
-  if not ok then
-    -- The plugins folder need not be among those that `require` looks in.
-    local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/init.lua"
-    local chunk = loadfile(path)
-    if chunk then
-      ok, found = pcall(chunk, "gma2-workers", path)
-    end
-  end
-  return ok and found or nil, found
-end
-
---- JSON is UTF-8; in a text that isn't, bytes count as Latin-1.
+--- JSON is UTF-8. A text in any other encoding is taken for Latin-1.
 local function utf8_of(text)
   return utf8.len(text) and text or (text:gsub("[\128-\255]", function(byte) return utf8.char(byte:byte()) end))
 end
@@ -49,7 +29,7 @@ local function json_string(text)
   return '"' .. utf8_of(text):gsub('[%c"\\]', function(char) return ("\\u%04x"):format(char:byte()) end) .. '"'
 end
 
---- A task: fixtures as JSON, one a line.
+--- A task: encodes fixtures as JSON, one per line.
 local function encode(fixtures)
   local lines = {}
   for i, fixture in ipairs(fixtures) do
@@ -67,7 +47,7 @@ local function encode(fixtures)
   return table.concat(lines, ",\n")
 end
 
---- A text in JSON, as tables; null becomes nil. What is malformed raises its file and line.
+--- Decodes JSON into tables; null becomes nil. Malformed text raises an error with file and line.
 local function decode(text, file)
   local at, value = 1, nil
   local escapes = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t", ["/"] = "/", ['"'] = '"', ["\\"] = "\\" }
@@ -75,7 +55,7 @@ local function decode(text, file)
     local _, ends = text:sub(1, at - 1):gsub("\n", "")
     error(("%s:%d: %s"):format(file, ends + 1, what), 0)
   end
-  --- Passes blanks and what the pattern stands for, and gives that.
+  --- Skips blanks and a match of the pattern, and returns the match.
   local function take(pattern)
     local found, after = text:match("^[ \t\r\n]*(" .. pattern .. ")()", at)
     at = after or at
@@ -155,7 +135,7 @@ local function patch_of(fixture)
   end
 end
 
---- A task: what a file would change in fixtures that are there, and which of its fixtures are not.
+--- A task: finds what a file would change in the show's fixtures, and which of its fixtures the show lacks.
 local function compare(text, file, present)
   local whole = decode(text, file)
   if type(whole) ~= "table" or type(whole.fixtures) ~= "table" then
@@ -185,38 +165,7 @@ local function compare(text, file, present)
   return { changes = changes, missing = missing }
 end
 
---- Numbers in order, as one reads them: "1-4, 7".
-local function ranges(numbers)
-  local parts, first = {}, numbers[1]
-  for i, number in ipairs(numbers) do
-    if numbers[i + 1] ~= number + 1 then
-      parts[#parts + 1] = first == number and tostring(number) or ("%d-%d"):format(first, number)
-      first = numbers[i + 1]
-    end
-  end
-  return table.concat(parts, ", ", 1, math.min(#parts, MOST_RANGES)) .. (#parts > MOST_RANGES and ", and more" or "")
-end
-
---- Runs the tasks under a bar, while the console goes on. Gives the response.
-local function run(gma2workers, tasks)
-  job = gma2workers.RunAsync {
-    tasks = tasks,
-    onProgress = function(done)
-      if bar then
-        gma.gui.progress.set(bar, done)
-      end
-    end,
-    onComplete = function() end,
-  }
-  bar = gma.gui.progress.start(NAME)
-  gma.gui.progress.setrange(bar, 0, #tasks)
-  local response = job:wait()
-  gma.gui.progress.stop(bar)
-  job, bar = nil, nil
-  return response
-end
-
---- The fixtures of the show, read on the console's thread, which may do other things in between.
+--- Reads the show's fixtures on the console's thread, and pauses now and then so that the console can go on.
 local function read_fixtures()
   local fixtures, getobj, property = {}, gma.show.getobj, gma.show.property
   for number = 1, LAST_NUMBER do
@@ -237,13 +186,13 @@ local function read_fixtures()
   return fixtures
 end
 
---- Runs the tasks and gives what they returned; nil, once it is said, where one failed.
-local function results_of(gma2workers, tasks)
-  local response = run(gma2workers, tasks)
+--- Runs the tasks and returns their results. If a task failed, says so and returns nil.
+local function results_of(tasks)
+  local response = plugin:run(tasks)
   local results = {}
   for i, result in ipairs(response.result) do
     if response.cancelled or not result.success then
-      say(response.cancelled and "cancelled" or result.data)
+      plugin:say(response.cancelled and "cancelled" or result.data)
       return nil
     end
     results[i] = result.data
@@ -251,25 +200,25 @@ local function results_of(gma2workers, tasks)
   return results
 end
 
-local function export(gma2workers, path)
+local function export(path)
   local there = io.open(path, "rb")
   if there then
     there:close()
     if not gma.gui.confirm(NAME, "Write over " .. path .. "?") then
-      say("nothing is written")
+      plugin:say("nothing is written")
       return
     end
   end
   local fixtures, tasks = read_fixtures(), {}
   if #fixtures == 0 then
-    say("the show has no fixtures: nothing is written")
+    plugin:say("the show has no fixtures: nothing is written")
     return
   end
   for first = 1, #fixtures, SHARE do
     local share = table.move(fixtures, first, math.min(first + SHARE - 1, #fixtures), 1, {})
     tasks[#tasks + 1] = { func = encode, args = { share } }
   end
-  local texts = results_of(gma2workers, tasks)
+  local texts = results_of(tasks)
   local file, problem = nil, nil
   if texts then
     file, problem = io.open(path, "wb")
@@ -277,13 +226,13 @@ local function export(gma2workers, path)
   if file then
     file:write('{ "fixtures": [\n', table.concat(texts, ",\n"), "\n] }\n")
     file:close()
-    say(("%d fixtures are in %s"):format(#fixtures, path))
+    plugin:say(("%d fixtures are in %s"):format(#fixtures, path))
   elseif problem then
-    say("can't be written: " .. problem)
+    plugin:say("can't be written: " .. problem)
   end
 end
 
---- The commands that a change takes, and a line that tells of it.
+--- The commands for a change, and a line that describes it.
 local function commands_of(change)
   local commands, texts = {}, {}
   if change.name then
@@ -305,21 +254,21 @@ local function commands_of(change)
   return commands, ("Fixture %d: %s"):format(change.number, table.concat(texts, ", "))
 end
 
-local function import(gma2workers, path)
+local function import(path)
   local file, problem = io.open(path, "rb")
   local text = file and file:read("a")
   if file then
     file:close()
   end
   if not text then
-    say("can't be read: " .. tostring(problem or path))
+    plugin:say("can't be read: " .. tostring(problem or path))
     return
   end
   local present = {}
   for _, fixture in ipairs(read_fixtures()) do
     present[fixture.number] = fixture
   end
-  local results = results_of(gma2workers, { { func = compare, args = { text, path:match("[^/\\]*$"), present } } })
+  local results = results_of({ { func = compare, args = { text, path:match("[^/\\]*$"), present } } })
   if not results then
     return
   end
@@ -327,76 +276,70 @@ local function import(gma2workers, path)
   for _, change in ipairs(found.changes) do
     local list, line = commands_of(change)
     table.move(list, 1, #list, #commands + 1, commands)
-    say(line)
+    plugin:say(line)
   end
   if #found.missing > 0 then
-    say("not in this show, and left out: " .. ranges(found.missing))
+    plugin:say("not in this show, and left out: " .. plugin.ranges(found.missing))
   end
   if #commands == 0 then
-    say("nothing to change")
+    plugin:say("nothing to change")
   elseif not gma.gui.confirm(NAME, ("Make these %d changes?"):format(#commands)) then
-    say("nothing is changed")
+    plugin:say("nothing is changed")
   else
     local count = 0
     for _, command in ipairs(commands) do
       problem = gma.cmd(command)
       count = count + (problem and 0 or 1)
       if problem then
-        say(("%s: %s"):format(command, problem))
+        plugin:say(("%s: %s"):format(command, problem))
       end
     end
-    say(("changed: %d of %d"):format(count, #commands))
+    plugin:say(("changed: %d of %d"):format(count, #commands))
   end
 end
 
-local function work(gma2workers, argument)
+local function work(argument)
   local action, path = (argument or ""):match("^%s*(%S*)%s*(.-)%s*$")
   action = action ~= "" and action or gma.textinput(NAME .. ": export or import", "export")
   if action and action ~= "export" and action ~= "import" then
-    say(('write export or import, not "%s"'):format(action))
+    plugin:say(('write export or import, not "%s"'):format(action))
     return
   end
   if action and path == "" then
     path = gma.textinput(NAME .. ": file", (gma.show.getvar("PATH") or ".") .. "/importexport/fixtures.json")
   end
   if not action or not path then
-    say("cancelled")
+    plugin:say("cancelled")
     return
   end
   local carry_out = action == "export" and export or import
-  carry_out(gma2workers, path)
-end
-
---- Called by Off Plugin, and by whatever else ends a plugin: nothing of it may be left.
-local function Cleanup()
-  is_running = false
-  if job then
-    job:cancel()
-    job = nil
-  end
-  if bar then
-    gma.gui.progress.stop(bar)
-    bar = nil
-  end
+  carry_out(path)
 end
 
 local function Start(argument)
-  if is_running then
-    say("runs already")
-    return
+  if not plugin then
+    local ok, frame = pcall(require, "gma2-workers.plugins.frame")
+    if not ok then
+      -- The plugins folder need not be on `package.path`.
+      local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/plugins/frame.lua"
+      local chunk = loadfile(path)
+      if not chunk then
+        gma.echo(("%s: %s"):format(NAME, frame))
+        gma.feedback(NAME .. ": gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
+          .. "the System Monitor has the reason")
+        return
+      end
+      frame = chunk("gma2-workers.plugins.frame", path)
+    end
+    plugin = frame(NAME, work)
   end
-  local gma2workers, problem = find_library()
-  if not gma2workers then
-    gma.echo(("%s: %s"):format(NAME, problem))
-    say("gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
-      .. "the System Monitor has the reason")
-    return
-  end
-  is_running = true
-  local ok, failure = pcall(work, gma2workers, argument)
-  Cleanup()
-  if not ok then
-    say("stopped by an error: " .. tostring(failure))
+  plugin.Start(argument)
+end
+
+--- Called by Off Plugin and however else a plugin ends.
+local function Cleanup()
+  if plugin then
+    plugin.Cleanup()
   end
 end
 

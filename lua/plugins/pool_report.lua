@@ -1,49 +1,29 @@
--- Pool report: what is in your pools, which numbers are free, what has no label; and a list of it all as a spreadsheet.
+-- Pool report: shows what is in your pools, which numbers are free and which objects have no label, and writes a
+-- spreadsheet of all objects.
 --
 --   Plugin "gma2workers pool report"                    asks for the pools
---   Plugin "gma2workers pool report" "Group, Preset 4"  by the words that one types for them
+--   Plugin "gma2workers pool report" "Group, Preset 4"  by their keywords
 --
--- Tasks look through the numbers, a share each: every gma call in them is carried out by the console.
+-- Each task looks at a share of the numbers. The console carries out the gma calls of the tasks.
 
--- All plugins share one set of globals, in which another may have set any of these to something else.
-local io, ipairs, loadfile, math, pcall, require, table, tostring = io, ipairs, loadfile, math, pcall, require, table,
-  tostring
+-- All plugins share one set of globals, and another plugin may change any of these.
+local io, ipairs, loadfile, math, pcall, require, table = io, ipairs, loadfile, math, pcall, require, table
 
--- What the engine passes to the file: the plugin's name, and the one that the user gave it.
+-- The engine passes two names to the file: the plugin's own, and the one that the user gave it.
 local NAME = select(2, ...) or "Pool report"
 
-local LAST_NUMBER, SHARE, MOST_RANGES = 9999, 500, 12
+local LAST_NUMBER, SHARE = 9999, 500
 
----@type gma2workers.job?
-local job
----@type integer?
-local bar
-local is_running = false
-
-local function say(text)
-  gma.feedback(NAME .. ": " .. text)
-end
-
---- The library; or nil, and why it can't be had.
-local function find_library()
-  local ok, found = pcall(require, "gma2-workers")
-  if not ok then
-    -- The plugins folder need not be among those that `require` looks in.
-    local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/init.lua"
-    local chunk = loadfile(path)
-    if chunk then
-      ok, found = pcall(chunk, "gma2-workers", path)
-    end
-  end
-  return ok and found or nil, found
-end
+-- The part shared with the other plugins: Start, Cleanup and the functions called on it below. Start loads it.
+---@type gma2workers.plugin
+local plugin
 
 -- "Group 5", but "Preset 4.5".
 local function object_name(pool, number)
   return pool .. (pool:find("%d$") and "." or " ") .. number
 end
 
---- A task: what is at the numbers from `first` to `last`.
+--- A task: lists the objects with numbers from `first` to `last`.
 local function scan(pool, first, last)
   local getobj, found = gma.show.getobj, {}
   for number = first, last do
@@ -56,7 +36,7 @@ local function scan(pool, first, last)
   return found
 end
 
---- The pools of a text; or nil, and what is none.
+--- The pools that a text names; or nil and the word that is not a pool.
 local function pools_of(text)
   local pools = {}
   for word in text:gmatch("[^,]+") do
@@ -69,38 +49,7 @@ local function pools_of(text)
   return pools
 end
 
---- Numbers in order, as one reads them: "1-4, 7".
-local function ranges(numbers)
-  local parts, first = {}, numbers[1]
-  for i, number in ipairs(numbers) do
-    if numbers[i + 1] ~= number + 1 then
-      parts[#parts + 1] = first == number and tostring(number) or ("%d-%d"):format(first, number)
-      first = numbers[i + 1]
-    end
-  end
-  return table.concat(parts, ", ", 1, math.min(#parts, MOST_RANGES)) .. (#parts > MOST_RANGES and ", and more" or "")
-end
-
---- Runs the tasks under a bar, while the console goes on. Gives the response.
-local function run(gma2workers, tasks)
-  job = gma2workers.RunAsync {
-    tasks = tasks,
-    onProgress = function(done)
-      if bar then
-        gma.gui.progress.set(bar, done)
-      end
-    end,
-    onComplete = function() end,
-  }
-  bar = gma.gui.progress.start(NAME)
-  gma.gui.progress.setrange(bar, 0, #tasks)
-  local response = job:wait()
-  gma.gui.progress.stop(bar)
-  job, bar = nil, nil
-  return response
-end
-
---- One line for a pool.
+--- Describes a pool in one line.
 local function summary(objects)
   if #objects == 0 then
     return "empty"
@@ -117,10 +66,10 @@ local function summary(objects)
   end
   local parts = { ("objects: %d, the last is %d"):format(#objects, expected - 1) }
   if #unlabelled > 0 then
-    parts[#parts + 1] = "without a label: " .. ranges(unlabelled)
+    parts[#parts + 1] = "without a label: " .. plugin.ranges(unlabelled)
   end
   if #free > 0 then
-    parts[#parts + 1] = "free before it: " .. ranges(free)
+    parts[#parts + 1] = "free before it: " .. plugin.ranges(free)
   end
   return table.concat(parts, "; ")
 end
@@ -129,7 +78,7 @@ local function quoted(text)
   return '"' .. text:gsub('"', '""') .. '"'
 end
 
---- Writes the list, and says where it is.
+--- Writes the spreadsheet and says where it is.
 local function write(pools, objects_of)
   local path = (gma.show.getvar("TEMPPATH") or ".") .. "/pool_report.csv"
   local lines = { "pool,number,label,class,children" }
@@ -141,24 +90,24 @@ local function write(pools, objects_of)
   end
   local file, problem = io.open(path, "wb")
   if not file then
-    say("the list can't be written: " .. problem)
+    plugin:say("the list can't be written: " .. problem)
     return
   end
   file:write(table.concat(lines, "\r\n"), "\r\n")
   file:close()
-  say("the whole list is in " .. path)
+  plugin:say("the whole list is in " .. path)
 end
 
-local function work(gma2workers, argument)
+local function work(argument)
   local text = argument and argument:find("%S") and argument
     or gma.textinput(NAME .. ": pools, with commas between", "Group, Macro, Sequence, Effect")
   if not text then
-    say("cancelled")
+    plugin:say("cancelled")
     return
   end
   local pools, wrong = pools_of(text)
   if not pools or #pools == 0 then
-    say(('no pool: "%s"; write as in Group, Preset 4'):format(wrong or text))
+    plugin:say(('no pool: "%s"; write as in Group, Preset 4'):format(wrong or text))
     return
   end
 
@@ -173,7 +122,7 @@ local function work(gma2workers, argument)
       end
     end
   end
-  local response = run(gma2workers, tasks)
+  local response = plugin:run(tasks)
   if response.cancelled then
     return
   end
@@ -184,50 +133,44 @@ local function work(gma2workers, argument)
       table.move(result.data, 1, #result.data, #objects + 1, objects)
     else
       is_whole = false
-      say(("%s: %s"):format(tasks[i].name, result.data))
+      plugin:say(("%s: %s"):format(tasks[i].name, result.data))
     end
   end
   if not is_whole then
-    say("no report, since not all could be read")
+    plugin:say("no report, since not all could be read")
     return
   end
   for _, pool in ipairs(pools) do
-    say(pool .. ": " .. summary(objects_of[pool]))
+    plugin:say(pool .. ": " .. summary(objects_of[pool]))
   end
   write(pools, objects_of)
-  say(("looked at 1 to %d in %.2f s on %d workers"):format(LAST_NUMBER, response.duration, response.workerCount))
-end
-
---- Called by Off Plugin, and by whatever else ends a plugin: nothing of it may be left.
-local function Cleanup()
-  is_running = false
-  if job then
-    job:cancel()
-    job = nil
-  end
-  if bar then
-    gma.gui.progress.stop(bar)
-    bar = nil
-  end
+  plugin:say(("looked at 1 to %d in %.2f s on %d workers"):format(LAST_NUMBER, response.duration, response.workerCount))
 end
 
 local function Start(argument)
-  if is_running then
-    say("runs already")
-    return
+  if not plugin then
+    local ok, frame = pcall(require, "gma2-workers.plugins.frame")
+    if not ok then
+      -- The plugins folder need not be on `package.path`.
+      local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/plugins/frame.lua"
+      local chunk = loadfile(path)
+      if not chunk then
+        gma.echo(("%s: %s"):format(NAME, frame))
+        gma.feedback(NAME .. ": gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
+          .. "the System Monitor has the reason")
+        return
+      end
+      frame = chunk("gma2-workers.plugins.frame", path)
+    end
+    plugin = frame(NAME, work)
   end
-  local gma2workers, problem = find_library()
-  if not gma2workers then
-    gma.echo(("%s: %s"):format(NAME, problem))
-    say("gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
-      .. "the System Monitor has the reason")
-    return
-  end
-  is_running = true
-  local ok, failure = pcall(work, gma2workers, argument)
-  Cleanup()
-  if not ok then
-    say("stopped by an error: " .. tostring(failure))
+  plugin.Start(argument)
+end
+
+--- Called by Off Plugin and however else a plugin ends.
+local function Cleanup()
+  if plugin then
+    plugin.Cleanup()
   end
 end
 

@@ -1,25 +1,25 @@
--- Probe: measures what is not known of the engine, and writes a report that can be mailed.
+-- Probe: measures what is unknown about the engine, and writes a report that can be mailed.
 --
 --   Plugin "gma2workers probe"
 --
--- Each line of the report is "name: value". The lines go to the System Monitor and, one by one, to a file: should the
--- console stop at one, the file has those before it. A measurement that fails says so in its line and stops nothing.
--- Nothing in the show is changed. It runs without gma2workers too, where the engine lacks a function, and in older Luas:
--- hence no operators and functions of Lua 5.3 outside of a measurement.
+-- Each line of the report is "name: value". The lines go to the System Monitor and, one by one, to a file: if the console
+-- hangs, the file has all lines before. A measurement that fails says so in its line and stops nothing. The show is not
+-- changed. The probe also runs without gma2workers, on an engine that lacks functions, and in older Luas: operators and
+-- functions of Lua 5.3 are used only inside measurements.
 
--- All plugins share one set of globals, in which another may have set any of these to something else.
+-- All plugins share one set of globals, and another plugin may change any of these.
 local _G, _VERSION, error, io, ipairs, loadfile, math, os, package, pairs, pcall, rawget, rawset, require, select, string,
   table, tostring, type = _G, _VERSION, error, io, ipairs, loadfile, math, os, package, pairs, pcall, rawget, rawset,
   require, select, string, table, tostring, type
 local coroutine, LUA = coroutine, { coroutine = coroutine, debug = debug, io = io, package = package, string = string }
 local NAME, FILE = "gma2workers probe", "gma2workers_probe.txt"
--- A command line can only name a global: there is one of this name while the probe runs.
+-- A command line can only name a global; this one exists while the probe runs.
 local ALIAS = "gma2workers_probe"
--- Seconds: between looks at something awaited, how long that is awaited, how long a loop runs, and the library's job.
+-- Seconds: between looks at an awaited event; the longest wait for it; of a loop; the longest wait for the library's job.
 local SOON, LONG, LOOP, PATIENCE = 0.01, 2, 0.2, 10
 local MOST_PASSES, HALF = 20000000, 10000 -- of a loop whose clock stands still; half of the job's numbers
 
--- The functions that command lines are to run; the report's file; the library's job.
+-- The functions that command lines will run; the report's file; the library's job.
 local queue, file, job, is_running, is_over = {}, nil, nil, false, false
 
 local function feedback(text)
@@ -39,13 +39,13 @@ local function filled(format, first, ...)
   return first == nil and "none" or format:format(first, ...)
 end
 
---- Tells what a function gives, put into a format; or, where it fails, why.
+--- Tells what a function returns, formatted; or, if it fails, why.
 local function tell_of(name, format, func, ...)
   local ok, text = pcall(function(...) return filled(format, func(...)) end, ...)
   tell(name, ok and text or "not measured: " .. tostring(text))
 end
 
---- A function of the engine's by its path below `gma`, or of Lua's; nil where there is none.
+--- A function of the engine by its path below `gma`, or a function of Lua; nil if it does not exist.
 local function find(path, root)
   local found = root or rawget(_G, "gma")
   for name in path:gmatch("[^.]+") do
@@ -65,7 +65,7 @@ end
 
 local now = os.clock
 
---- Gives the engine time until something is so, for some seconds at most.
+--- Lets the engine run until a condition holds or the seconds are over.
 local function wait(is_so, seconds)
   local deadline = now() + seconds
   for _ = 1, seconds / SOON do
@@ -84,14 +84,14 @@ local function seconds_of(func, ...)
   return now() - started
 end
 
---- A file, or its first bytes; nil where there is none.
+--- A file's text, or its first bytes; nil if there is no such file.
 local function read(path, size)
   local opened = io.open(path, "rb")
   local text = opened and opened:read(size or "*a")
   return text, opened and opened:close()
 end
 
---- Those of some values that are not nil.
+--- The arguments that are not nil.
 local function present(...)
   local found = {}
   for i = 1, select("#", ...) do
@@ -104,15 +104,14 @@ local function joined(list)
   return #list > 0 and table.concat(list, ", ") or nil
 end
 
---- Folders for plugins, and some more. A console's USB stick comes first: nobody gets a file from its own drive.
+--- Folders for plugins, and the arguments. A console's USB stick comes first: users can't copy files from a console's
+-- own drive.
 local function plugin_folders(...)
   return present("/media/sdb1/gma2/plugins", "/media/sdb/gma2/plugins", "/media/sdc1/gma2/plugins",
     variable("PLUGINPATH") or nil, ...)
 end
 
--- What it runs on.
-
---- What the program is, by the head of its ELF file.
+--- The kind of program, from its ELF header.
 local function program()
   local head = read("/proc/self/exe", 20)
   if not head or head:sub(1, 4) ~= "\127ELF" then
@@ -163,7 +162,7 @@ local function tell_lua()
   tell("package.loadlib", find("package.loadlib", LUA) and "there" or "not there")
 end
 
---- The names of all functions in a table, and in its tables.
+--- The names of all functions in a table and in the tables inside it.
 local function names_in(found, prefix, names, seen)
   seen[found] = true
   for name, value in pairs(found) do
@@ -212,14 +211,13 @@ local function tell_sleep()
   tell_of("yield(0.1)", "%.3f s", seconds_of, coroutine.yield, 0.1)
 end
 
---- Says when that begins which the engine is asked for.
--- @func ask gets the function that what begins has to call
+--- Describes when the engine begins a function: `ask` gets the function and asks the engine to call it.
 local function begin_of(ask)
   local caller = coroutine.running()
   local asked, begun, is_inside = now(), nil, false
   ask(function()
     if not begun then
-      -- Inside of the call, the caller waits for it; else it is suspended.
+      -- If the caller is not suspended here, this runs inside of its call.
       begun, is_inside = now(), coroutine.status(caller) ~= "suspended"
     end
   end)
@@ -236,7 +234,7 @@ local function begin_of(ask)
     or ("not within %d s"):format(LONG)
 end
 
---- What a coroutine of the engine's finds when it sleeps.
+--- What a coroutine of the engine finds when it sleeps.
 local function nap()
   local ok, seconds = pcall(seconds_of, call, "sleep", 0.05)
   return ok and ("yes, sleep(0.05) takes %.3f s"):format(seconds) or "no: " .. tostring(seconds)
@@ -271,7 +269,7 @@ local function tell_timer()
   end
 end
 
---- Has a command line run a function; gives what the engine answers.
+--- Makes a command line run a function; returns the engine's answer.
 local function command(func)
   queue[#queue + 1] = func
   return call("cmd", ('LUA "if %s then %s() end"'):format(ALIAS, ALIAS))
@@ -295,10 +293,10 @@ local function tell_command()
   end
 end
 
--- Instructions of a pass in `count`, as a hook counts them: a comparison and the jump behind it are one.
+-- Instructions of one pass in `count` as a hook counts them: a comparison and its jump count as one.
 local INSTRUCTIONS = 5
 
---- Counts passes for a while, and notes those at which it finds that another loop ran.
+--- Counts passes for a while, and notes each pass before which another loop ran.
 local function count(me, shared)
   local time, began = now, now()
   local deadline, passes, starts, times = began + LOOP, MOST_PASSES, {}, {}
@@ -315,14 +313,11 @@ local function count(me, shared)
   return { began = began, ended = time(), passes = passes, starts = starts, times = times }
 end
 
---- Runs so many loops beside each other. Gives what each found, and passes a second of all.
+--- Runs some loops side by side. Returns what each found, and the passes per second of all.
 local function loops(number)
   local shared, found = {}, {}
   for me = 1, number do
-    local function body()
-      local one = count(me, shared)
-      found[#found + 1] = one
-    end
+    local function body() table.insert(found, count(me, shared)) end
     if find("timer") then
       call("timer", body, SOON, 1)
     else
@@ -343,7 +338,7 @@ local function tell_slices()
   tell_of("slice", "%s", function()
     local sizes, periods = {}, {}
     for _, one in ipairs((loops(2))) do
-      -- The first one has the loop's beginning in it.
+      -- The first slice includes the start of the loop.
       for i = 3, #one.starts do
         sizes[#sizes + 1], periods[#periods + 1] = one.starts[i] - one.starts[i - 1], one.times[i] - one.times[i - 1]
       end
@@ -363,8 +358,6 @@ local function tell_slices()
     return four / one, one
   end)
 end
-
--- The library.
 
 local function find_binary()
   local is_windows, is_64 = package.config:sub(1, 1) == "\\", find("string.packsize", LUA) and string.packsize("T") == 8
@@ -390,14 +383,14 @@ local function tell_binary()
     entry = open
     return open and "yes" or ("no (%s): %s"):format(where, problem)
   end)
-  -- The binary looks at how the engine's Lua was built, and refuses one that it can't serve.
+  -- The binary checks how the engine's Lua was built, and refuses one that it can't serve.
   tell_of("binary serves", "%s", function()
     local ok, problem = pcall(entry or error("it was not loaded", 0), "gma2workers", path)
     return ok and "yes, errors jump, numbers and limits are the usual ones" or "no: " .. tostring(problem)
   end)
 end
 
---- The library, and how it was found; nil, and why not.
+--- The library, and how it was found; or nil and the reason.
 local function find_library()
   local problems = {}
   for _, name in ipairs { "gma2-workers", "gma2workers" } do
@@ -451,7 +444,7 @@ local function tell_library()
   end)
 end
 
---- Opens the file of the report in the first folder that can be written to.
+--- Opens the report's file in the first writable folder.
 local function open_file()
   for _, folder in ipairs(plugin_folders(variable("TEMPPATH") or nil, os.getenv("TMPDIR"), os.getenv("TEMP"), "/tmp", ".")) do
     local path = folder .. "/" .. FILE
@@ -502,5 +495,5 @@ local function Start()
     path and " and in " .. path or "", "https://github.com/gma2workers/gma2workers/issues"))
 end
 
--- Cleanup is called by Off Plugin, and by whatever else ends a plugin.
+-- Cleanup is called by Off Plugin and however else a plugin ends.
 return Start, finish

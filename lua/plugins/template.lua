@@ -1,30 +1,28 @@
--- Template: a plugin whose work is done in parallel. Copy template.lua and template.xml under names of your own, write the
--- new names into the .xml, and put your work in place of the middle part.
+-- Template: a plugin that works in parallel. Copy template.lua and template.xml under names of your own, write the new
+-- names into the .xml, and replace the middle part with your own work.
 --
 --   Plugin "gma2workers template"           looks at the groups
---   Plugin "gma2workers template" "Macro"   at any pool, by the word that one types for it
+--   Plugin "gma2workers template" "Macro"   looks at any pool, by its keyword
 --
--- As it is, it finds labels that look like slips of each other, "Spot front" and "Spot fornt": it reads the labels on the
--- console's thread and has all pairs of them compared by tasks, since that is what takes long.
+-- As it stands, it finds labels that differ by a typing error, such as "Spot front" and "Spot fornt". It reads the
+-- labels on the console's thread, and tasks compare all pairs of them, since comparing takes most of the time.
 
--- All plugins share one set of globals, in which another may have set any of these to something else.
+-- All plugins share one set of globals, and another plugin may change any of these.
 local ipairs, loadfile, math, pcall, require = ipairs, loadfile, math, pcall, require
 
--- What the engine passes to the file: the plugin's name, and the one that the user gave it.
+-- The engine passes two names to the file: the plugin's own, and the one that the user gave it.
 local NAME = select(2, ...) or "Template"
 
 local LAST_NUMBER, TASKS, SLIP = 999, 16, 2
 
 ---@type gma2workers.job?
 local job
----@type integer?
-local bar
 
---- The library; or nil, and why it can't be had.
+--- The library; or nil and the reason.
 local function find_library()
   local ok, found = pcall(require, "gma2-workers")
   if not ok then
-    -- The plugins folder need not be among those that `require` looks in.
+    -- The plugins folder need not be on `package.path`.
     local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/init.lua"
     local chunk = loadfile(path)
     if chunk then
@@ -34,9 +32,9 @@ local function find_library()
   return ok and found or nil, found
 end
 
--- Your work: what the tasks do, and what they are given.
+-- Your work: the tasks and their arguments.
 
---- How many letters have to be put in, left out or changed to get from one text to the other.
+--- How many letters must be inserted, deleted or changed to turn one text into the other.
 local function distance(from, to)
   ---@type table<integer, integer>
   local row = {}
@@ -56,8 +54,8 @@ local function distance(from, to)
   return row[#to]
 end
 
---- A task: compares its share of the labels with all behind them. It runs in a state of its own, on another thread, and
--- knows nothing but its arguments and the functions it uses.
+--- A task: compares its share of the labels with all later ones. It runs in a Lua state of its own, on another thread,
+-- and sees only its arguments and the functions it uses.
 local function compare(labels, first, step, slip)
   local found = {}
   for i = first, #labels, step do
@@ -100,17 +98,13 @@ local function show(pool, pairs_found)
   end
 end
 
--- What stays: running the tasks, and taking everything back.
+-- Keep this part: it runs the tasks and cleans up.
 
---- Called by Off Plugin, and by whatever else ends a plugin: nothing of it may be left.
+--- Called by Off Plugin and however else a plugin ends. Cancelling the job closes its progress bar, too.
 local function Cleanup()
   if job then
     job:cancel()
     job = nil
-  end
-  if bar then
-    gma.gui.progress.stop(bar)
-    bar = nil
   end
 end
 
@@ -131,11 +125,7 @@ local function Start(argument)
 
   job = gma2workers.RunAsync {
     tasks = tasks_for(labels),
-    onProgress = function(done)
-      if bar then
-        gma.gui.progress.set(bar, done)
-      end
-    end,
+    progress = NAME,
     onComplete = function(response)
       if response.cancelled then
         return
@@ -151,11 +141,9 @@ local function Start(argument)
         NAME, #labels, response.duration, response.workerCount))
     end,
   }
-  bar = gma.gui.progress.start(NAME)
-  gma.gui.progress.setrange(bar, 0, TASKS)
-  -- The console goes on meanwhile.
+  -- The console goes on while this waits.
   job:wait()
-  Cleanup()
+  job = nil
 end
 
 return Start, Cleanup

@@ -1,5 +1,4 @@
---- What is paid before anything runs: the time until the first result, and memory. Each sample is a process of
--- its own.
+--- Costs before any work is done: the time until the first result, and memory. Each sample is a process of its own.
 
 local measure = require "measure"
 
@@ -42,7 +41,7 @@ sampled("idle worker", "KiB", KIB .. [[
       assert(entry.success, entry.data)
     end
   end
-  -- A thread looks for more work before it rests.
+  -- A thread looks for more work before it sleeps.
   local function rest() collectgarbage() collectgarbage() os.execute("sleep 0.2") end
   run(4)
   rest()

@@ -1,4 +1,4 @@
---- What a host call costs, and what waiting for nothing does.
+--- The cost of a host call, and of waiting.
 
 local gma2workers = require "gma2workers"
 local measure = require "measure"
@@ -49,7 +49,7 @@ measure.row {
   },
 }
 
--- The host waits for a task that waits: neither should use the processor.
+-- The host waits for a task that sleeps: neither should use the processor.
 do
   local function rest(seconds)
     gma.sleep(seconds)

@@ -1,10 +1,10 @@
---- Loads whose instructions callgrind counts: what one more job takes is the difference between two counts.
+--- Loads for callgrind to count: the instructions of one more job are the difference between two counts.
 --
 --   lua5.3 tests/bench/instructions.lua tiny|one|table JOBS
 
 local gma2workers = require "gma2workers"
 
--- Collecting what the last job left is not what is counted.
+-- Collecting the garbage of the job before must not be counted.
 collectgarbage("stop")
 
 local function add(a, b)

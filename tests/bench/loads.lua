@@ -1,4 +1,4 @@
---- Work that shares nothing: arithmetic, and small tables and strings, over workers and over processes.
+--- Independent work: arithmetic, and small tables and strings, on workers and in processes.
 
 local measure = require "measure"
 local split = require "split"
@@ -67,7 +67,7 @@ end
 row("alloc, 10 tasks, 2 workers", ALLOC, 1000000, 10, 2, alloc_figures(2.3))
 row("alloc, 19 tasks, 19 workers", ALLOC, 1000000, 19, 19, alloc_figures(1.75))
 
--- The same work over more and more workers.
+-- The same work on more and more workers.
 do
   local total = 4000000
   local loop = load(CPU)

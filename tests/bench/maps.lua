@@ -1,5 +1,5 @@
---- What Map costs and gives: tiny items, small tables, and items that are worth a worker, beside a plain loop and beside a
--- task for each.
+--- Cost and gain of Map: tiny items, small tables, and items that are worth a worker, compared with a plain loop and with a
+-- task for each item.
 
 local gma2workers = require "gma2workers"
 local measure = require "measure"
@@ -82,7 +82,7 @@ row("map, items of some 10 us", function(n)
   return sum
 end, list_of(20000, function(i) return i end), function(result) return result end, figures(0.53))
 
--- Few and long ones: the last chunk must not keep one worker busy alone.
+-- A few long items: the last chunk must not keep a single worker busy.
 row("map, 100 items of some 2 ms", function(n)
   local sum = 0
   for i = n, n + 20000 do

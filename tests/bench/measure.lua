@@ -1,13 +1,13 @@
---- Measures the sides of a row in turn, again and again, and writes one line of JSON for each row.
--- Machines drift, so the sides of a row run side by side and ratios are taken pair by pair; a figure is the
--- median of its pairs. Each side's answer is checked: a wrong one ends the run.
+--- Measures the sides of a row in turn, again and again, and writes one line of JSON for each row. A machine's speed
+-- drifts, so the sides run alternately and ratios are taken pair by pair; a figure is the median of its pairs. Each side's
+-- answer is checked, and a wrong one ends the run.
 -- @module measure
 
 local clock = require("consolenative").clock
 
 local measure = {}
 
---- The value in the middle.
+--- The median.
 function measure.median(list)
   local sorted = table.move(list, 1, #list, 1, {})
   table.sort(sorted)
@@ -41,7 +41,7 @@ function measure.report(row)
   print(json(row))
 end
 
---- Seconds that a call takes, and what it gives. What other sides left behind is collected first.
+--- The seconds that a call takes, and its result. Garbage of other sides is collected first.
 function measure.seconds(run, ...)
   collectgarbage()
   local start = clock()
@@ -49,7 +49,7 @@ function measure.seconds(run, ...)
   return clock() - start, answer
 end
 
---- The median over the rounds of what `join` makes of both sides' values.
+--- The median over the rounds of `join`, applied to the values of both sides.
 local function paired(one, other, join)
   local list = {}
   for round = 1, #one do
@@ -98,7 +98,7 @@ function measure.row(row)
   measure.report { name = row.name, unit = row.unit, sides = values, figures = figures }
 end
 
---- The last line that a command prints, as a number.
+--- The last line of a command's output, as a number.
 function measure.number_from(command)
   local pipe = assert(io.popen(command))
   local text = pipe:read("a")
@@ -106,7 +106,7 @@ function measure.number_from(command)
   return tonumber(text:match("([^\n]*)\n*$")) or error("no number from: " .. command .. "\n" .. text)
 end
 
---- What two floats are allowed to differ by where their terms were added in another order.
+--- The allowed difference between two floats whose terms were added in another order.
 function measure.is_close(a, b)
   return math.abs(a - b) <= 1e-6 * math.max(1, math.abs(b))
 end

@@ -1,10 +1,10 @@
---- Other libraries with threads for Lua 5.3, each behind the same call, and only where it is installed.
+--- Other libraries with threads for Lua 5.3, all with the same interface, if they are installed.
 -- @module peers
 
 local peers = {}
 
---- `run(code, arguments)` runs one chunk a list of arguments, each in a thread of its own, and gives the first
--- result of each. Threads of lua-luv exchange strings, numbers and booleans only.
+--- `run(code, arguments)` runs a chunk once for each list of arguments, each in a thread of its own, and returns the first
+-- result of each. Threads of lua-luv exchange only strings, numbers and booleans.
 local function luv()
   local uv = require "luv"
   local function run(code, list)
@@ -38,7 +38,7 @@ local function lanes()
   return run
 end
 
---- The peers that are installed, by name.
+--- The installed peers, by name.
 function peers.installed()
   local list = {}
   for name, open in pairs { ["lua-luv"] = luv, lanes = lanes } do

@@ -1,4 +1,4 @@
-//! The plots, each a file of its own. A plot whose row was not run is left as it is.
+//! Draws the plots, each into a file of its own. The plot of a row that was not run stays as it is.
 
 use std::error::Error;
 use std::path::Path;
@@ -12,12 +12,12 @@ struct Plot {
     title: &'static str,
     across: &'static str,
     up: &'static str,
-    /// The row, and where its sides' points stand across.
+    /// The row, and the positions of its sides' points on the horizontal axis.
     row: &'static str,
     at: &'static [f64],
 }
 
-/// Each side of these rows has one value a point, not one a round.
+/// Each side of these rows has one value per point, not one per round.
 const PLOTS: [Plot; 3] = [
     Plot {
         file: "speed-up.svg",

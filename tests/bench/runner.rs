@@ -1,8 +1,8 @@
-//! Runs the benchmarks in Lua, prints what they found beside what was to be reached, keeps a dated record, and draws
-//! the plots that the README shows.
+//! Runs the benchmarks in Lua, prints the results beside their targets, keeps a dated record, and draws the
+//! plots for the README.
 //!
 //! ```text
-//! bench DATE FOLDER FILE...    each FILE is run by lua5.3 and prints one row a line, as JSON
+//! bench DATE FOLDER FILE...    lua5.3 runs each FILE, which prints one row per line, as JSON
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,17 +15,17 @@ use serde::{Deserialize, Serialize};
 
 mod plot;
 
-/// One thing that was measured.
+/// One measured row.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Row {
     pub name: String,
     pub unit: String,
-    /// Every round's value, in the unit, by side.
+    /// The values of all rounds, in the row's unit, by side.
     pub sides: BTreeMap<String, Vec<f64>>,
     pub figures: Vec<Figure>,
 }
 
-/// What a row comes down to, and what it was to be.
+/// A summary of a row, and its target.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Figure {
     pub name: String,
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn run(date: &str, folder: &Path, files: &[String]) -> Result<(), Box<dyn Error>> {
-    println!("| what | figure | measured | to reach | reached |\n|---|---|---:|---:|---|");
+    println!("| what | figure | measured | target | met |\n|---|---|---:|---:|---|");
     let mut rows = Vec::new();
     for file in files {
         let output = Command::new("lua5.3").arg(file).stderr(Stdio::inherit()).output()?;
@@ -94,7 +94,7 @@ fn run(date: &str, folder: &Path, files: &[String]) -> Result<(), Box<dyn Error>
     plot::draw(&rows, folder)
 }
 
-/// The processor, and how many of its cores there are.
+/// The processor, and the number of its cores.
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -1,9 +1,9 @@
---- What an engine's slicing gives the cooperative backend: the trigonometric load as a plain loop in one plugin, and split
--- over workers, in the stand-in with time slices. `scripts/bench --slices` calls this.
+--- The gain from an engine's slicing on the cooperative backend: the trigonometric load as a plain loop in one plugin, and
+-- split over workers, in the stand-in with time slices. `scripts/bench --slices` runs this.
 --
 -- A tick has a fixed length here, and each coroutine a fixed slice of it, as on a console, where the engine has other
--- things to do. So the time goes down with the number of coroutines, as long as their slices fit into a tick; the last
--- column is how much of the ticks they took.
+-- things to do. So the time falls with the number of coroutines, as long as their slices fit into a tick. The last column
+-- is the used share of the ticks.
 --
 --   lua5.3 tests/bench/slices.lua [OPERATIONS] [INSTRUCTIONS A SLICE]
 
@@ -38,7 +38,7 @@ local function in_workers(count, mode)
   return sum
 end
 
---- Runs a function as a plugin: its result, seconds, ticks, and the share of the ticks that was used.
+--- Runs a function as a plugin: its result, the seconds, the ticks, and the used share of the ticks.
 local function in_engine(func, ...)
   local engine = console.new { slice = slice }
   engine:install()

@@ -1,12 +1,12 @@
---- One loop over numbers, split: over tasks, over independent processes.
--- The loop is the text of a chunk that is called with the first and the last number, and gives a sum.
+--- A loop over numbers, split over tasks or over independent processes. The loop is the text of a chunk that gets the first
+-- and the last number, and returns a sum.
 -- @module split
 
 local gma2workers = require "gma2workers"
 
 local split = {}
 
---- First and last number of each of `count` parts.
+--- The first and the last number of each of `count` parts.
 function split.parts(count, total)
   local list = {}
   for part = 1, count do
@@ -15,7 +15,7 @@ function split.parts(count, total)
   return list
 end
 
---- The sum, a task for each part.
+--- The sum, with a task for each part.
 function split.in_workers(code, parts, workers)
   local func = load(code)
   local tasks = {}
@@ -29,7 +29,7 @@ function split.in_workers(code, parts, workers)
   return sum
 end
 
---- The sum, a process for each part.
+--- The sum, with a process for each part.
 function split.in_processes(code, parts)
   local outputs = {}
   for part, range in ipairs(parts) do

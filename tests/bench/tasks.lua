@@ -1,4 +1,4 @@
---- What a task costs: many tiny ones, many with a small table each way, and one alone.
+--- The cost of a task: many tiny ones, many with a small table each way, and one alone.
 
 local gma2workers = require "gma2workers"
 local measure = require "measure"
@@ -74,7 +74,7 @@ end, {
   { name = "times the plain loop's time", of = "gma2workers", over = "plain loop", most = 1 },
 })
 
--- A task that writes to what the next one would share, if it were not put back.
+-- A task that writes to a global, which must be restored before the next task.
 row("a global set", list(COUNT, mark, function() return {} end), function(data) return data == nil end, {
   { name = "us a task, one worker", of = "one worker", most = 10 },
 })
@@ -112,7 +112,7 @@ do
   }
 end
 
--- From a thousand tasks to a million, the cost of one stays what it is.
+-- From a thousand tasks to a million, the cost of each must stay the same.
 do
   local costs = {}
   for _, count in ipairs { 1000, 10000, 100000, 1000000 } do
@@ -129,8 +129,8 @@ do
   }
 end
 
--- The tiny task in other libraries, with the result records of this one. Last, since what they leave in the process's
--- memory slows down everything after them.
+-- The tiny task in other libraries, with the same result records. It comes last, since the memory that those libraries
+-- leave in the process slows down everything after them.
 do
   local arguments = {}
   for i = 1, COUNT do

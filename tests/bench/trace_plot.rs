@@ -1,4 +1,5 @@
-//! Draws a job's timeline: trace-plot JOB.json PICTURE.svg. A row for the host and one for each worker.
+//! Draws a job's timeline: trace-plot JOB.json PICTURE.svg. It has a row for the host and one for each
+//! worker.
 
 use std::error::Error;
 use std::fs::File;
@@ -14,7 +15,7 @@ struct Trace {
     events: Vec<Event>,
 }
 
-/// What the option `trace` writes of a row's title, or of a slice.
+/// A row's title or a slice, as the option `trace` writes it.
 #[derive(Deserialize)]
 struct Event {
     #[serde(default)]
@@ -41,7 +42,7 @@ struct Arguments {
 const WIDTH: u32 = 960;
 const ROW_HEIGHT: u32 = 28;
 const KEY_HEIGHT: u32 = 28;
-/// Of a row's height, what a slice leaves free above and below.
+/// The part of a row's height that stays free above and below a slice.
 const GAP: f64 = 0.12;
 
 const GOOD: RGBColor = RGBColor(66, 133, 190);
@@ -101,7 +102,7 @@ fn draw(events: &[Event], path: &str) -> Result<(), Box<dyn Error>> {
         .y_label_formatter(&row_title)
         .light_line_style(TRANSPARENT)
         .draw()?;
-    // What a task waits for began after it, so it comes on top.
+    // A wait begins after its task, so it is drawn on top.
     chart.draw_series(slices().map(|event| {
         let color = match event.cat.as_str() {
             "task" if event.args.success => GOOD,

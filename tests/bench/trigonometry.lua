@@ -1,7 +1,6 @@
---- The load that freezes a console, measured side by side: the plain loop in this interpreter, the same
--- work split over tasks with as many workers, and over as many independent lua5.3 processes.
--- All sides of a row run in turn, again and again, and the table gives medians; the ratios are taken
--- pair by pair, since machines drift.
+--- The load that freezes a console: the plain loop in this interpreter, the same work split over tasks with as many
+-- workers, and over as many independent lua5.3 processes. All sides of a row run in turn, again and again, and the table
+-- shows medians. Ratios are taken pair by pair, since a machine's speed drifts.
 --
 --   lua5.3 tests/bench/trigonometry.lua [MILLIONS] [ROUNDS]
 
@@ -32,7 +31,7 @@ local function in_processes(count)
 end
 
 local function check(sum, expected)
-  -- Parts are summed in another order than the whole.
+  -- The parts are summed in another order than the whole.
   if not measure.is_close(sum, expected) then
     error(("wrong answer: %.17g instead of %.17g"):format(sum, expected))
   end

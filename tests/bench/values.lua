@@ -1,4 +1,4 @@
---- What values cost on their way: a large table in and out, a large string, and how that grows.
+--- The cost of crossing: a large table in and out, a large string, and the growth with size.
 
 local gma2workers = require "gma2workers"
 local measure = require "measure"
@@ -11,7 +11,7 @@ local function rows(count)
   return list
 end
 
---- The deep copy that everyone writes.
+--- The usual deep copy.
 local function copy(value)
   if type(value) ~= "table" then
     return value
@@ -58,7 +58,7 @@ local TEXT = ("x"):rep(64 << 20)
 local function length(text)
   return #text
 end
--- Made of large parts, since making it is not what is measured.
+-- Built from large parts, since building it is not measured.
 local function repeated(size)
   return ("x"):rep(1 << 20):rep(size >> 20)
 end

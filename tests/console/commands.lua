@@ -1,7 +1,7 @@
 --- The command line: `gma.cmd`. Depends on the scheduler and the show.
 --
--- `LUA "code"` is queued and runs beside the caller in the same globals. Its text ends at the next quote of the
--- same kind: there are no escapes, a backslash is a character like any other.
+-- `LUA "code"` is queued and runs beside the caller, with the same globals. Its text ends at the next quote of the same
+-- kind: there are no escapes, and a backslash is an ordinary character.
 
 local _ENV = require "console.globals" ()
 
@@ -27,7 +27,7 @@ local function split(text)
   return parts
 end
 
---- The quoted text that a command's words begin with, and what follows it.
+--- The quoted text at the start of a command's words, and the rest.
 local function quoted(words)
   local quote = string.match(words, "^[\"']")
   if not quote then
@@ -65,7 +65,8 @@ function verbs.plugin(engine, words)
   return nil
 end
 
---- The engine closes its Lua state at the end of the tick, whatever runs in it; who runs the engine opens another.
+--- The engine closes its Lua state at the end of the tick, whatever runs in it; the program that runs the engine opens a
+-- new one.
 function verbs.reloadplugins(engine)
   engine.reload_is_due = true
   return nil
@@ -124,7 +125,7 @@ local function attribute(name, value)
     ['"'] = "&quot;" })) or ""
 end
 
---- Writes an object to the folder importexport: the file it came from, or its number and label alone.
+--- Writes an object to the folder importexport: the file it came from, or only its number and label.
 function verbs.export(engine, words)
   local name, rest = string.match(words, "^(%a+%s+[%d%.]+)%s+(.+)$")
   local object = name and engine.show:find(name)
@@ -147,7 +148,7 @@ function verbs.export(engine, words)
   return nil
 end
 
--- Of Assign, only a property that is there already.
+-- Assign only changes existing properties.
 function verbs.assign(engine, words)
   local name, property, value = string.match(words, "^(%a+%s+[%d%.]+)%s+/(%w+)=(.+)$")
   local object = name and engine.show:find(name)
@@ -160,7 +161,7 @@ function verbs.assign(engine, words)
   return "Error #9: OBJECT DOES NOT EXIST"
 end
 
--- Options as /nc (no confirmation) change nothing here.
+-- Options such as /nc (no confirmation) have no effect here.
 function verbs.delete(engine, words)
   local object = engine.show:find((string.gsub(words, "%s+/%a+$", "")))
   if not object then
@@ -170,10 +171,10 @@ function verbs.delete(engine, words)
   return nil
 end
 
--- Here `$name` is the variable to set; elsewhere its value stands for it.
+-- Here `$name` names the variable to set; elsewhere its value replaces it.
 local TAKES_NAMES = { setvar = true, setuservar = true }
 
---- Makes the engine's `gma.cmd`: nil, or the text of the first error.
+--- Makes the engine's `gma.cmd`, which returns nil or the first error.
 function commands.new(engine)
   return function(text)
     if type(text) ~= "string" then

@@ -1,7 +1,7 @@
 --- The engine's files: `gma.export`, `gma.export_csv`, `gma.export_json` and `gma.import`, and the folders they are in.
 --
--- A console's folder has `temp`, `plugins` and `importexport`. Exports go to `temp`; import reads there, or in a folder
--- under the console's. The XML is written as far as MA's own files show it; rows and JSON have no model to follow.
+-- A console's folder has `temp`, `plugins` and `importexport`. Exports go to `temp`; import reads from there, or from
+-- another folder below the console's. The XML follows MA's own files as far as they show it; rows and JSON have no model.
 
 local _ENV = require "console.globals" ()
 
@@ -19,7 +19,7 @@ local function quoted(path)
   return "'" .. string.gsub(path, "'", "'\\''") .. "'"
 end
 
---- Makes a folder, and those around it.
+--- Creates a folder and its parents.
 function files.make_folder(path)
   local made = os.execute(IS_WINDOWS and string.format("if not exist %s mkdir %s", quoted(path), quoted(path))
     or "mkdir -p " .. quoted(path))
@@ -28,24 +28,24 @@ function files.make_folder(path)
   end
 end
 
---- Whether there is a file or a folder.
+--- Whether a file or folder exists.
 local function exists(path)
   return os.rename(path, path) ~= nil
 end
 
---- A folder for a console that is given none: its path, of which nothing is there yet.
+--- A folder for a console without one: a path at which nothing exists yet.
 function files.temporary_folder()
   local path = os.tmpname()
   os.remove(path)
   if IS_WINDOWS then
-    -- It is a name only, at the root of the drive.
+    -- On Windows this is only a name, at the root of the drive.
     path = string.gsub(os.getenv("TEMP"), "\\", "/") .. "/gma2workers" .. string.gsub(path, "%W", "x")
   end
   return path
 end
 
---- Removes a folder with all that is in it, if it is there.
--- @treturn boolean whether a file was in it
+--- Removes a folder with all its contents, if it exists.
+-- @treturn boolean whether it contained a file
 function files.remove_folder(path)
   if not exists(path) then
     return false
@@ -86,7 +86,7 @@ local function sorted(value)
   return keys
 end
 
---- Adds the lines of a table's fields.
+--- Adds the lines for a table's fields.
 local function write_fields(lines, value, indent, path, inside)
   if inside[value] then
     error(string.format("a table that contains itself can't be exported (at %s)", path), 0)
@@ -170,7 +170,7 @@ local function to_csv(rows)
   return table.concat(lines)
 end
 
---- The path of a file in one of the console's folders. Folders are made when a file is written.
+--- The path of a file in one of the console's folders. A folder is created when a file is written to it.
 local function place(name, what, folder)
   if type(name) ~= "string" then
     error(string.format("bad argument #1 to '%s' (string expected, got %s)", what, type(name)), 3)
@@ -180,7 +180,7 @@ local function place(name, what, folder)
   return folder .. "/" .. name
 end
 
---- Writes a file and says so.
+--- Writes a file and reports it.
 function files.write(engine, folder, path, text)
   files.make_folder(folder)
   local file = assert(io.open(path, "wb"))
@@ -189,7 +189,7 @@ function files.write(engine, folder, path, text)
   engine:say("file", path)
 end
 
---- Adds the functions to the engine's `gma`.
+--- Adds these functions to the engine's `gma`.
 function files.add(engine, gma)
   local function export(name, encode)
     gma[name] = function(filename, value)

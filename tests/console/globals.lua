@@ -1,5 +1,5 @@
---- The globals of the stand-in's own files: copies, so that no plugin can change them. They are made as those of the library are.
--- A name that is not among them is a slip.
+--- The globals of the stand-in's own files: copies, so that no plugin can change them. They are made like those of the
+-- library. Any other name is an error.
 
 local folder = select(2, ...):match("^(.*)tests[/\\]console[/\\]")
 local globals = assert(loadfile(folder .. "lua/cooperative_globals.lua"))(package.loaded)
@@ -10,7 +10,7 @@ setmetatable(globals, {
   end,
 })
 
--- Not as a table, in which tracebacks would look for names of functions.
+-- Not as a table: tracebacks would search it for the names of functions.
 return function()
   return globals
 end

@@ -1,5 +1,5 @@
---- What needs a console's hardware or network: functions that raise an error here which says why, and answers of a console
--- that stands alone.
+--- Functions that need a console's hardware or network: here they raise an error with the reason, or answer as a console
+-- alone in its network does.
 
 local _ENV = require "console.globals" ()
 
@@ -46,11 +46,11 @@ function hardware.add(gma)
     getprimaryip = variable("HOSTIP"),
     getsecondaryip = function() return "0.0.0.0" end,
     getstatus = variable("HOSTSTATUS"),
-    -- 255 is no session.
+    -- 255 means no session.
     getsessionnumber = function() return 255 end,
     getsessionname = function() return "" end,
     getslot = function() return 255 end,
-    -- Of itself alone: nobody else is in its network.
+    -- Only its own address, since there is no other station in its network.
     gethostdata = function(ip, recycle)
       local data = recycle or {}
       if ip == nil or ip == gma.show.getvar("HOSTIP") then

@@ -26,7 +26,7 @@ local console = { Show = Show }
 
 --- The engine.
 -- @field gma the table that plugins see
--- @field transcript what was shown and what failed: { time = seconds, kind = "echo", text = "..." }
+-- @field transcript output and errors: { time = seconds, kind = "echo", text = "..." }
 -- @field progress progress bars by handle: { name, open, range, values, texts }
 local Engine = {}
 Engine.__index = Engine
@@ -82,7 +82,7 @@ function console.new(options)
   return engine
 end
 
---- Adds a line to the transcript.
+--- Appends a line to the transcript.
 function Engine:say(kind, text)
   table.insert(self.transcript, { time = native.clock(), kind = kind, text = text })
   if self.options.output then
@@ -110,7 +110,7 @@ function Engine:uninstall()
   rawset(_G, "gma", self.gma_before)
 end
 
---- Whose coroutine runs: what it starts belongs to the same plugin.
+--- The owner of the running coroutine: everything it starts belongs to the same plugin.
 function Engine:owner()
   local running = coroutine.running()
   for _, record in ipairs(self.scheduler.list) do
@@ -130,13 +130,13 @@ end
 local Plugin = {}
 Plugin.__index = Plugin
 
---- Runs the plugin's Start, beside whatever runs.
+--- Runs the plugin's Start, beside other coroutines.
 function Plugin:run(argument)
   self.record = self.engine.scheduler:start("plugin " .. self.name, self, self.start, argument)
   return self.record
 end
 
---- Loads a plugin, as the next one of the pool: { name = internal name, visible = visible name }.
+--- Loads a plugin and adds it to the pool: { name = internal name, visible = visible name }.
 function Engine:load(path, options)
   options = options or {}
   local chunk, problem = loadfile(path)
@@ -188,12 +188,12 @@ function Engine:tick()
   self.scheduler:tick()
 end
 
---- Nothing is left to run.
+--- Whether nothing is left to run.
 function Engine:idle()
   return self.scheduler:idle()
 end
 
---- Ticks until nothing is left to run. With a function: starts it first, and gives its results or raises its error.
+--- Ticks until nothing is left to run. If given a function, starts it first, and returns its results or raises its error.
 function Engine:run(func, ...)
   local record = func and self:start(func, ...)
   while not self:idle() do

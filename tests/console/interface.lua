@@ -1,10 +1,10 @@
---- What the engine shows and asks: echo, feedback, text input, dialogs, progress bars.
+--- Output and questions of the engine: echo, feedback, text input, dialogs, progress bars.
 
 local _ENV = require "console.globals" ()
 
 local interface = {}
 
---- Several values as one line.
+--- Joins several values into one line.
 local function line(...)
   local parts = table.pack(...)
   for i = 1, parts.n do
@@ -13,13 +13,13 @@ local function line(...)
   return table.concat(parts, " ", 1, parts.n)
 end
 
---- Where a bar stands, for its last line.
+--- The position of a bar, for its last line.
 local function reached(bar)
   local value, text = bar.values[#bar.values], bar.texts[#bar.texts]
   return (value and string.format(" at %s of %s", value, bar.range and bar.range[2] or 100) or "") .. (text and ": " .. text or "")
 end
 
---- Answers from a script: a list used up in order, or a function of the title and the default.
+--- Answers from a script: a list to use up in order, or a function of the title and the default.
 local function answers(script, what)
   local next_answer = 0
   return function(title, default)
@@ -84,7 +84,7 @@ function interface.add(engine, gma)
       changed(last)
       return last
     end,
-    -- Plugins call it in their Cleanup with whatever they have, nil too.
+    -- Plugins call this in their Cleanup with whatever they have, even nil.
     stop = function(handle)
       if bars[handle] then
         bars[handle].open = false

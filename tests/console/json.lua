@@ -1,7 +1,7 @@
---- JSON text to Lua values and back.
+--- Reads JSON text as Lua values, and writes it.
 --
--- Reading: objects and arrays become tables, null becomes false where a value stands in a table. Writing: a table
--- whose keys are 1 to n is an array, any other an object with its keys in order; an empty one is an array.
+-- Reading: objects and arrays become tables; null becomes false if it is a table's value. Writing: a table with the keys 1
+-- to n becomes an array, any other an object with its keys in order; an empty one becomes an array.
 
 local _ENV = require "console.globals" ()
 
@@ -16,7 +16,7 @@ local function line_of(text, position)
   return select(2, string.gsub(string.sub(text, 1, position - 1), "\n", "")) + 1
 end
 
---- Reads one value. Malformed text raises "show.json:3: what".
+--- Reads one value. Malformed text raises an error such as "show.json:3: what".
 function json.decode(text, source)
   local function fail(position, what)
     error(string.format("%s:%d: %s", source or "JSON", line_of(text, position), what), 0)
@@ -42,7 +42,7 @@ function json.decode(text, source)
     end
   end
 
-  --- The items between two brackets; `item` reads one and puts it into the table.
+  --- The items between two brackets; `item` reads one and adds it to the table.
   local function list_at(position, closing, item)
     local list, at = {}, string.match(text, "^%s*()", position + 1)
     if string.sub(text, at, at) == closing then
@@ -119,7 +119,7 @@ local function sorted_keys(value, path)
   return keys
 end
 
---- Writes one value, indented. What JSON has no word for raises an error that names its path.
+--- Writes one value, indented. A value that JSON can't express raises an error with its path.
 function json.encode(value, indent, path, inside)
   indent, path, inside = indent or "", path or "value", inside or {}
   if type(value) == "string" then

@@ -1,7 +1,7 @@
 --- Runs plugins in the engine stand-in: `scripts/run-plugin` calls this.
 --
--- The engine lives in a Lua state of its own, which is closed and opened again at ReloadPlugins; here are the clock, the
--- commands that are typed at their moments, and Ctrl-C.
+-- The engine runs in a separate Lua state, which is closed and opened again at ReloadPlugins. This file has the clock, the
+-- commands to type at given times, and Ctrl-C.
 
 local native = require "consolenative"
 local files = require "console.files"
@@ -41,7 +41,7 @@ end
 local started = native.clock()
 local failed = false
 
--- All states of a run have one folder.
+-- All states of a run share one folder.
 local words, own_folder = { table.unpack(arg) }, nil
 if not given.folder then
   own_folder = files.temporary_folder()
@@ -62,7 +62,7 @@ end
 
 local state = open("")
 
---- One turn; gives whether there is anything to come.
+--- Runs one tick; returns whether there is more to run.
 local function turn()
   local entry = given.commands_at[1]
   local seconds = native.clock() - started
@@ -70,7 +70,7 @@ local function turn()
   if entry and entry.seconds <= seconds then
     table.remove(given.commands_at, 1)
     status = state:call("command " .. entry.command)
-    -- What it starts begins before the next one is typed.
+    -- Coroutines that a command starts begin before the next command is typed.
     if status ~= "reload" then
       status = state:call("tick")
     end
@@ -94,7 +94,7 @@ local function run()
 end
 
 local ok, problem = pcall(function()
-  -- The plugin has started before anything is typed.
+  -- The plugin has started before the first command is typed.
   if state:call("tick") ~= "idle" or given.commands_at[1] then
     run()
   end

@@ -1,8 +1,8 @@
-//! The native part of the engine stand-in: what stock Lua can't do for itself. For tests alone.
+//! The native part of the engine stand-in, with functions that stock Lua lacks. For tests only.
 //!
-//! A wall clock and a sleep, since stock Lua has neither; time slices, since only a native hook may yield; and
-//! further Lua states in this process, since the engine closes its own and opens another at `ReloadPlugins`.
-//! Written with mlua's safe interface, but for those states.
+//! A wall clock and a sleep, since stock Lua has neither; time slices, since only a native hook may yield;
+//! and further Lua states in this process, since the engine closes its own and opens another at
+//! `ReloadPlugins`. All but those states use mlua's safe interface.
 #![allow(unsafe_code, reason = "the entry that mlua generates, and states of their own")]
 
 use std::ffi::{CString, c_int};
@@ -17,19 +17,19 @@ use mlua::{
 
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// `clock()`: wall seconds since some moment, never backwards.
+/// `clock()`: wall seconds since some moment; never goes backwards.
 fn clock(_: &Lua, (): ()) -> Result<f64> {
     Ok(ORIGIN.elapsed().as_secs_f64())
 }
 
-/// `sleep(seconds)`: without using the processor.
+/// `sleep(seconds)`: sleeps without using the processor.
 fn sleep(_: &Lua, seconds: f64) -> Result<()> {
     std::thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default());
     Ok(())
 }
 
-/// `slice(coroutine, instructions)`: makes it yield whenever it has run that many; 0 ends that. A hook
-/// can't yield across a C call (a sort comparator, say): there the slice goes on.
+/// `slice(coroutine, instructions)`: makes the coroutine yield after each run of that many; 0 ends that. A
+/// hook can't yield across a C call (such as a sort comparator): there the slice goes on.
 fn slice(_: &Lua, (thread, instructions): (Thread, u32)) -> Result<()> {
     if instructions == 0 {
         thread.remove_hook();
@@ -39,15 +39,15 @@ fn slice(_: &Lua, (thread, instructions): (Thread, u32)) -> Result<()> {
     thread.set_hook(triggers, |_, _| Ok(VmState::Yield))
 }
 
-/// A Lua state beside the one that asked for it, closed when this is dropped. At its index 1 lies what the file
-/// it was opened with returned: a function from text to text.
+/// A Lua state beside the one that opened it; dropping this closes it. Its index 1 holds the result of the
+/// file it was opened with: a function from text to text.
 struct State(*mut ffi::lua_State);
 
 impl State {
-    /// `state(file, text...)`: opens one, and runs the file with these arguments.
+    /// `state(file, text...)`: opens a state, and runs the file with these arguments.
     fn open(_: &Lua, (path, words): (String, Variadic<LuaString>)) -> Result<Self> {
         let file = CString::new(path).map_err(Error::external)?;
-        // SAFETY: a new state, which nobody else knows. Without memory, it is null.
+        // SAFETY: creates a new state, which only this value owns. It is null if there is no memory.
         let state = unsafe {
             let state = ffi::luaL_newstate();
             if state.is_null() {
@@ -65,10 +65,10 @@ impl State {
         Err(Error::runtime(state.text()))
     }
 
-    /// Calls the function on top of the stack, whose result or error takes its place.
+    /// Calls the function on top of the stack; its result or error replaces it.
     fn run(&self, words: &[LuaString]) -> Result<()> {
         let count = c_int::try_from(words.len()).map_err(Error::external)?;
-        // SAFETY: the state is open, there is room for the texts, and what the function raises is caught.
+        // SAFETY: the state is open, there is room for the texts, and errors of the function are caught.
         let ended = unsafe {
             if ffi::lua_checkstack(self.0, count) == 0 {
                 return Err(Error::runtime("too many arguments for a Lua state"));
@@ -95,7 +95,7 @@ impl State {
         }
     }
 
-    /// `state:call(text)`: what its function says to that.
+    /// `state:call(text)`: calls the state's function with a text.
     fn call(&mut self, word: LuaString) -> Result<String> {
         if self.0.is_null() {
             return Err(Error::runtime("the state is closed"));
@@ -109,7 +109,7 @@ impl State {
         Ok(self.text())
     }
 
-    /// `state:close()`: as the engine closes its own, whatever runs there.
+    /// `state:close()`: closes it as the engine closes its own, whatever runs there.
     fn close(&mut self) {
         let state = std::mem::replace(&mut self.0, ptr::null_mut());
         if !state.is_null() {

@@ -41,8 +41,8 @@ GMA2WORKERS_BACKEND in the environment, native or cooperative, says which backen
 Ctrl-C ends the plugin as Off Plugin does, with its Cleanup; a second one ends everything at once.
 Exit code: 0 when all ended well, 1 when something failed, 2 for a wrong command line.]]
 
---- The options named on a command line.
--- @func fail called with what is wrong
+--- The options of a command line.
+-- @func fail called with the reason if one is wrong
 function options.parse(words, fail)
   local parsed = { files = {}, answers = {}, shows = {}, uservars = {}, showvars = {}, commands_at = {} }
   local at = 1
@@ -108,7 +108,7 @@ function options.parse(words, fail)
   if #parsed.files == 0 and not parsed.help then
     fail("which plugin?")
   end
-  -- Those of one moment stay in order.
+  -- Commands at the same time stay in order.
   for i, entry in ipairs(parsed.commands_at) do
     entry.order = i
   end

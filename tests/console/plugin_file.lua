@@ -1,4 +1,4 @@
---- What a plugin's file says of it: a .lua file alone, or the pool's .xml that names one or several.
+--- Reads a plugin's file: a .lua file, or the pool's .xml that names one or several.
 
 local _ENV = require "console.globals" ()
 

@@ -1,8 +1,8 @@
---- Coroutines of the engine: plugins, timer callbacks and LUA commands, beside each other in one state.
--- Depends on consolenative for the clock, the sleep and time slices.
+--- Coroutines of the engine: plugins, timer callbacks and LUA commands, side by side in one state. Depends on consolenative
+-- for the clock, the sleep and time slices.
 --
--- `gma.sleep(s)` is `coroutine.yield(s)`: a coroutine that yields a number is resumed at the first tick that
--- many seconds later; one that yields nothing, or whose slice is over, at the next tick.
+-- `gma.sleep(s)` is `coroutine.yield(s)`: a coroutine that yields a number is resumed at the first tick after that many
+-- seconds; one that yields nothing, or whose slice has ended, at the next tick.
 
 local _ENV = require "console.globals" ()
 
@@ -12,7 +12,7 @@ local Scheduler = {}
 Scheduler.__index = Scheduler
 
 --- Makes a scheduler.
--- @tab options tick: seconds between ticks; slice: VM instructions a coroutine may run in a tick, if any
+-- @tab options tick: seconds between ticks; slice: VM instructions that a coroutine may run in a tick, if limited
 -- @func failed called with a record whose coroutine has failed
 function Scheduler.new(options, failed)
   return setmetatable({ tick_seconds = options.tick or 0.01, instructions = options.slice, failed = failed, list = {} },
@@ -27,7 +27,7 @@ function Scheduler:start(name, owner, func, ...)
   if self.instructions then
     native.slice(record.coroutine, self.instructions)
   end
-  -- In one step, since a slice may end between any two instructions of a coroutine that starts another.
+  -- In one step, since the coroutine that starts this one may lose its slice between any two instructions.
   table.insert(self.list, record)
   return record
 end
@@ -50,7 +50,7 @@ local function settle(self, record, ok, ...)
   end
 end
 
---- Resumes one coroutine, whatever its due time.
+--- Resumes one coroutine, even before it is due.
 function Scheduler:resume(record)
   local arguments = record.arguments or { n = 0 }
   record.arguments = nil
@@ -59,7 +59,7 @@ function Scheduler:resume(record)
   record.is_resumed = false
 end
 
---- Kills the coroutines of one owner.
+--- Kills the coroutines of an owner.
 function Scheduler:kill(owner)
   for _, record in ipairs(self.list) do
     if record.owner == owner and record.status == "running" then
@@ -68,7 +68,7 @@ function Scheduler:kill(owner)
   end
 end
 
---- One tick: every coroutine that is due runs once.
+--- Runs one tick: every due coroutine runs once.
 function Scheduler:tick()
   local now = native.clock()
   for _, record in ipairs({ table.unpack(self.list) }) do
@@ -87,7 +87,7 @@ function Scheduler:idle()
   return #self.list == 0
 end
 
---- Really sleeps until something is due, for a tick at most.
+--- Really sleeps until a coroutine is due, but at most for a tick.
 function Scheduler:rest()
   local due = math.huge
   for _, record in ipairs(self.list) do

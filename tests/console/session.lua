@@ -1,5 +1,5 @@
---- One Lua state of a run: the engine in it, its plugins, and what main.lua asks of it. ReloadPlugins ends it, and another
--- one takes its place with what it remembers: variables belong to the show, and outlive the state.
+--- One Lua state of a run, with the engine and its plugins, and its answers to main.lua. ReloadPlugins ends it, and a new
+-- one continues with its memory: variables belong to the show, and outlive the state.
 --
 --   ... = started, is a terminal, memory (JSON; empty in the first state), then the words of the command line
 --   returns function(request) → "running", "idle" or "reload"; its memory for the request "memory"
@@ -18,18 +18,19 @@ local given = options.parse({ select(4, ...) }, error)
 local remembered = memory ~= "" and json.decode(memory, "memory") or nil
 local terminal = Terminal.new(given, tonumber(started), draws == "yes")
 
--- A plugin finds the modules that lie beside it.
+-- A plugin finds the modules in its own folder.
 local plugin_folder = string.match(given.files[1], "^(.*)[/\\]") or "."
 package.path = string.format("%s/?.lua;%s/?/init.lua;%s", plugin_folder, plugin_folder, package.path)
 
--- Where that folder has no gma2-workers, this checkout's stands in for it; and the binary's own name gives it, too. So both
--- are of the backend that GMA2WORKERS_BACKEND names.
+-- If that folder has no gma2-workers, this checkout's takes its place, also for the binary's own name. So both names give
+-- the backend that GMA2WORKERS_BACKEND selects.
 local checkout = string.match(package.searchpath("console.session", package.path), "^(.*)tests[/\\]console[/\\]")
-local function load_library(name)
-  local path = checkout .. "lua/init.lua"
-  return assert(loadfile(path))(name, path)
+local function load_from(path)
+  return function(name) return assert(loadfile(path))(name, path) end
 end
-table.insert(package.searchers, function(name) return name == "gma2-workers" and load_library or nil end)
+local load_library, load_frame = load_from(checkout .. "lua/init.lua"), load_from(checkout .. "lua/plugins/frame.lua")
+local stand_ins = { ["gma2-workers"] = load_library, ["gma2-workers.plugins.frame"] = load_frame }
+table.insert(package.searchers, function(name) return stand_ins[name] end)
 table.insert(package.searchers, 2, function(name) return name == "gma2workers" and load_library or nil end)
 
 local next_answer = 0
@@ -48,8 +49,8 @@ local function answered(ask)
   end
 end
 
---- Without the stand-in's own calls: they say nothing of the plugin. A text's methods are the plugin's, which may have
--- broken them.
+--- Removes the stand-in's own calls, which tell nothing about the plugin. It calls no methods of texts, since the plugin
+-- may have broken those.
 local function own_lines(text)
   for _, line in ipairs { "\n\t[^\n]*tests/console/%a+%.lua:[^\n]*", "\n\t%[C%]: in function 'error'",
     "\n\t%(%.%.%.tail calls%.%.%.%)" } do
@@ -61,7 +62,7 @@ end
 given.showvars.PLUGINPATH = given.showvars.PLUGINPATH or plugin_folder
 local engine
 
---- Loads the plugins. What fails is shown; what was wrong with the files stands alone.
+--- Loads the plugins. Failures are shown; an error in the files is shown alone.
 local function load_plugins()
   for i, file in ipairs(given.files) do
     for j, found in ipairs(plugin_file.read(file)) do

@@ -1,10 +1,10 @@
---- The show: a tree of objects, and what `gma.show.getobj` and `gma.show.property` say of it.
+--- The show: a tree of objects, with `gma.show.getobj` and `gma.show.property`.
 --
 -- A show is a list of pools. A pool is `{ name = "Group", class = "CMD_GROUP", [number] = object, ... }`, an object
--- `{ label = "Front", class = ..., properties = { { "Name", "Front" }, ... }, [number] = child, ... }`; a label alone
--- stands for `{ label = label }`, and false for an object without a label. Children are given in the order of their
--- numbers and counted from 0. Properties may be given by name, too; `file` is what Export writes again. Handles are plain
--- numbers; the root's is 1.
+-- `{ label = "Front", class = ..., properties = { { "Name", "Front" }, ... }, [number] = child, ... }`. A label alone
+-- stands for `{ label = label }`, and false for an object without a label. Children are in the order of their numbers, and
+-- counted from 0. Properties may also be given by name. `file` is the file that Export writes. Handles are plain numbers;
+-- the root's is 1.
 
 local _ENV = require "console.globals" ()
 
@@ -12,7 +12,7 @@ local Show = {}
 Show.__index = Show
 
 local ROOT = 1
--- Handles of the engine are large integers.
+-- The engine's handles are large integers.
 local STEP, BASE = 4096, 1 << 34
 
 local function sorted_numbers(list)
@@ -28,7 +28,7 @@ end
 
 local FIELDS = { name = "string", label = "string", class = "string", file = "string", properties = "table" }
 
---- Refuses what is no description, and says where.
+--- Refuses an invalid description, with its place.
 local function check(description, place)
   if type(description) == "string" or description == false then
     return
@@ -47,7 +47,7 @@ local function check(description, place)
   end
 end
 
---- Properties as a list of { name, value }, where they are given by name: in the order of the names.
+--- Properties as a list of { name, value }. If they are given by name, they are sorted by name.
 local function listed(properties)
   local list = { table.unpack(properties or {}) }
   for name, value in pairs(properties or {}) do
@@ -79,14 +79,15 @@ local function add(self, description, parent, number, class)
   return object
 end
 
---- A fixture, with its one subfixture; a label may be nil.
+--- A fixture with its subfixture; the label may be nil.
 local function fixture(label, kind, address)
   return { label = label, class = "CMD_FIXTURE", properties = { { "Name", label or "" }, { "FixtureType", kind },
     { "Patch", address } }, { label = label, class = "CMD_SUBFIXTURE", properties = { { "Address", address } } } }
 end
 
---- A show with a little of everything, unlabelled objects among it. In which order a desk has its pools is not known, but that
--- its root's child 14 is one: the original's examples list that. Here it is the macros, and there is something in it to list.
+--- A show with something of everything, including unlabelled objects. The order of a console's pools is not known, except
+-- that the root's child 14 is a pool, since the original's examples list it. Here it is the macros, so that there is
+-- something to list.
 function Show.default()
   return {
     { name = "Layer", class = "CMD_FIXTURE_LAYER_COLLECT", "Spots", "Washes", "Dimmers" },
@@ -146,7 +147,7 @@ local function child_by_number(object, number)
   return nil
 end
 
---- The object of a command-line name: "Group 1", "Macro 1.5", "Preset 4.1".
+--- The object with a command-line name: "Group 1", "Macro 1.5", "Preset 4.1".
 function Show:find(name)
   local pool, numbers = string.match(tostring(name), "^%s*(%a+)%s+([%d%.]+)%s*$")
   local object = pool and self.pools[string.lower(pool)]
@@ -156,7 +157,7 @@ function Show:find(name)
   return pool and object or nil
 end
 
---- Puts an object into a pool, which is made where there is none; or labels the one that is there.
+--- Adds an object to a pool, which is created if missing; or labels an existing object.
 function Show:store(pool_name, number, label)
   local pool = self.pools[string.lower(pool_name)]
   if not pool then
@@ -180,7 +181,7 @@ function Show:store(pool_name, number, label)
   return object
 end
 
---- Takes an object out of the show.
+--- Removes an object from the show.
 function Show:delete(object)
   for at, child in ipairs(object.parent.children) do
     if child == object then

@@ -1,8 +1,8 @@
---- Shows from files: Lua that returns pools (see console.show), JSON of the same shape, or what a console exported as XML.
+--- Reads shows from files: Lua that returns pools (see console.show), JSON of the same shape, or a console's XML exports.
 --
--- Of exports: a patch gives the pools Layer, Fixture with its subfixtures, Channel and FixtureType; a layout the pool
--- Layout; presets the pool of the type in the file's name, as in preset_4.1.xml; anything else, groups, macros,
--- sequences, the pool of its name. Properties are the element's attributes, in the order of their names.
+-- Among exports, a patch gives the pools Layer, Fixture with its subfixtures, Channel and FixtureType; a layout the pool
+-- Layout; presets the pool of the type in the file's name, as in preset_4.1.xml; anything else, such as groups, macros or
+-- sequences, the pool of its name. Properties are the element's attributes, sorted by name.
 
 local _ENV = require "console.globals" ()
 
@@ -37,7 +37,7 @@ local function named(text)
   return text ~= nil and text ~= "" and text or nil
 end
 
---- One exported file as pools by name.
+--- The pools of an exported file, by name.
 local function from_xml(text, path)
   local next_event, fail = events(text, path)
   local pools, open = {}, {}
@@ -70,7 +70,7 @@ local function from_xml(text, path)
     end
     top = { name = name, number = number }
   end
-  -- A layout is exported as a group with the layout's data in it.
+  -- A layout is exported as a group that contains the layout's data.
   function opened.LayoutData()
     if top.name == "Group" then
       pool("Layout")[top.number], pools.Group[top.number] = pools.Group[top.number], nil
@@ -144,7 +144,7 @@ local function from_xml(text, path)
   return list
 end
 
---- JSON has texts alone for names: "10" is the number of an object.
+--- JSON has only texts as names: "10" is the number of an object.
 local function numbered(value)
   if type(value) ~= "table" then
     return value
@@ -178,7 +178,7 @@ local function merge(into, from)
   end
 end
 
---- The pools of all files together; of an object that stands in several, the last one counts.
+--- The pools of all files together; if several files have an object, the last one counts.
 -- @treturn table for console.new's `show`
 function show_file.load(paths)
   local pools, by_name = {}, {}

@@ -1,4 +1,4 @@
---- What a run shows: the transcript's lines, progress bars, and questions that are asked here.
+--- The output of a run: the transcript's lines, progress bars, and questions for the user.
 
 local _ENV = require "console.globals" ()
 
@@ -9,10 +9,9 @@ Terminal.__index = Terminal
 
 local WIDTH, TIMES_A_SECOND = 24, 20
 
---- Makes one.
--- @tab options of the command line, see console.options
--- @number started the moment that times count from
--- @bool draws whether standard error is a terminal, so that bars can be drawn
+--- Makes a terminal.
+-- @tab options of the command line, see console.options @number started the moment from which times count @bool draws
+-- whether standard error is a terminal, so that bars can be drawn
 function Terminal.new(options, started, draws)
   local self = setmetatable({ options = options, started = started, draws = draws, failed = false }, Terminal)
   if options.transcript then
@@ -33,7 +32,7 @@ function Terminal:clear_bar()
   end
 end
 
---- What was asked here stands here, and so do bars; commands are shown where that was asked for.
+--- Questions and bars are already on the screen; commands are shown if the user asked for that.
 function Terminal:is_seen_already(kind)
   if kind == "input" or kind == "confirm" then
     return #self.options.answers == 0
@@ -58,7 +57,7 @@ function Terminal:line(kind, text)
   end
 end
 
---- A progress bar has changed.
+--- Called when a progress bar has changed.
 function Terminal:bar(bar)
   if self.draws and bar.open then
     self.changed = bar
@@ -69,7 +68,7 @@ function Terminal:bar(bar)
   end
 end
 
---- Draws the bar that has changed, so many times a second at most: called at each tick, so that the last change is seen.
+--- Draws the changed bar, a limited number of times a second. It is called at each tick, so that the last change is drawn.
 function Terminal:draw()
   local now, bar = clock(), self.changed
   if not bar or now < (self.next_bar or 0) then
@@ -82,7 +81,7 @@ function Terminal:draw()
   local full = math.floor(share * WIDTH)
   local drawn = string.rep("#", full) .. string.rep(".", WIDTH - full)
   local text = tostring(bar.texts[#bar.texts] or "")
-  -- A text with numbers counts for itself, as those of the library's bars do.
+  -- A text with numbers, as in the library's bars, replaces the bar's own count.
   if not string.find(text, "%d") then
     text = string.format("%s of %s %s", value, to, text)
   end
@@ -90,7 +89,7 @@ function Terminal:draw()
   self.bar_is_drawn = true
 end
 
---- Asks for a text. An empty line takes the default, the end of the input cancels.
+--- Asks for a text. An empty line means the default; the end of the input cancels.
 function Terminal:ask(title, default)
   self:clear_bar()
   io.stdout:write(tostring(title), default and (" [" .. tostring(default) .. "]") or "", ": ")
@@ -102,7 +101,7 @@ function Terminal:ask(title, default)
   return answer
 end
 
---- Asks for a confirmation: anything but the word no is one.
+--- Asks for a confirmation: any answer but no confirms.
 function Terminal:confirm(title, message)
   local answer = self:ask(string.format("%s: %s", tostring(title), tostring(message)), "yes")
   return answer ~= nil and not string.match(string.lower(answer), "^%s*no?%s*$")

@@ -1,8 +1,8 @@
 --- gma.timer. Depends on the scheduler; a timer is one coroutine of its owner.
 --
--- Known of the engine's: the first call comes at once, `dt` lies between calls, and nothing cancels a timer
--- but its plugin's end. Whether the first call comes inside `gma.timer` or at the next tick is not known, so
--- both can be had. A callback that sleeps holds up its own timer's next call: calls never overlap.
+-- Known facts about the engine's timers: the first call comes at once, `dt` is the time between calls, and only the end of
+-- its plugin stops a timer. Whether the first call comes inside `gma.timer` or at the next tick is not known, so both are
+-- offered. A callback that sleeps delays its own timer's next call: calls never overlap.
 
 local _ENV = require "console.globals" ()
 
@@ -50,7 +50,7 @@ function timers.new(engine)
     end
   end
 
-  --- How many timers have calls to come.
+  --- The number of timers with calls to come.
   local function count()
     local n = 0
     for _ in pairs(live) do

@@ -1,4 +1,4 @@
---- Show and user variables: texts, their names in any letter case. The engine's own are made up, but for the folders.
+--- Show and user variables: texts, with names in any letter case. The engine's own have made-up values, except the folders.
 
 local _ENV = require "console.globals" ()
 
@@ -45,10 +45,10 @@ end
 
 local FOLDERS = { PATH = "", PLUGINPATH = "/plugins", TEMPPATH = "/temp" }
 
---- Adds the functions to the engine's `gma`.
+--- Adds these functions to the engine's `gma`.
 function variables.add(engine, gma)
   local get_show, set_show, of_show = store(engine.options.showvars)
-  -- A function gives the folder when it is first asked for.
+  -- A function returns the folder when it is first needed.
   local folder, temporary
   local function path()
     folder = folder or engine.options.folder or files.temporary_folder
@@ -57,7 +57,7 @@ function variables.add(engine, gma)
     end
     return folder
   end
-  --- A console's folder for temporary files is there.
+  --- A console's folder for temporary files exists.
   local function temporary_path()
     if not temporary then
       temporary = path() .. FOLDERS.TEMPPATH
@@ -83,7 +83,7 @@ function variables.add(engine, gma)
   gma.user.getvar, gma.user.setvar, of_user = store(engine.options.uservars)
   engine.variables = { show = of_show, user = of_user }
   if not engine.options.folder then
-    -- What was made for this engine alone goes with it.
+    -- A folder made for this engine alone is removed with it.
     engine.own_folder = setmetatable({}, { __gc = function() return folder and files.remove_folder(folder) end })
   end
 end

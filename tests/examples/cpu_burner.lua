@@ -1,11 +1,11 @@
 -- CPU burner: a heavy sum of sines, split over the cores.
 --
--- Shows: asking the user for the options, one function for many tasks, and what the tasks may take along. What the user
--- typed goes to gma2workers as it is: workers may be a number in a text, and a text that is none is refused by name.
+-- Shows: asking the user for options, one function for many tasks, and what a task may capture. The user's input goes to
+-- gma2workers as it is: workers may be a number as text, and any other text is refused by name.
 
 local gma2workers = require "gma2workers"
 
--- A standard function may stand outside of the task; numbers, texts and tables have to come in as arguments.
+-- A standard function may be captured; numbers, texts and tables must come as arguments.
 local sin, cos = math.sin, math.cos
 
 local TASKS = 16
@@ -18,7 +18,7 @@ local function burn(first, last)
   return sum
 end
 
--- Equal shares of 1 … steps, one a task.
+-- Equal shares of 1 … steps, one for each task.
 local function shares(steps)
   local tasks = {}
   for i = 1, TASKS do
@@ -28,7 +28,7 @@ local function shares(steps)
   return tasks
 end
 
--- nil as soon as one question is cancelled.
+-- nil as soon as a question is cancelled.
 local function ask()
   local mode = gma.textinput("CPU burner: mode, timer or cmd", "timer")
   local workers = mode and gma.textinput("CPU burner: number of workers", "4")
@@ -50,7 +50,7 @@ local function Start()
 
   local response = gma2workers.RunSync { tasks = shares(steps), mode = mode, workers = workers }
 
-  -- Results stand in the order of the tasks, so the sum is the same whichever was done first.
+  -- Results are in the order of the tasks, so the sum is the same whichever task ended first.
   local sum = 0.0
   for i, result in ipairs(response.result) do
     if not result.success then

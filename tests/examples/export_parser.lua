@@ -1,4 +1,4 @@
--- What grandMA2 exports say, as Lua tables. Pure Lua: works with and without gma2workers.
+-- Reads grandMA2 exports as Lua tables. Pure Lua: works with and without gma2workers.
 --
 --   parse(text, file) → content, kind
 --
@@ -7,12 +7,12 @@
 --   "layout"  { { kind, x, y, w, h, … }, … }: x and y are the centre; besides,
 --             "fixture" has fixture and sub, "object" has name and object ("13.1.5"), "rectangle" and "text" have text
 --
--- Fixtures go by what one types for them: 101, and "Channel 5" for one that has a channel number alone. In presets, the
--- further subfixtures go by "101.2". Subfixtures count from 1 everywhere, as on the command line.
--- `address` counts through all universes (513 is 2.1) and is nil, with universe and channel, where nothing is patched;
--- `channels` is how many the console controls, virtual dimmers included.
+-- Fixtures are named as people type them: 101, and "Channel 5" for a fixture with only a channel number. In presets,
+-- further subfixtures are named as in "101.2". Subfixtures count from 1 everywhere, as on the command line. `address`
+-- counts through all universes (513 is 2.1); it is nil, like universe and channel, if nothing is patched. `channels` is the
+-- number of channels that the console controls, virtual dimmers included.
 
--- The function, not the module: a task takes functions along, but no data.
+-- The function, not the module: a task may capture functions, but not data.
 local events = require("ma2_xml").events
 
 local function number(text, what, fail)
@@ -42,7 +42,7 @@ local function parse_preset(text, file)
         value = number(content.Value, "Value", fail)
       elseif name == "Channel" then
         local key = fixture_key(content.fixture_id, content.channel_id, fail) or fail("a value without a fixture")
-        -- Written from the second subfixture on: the first one is the fixture.
+        -- Given from the second subfixture on: the first one is the fixture.
         if content.subfixture_id then
           key = ("%s.%d"):format(key, whole(content.subfixture_id, "subfixture_id", fail))
         end
@@ -67,14 +67,14 @@ local function parse_patch(text, file)
         layer = content.name
       elseif name == "Fixture" then
         fixture = { name = content.name, layer = layer, subfixtures = {} }
-        -- A fixture may have no number at all: its place is then the only thing that tells it from others.
+        -- A fixture may have no number at all: then only its index identifies it.
         local place = ("%s/%s"):format(layer, content.index)
         patch[fixture_key(content.fixture_id, content.channel_id, fail) or place] = fixture
       elseif fixture and name == "FixtureType" then
         fixture.type = content.name
       elseif fixture and name == "SubFixture" then
         sub = { channels = 0 }
-        -- From 0 in this file alone; layouts and the command line count from 1.
+        -- Only this kind of file counts from 0; layouts and the command line count from 1.
         fixture.subfixtures[whole(content.index, "index", fail) + 1] = sub
       elseif sub and name == "Channel" then
         sub.channels = sub.channels + 1

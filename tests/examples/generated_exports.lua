@@ -1,7 +1,7 @@
--- Export files of the shape a grandMA2 writes, for any number of fixtures. The same number gives the same bytes.
+-- Export files as grandMA2 writes them, for any number of fixtures. The same number gives the same bytes.
 --
 --   preset(n), patch(n), layout(n)   the text of one file
---   write(folder, n)                 all three as files; gives the list of their names
+--   write(folder, n)                 all three as files; returns the list of their names
 --
 -- A preset of 3,750 fixtures has 20 MB:
 --   lua5.3 -e 'require("generated_exports").write("/tmp", 3750)'
@@ -28,7 +28,7 @@ local function document(lines)
   return table.concat(lines, "\n")
 end
 
--- A level between -10 and 110, every fourth one whole, that says which fixture and attribute it is of.
+-- A level between -10 and 110 that depends on fixture and attribute; every fourth is whole.
 local function level(fixture, attribute)
   local thousandths = (fixture * 7919 + attribute * 104729) % 120001 - 10000
   return attribute % 4 == 0 and ("%d"):format(thousandths // 1000) or ("%.8g"):format(thousandths / 1000)
@@ -86,7 +86,7 @@ local function patch(n)
   return document(lines)
 end
 
--- Heads in rows of 20 with their rings below; then one macro, one rectangle and one text.
+-- Heads in rows of 20 with their rings below; then a macro, a rectangle and a text.
 local function layout(n)
   local lines = { '\t<Group index="1" name="Stage">\n\t\t<LayoutData index="0">\n\t\t\t<SubFixtures>' }
   for fixture = 1, n do

@@ -1,8 +1,8 @@
 -- Limited workers: twelve tasks of 50 ms each, never more than three at the same time.
 --
--- Shows: `workers` as a limit, gma.sleep in a task (it holds up that task alone), tasks with names, progress.
--- Twelve tasks by threes are four rounds: about 0.2 s, not the 0.6 s that they take one after the other.
--- The mode may be given: Plugin "Limited workers" "cmd"
+-- Shows: `workers` as a limit, gma.sleep in a task (only that task sleeps), tasks with names, progress. Twelve tasks, three
+-- at a time, are four rounds: about 0.2 s instead of the 0.6 s of one task after the other.
+-- The argument may give the mode: Plugin "Limited workers" "cmd"
 
 local gma2workers = require "gma2workers"
 

@@ -3,17 +3,17 @@
 --   local next_event, fail = events(text, "patch.xml")
 --   for event, name, content in next_event do … end
 --
---   "open",  name, attributes   an opening tag; one that closes itself is followed by its "close"
+--   "open",  name, attributes   an opening tag; a self-closing tag is followed by its "close"
 --   "close", name
 --   "text",  name, text         text or CDATA in the element <name>; blank text is left out
 --
--- Malformed input raises "patch.xml:12: <what>". `fail(message)` raises the same way, for the line of the last event.
--- Document types (<!DOCTYPE …>) are refused. No data stands in upvalues here, so the functions can cross into a task.
+-- Malformed input raises "patch.xml:12: <reason>". `fail(message)` raises an error in the same form, with the line of the
+-- last event. Document types (<!DOCTYPE …>) are refused. The functions capture no data, so they can cross into a task.
 
 local error, tonumber = error, tonumber
 local char, find, gsub, match, sub = utf8.char, string.find, string.gsub, string.match, string.sub
 
--- How many lines end in text[1 .. last].
+-- The number of lines that end in text[1 .. last].
 local function line_ends(text, last)
   local count, at = 0, find(text, "\n", 1, true)
   while at and at <= last do
@@ -34,7 +34,7 @@ local function unescape(text, fail)
   end))
 end
 
--- The attributes that start at `position`, and the position behind them.
+-- The attributes at `position`, and the position behind them.
 local function attributes_at(text, position, fail)
   local attributes = {}
   while true do
@@ -55,7 +55,7 @@ local function attributes_at(text, position, fail)
   end
 end
 
--- Where the comment, CDATA or instruction that starts at `position` ends, and the text in it if it is CDATA.
+-- The end of the comment, CDATA or instruction at `position`, and its text if it is CDATA.
 local function markup_at(text, position, fail)
   local function ends_with(mark, from)
     local first, last = find(text, mark, from, true)

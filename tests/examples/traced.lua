@@ -1,8 +1,8 @@
 -- Traced: tasks that compute and ask the host in turn, and their timeline in a file.
 --
--- Shows: `trace`, and what it is good for. Each task has the console read some labels, one call each: while one task is
--- being answered the others wait. In the picture (scripts/trace-plot) the waiting is what costs the time.
--- The file's path is the argument: Plugin "Traced" "job.json"
+-- Shows `trace` and its use. Each task reads labels from the console, with one call for each label: while one task gets its
+-- answer, the others wait. In the picture (scripts/trace-plot), most of the time is waiting.
+-- The argument is the file's path: Plugin "Traced" "job.json"
 
 local gma2workers = require "gma2workers"
 

@@ -1,8 +1,8 @@
-//! The bars of jobs with `progress`: on a terminal, and when the process ends.
+//! The progress bars of jobs: on a terminal, and when the process ends.
 
 use crate::support::{Case, empty_folder};
 
-/// A job of four tasks that take some time.
+/// A job of four tasks that take a while.
 const JOB: &str = r#"
     local gma2workers = require "gma2workers"
     local function task(n) local stop = os.clock() + 0.06 repeat until os.clock() > stop return n end
@@ -11,7 +11,7 @@ const JOB: &str = r#"
     local function work(title) return gma2workers.RunSync { tasks = tasks, workers = 1, progress = title } end
 "#;
 
-/// What a terminal would show of a script's standard output and error.
+/// What a terminal would show of a script's standard output and standard error.
 fn on_terminal(script: &str) -> String {
     let folder = empty_folder();
     let file = folder.path().join("script.lua");
@@ -22,7 +22,7 @@ fn on_terminal(script: &str) -> String {
 }
 
 #[test]
-fn a_bar_on_a_terminal_goes_with_its_job() {
+fn a_bar_on_a_terminal_disappears_with_its_job() {
     let shown = on_terminal(&format!("{JOB} work('Work')  io.stderr:write('after')"));
     assert!(shown.starts_with("\rWork [                        ] 0/4\x1b[K"), "{shown:?}");
     assert!(shown.contains("/4, 0:"), "{shown:?}");
@@ -31,7 +31,7 @@ fn a_bar_on_a_terminal_goes_with_its_job() {
 }
 
 #[test]
-fn a_bar_on_a_terminal_stays_on_its_line() {
+fn a_bar_on_a_terminal_stays_on_one_line() {
     let shown = on_terminal(&format!("{JOB} work(('Wörk\\n'):rep(100))"));
     let title = format!("\r{}", "Wörk ".repeat(6));
     assert!(shown.starts_with(&format!("{title} [")), "{shown:?}");
@@ -39,7 +39,7 @@ fn a_bar_on_a_terminal_stays_on_its_line() {
 }
 
 #[test]
-fn a_bar_on_a_terminal_goes_when_an_error_comes() {
+fn a_bar_on_a_terminal_disappears_on_an_error() {
     let shown = on_terminal(&format!(
         "{JOB} pcall(gma2workers.RunSync, {{ tasks = tasks, progress = 'Work', onComplete = error }})
         pcall(gma2workers.Map, error, {{ 1 }}, {{ progress = 'Work' }})
@@ -54,12 +54,12 @@ fn a_bar_on_a_terminal_goes_when_an_error_comes() {
 }
 
 #[test]
-fn there_is_no_bar_where_nobody_would_see_it() {
+fn there_is_no_bar_without_a_terminal() {
     Case::new(JOB).then("work('Work')").run().expect_clean().expect_stdout("");
 }
 
 #[test]
-fn an_engines_bar_comes_before_a_terminals() {
+fn the_engines_bar_is_preferred_to_a_terminals() {
     let engine = "gma = { gui = { progress = { start = function(title) print(title) return 1 end,
         stop = function(handle) print('stop ' .. handle) end } } }";
     Case::new(engine).then(JOB).then("work('Work')").run().expect_clean().expect_stdout("Work\nstop 1\n");
@@ -67,7 +67,7 @@ fn an_engines_bar_comes_before_a_terminals() {
 }
 
 #[test]
-fn the_end_of_the_state_closes_an_engines_bar() {
+fn closing_the_state_closes_the_engines_bar() {
     Case::new(
         r#"
         gma = { gui = { progress = { start = function() return 1 end, setrange = print,
@@ -84,7 +84,7 @@ fn the_end_of_the_state_closes_an_engines_bar() {
 }
 
 #[test]
-fn ctrl_c_closes_an_engines_bar() {
+fn ctrl_c_closes_the_engines_bar() {
     let outcome = Case::new(
         r#"
         gma = { sleep = function() end, gui = { progress = { start = function() return 1 end,

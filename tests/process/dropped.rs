@@ -1,9 +1,10 @@
-//! Jobs that nobody waits for any more: their tasks stop, or are given up, whatever they do.
+//! Jobs that nobody waits for any more: whatever their tasks do, they are stopped or given up.
 
 use crate::support::Case;
 
-/// `leave[how](func)`: drops a job with a task that runs it, once it has called `gma.begun`. Another one says
-/// when: the answer to that call is there by then, so that the task is where it is to be stopped.
+/// `leave[how](func)` starts a job with two tasks and drops it. One task calls `gma.begun` and then the
+/// function under test; the other waits for that call, so that the first is at the right place when it is
+/// stopped.
 const LEAVE: &str = r#"
     local gma2workers = require "gma2workers"
     local begun, arrive = 0, function() end
@@ -30,7 +31,7 @@ const LEAVE: &str = r#"
       assert(not ok and message == "interrupted!", message)
     end
 
-    -- A plugin that the engine has killed is a coroutine that nobody resumes.
+    -- A plugin that the engine has killed is a coroutine that is never resumed.
     function leave.by_the_collector(func)
       local has_arrived = false
       function arrive() has_arrived = true end
@@ -42,7 +43,7 @@ const LEAVE: &str = r#"
       collectgarbage()
     end
 
-    -- Here somebody waits, but it may take as long.
+    -- Here the host waits on, but the stop may take as long as in the other cases.
     function leave.by_cancel(func)
       local job, is_over
       function arrive() job:cancel() end
@@ -50,7 +51,7 @@ const LEAVE: &str = r#"
       while not is_over do job:wait(0.01) end
     end
 
-    -- What loops on never lets the process come to rest.
+    -- A task that still loops would keep the process busy.
     local function rest()
       local before
       repeat
@@ -69,7 +70,7 @@ const LEAVE: &str = r#"
     end
 "#;
 
-/// L15. Lua code, however deep in C.
+/// L15. Lua code, even below C functions.
 #[test]
 fn the_tasks_of_a_dropped_job_stop() {
     for how in ["by_ctrl_c", "by_the_collector", "by_cancel"] {
@@ -101,7 +102,7 @@ fn the_tasks_of_a_dropped_job_stop() {
                   local function sort() pcall(table.sort, { 3, 2, 1 }, function() coroutine.wrap(loop)() end) end
                   while true do pcall(table.sort, { 3, 2, 1 }, function() coroutine.wrap(sort)() end) end
                 end
-                -- It may not see that its call has no answer, and go on.
+                -- The task may still be unaware that its call will get no answer, and go on.
                 function tasks.in_host_calls()
                   while true do pcall(table.sort, { 2, 1 }, coroutine.wrap(function() pcall(gma.has_begun) end)) end
                 end
@@ -121,18 +122,18 @@ fn the_tasks_of_a_dropped_job_stop() {
     }
 }
 
-/// L15, T5. What nothing can stop.
+/// L15, T5. Code that nothing can stop.
 #[test]
-fn the_tasks_of_a_dropped_job_that_do_not_stop_are_given_up() {
+fn tasks_of_a_dropped_job_that_cannot_be_stopped_are_given_up() {
     for how in ["by_ctrl_c", "by_the_collector", "by_cancel"] {
         Case::new(LEAVE)
             .then(&format!("leave = leave.{how}"))
             .then(
                 r#"
                 local tasks = {}
-                -- It finds the y, and then tries all ways to share a text among the parts of a pattern.
+                -- This pattern finds the y, then tries every way to divide the text among its parts.
                 function tasks.in_c() ("y" .. ("x"):rep(1000)):gsub((".-"):rep(30) .. "y", gma.begun) end
-                -- Lua calls no hook in a finalizer, and this one catches all else.
+                -- Lua calls no hook in a finalizer, and this one catches every other error.
                 function tasks.in_a_finalizer()
                   setmetatable({}, { __gc = function()
                     pcall(gma.begun)

@@ -1,4 +1,4 @@
-//! Programs with Lua in them: they open and close states, and live on.
+//! Programs that embed Lua: they open and close states, and live on.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,12 +8,12 @@ use std::sync::LazyLock;
 
 use crate::support::{Case, drop_in, empty_folder, module_folder, project};
 
-/// Compiles a program of this folder's.
+/// Compiles a program of this folder.
 fn compile(name: &str) -> PathBuf {
     compile_with(name, "lua5.3")
 }
 
-/// Compiles a program of this folder's with that library of Lua's.
+/// Compiles a program of this folder with that Lua library.
 fn compile_with(name: &str, lua: &str) -> PathBuf {
     let program = module_folder().with_file_name(format!("process-{name}-{lua}"));
     let source = project().join("tests/process").join(name).with_extension("c");
@@ -27,19 +27,19 @@ fn compile_with(name: &str, lua: &str) -> PathBuf {
     program
 }
 
-/// The program that takes these steps, see host.c.
+/// Runs these steps in the program, see host.c.
 fn host<'a>(steps: impl IntoIterator<Item = &'a str>) -> Case {
     static HOST: LazyLock<PathBuf> = LazyLock::new(|| compile("host"));
     Case::command([HOST.clone().into_os_string()].into_iter().chain(steps.into_iter().map(OsString::from)))
 }
 
-/// Finds out, in a state without the module, whether it is mapped.
+/// Prints, in a state without the module, whether the library is mapped.
 const IS_MAPPED: &str = r#"
     local maps = assert(io.open("/proc/self/maps")):read("a")
     print(maps:find("gma2workers.so", 1, true) and "mapped" or "not mapped")
 "#;
 
-/// Waits until all that ran has stopped. What goes on for ever is a hang.
+/// Waits until everything has stopped. A task that never stops makes this hang.
 const UNTIL_IDLE: &str = r#"
     local function used_in_a_while()
       local before = os.clock()
@@ -49,7 +49,7 @@ const UNTIL_IDLE: &str = r#"
     while used_in_a_while() > 0.02 do end
 "#;
 
-/// A job, with host calls, that must work.
+/// A job with host calls that must work.
 const RUN: &str = r#"
     local gma2workers = require "gma2workers"
     local times = 0
@@ -62,7 +62,7 @@ const RUN: &str = r#"
     assert(times == 4)
 "#;
 
-/// Leaves jobs in flight, with tasks that loop, also where it is hard to stop them, sleep, and wait for the host.
+/// Leaves jobs in flight. Their tasks loop, loop where a stop is difficult, sleep, or wait for the host.
 const LEAVE_TASKS: &str = r#"
     local gma2workers = require "gma2workers"
     local begun = 0
@@ -107,7 +107,7 @@ fn the_library_stays_mapped_once_threads_run_in_it() {
     host(steps.into_iter().chain(["run", "b", IS_MAPPED])).run().expect_clean().expect_stdout("mapped\n");
 }
 
-/// L2. The pin itself: the C library also keeps a library mapped for other reasons, for a while.
+/// L2. The pin itself: for other reasons, the C library may keep a library mapped for a while.
 #[test]
 fn a_run_pins_the_library() {
     let log = |chunk| {
@@ -122,7 +122,7 @@ fn a_run_pins_the_library() {
     assert!(pins(&log(RUN)), "a run has not pinned it");
 }
 
-/// L2, L4. Busy workers: their tasks are stopped, no callback runs.
+/// L2, L4. Busy workers: their tasks are stopped, and no callback runs.
 #[test]
 fn closing_a_state_stops_its_tasks_and_runs_no_callback() {
     let steps = ["open", "a", "run", "a", LEAVE_TASKS, "close", "a", "open", "b", "run", "b", UNTIL_IDLE];
@@ -132,7 +132,7 @@ fn closing_a_state_stops_its_tasks_and_runs_no_callback() {
         .expect_stdout("mapped\n");
 }
 
-/// L2, L4. The program ends right after, in all the ways there are.
+/// L2, L4. The program ends right afterwards, in every possible way.
 #[test]
 fn a_program_may_end_with_its_state_open_or_just_closed() {
     host(["open", "a", "run", "a", LEAVE_TASKS]).run().expect_clean().expect_stdout("");
@@ -160,7 +160,8 @@ fn closing_a_state_stops_the_run_of_a_suspended_coroutine() {
     host(steps.into_iter().chain(["run", "b", RUN])).run().expect_clean().expect_stdout("");
 }
 
-/// Opens, runs and closes so many times. Each time writes a line with the threads and the kilobytes in use.
+/// Opens, runs and closes a state this many times. Writes the number of threads and the kilobytes in use, a
+/// line each time.
 fn figures_of_many_states(chunk: &str, times: usize) -> Vec<(u64, u64)> {
     const TELL: &str = r#"
         local status = assert(io.open("/proc/self/status")):read("a")
@@ -178,18 +179,18 @@ fn figures_of_many_states(chunk: &str, times: usize) -> Vec<(u64, u64)> {
 
 /// L3.
 #[test]
-fn a_hundred_states_one_after_another_cost_what_one_does() {
+fn a_hundred_states_in_turn_cost_no_more_than_one() {
     let figures = figures_of_many_states(RUN, 100);
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get()) as u64;
     let ((_, memory_before), (threads, memory)) = (figures[9], figures[99]);
-    // A thread may still be at its leaving when the next job counts the idle ones.
+    // A thread may still be ending when the next job counts the idle threads.
     assert!(threads <= 1 + cores.max(2) + 2, "{threads} threads");
     assert!(memory * 100 <= memory_before * 105, "from {memory_before} kB after 10 to {memory} kB after 100");
 }
 
 /// L3, L4.
 #[test]
-fn a_hundred_states_that_leave_tasks_behind_cost_what_a_few_do() {
+fn a_hundred_states_that_leave_tasks_behind_cost_no_more_than_a_few() {
     let leave = r#"
         local gma2workers = require "gma2workers"
         local begun = 0
@@ -203,13 +204,13 @@ fn a_hundred_states_that_leave_tasks_behind_cost_what_a_few_do() {
     let figures = figures_of_many_states(leave, 100);
     let (threads, memory) = figures[99];
     assert!(threads <= figures[9].0 + 4, "from {} threads after 10 to {threads} after 100", figures[9].0);
-    // Each state's tasks stop while the next one's begin, so a few more threads come to hold a state.
+    // The tasks of one state stop while those of the next begin, so a few more threads hold a state.
     assert!(memory <= figures[9].1 + 4096, "from {} kB after 10 to {memory} kB after 100", figures[9].1);
 }
 
-/// L6. Loading it included.
+/// L6. Both states load the module at the same time, too.
 #[test]
-fn two_states_on_two_threads_at_once() {
+fn two_states_work_on_two_threads_at_once() {
     let chunk = |name: &str| {
         format!("local NAME = {name:?}").to_owned()
             + r#"
@@ -238,7 +239,7 @@ fn two_states_on_two_threads_at_once() {
     let (one, other) = (chunk("one"), chunk("other"));
     let steps = ["open", "a", "open", "b", "together", "a", &one, "b", &other];
     host(steps.into_iter().chain(["close", "a", "close", "b"])).run().expect_clean().expect_stdout("");
-    // One of them closes and opens states while the other runs.
+    // One thread closes and opens states while the other runs.
     host(
         ["open", "a", "open", "b", "together", "a", &one, "b", &other, "close", "a", "open", "a"]
             .into_iter()
@@ -250,7 +251,7 @@ fn two_states_on_two_threads_at_once() {
 
 /// L7.
 #[test]
-fn a_second_state_has_nothing_of_the_first() {
+fn a_second_state_sees_nothing_of_the_first() {
     const SECOND: &str = r#"
         local gma2workers = require "gma2workers"
         assert(gma2workers.Poll() == 0, "it has jobs of the first")
@@ -266,7 +267,7 @@ fn a_second_state_has_nothing_of_the_first() {
         host(["open", "a", "run", "a", first, "close", "a", "open", "b", "run", "b", SECOND, "close", "b"])
             .run()
             .expect_clean();
-        // Also while the first is still open, and goes on.
+        // The same while the first state is still open, and in use.
         let steps = ["open", "a", "run", "a", first, "open", "b", "run", "b", SECOND];
         host(steps.into_iter().chain(["run", "a", RUN, "close", "b", "run", "a", RUN, "close", "a"]))
             .run()
@@ -274,7 +275,7 @@ fn a_second_state_has_nothing_of_the_first() {
     }
 }
 
-/// L7. The thread that loaded the module and ran the first jobs is gone when the state is used again.
+/// L7. The thread that loaded the module and ran the first jobs has ended when the state is used again.
 #[test]
 fn a_state_may_be_used_on_one_thread_after_another() {
     const START: &str = r#"
@@ -296,7 +297,7 @@ fn a_state_may_be_used_on_one_thread_after_another() {
     }
 }
 
-/// What a forked child has to be told, at once, whatever it asks for.
+/// What a forked child must be told at once, whichever function it calls.
 const REFUSED: &str = r#"
     local gma2workers = require "gma2workers"
     local began = gma2workers.clock()
@@ -321,14 +322,14 @@ const REFUSED: &str = r#"
     for _ = 1, 3 do collectgarbage() end
     assert(gma2workers.info.version)
     local took = gma2workers.clock() - began
-    -- What waits for a thread that the child does not have waits for ever.
+    -- If the child waited for a thread, it would wait for ever, since it has none.
     assert(took < 20, took)
 "#;
 
 /// P4.
 #[test]
 fn a_run_in_a_forked_child_is_refused_at_once() {
-    // The child closes the state, or doesn't, or opens a state of its own.
+    // The child closes the state, keeps it, or opens a state of its own.
     let child = ["fork", "run", "a", REFUSED, "close", "a", "parent"];
     let untidy = ["fork", "run", "a", REFUSED, "parent"];
     let anew = ["fork", "close", "a", "open", "b", "run", "b", REFUSED, "close", "b", "parent"];
@@ -338,9 +339,10 @@ fn a_run_in_a_forked_child_is_refused_at_once() {
     host(steps.chain(parent).chain(["close", "a"])).run().expect_clean().expect_stdout("");
 }
 
-/// P4. Tasks run, sleep, wait for the host and call it all the time: some lock of ours is held sometimes.
+/// P4. Tasks run, sleep, wait for the host and call it, so that a fork sometimes happens while the library
+/// holds a lock.
 #[test]
-fn a_child_is_refused_also_while_tasks_run_and_the_parents_job_goes_on() {
+fn a_child_is_refused_while_tasks_run_and_the_parents_job_goes_on() {
     const START: &str = r#"
         gma2workers = require "gma2workers"
         over, calls = false, 0
@@ -381,14 +383,14 @@ fn a_child_is_refused_also_while_tasks_run_and_the_parents_job_goes_on() {
         .expect_stdout("");
 }
 
-/// P4. Before the first job there are no threads to miss.
+/// P4. Before the first job there are no threads that the child could lack.
 #[test]
 fn a_fork_before_the_first_job_does_no_harm() {
     let steps = ["open", "a", "run", "a", "require 'gma2workers'", "fork", "run", "a", RUN, "close", "a"];
     host(steps.into_iter().chain(["parent", "run", "a", RUN, "close", "a"])).run().expect_clean();
 }
 
-/// D8. The coroutine that loaded the module is dead and collected when it is used.
+/// D8. The coroutine that loaded the module has ended and been collected when the module is used.
 #[test]
 fn the_module_may_be_loaded_and_used_in_coroutines() {
     let in_a_coroutine = |chunk: &str| format!("coroutine.wrap(function() {chunk} end)() collectgarbage()");
@@ -401,15 +403,15 @@ fn the_module_may_be_loaded_and_used_in_coroutines() {
     .run()
     .expect_clean();
     host(["open", "a", "run", "a", &deeper, "run", "a", RUN, "close", "a"]).run().expect_clean();
-    // The second state loads it after the first one was closed.
+    // The second state loads the module after the first was closed.
     host(["open", "a", "run", "a", &run, "close", "a", "open", "b", "run", "b", &load, "run", "b", &deeper])
         .run()
         .expect_clean();
 }
 
-/// B2. The bare binary can't be loaded; the folder finds the Lua that is hidden.
+/// B2. The bare binary can't be loaded, but the folder finds the hidden Lua.
 #[test]
-fn a_program_that_hides_its_lua_gets_a_load_error_or_uses_the_folder() {
+fn a_program_that_hides_its_lua_gets_a_load_error_but_can_use_the_folder() {
     static HIDDEN: LazyLock<PathBuf> = LazyLock::new(|| compile("hidden"));
     let hidden = |chunk: &str| {
         let words = [HIDDEN.clone().into_os_string(), "liblua5.3.so.0".into(), chunk.into()];
@@ -441,9 +443,9 @@ fn a_program_that_hides_its_lua_gets_a_load_error_or_uses_the_folder() {
         .expect_clean();
 }
 
-/// B11. Errors are exceptions there.
+/// B11. Errors are exceptions in such a Lua.
 #[test]
-fn a_lua_that_was_compiled_as_cpp_is_refused_and_the_folder_falls_back() {
+fn a_lua_compiled_as_cpp_is_refused_and_the_folder_falls_back() {
     let program = compile_with("host", "lua5.3-c++");
     let run = |chunk: &str| {
         let steps = ["open", "a", "run", "a", chunk, "close", "a"].map(OsString::from);

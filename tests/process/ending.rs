@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::{Case, WAIT_FOR_REST, module};
 
-/// Two tasks that sleep, longer than a case may take, in a job that goes on: both have begun.
+/// Two tasks that sleep longer than a case may take. The job stays in the background; both tasks have begun.
 const TWO_SLEEPERS: &str = r#"
     local gma2workers = require "gma2workers"
     local begun = 0
@@ -28,8 +28,8 @@ const TWO_LOOPS: &str = r#"
     while begun < 2 do job:wait(0.01) end
 "#;
 
-/// Two tasks that sleep, longer than a case may take. They say so when the host has long begun to wait: then
-/// it is in C, where Lua's handler of Ctrl-C can't reach it.
+/// Two tasks that sleep longer than a case may take. They report after the host has waited for a while: the
+/// host is then in C, where Lua's own Ctrl-C hook can't reach it.
 const WAITING: &str = r#"
     local gma2workers = require "gma2workers"
     gma = { sleep = function() end }
@@ -38,7 +38,7 @@ const WAITING: &str = r#"
     local function wait() return gma2workers.RunSync { tasks = tasks, workers = 2 } end
 "#;
 
-/// Less than any task above takes. An idle machine needs a hundredth of it.
+/// Less than any task above takes. An idle machine needs a hundredth of this.
 const AT_ONCE: Duration = Duration::from_secs(30);
 
 #[test]
@@ -75,29 +75,23 @@ fn a_script_ends_while_a_job_waits_to_be_merged() {
     }
 }
 
+/// The script ends at its last line, with `os.exit`, and with an `os.exit` that closes the state.
+#[track_caller]
+fn ends_in_every_way(script: &str) {
+    Case::new(script).run().expect_clean().expect_stdout("");
+    for exit in ["os.exit(7)", "os.exit(7, true)"] {
+        Case::new(script).then(exit).run().expect_code(7).expect_no_complaint().expect_stdout("");
+    }
+}
+
 #[test]
 fn a_script_ends_while_tasks_sleep() {
-    Case::new(TWO_SLEEPERS).run().expect_clean().expect_stdout("");
-    Case::new(TWO_SLEEPERS).then("os.exit(7)").run().expect_code(7).expect_no_complaint().expect_stdout("");
-    // This one closes the state.
-    Case::new(TWO_SLEEPERS)
-        .then("os.exit(7, true)")
-        .run()
-        .expect_code(7)
-        .expect_no_complaint()
-        .expect_stdout("");
+    ends_in_every_way(TWO_SLEEPERS);
 }
 
 #[test]
 fn a_script_ends_while_tasks_loop() {
-    Case::new(TWO_LOOPS).run().expect_clean().expect_stdout("");
-    Case::new(TWO_LOOPS).then("os.exit(7)").run().expect_code(7).expect_no_complaint().expect_stdout("");
-    Case::new(TWO_LOOPS)
-        .then("os.exit(7, true)")
-        .run()
-        .expect_code(7)
-        .expect_no_complaint()
-        .expect_stdout("");
+    ends_in_every_way(TWO_LOOPS);
 }
 
 #[test]
@@ -109,7 +103,7 @@ fn a_script_ends_right_after_a_time_out() {
             local tasks = { { func = loop }, { func = loop } }
             local options = { tasks = tasks, workers = 2, timeout = 0.05 }
             local result = require("gma2workers").RunSync(options).result
-            -- On a crowded machine a task may be given up before it gets to stop.
+            -- On a busy machine a task may be given up before it stops.
             local is_stopped = { timeout = true, lost = true }
             print(is_stopped[result[1].kind], is_stopped[result[2].kind])
             "#,
@@ -126,7 +120,7 @@ fn a_script_ends_while_a_lost_worker_is_stuck_in_c() {
         Case::new(
             r#"
             local gma2workers = require "gma2workers"
-            -- It tries all ways to share a text among the parts of the pattern: that takes ages.
+            -- The pattern tries every way to divide the text among its parts, which takes ages.
             local function find() return (("x"):rep(1000)):find((".-"):rep(30) .. "y") end
             print(gma2workers.RunSync { tasks = { { func = find } }, timeout = 0.5 }.result[1].kind)
             print(gma2workers.RunSync { tasks = { { func = type, args = { 1 } } } }.result[1].data)
@@ -159,7 +153,7 @@ fn a_script_ends_while_tasks_wait_for_the_host() {
 }
 
 #[test]
-fn a_scripts_error_is_its_own_while_tasks_sleep() {
+fn a_scripts_own_error_is_reported_while_tasks_sleep() {
     Case::new(TWO_SLEEPERS)
         .then("error('the plugin failed')")
         .run()
@@ -169,7 +163,7 @@ fn a_scripts_error_is_its_own_while_tasks_sleep() {
 
 #[test]
 fn an_error_thrown_out_of_the_pump_ends_the_script() {
-    // What the host's Ctrl-C raises is the one error that a host call hands to the pump.
+    // The host's Ctrl-C error is the one error that a host call passes on to the pump.
     Case::new(TWO_SLEEPERS)
         .then(
             r#"
@@ -185,17 +179,18 @@ fn an_error_thrown_out_of_the_pump_ends_the_script() {
 }
 
 #[test]
-fn a_finalizer_in_the_closing_state_may_ask_and_no_callback_runs() {
-    // What was marked last is finalized first: one of the two runs before the job's own parts are, one after.
+fn a_finalizer_may_use_a_job_while_the_state_closes_and_no_callback_runs() {
+    // Objects are finalized in reverse order of their creation: one of the two runs before the job's own
+    // finalizers, one after.
     Case::new(
         r#"
         local function ask_at_the_end(when)
           local function ask()
-            -- Its answer or an error, either is right.
+            -- An answer is right, and so is an error.
             pcall(poll)
             print(when)
           end
-          -- Kept until the state closes.
+          -- It is kept until the state closes.
           _G[when] = setmetatable({}, { __gc = ask })
         end
         ask_at_the_end("after")
@@ -209,7 +204,7 @@ fn a_finalizer_in_the_closing_state_may_ask_and_no_callback_runs() {
 }
 
 #[test]
-fn jobs_that_nobody_refers_to_are_no_trouble() {
+fn jobs_without_a_reference_go_on() {
     Case::new(
         r#"
         local gma2workers = require "gma2workers"
@@ -225,7 +220,7 @@ fn jobs_that_nobody_refers_to_are_no_trouble() {
         drop(function() return {} end)
         drop(function(seconds) gma.sleep(seconds) end)
         for _ = 1, 3 do collectgarbage() end
-        -- Dropping the handle changes nothing: those that can end do.
+        -- Dropping the handle changes nothing: the jobs that can end do end.
         while gma2workers.Poll() > 1 do end
         collectgarbage()
         print(completed, gma2workers.Poll())
@@ -237,11 +232,11 @@ fn jobs_that_nobody_refers_to_are_no_trouble() {
 }
 
 #[test]
-fn jobs_of_a_coroutine_that_was_dropped_are_no_trouble() {
+fn jobs_of_a_dropped_coroutine_do_no_harm() {
     Case::new(
         r#"
         local gma2workers = require "gma2workers"
-        -- An engine, in short: its sleep gives the turn back.
+        -- A minimal engine: its sleep yields.
         gma = { sleep = function(seconds) coroutine.yield(seconds) end }
         local function rest() gma.sleep(60) end
         for _ = 1, 4 do
@@ -251,7 +246,7 @@ fn jobs_of_a_coroutine_that_was_dropped_are_no_trouble() {
           assert(coroutine.resume(plugin))
           assert(coroutine.status(plugin) == "suspended")
         end
-        -- Off Plugin: the engine forgets the coroutines.
+        -- Off Plugin: the engine drops the coroutines.
         for _ = 1, 3 do collectgarbage() end
         "#,
     )
@@ -260,7 +255,7 @@ fn jobs_of_a_coroutine_that_was_dropped_are_no_trouble() {
     .expect_stdout("");
 }
 
-/// Runs the script once for each way to say `os.exit(3)`, in place of EXIT.
+/// Runs the script once for each way to write `os.exit(3)`, in place of EXIT.
 #[track_caller]
 fn exits_with_3(script: &str) {
     for exit in ["os.exit(3)", "os.exit(3, true)"] {
@@ -329,7 +324,7 @@ fn ctrl_c_ends_a_wait_for_a_job() {
 
 #[test]
 fn ctrl_c_in_a_host_call_ends_the_run() {
-    // There it is an error like any other, which the task would catch.
+    // In a host call, Ctrl-C raises an ordinary error, which the task would catch.
     Case::new(
         r#"
         local gma2workers = require "gma2workers"
@@ -349,7 +344,7 @@ fn ctrl_c_in_a_host_call_ends_the_run() {
 }
 
 #[test]
-fn after_ctrl_c_was_caught_the_next_run_works() {
+fn the_next_run_works_after_a_caught_ctrl_c() {
     Case::new(WAITING)
         .then(
             r#"
@@ -382,7 +377,7 @@ fn ctrl_c_stops_the_tasks() {
         .expect_stdout_with("interrupted!");
 }
 
-/// What the dynamic linker says that it did, in a case's stderr.
+/// The actions that the dynamic linker logged in a case's stderr.
 fn linker_log(case: Case) -> String {
     let outcome = case.env("LD_DEBUG", "files").run().expect_code(0);
     let module = module();
@@ -397,7 +392,7 @@ fn a_run_pins_the_library_and_closing_the_state_does_not_unmap_it() {
     const UNMAPPED: &str = "destroying link map";
     let loaded = linker_log(Case::new("require 'gma2workers'"));
     if !loaded.contains(UNMAPPED) {
-        // Another C library's linker tells nothing, and glibc's tells it in these words.
+        // Other C libraries' linkers log nothing, and glibc's uses these words.
         eprintln!("skipped: the dynamic linker keeps no log that is understood here:\n{loaded}");
         return;
     }

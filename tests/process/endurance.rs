@@ -1,8 +1,8 @@
-//! Many jobs, many tasks: none is lost, and nothing grows.
+//! Many jobs and many tasks: none is lost, and nothing grows.
 
 use crate::support::Case;
 
-/// Jobs of 1, 2 and 64 one-line tasks, one after the other: a wake-up that got lost would hang one of them.
+/// Jobs of 1, 2 and 64 one-line tasks in turn: a lost wake-up would make one of them hang.
 #[test]
 #[ignore = "long"]
 fn no_wake_up_is_lost() {
@@ -48,7 +48,7 @@ fn no_host_call_is_lost() {
     .expect_stdout("10500\t10500\n");
 }
 
-/// `usage()`: the kilobytes of memory that the process has, and its threads.
+/// `usage()` returns the process's memory in kilobytes and its number of threads.
 const USAGE: &str = r#"
     local gma2workers = require "gma2workers"
     local function usage()
@@ -98,7 +98,7 @@ fn memory_and_threads_are_steady_over_many_jobs() {
 
 #[test]
 #[ignore = "long"]
-fn memory_and_threads_are_steady_over_plugins_that_were_killed_in_a_run() {
+fn memory_and_threads_are_steady_over_plugins_killed_in_a_run() {
     Case::new(USAGE)
         .then(
             r#"
@@ -113,7 +113,7 @@ fn memory_and_threads_are_steady_over_plugins_that_were_killed_in_a_run() {
                 end)
                 assert(coroutine.resume(plugin))
                 assert(coroutine.status(plugin) == "suspended", "the run has not waited")
-                -- Off Plugin: the engine forgets the coroutine. Its tasks' sleep is over then.
+                -- Off Plugin: the engine drops the coroutine. The sleep of its tasks ends with it.
                 plugin = nil
                 collectgarbage()
               end
@@ -121,7 +121,7 @@ fn memory_and_threads_are_steady_over_plugins_that_were_killed_in_a_run() {
             run(50)
             local before, threads = usage()
             run(200)
-            -- A job may find the threads of the one before still at their leaving.
+            -- The threads of the job before may still be ending.
             check_growth(before, threads, 8)
             "#,
         )
@@ -141,7 +141,7 @@ fn memory_is_steady_over_many_tasks() {
               for i = 1, 1000 do tasks[i] = { func = line, args = { i } } end
               for _ = 1, times do gma2workers.RunSync { tasks = tasks, workers = 2 } end
             end
-            -- The host's own heap grows to what a few jobs leave for its collector.
+            -- The host's own heap grows by what a few jobs leave to its collector.
             run(200)
             local before, threads = usage()
             run(1000)

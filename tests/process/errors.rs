@@ -1,4 +1,4 @@
-//! What failing tasks and callbacks do to the process, and what the library says by itself: nothing.
+//! What failing tasks and callbacks do to the process. The library itself writes nothing.
 
 use crate::support::Case;
 
@@ -67,7 +67,7 @@ fn an_error_in_on_complete_is_raised_by_run_sync() {
 }
 
 #[test]
-fn an_error_in_on_complete_of_an_asynchronous_job_is_shown_on_stderr_and_the_others_go_on() {
+fn an_error_in_an_asynchronous_on_complete_is_shown_on_stderr_and_other_jobs_go_on() {
     let outcome = Case::new(
         r#"
         local gma2workers = require "gma2workers"
@@ -122,10 +122,10 @@ fn os_exit_in_a_task_does_not_end_the_process() {
     .expect_stdout("still here\n");
 }
 
-/// Runs a function until Lua's limits stop it, on the host and in tasks, which have to say the same.
+/// Runs a function until it hits a limit of Lua, on the host and in tasks; both must report the same error.
 #[track_caller]
 fn ends_as_on_the_host(recursion: &str) {
-    // Collecting first: a finalizer that runs at the deepest point would fail there, for what it's worth.
+    // Garbage is collected first, since a finalizer that runs at the deepest point would fail there.
     Case::new(&format!("local function recurse() collectgarbage()\n{recursion}\nend"))
         .then(
             r#"
@@ -137,7 +137,7 @@ fn ends_as_on_the_host(recursion: &str) {
               for i = 1, 2 do
                 assert(result[i].success == ok, result[i].data)
                 if not ok then
-                  -- A worker stands a few calls higher or lower: the places and the trace may differ.
+                  -- A worker starts a few calls deeper or less deep, so places and traceback may differ.
                   local function gist(text)
                     return (text:gsub("^Error: ", ""):match("^[^\n]*"):gsub("[^ ]+ [^ ]+:%d+: ", ""))
                   end
@@ -209,7 +209,7 @@ fn recursion_through_coroutines_is_that_tasks_error() {
 #[test]
 fn recursion_through_the_parser_is_that_tasks_error() {
     ends_as_on_the_host("return assert(load('return ' .. ('('):rep(1000) .. '1' .. (')'):rep(1000)))()");
-    // The deepest that C stacks get in Lua: the parser's own recursion on top of nearly all allowed calls.
+    // The deepest C stack in Lua: the parser's own recursion on top of nearly all allowed calls.
     ends_as_on_the_host(
         r#"
         local text = "return " .. ("("):rep(190) .. "1" .. (")"):rep(190)
@@ -235,8 +235,8 @@ fn recursion_through_require_is_that_tasks_error() {
 }
 
 #[test]
-fn a_new_state_has_nothing_to_finalize() {
-    // What its making drops must not run, fail or come to light in a task's time.
+fn a_new_state_leaves_nothing_to_finalize() {
+    // Garbage from making the state must not be finalized while a task runs, nor fail there.
     Case::new(
         r#"
         local gma2workers = require "gma2workers"
@@ -258,7 +258,7 @@ fn a_new_state_has_nothing_to_finalize() {
 
 /// E17. Every public call, at every depth up to the limit of nested C calls.
 #[test]
-fn near_the_limit_of_c_calls_what_is_raised_is_a_text() {
+fn errors_near_the_limit_of_c_calls_are_texts() {
     Case::new(
         r#"
         local gma2workers = require "gma2workers"
@@ -287,13 +287,13 @@ fn near_the_limit_of_c_calls_what_is_raised_is_a_text() {
               depth = depth + 1
               local ok, message = pcall(call)
               if not ok then
-                -- Here, nothing more can be called.
+                -- At this depth, no further call is possible.
                 if type(message) ~= "string" then others[#others + 1] = number .. ": " .. type(message) end
                 if type(message) == "string" and message:find("C stack overflow", 1, true) then overflows = overflows + 1 end
               end
               if depth < 250 then pcall(enter, nest) end
             end
-            -- Each depth takes two calls: the second time, those between.
+            -- Each level takes two calls, so a second round covers the depths in between.
             depth = 0
             nest()
             depth = 0

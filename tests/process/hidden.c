@@ -1,4 +1,4 @@
-/* A program that keeps its Lua to itself, for tests: hidden LIBRARY CHUNK. */
+/* A program whose Lua is hidden from other libraries, for tests: hidden LIBRARY CHUNK. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
-//! Threads that have nothing to do: they keep nothing, and go where there are more than cores.
+//! Idle threads: they keep nothing of their last job, and those beyond the number of cores end.
 
 use crate::support::Case;
 
-/// What the system says of the process: its threads, and the memory it has in use, in KiB.
+/// The process's status as the system reports it: its threads, and the memory in use, in KiB.
 const STATUS: &str = r#"
     local gma2workers = require "gma2workers"
     local function status(field)
@@ -11,7 +11,7 @@ const STATUS: &str = r#"
         if number then return tonumber(number) end
       end
     end
-    -- What never comes is a hang.
+    -- An event that never comes makes this hang.
     local function await(condition)
       while not condition() do os.execute("sleep 0.1") end
     end
@@ -40,7 +40,7 @@ fn an_idle_thread_keeps_nothing_of_its_last_job() {
               return #list
             end
             local function load_large() return load(("x = 1 "):rep(1 << 20)) and 1 end
-            -- A long message goes with a traceback, and is noted where a coroutine has failed.
+            -- A long message crosses with a traceback, and is also kept where a coroutine has failed.
             local function fail() coroutine.wrap(error)(("x"):rep(20 << 20)) end
             run(4)
             local before = status("VmRSS")
@@ -54,7 +54,8 @@ fn an_idle_thread_keeps_nothing_of_its_last_job() {
               response = nil
               collectgarbage()
               collectgarbage()
-              -- Should the pool have been idle for so long that it was seen to before the host gave its own part back.
+              -- The pool may have been cleaned up as idle before the host freed its own part; this makes it
+              -- idle again.
               run(4)
               await(function() return status("VmRSS") < before + 15000 end)
             end
@@ -83,7 +84,7 @@ fn threads_beyond_the_cores_end_when_they_had_nothing_to_do() {
         .expect_clean();
 }
 
-/// T14, T5. A thread that was given up is there until its task has ended; the others go.
+/// T14, T5. A thread that was given up stays until its task has ended; the other threads end.
 #[test]
 fn a_lost_thread_ends_when_it_is_back() {
     Case::new(STATUS)
@@ -92,7 +93,7 @@ fn a_lost_thread_ends_when_it_is_back() {
             local input = os.tmpname()
             os.remove(input)
             assert(os.execute("mkfifo " .. input))
-            -- Open for both, so that nobody waits in opening it.
+            -- Opened for reading and writing, so that opening does not wait for a writer.
             local writer = assert(io.open(input, "r+"))
             local tasks = {}
             for i = 1, cores + 3 do tasks[i] = { func = function(name) io.open(name):read("a") end, args = { input } } end

@@ -1,9 +1,9 @@
-//! Errors that come at any instruction of the host's, as Ctrl-C's does.
+//! Errors at any instruction of the host, such as Ctrl-C's.
 
 use crate::support::{Case, WAIT_FOR_REST};
 
-/// L12. What raises an error in the host's Lua, as Ctrl-C does, may do so at any instruction of ours: the job has ended
-/// then, whether it was the first one, for which parts of the Lua side are compiled, or a later one.
+/// L12. An error such as Ctrl-C's may be raised at any Lua instruction of ours. The job must then have ended,
+/// whether it was the first, which compiles parts of the Lua side, or a later one.
 #[test]
 fn an_error_at_any_instruction_of_a_run_ends_its_job() {
     for first in (1..=160).step_by(8) {
@@ -38,10 +38,10 @@ fn an_error_at_any_instruction_of_a_run_ends_its_job() {
     }
 }
 
-/// L12. Ctrl-C may come at any call as well, those that Lua makes for us inside of native code among them: it is nobody's
-/// but the host's.
+/// L12. Ctrl-C may also come at any call, even at the calls that Lua makes for us inside native code. It must
+/// always reach the host.
 #[test]
-fn ctrl_c_at_any_call_of_a_run_is_not_lost() {
+fn ctrl_c_at_any_call_of_a_run_reaches_the_host() {
     Case::new(WAIT_FOR_REST)
         .then(
             r#"
@@ -74,8 +74,9 @@ fn ctrl_c_at_any_call_of_a_run_is_not_lost() {
         .expect_clean();
 }
 
-/// `armed(count, mask, func, ...)` calls a function in which the `count`-th event of a hook raises "interrupted!", but for
-/// those in `spared` functions. Returns whether it was raised, and what the call gave.
+/// `armed(count, mask, func, ...)` calls a function with a hook whose `count`-th event raises "interrupted!";
+/// events in `spared` functions do not count. Returns whether the error was raised, and the results of the
+/// call.
 const ARMED: &str = r#"
     local spared = {}
     local function armed(count, mask, func, ...)
@@ -98,7 +99,7 @@ const ARMED: &str = r#"
     for _, func in ipairs { armed, pcall, table.pack, debug.sethook } do spared[func] = true end
 "#;
 
-/// L13. Nothing is loaded then, and what is loaded afterwards is whole.
+/// L13. The module is then not loaded, and loading it again works.
 #[test]
 fn an_error_at_any_instruction_of_require_leaves_nothing_loaded() {
     for mask in ["", "c", "r"] {
@@ -129,7 +130,7 @@ fn an_error_at_any_instruction_of_require_leaves_nothing_loaded() {
     }
 }
 
-/// L13. A call has started its job, or has not; and whoever waits or polls can do so again.
+/// L13. A call has either started its job or not, and the host can wait or poll again.
 #[test]
 fn an_error_at_any_instruction_of_a_call_loses_no_job() {
     for (mask, call) in ["", "c", "r"].into_iter().flat_map(|mask| CALLS.map(|call| (mask, call))) {
@@ -153,7 +154,7 @@ fn an_error_at_any_instruction_of_a_call_loses_no_job() {
                   assert(response.failed == nil or response.failed == 0)
                   assert(response.result[1].data == 1 and response.result[2].data == 3, response.result[1].data)
                 end
-                -- What is the caller's, and the ends of calls.
+                -- Code of the caller, and the ends of calls.
                 for _, func in ipairs { complete, gma.ask, gma2workers.RunAsync, gma2workers.Map } do
                   spared[func] = true
                 end
@@ -178,7 +179,7 @@ fn an_error_at_any_instruction_of_a_call_loses_no_job() {
     }
 }
 
-/// What `try(count)` does for each of the calls.
+/// The body of `try(count)` for each of the calls.
 const CALLS: [&str; 6] = [
     // RunAsync.
     r#"
@@ -204,7 +205,7 @@ const CALLS: [&str; 6] = [
       return is_raised
     end
     "#,
-    // Poll, of a job that is over but for its callback.
+    // Poll, with a job that has ended except for its callback.
     r#"
     local function first(list) return list[1] end
     local function try(count)
@@ -227,7 +228,8 @@ const CALLS: [&str; 6] = [
       return is_raised
     end
     "#,
-    // RunSync with results so large that the collector is held while they are merged, and then runs at once.
+    // RunSync with results so large that the collector is paused while they are merged, and runs right
+    // afterwards.
     r#"
     local function many() local list = {} for i = 1, 5000 do list[i] = { i } end return list end
     local finalized = { __gc = function() end }
@@ -238,7 +240,7 @@ const CALLS: [&str; 6] = [
       return is_raised
     end
     "#,
-    // Map that calls back.
+    // Map with a callback.
     r#"
     local function try(count)
       completed = 0

@@ -1,4 +1,4 @@
-//! What loading needs, takes and refuses.
+//! What loading needs, does and refuses.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,14 +9,14 @@ use crate::support::{
     Case, drop_in, drop_in_without_binary, empty_folder, is_installed, module, module_folder, project,
 };
 
-/// Runs a sum under the name that it was required by, so that loading alone doesn't pass.
+/// Runs a sum under the name in use, so that loading alone does not pass.
 const A_SUM: &str = r#"
     local function add(a, b) return a + b end
     local response = gma2workers.RunSync { tasks = { { func = add, args = { 1, 2 } } } }
     assert(response.result[1].data == 3, response.result[1].data)
 "#;
 
-/// Loads "anything" and shows the message.
+/// Tries to load "anything" and prints the message.
 const REFUSED: &str = r#"
     local ok, message = pcall(require, "anything")
     assert(not ok, "it was loaded")
@@ -51,7 +51,7 @@ fn require_starts_no_thread() {
         assert(gma2workers.info.threads == 0)
         gma2workers.RunSync { tasks = { { func = print }, { func = print } }, workers = 2 }
         assert(threads() >= 3, "after a run there are " .. threads())
-        -- The host's own, and the watchdog.
+        -- The host's own thread, and the watchdog.
         assert(gma2workers.info.threads == threads() - 2)
         "#,
     )
@@ -130,7 +130,7 @@ fn both_names_give_the_same_table() {
         r#"assert(require "gma2workers" == require "gma2-workers")"#,
     ] {
         Case::new(script).path(folder.path()).run().expect_clean();
-        // Without a binary of its own, the folder's name takes the one on package.cpath.
+        // A folder without a binary takes the one on package.cpath.
         fs::remove_file(folder.path().join("gma2-workers/gma2workers.so")).expect("it was there");
         Case::new(script).path(folder.path()).run().expect_clean();
         drop_in(&folder.path().join("gma2-workers"));
@@ -164,7 +164,7 @@ fn the_drop_in_folder_may_be_nested() {
 }
 
 #[test]
-fn the_drop_in_folder_may_have_a_name_that_means_something_to_lua_or_a_shell() {
+fn the_drop_in_folder_may_have_special_characters_in_its_name() {
     loads_as("my (new) workers", "my (new) workers");
     loads_as("50%-+[x]^$ 'é", "50%-+[x]^$ 'é");
     loads_as("%1 (a)/%a*/anything", "%1 (a).%a*.anything");
@@ -186,7 +186,7 @@ fn the_drop_in_folder_may_lie_on_a_relative_path() {
 }
 
 #[test]
-fn the_drop_in_folder_is_loaded_by_dofile_too() {
+fn the_drop_in_folder_can_be_loaded_with_dofile() {
     let plugins = empty_folder();
     drop_in(plugins.path());
     for script in ["dofile 'init.lua'", "dofile './init.lua'", "assert(loadfile 'init.lua')()"] {
@@ -200,7 +200,7 @@ fn the_drop_in_folder_is_loaded_by_dofile_too() {
 }
 
 #[test]
-fn a_folder_without_its_binary_says_where_it_belongs() {
+fn a_folder_without_its_binary_says_where_to_put_it() {
     let plugins = empty_folder();
     let folder = plugins.path().join("anything");
     drop_in_without_binary(&folder);
@@ -214,7 +214,7 @@ fn a_folder_without_its_binary_says_where_it_belongs() {
         .expect_stdout_with("there is no gma2workers-linux-x86_64.so and no gma2workers.so");
 }
 
-/// One folder may hold the binaries of all systems; the one for this system goes before what a build has left.
+/// One folder may hold the binaries of all systems; this system's is preferred to one left by a build.
 #[test]
 fn a_folder_with_many_binaries_takes_the_one_for_this_system() {
     let plugins = empty_folder();
@@ -236,7 +236,7 @@ fn a_folder_with_many_binaries_takes_the_one_for_this_system() {
 }
 
 #[test]
-fn a_binary_that_is_none_is_refused() {
+fn an_invalid_binary_is_refused() {
     for content in [&b""[..], b"no ELF file, but \x00 rubbish\xff", b"\x7fELF", &[0x7f; 70_000]] {
         let plugins = empty_folder();
         let folder = plugins.path().join("anything");
@@ -264,7 +264,7 @@ fn another_lua_is_refused() {
             .run()
             .expect_clean()
             .expect_stdout_with("gma2workers needs Lua 5.3, this is Lua");
-        // The bare binary lacks functions there, which it sees before it calls any.
+        // The bare binary needs functions that such a Lua lacks, which it notices before it calls any.
         Case::in_lua(lua, "print(pcall(require, 'gma2workers'))")
             .run()
             .expect_clean()
@@ -272,7 +272,7 @@ fn another_lua_is_refused() {
     }
 }
 
-/// What `nm` lists of the module's dynamic symbols.
+/// The module's dynamic symbols, as `nm` lists them.
 fn dynamic_symbols(which: &str) -> Vec<String> {
     let listing = Command::new("nm")
         .args(["-D", which, "--format=posix"])
@@ -297,7 +297,7 @@ fn there_is_no_second_lua_in_the_binary() {
 }
 
 #[test]
-fn only_the_entry_is_exported() {
+fn only_the_entry_point_is_exported() {
     assert_eq!(dynamic_symbols("--defined-only"), ["luaopen_gma2workers"]);
 }
 
@@ -311,8 +311,9 @@ fn the_quick_start_runs() {
 
 #[test]
 fn run_plugin_runs_a_plugin() {
-    // It builds first. Here the build is the one under test, and no file that other tests have mapped may
-    // be written to, so it gets a tree with this profile's files and a build that does nothing.
+    // The script builds first. Here the module under test is built already, and files that other tests have
+    // mapped must not be overwritten. So the script runs in a tree with this profile's files and a build that
+    // does nothing.
     let tree = empty_folder();
     let root = tree.path();
     for folder in ["scripts", "target/release"] {
@@ -356,9 +357,9 @@ fn a_folder_and_a_binary_of_different_versions_are_refused() {
         .expect_stdout_with(&format!("version {version}"));
 }
 
-/// L14. A plugin is a coroutine: the one that loaded the library first is gone when it is loaded again.
+/// L14. A plugin is a coroutine: the one that loaded the library first may be gone when it is loaded again.
 #[test]
-fn the_library_may_be_loaded_again_when_the_coroutine_that_loaded_it_is_gone() {
+fn the_library_can_be_loaded_again_after_the_loading_coroutine_is_gone() {
     for again in ["require 'gma2workers'", "package.loadlib(FILE, 'luaopen_gma2workers')()"] {
         Case::new(&format!("local FILE = {:?}", module()))
             .then(
@@ -384,9 +385,10 @@ fn the_library_may_be_loaded_again_when_the_coroutine_that_loaded_it_is_gone() {
     }
 }
 
-/// F11. What has a name is known by its address: so it lives on, and nobody else's thing can have the address.
+/// F11. Named values are recognized by address, so the library keeps them alive: no other value may get the
+/// address.
 #[test]
-fn a_thing_of_the_standard_library_that_the_host_has_dropped_gives_its_address_to_nobody() {
+fn no_value_gets_the_address_of_a_dropped_standard_function() {
     Case::new(
         r#"
         local gma2workers = require "gma2workers"

@@ -1,7 +1,7 @@
-//! Process-level tests: each case is a fresh `lua5.3`, of which exit code, output and signals are looked at.
+//! Process-level tests. Each case runs a fresh `lua5.3` and checks its exit code, output and signals.
 //!
-//! They run the module in `target/PROFILE/lua` of the profile that they are built in themselves, which
-//! `scripts/build PROFILE` puts there.
+//! They run the module in `target/PROFILE/lua` of their own profile, which `scripts/build PROFILE` puts
+//! there.
 #![cfg(target_os = "linux")]
 
 mod bars;
@@ -11,6 +11,7 @@ mod ending;
 mod endurance;
 mod errors;
 mod faults;
+mod host_faults;
 mod idle;
 mod interrupts;
 mod loading;
@@ -22,3 +23,4 @@ mod stack;
 mod stdin;
 mod stuck;
 mod support;
+mod thread_faults;

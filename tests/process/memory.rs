@@ -2,17 +2,19 @@
 
 use crate::support::Case;
 
-/// Address spaces, in kilobytes, in which a process with two workers has to live when its tasks take all they
-/// can get. In the small one, the C library's threads share one heap; in the other, they have one each.
+/// Address spaces, in kilobytes, in which a process with two workers must survive tasks that take all memory
+/// they can get. In the small one, the C library's threads share one heap; in the large one, each has its
+/// own.
 const SPACES: [u32; 2] = [60_000, 200_000];
 
-/// A script in a process that may not have more address space than that.
+/// A script in a process with at most this much address space.
 fn in_space(kilobytes: u32, script: &str) -> Case {
     let limit = format!("ulimit -v {kilobytes}; exec \"$@\"");
     Case::new(TOOLS).then(script).under(["sh", "-c", &limit, "sh"])
 }
 
-/// `check_memory(entry)`: the task ran out of memory. `check_health()`: the next jobs work, on as many threads.
+/// `check_memory(entry)`: the task ran out of memory. `check_health()`: the next jobs work, on no more
+/// threads.
 const TOOLS: &str = r#"
     local gma2workers = require "gma2workers"
     local function run(tasks, workers, mode)
@@ -39,7 +41,7 @@ const TOOLS: &str = r#"
     check_health()
 "#;
 
-/// Each of these tasks takes memory until there is none, on two workers at once.
+/// Each of these tasks fills all memory, on two workers at once.
 #[track_caller]
 fn run_out(name: &str, hog: &str) {
     for (space, mode) in SPACES.into_iter().zip(["cmd", "timer"]) {
@@ -72,7 +74,7 @@ fn strings_that_fill_all_memory_are_that_tasks_error() {
     run_out("many strings", "local t = {} while true do t[#t + 1] = ('text'):rep(250) .. #t end");
 }
 
-/// T1. The buffers of Lua's own library.
+/// T1. The buffers of Lua's standard library.
 #[test]
 #[ignore = "long"]
 fn buffers_that_fill_all_memory_are_that_tasks_error() {
@@ -117,9 +119,9 @@ fn functions_and_coroutines_that_fill_all_memory_are_that_tasks_error() {
     );
 }
 
-/// T1. It may even catch the error, over and over.
+/// T1. The task may even catch the error, again and again.
 #[test]
-fn a_task_that_catches_that_memory_ran_out_harms_nobody() {
+fn a_task_that_catches_memory_errors_harms_no_other() {
     for (space, mode) in SPACES.into_iter().zip(["cmd", "timer"]) {
         in_space(space, &format!("local mode = {mode:?}"))
         .then(r#"
@@ -158,7 +160,7 @@ fn many_workers_that_fill_all_memory_are_errors() {
             for _ = 1, 2 do
               local tasks = {}
               for i = 1, 4 do tasks[i] = { func = ({ tables, text, coroutines, tables })[i] } end
-              -- The threads themselves may be too many; then there are fewer.
+              -- There may be no memory for all threads; then there are fewer.
               for i, entry in ipairs(run(tasks, 4)) do check_memory(entry, "task " .. i) end
               check_health()
             end
@@ -169,14 +171,14 @@ fn many_workers_that_fill_all_memory_are_errors() {
     }
 }
 
-/// What crosses is too large for the memory that there is: 120 MB at least three times over.
+/// Values too large for the memory: 120 MB at least three times over.
 #[track_caller]
 fn cross(argument: &str, task: &str) {
     for (space, mode) in [(200_000, "timer"), (300_000, "cmd")] {
         in_space(space, &format!("local function make() {argument} end local function task(...) {task} end local mode = {mode:?}"))
             .then(
                 r#"
-                -- The host has as little: what it can't even make or send is its own error.
+                -- The host has no more memory: a value that it can't make or send raises an error there.
                 local ok, result = pcall(function() return run({ { func = task, args = { make() } } }, 1, mode) end)
                 if ok then
                   check_memory(result[1], "what crosses")
@@ -196,7 +198,7 @@ fn cross(argument: &str, task: &str) {
 /// T1, V12.
 #[test]
 #[ignore = "long"]
-fn arguments_too_large_for_the_memory_are_an_error() {
+fn arguments_too_large_for_the_memory_are_errors() {
     cross("return ('x'):rep(120000000)", "return #(...)");
     cross(
         "local t = {} for i = 1, 3000000 do t[i] = i + 0.5 end return t",
@@ -215,7 +217,7 @@ fn arguments_too_large_for_the_memory_are_an_error() {
 /// T1, V12.
 #[test]
 #[ignore = "long"]
-fn results_too_large_for_the_memory_are_an_error() {
+fn results_too_large_for_the_memory_are_errors() {
     cross("return 1", "return ('x'):rep(120000000)");
     cross("return 1", "local s = ('x'):rep(30000000) return s, s .. 1, s .. 2, s .. 3, s .. 4");
     cross("return 1", "local t = {} for i = 1, 10000000 do t[i] = i + 0.5 end return t");
@@ -226,7 +228,7 @@ fn results_too_large_for_the_memory_are_an_error() {
 
 /// T7.
 #[test]
-fn a_hundred_thousand_tasks_cost_what_ten_thousand_do() {
+fn a_hundred_thousand_tasks_need_no_more_memory_than_ten_thousand() {
     // A debug build is slower.
     let count = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
     Case::new(&format!("local count = {count}"))

@@ -1,11 +1,11 @@
-//! What the process has only one of: signals, output, the locale, the number of processors.
+//! Things a process has only one of: signals, output, the locale, the number of processors.
 
 use std::fs;
 use std::process::Command;
 
 use crate::support::Case;
 
-/// `status(field)` of this process, or of one of its threads.
+/// `status(field)` of this process or of one of its threads.
 const STATUS: &str = r#"
     local gma2workers = require "gma2workers"
     local function status(field, of)
@@ -23,7 +23,7 @@ fn workers_are_named_and_block_all_signals() {
             r#"
             local own = assert(io.open("/proc/self/stat")):read("n")
             local blocked = status("SigBlk")
-            -- A thread names itself when it begins, so all three have to have begun.
+            -- A thread sets its name when it starts, so all three must have started.
             local begun = 0
             gma = { begin = function() begun = begun + 1 end, begun = function() return begun end }
             local function meet() gma.begin() while gma.begun() < 3 do end end
@@ -37,7 +37,7 @@ fn workers_are_named_and_block_all_signals() {
               else
                 names[#names + 1] = assert(io.open(folder .. "/comm")):read()
                 for signal = 1, 64 do
-                  -- Nobody can block KILL and STOP, and the C library keeps two for itself.
+                  -- KILL and STOP can't be blocked, and the C library reserves two signals.
                   local is_blockable = signal ~= 9 and signal ~= 19 and signal ~= 32 and signal ~= 33
                   assert(not is_blockable or mask & 1 << signal - 1 ~= 0, "a worker takes signal " .. signal)
                 end
@@ -58,7 +58,7 @@ fn workers_are_named_and_block_all_signals() {
 }
 
 #[test]
-fn signal_handlers_and_the_hook_stay_the_hosts() {
+fn the_hosts_signal_handlers_and_hook_stay() {
     Case::new(STATUS)
         .then(
             r#"
@@ -66,7 +66,7 @@ fn signal_handlers_and_the_hook_stay_the_hosts() {
             local count = 0
             local function hook() count = count + 1 end
             debug.sethook(hook, "c", 1000)
-            -- The C library takes two signals for itself as soon as there are threads.
+            -- The C library reserves two signals as soon as there are threads.
             local function all()
               local masks = {}
               for i, field in ipairs { "SigCgt", "SigIgn", "SigBlk" } do
@@ -110,7 +110,7 @@ fn output_comes_in_whole_lines_and_before_the_response() {
     .expect_clean();
     let mut lines = outcome.stdout.lines();
     assert_eq!(lines.next_back(), Some("done"), "something came out after the response");
-    // Each task's lines are in order, and nothing else is there.
+    // The lines of each task are in order, and there are no others.
     let (mut one, mut two) = (0, 0);
     for line in lines {
         let count = if line.starts_with("one") { &mut one } else { &mut two };
@@ -122,8 +122,8 @@ fn output_comes_in_whole_lines_and_before_the_response() {
 }
 
 #[test]
-fn output_of_a_task_is_in_order_with_the_hosts() {
-    // A pipe is fully buffered: two buffers would not keep this order.
+fn the_output_of_tasks_and_host_keeps_its_order() {
+    // A pipe is fully buffered: two separate buffers would not keep this order.
     Case::new(
         r#"
         local gma2workers = require "gma2workers"
@@ -151,7 +151,7 @@ fn a_processor() -> String {
 }
 
 #[test]
-fn the_default_is_a_worker_for_each_processor_that_may_be_used() {
+fn by_default_there_is_a_worker_for_each_usable_processor() {
     let script = r#"
         local tasks = {}
         for i = 1, 1000 do tasks[i] = { func = type, args = { i } } end
@@ -164,7 +164,7 @@ fn the_default_is_a_worker_for_each_processor_that_may_be_used() {
 
 #[test]
 fn more_workers_than_processors_run_at_the_same_time() {
-    // Each waits for all the others: they end only if all run.
+    // Each task waits for all the others, so they end only if all run.
     Case::new(
         r#"
         local gma2workers = require "gma2workers"
@@ -189,7 +189,7 @@ fn more_workers_than_processors_run_at_the_same_time() {
     .expect_stdout("6\n");
 }
 
-/// The name of a locale that writes one half as 0,5, if there is one.
+/// A locale that writes one half as 0,5, if there is one.
 fn a_locale_with_a_comma() -> Option<String> {
     let known = Command::new("locale").arg("-a").output().ok()?;
     let known = String::from_utf8_lossy(&known.stdout).into_owned();
@@ -199,7 +199,7 @@ fn a_locale_with_a_comma() -> Option<String> {
 }
 
 #[test]
-fn numbers_cross_whatever_the_locale() {
+fn numbers_cross_in_any_locale() {
     let Some(locale) = a_locale_with_a_comma() else {
         eprintln!("skipped: no locale with a decimal comma is installed");
         return;
@@ -221,7 +221,7 @@ fn numbers_cross_whatever_the_locale() {
 }
 
 #[test]
-fn standard_input_is_the_hosts_alone() {
+fn standard_input_belongs_to_the_host_alone() {
     Case::new(
         r#"
         assert(io.read() == "first")
@@ -254,14 +254,14 @@ fn standard_input_is_the_hosts_alone() {
 }
 
 #[test]
-fn a_function_of_gma_is_a_host_call_also_where_it_is_one_of_luas() {
-    // `gma.sleep` is `coroutine.yield`, says the engine's documentation.
+fn a_gma_function_is_a_host_call_even_if_it_is_a_lua_function() {
+    // In the engine, `gma.sleep` is `coroutine.yield`, as its documentation says.
     Case::new(
         r#"
         local gma2workers = require "gma2workers"
         gma = { sleep = coroutine.yield, locale = os.setlocale }
         local function sleep() gma.sleep(0) return "slept" end
-        -- The host may change the locale, a task may not.
+        -- The host may change the locale; a task may not.
         local function ask() return gma.locale("C", "ctype") end
         local result = gma2workers.RunSync { tasks = { { func = sleep }, { func = ask } } }.result
         print(result[1].data)

@@ -1,10 +1,11 @@
-//! What crosses takes time in proportion to its amount. Instructions are counted, which no other load changes.
+//! Crossing takes time in proportion to the size of the values. The tests count instructions, which do not
+//! depend on load.
 
 use std::os::unix::fs::symlink;
 
 use crate::support::{Case, empty_folder, is_installed, project};
 
-/// What `make(n)` gives is sent to a task, which gives it back.
+/// Sends the value of `make(n)` to a task, which returns it.
 const VALUES: [(&str, &str); 7] = [
     ("items", "for i = 1, n do value[i] = i end"),
     ("fields", "for i = 1, n do value['field ' .. i] = i + 0.5 end"),
@@ -27,7 +28,7 @@ const MANY_TASKS: &str = r#"
     for i, entry in ipairs(gma2workers.RunSync({ tasks = tasks }).result) do assert(entry.data == i + (1 << 16)) end
 "#;
 
-/// The instructions that a script takes, all threads together.
+/// The instructions that a script takes on all threads together.
 fn instructions(make_case: &dyn Fn(&str) -> Case, script: &str) -> u64 {
     let outcome = make_case(script)
         .under(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--fair-sched=yes"])
@@ -38,7 +39,7 @@ fn instructions(make_case: &dyn Fn(&str) -> Case, script: &str) -> u64 {
     total.trim().parse().expect("a count is a number")
 }
 
-/// Four times the amount takes four times the instructions, and not sixteen times as with the square of it.
+/// Four times the size must take four times the instructions, not sixteen times as in quadratic time.
 #[track_caller]
 fn grows_in_proportion(name: &str, make_case: &dyn Fn(&str) -> Case, amount: u32, script: &str) {
     let count = |n: u32| {
@@ -65,14 +66,14 @@ fn values_grow_in_proportion(make_case: &dyn Fn(&str) -> Case) {
 /// V9.
 #[test]
 #[ignore = "long"]
-fn values_cross_in_proportion_to_their_size() {
+fn values_cross_in_linear_time() {
     values_grow_in_proportion(&Case::new);
 }
 
 /// V9.
 #[test]
 #[ignore = "long"]
-fn values_cross_in_proportion_on_the_cooperative_backend() {
+fn values_cross_in_linear_time_on_the_cooperative_backend() {
     let folder = empty_folder();
     symlink(project().join("lua"), folder.path().join("gma2workers")).expect("a link can be made");
     values_grow_in_proportion(&|script| Case::new(script).path(folder.path()).without_cpath());
@@ -81,6 +82,6 @@ fn values_cross_in_proportion_on_the_cooperative_backend() {
 /// F8.
 #[test]
 #[ignore = "long"]
-fn many_tasks_of_a_large_function_run_in_proportion() {
+fn many_tasks_of_a_large_function_run_in_linear_time() {
     grows_in_proportion("tasks", &Case::new, 200, MANY_TASKS);
 }

@@ -1,12 +1,12 @@
-//! Processor time while nothing is to be done, and threads that can't be had.
+//! Processor time while there is nothing to do, and threads that can't be created.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::support::{Case, empty_folder, is_installed, module};
 
-/// `spent(func)`: what the process has used during the call: the times that the main thread has woken up and those that
-/// the others have, and the processor seconds of all. A busy machine makes none of them more.
+/// `spent(func)` returns what the process used during the call: wake-ups of the main thread, wake-ups of all
+/// other threads, and processor seconds. A busy machine increases none of them.
 const SPENT: &str = r#"
     local gma2workers = require "gma2workers"
     local native = require "consolenative"
@@ -38,11 +38,11 @@ fn an_idle_pool_uses_no_processor() {
         .then(
             r#"
             gma2workers.RunSync { tasks = { { func = print }, { func = print } }, workers = 2 }
-            -- A thread looks for work a little while before it goes to sleep.
+            -- A thread looks for work for a moment before it sleeps.
             native.sleep(0.5)
             local _, others, seconds = spent(function() native.sleep(2) end)
             assert(others <= 4, others .. " wake-ups in 2 s")
-            -- A thread that never sleeps uses all the time there is.
+            -- A thread that never sleeps would use all the time.
             assert(seconds < 0.5, ("%.3f s in 2 s"):format(seconds))
             "#,
         )
@@ -77,13 +77,14 @@ fn is_root() -> bool {
 }
 
 #[test]
-fn threads_that_cannot_be_made_are_the_callers_error() {
+fn a_thread_limit_of_the_system_is_the_callers_error() {
     if !is_installed("setpriv") || !is_installed("prlimit") || !is_root() {
-        // A user's other processes count too, so it takes one that has none; only root can become that.
+        // The limit counts all processes of a user, so the test needs a user without others; only root can
+        // become one.
         eprintln!("skipped: it takes root, setpriv and prlimit");
         return;
     }
-    // That user sees only what everybody may see.
+    // That user can read only files open to all.
     let folder = empty_folder();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
         .expect("a folder can be opened to all");
@@ -107,7 +108,7 @@ fn threads_that_cannot_be_made_are_the_callers_error() {
     .expect_stdout_with("cannot start workers: ");
 }
 
-/// Runs tasks that want more and more memory than there is: nothing sets a limit but the system.
+/// Runs tasks that want ever more memory; only the system limits them.
 #[track_caller]
 fn runs_out_of_memory(eat: &str) {
     Case::new(&format!("local function eat() {eat} end"))
@@ -117,7 +118,8 @@ fn runs_out_of_memory(eat: &str) {
             for _, mode in ipairs { "timer", "cmd" } do
               local tasks = { { func = eat }, { func = eat } }
               local result = gma2workers.RunSync { tasks = tasks, workers = 2, mode = mode }.result
-              -- In a job of its own: beside a task that still eats there may be nothing left for it.
+              -- It runs in a job of its own: beside a task that still takes memory there may be none left for
+              -- it.
               local good = { { func = type, args = { 1 } } }
               local after = gma2workers.RunSync { tasks = good, mode = mode }.result
               print(result[1].kind, result[2].kind, after[1].data)
@@ -141,13 +143,13 @@ fn a_task_that_runs_out_of_memory_is_that_tasks_error() {
 }
 
 #[test]
-fn results_that_there_is_no_memory_for_are_that_tasks_error() {
+fn results_without_memory_for_them_are_that_tasks_error() {
     runs_out_of_memory("local text = ('x'):rep(80000000) return { text, text .. 'y' }");
 }
 
 #[test]
-fn a_buffer_past_the_limit_is_out_of_memory_too() {
-    // Lua's buffers say it in words of their own.
+fn a_buffer_past_the_limit_is_out_of_memory() {
+    // Lua's buffers have a message of their own for it.
     Case::new(
         r#"
         local gma2workers = require "gma2workers"
@@ -164,9 +166,9 @@ fn a_buffer_past_the_limit_is_out_of_memory_too() {
     .expect_stdout("memory\tnot enough memory\nmemory\tnot enough memory\n");
 }
 
-/// T13. The system has no more for that task, and plenty for others.
+/// T13. The system refuses that task more memory, but has plenty for the others.
 #[test]
-fn a_request_that_the_system_refuses_is_nobody_elses_failure() {
+fn a_refused_allocation_fails_no_other_task() {
     Case::new(
         r#"
         local gma2workers = require "gma2workers"
@@ -180,7 +182,7 @@ fn a_request_that_the_system_refuses_is_nobody_elses_failure() {
         local function ask()
           local caught = select(2, pcall(string.rep, "x", 1 << 30))
           gma.ask()
-          -- Its state is still there.
+          -- The task's state is still intact.
           while not gma.may_end() do end
           return caught
         end
@@ -202,7 +204,7 @@ fn a_request_that_the_system_refuses_is_nobody_elses_failure() {
     .expect_stdout("not enough memory for buffer allocation\n100\n5000\n200000\n");
 }
 
-/// T13. Several take all that the system has, are refused more, and keep it.
+/// T13. Several tasks take all memory of the system, are refused more, and keep what they have.
 #[test]
 fn tasks_that_keep_all_memory_leave_the_others_some() {
     Case::new(
@@ -225,7 +227,7 @@ fn tasks_that_keep_all_memory_leave_the_others_some() {
           end
           pcall(take)
           gma.full()
-          -- It wants more all the time, until the others are done.
+          -- It asks for more all the time, until the other tasks have ended.
           repeat pcall(take) until gma.may_end()
           error "has eaten"
         end

@@ -1,9 +1,9 @@
-//! Stacks: how deep a task may recurse in C, and values that are deeper than any stack.
+//! Stacks: how deep a task may recurse in C, and values nested deeper than any stack.
 
 use crate::support::Case;
 
-/// T2, T3. `ends(recursion)` finds out that it ends alike on the host and in tasks: both work, or both fail with an
-/// error of Lua's. A signal fails the test by itself.
+/// T2, T3. `ends(recursion)` asserts that a recursion ends in the same way on the host and in tasks: both
+/// work, or both fail with an error of Lua. A signal fails the test by itself.
 #[track_caller]
 fn ends(recursion: &str) {
     Case::new(&format!("local function recurse()\n{recursion}\nend"))
@@ -123,7 +123,7 @@ const DEEP: &str = r#"
     end
 "#;
 
-/// V6. There and back, on the stacks that there are and on a small one of the host's.
+/// V6. There and back, on the default stacks and on a small stack of the host.
 #[test]
 #[ignore = "long"]
 fn a_million_levels_cross_on_any_stack() {
@@ -151,7 +151,7 @@ fn a_million_levels_cross_in_a_host_call_and_an_error() {
     .expect_clean();
 }
 
-/// V6, T2. Where little is left of the worker's stack, and of Lua's own.
+/// V6, T2. With little left of the worker's C stack and of Lua's own stack.
 #[test]
 fn deep_values_cross_at_the_end_of_the_c_stack() {
     deep(

@@ -2,7 +2,7 @@
 
 use crate::support::Case;
 
-/// I7. More than a buffer of it, and the host has read a part before.
+/// I7. The input is larger than a buffer, and the host has read a part of it before.
 #[test]
 fn no_task_reads_standard_input_in_any_way() {
     let lines: String = (1..=20_000).map(|n| format!("line {n}\n")).collect();
@@ -48,7 +48,7 @@ fn no_task_reads_standard_input_in_any_way() {
           assert(line == "line " .. count, line)
         end
         assert(count == 20000, count)
-        -- What a task did to its own is nothing to the host's.
+        -- Changes to a task's own input do not affect the host's.
         assert(io.type(io.stdin) == "file" and io.input() == io.stdin)
         "#,
     )
@@ -57,9 +57,9 @@ fn no_task_reads_standard_input_in_any_way() {
     .expect_clean();
 }
 
-/// I7. A task may still read what it opens itself.
+/// I7. A task may still read files that it opens itself.
 #[test]
-fn a_tasks_own_files_are_its_own_input() {
+fn a_task_may_read_files_it_opens() {
     Case::new(
         r#"
         local gma2workers = require "gma2workers"
@@ -78,7 +78,7 @@ fn a_tasks_own_files_are_its_own_input() {
           local result = gma2workers.RunSync { tasks = tasks, mode = mode, workers = 1 }.result
           local returns = result[1].returns
           assert(returns and returns[1] == "first" and returns[2] == "second" and returns[3] == "first", result[1].data)
-          -- The task after it does not have it for an input.
+          -- The next task does not get that file as its input.
           assert(not result[2].success, result[2].data)
         end
         os.remove(name)

@@ -1,19 +1,19 @@
-//! Tasks that nothing can stop, that try to end the process, or that are stopped at odd moments.
+//! Tasks that nothing can stop, that try to end the process, or that are stopped at awkward moments.
 
 use crate::support::Case;
 
-/// Tasks that hold on to their thread for longer than any test may take: to wait for one is a hang.
+/// Tasks that hold their thread for longer than a test may take: waiting for one is a hang.
 const TASKS: &str = r#"
     local gma2workers = require "gma2workers"
     local stuck = {}
-    -- It tries all ways to share a text among the parts of a pattern.
+    -- The pattern tries every way to divide the text among its parts.
     function stuck.find() return (("x"):rep(1000)):find((".-"):rep(30) .. "y") end
     function stuck.handler() xpcall(error, function() while true do end end) end
     function stuck.finalizer()
       setmetatable({}, { __gc = function() while true do end end })
       collectgarbage()
     end
-    -- It runs when the state closes, or when the next task's is made.
+    -- It runs when the state closes, or when the next task's state is made.
     function stuck.last_finalizer() kept = setmetatable({}, { __gc = function() while true do end end }) end
     local function check_health()
       local function add(a, b) return a + b end
@@ -24,10 +24,10 @@ const TASKS: &str = r#"
     end
 "#;
 
-/// T5, L1, L11. Each is given up or stopped; the script goes on, and ends when it wants to.
+/// T5, L1, L11. Each task is given up or stopped; the script goes on, and ends when it wants to.
 #[test]
 #[ignore = "long"]
-fn a_script_ends_with_tasks_that_were_stuck() {
+fn a_script_ends_after_tasks_were_stuck() {
     for name in ["find", "handler", "finalizer", "last_finalizer"] {
         for mode in ["timer", "cmd"] {
             for (ending, code) in
@@ -40,7 +40,7 @@ fn a_script_ends_with_tasks_that_were_stuck() {
                         local response = gma2workers.RunSync { tasks = { { func = func }, { func = func } },
                           workers = 2, mode = mode, timeout = 0.1 }
                         for _, entry in ipairs(response.result) do
-                          -- What a task leaves to the state's end may come after its own.
+                          -- A finalizer may run at the state's end, after the task has ended.
                           local is_right = entry.kind == "timeout" or entry.kind == "lost"
                             or func == stuck.last_finalizer and entry.success
                           assert(is_right, tostring(entry.kind) .. ": " .. tostring(entry.data))
@@ -60,7 +60,7 @@ fn a_script_ends_with_tasks_that_were_stuck() {
     }
 }
 
-/// L11, L1. Nobody gave it up yet: the process ends with a task deep in C.
+/// L11, L1. The task has not been given up yet: the process ends while it is deep in C.
 #[test]
 fn a_script_ends_with_a_task_deep_in_c() {
     for ending in ["", "os.exit(7)", "os.exit(7, true)"] {
@@ -83,7 +83,7 @@ fn a_script_ends_with_a_task_deep_in_c() {
     }
 }
 
-/// T5. The worker comes back; its result does not.
+/// T5. The worker comes back; its result is dropped.
 #[test]
 fn the_late_result_of_a_task_that_was_given_up_is_dropped() {
     Case::new(TASKS)
@@ -92,9 +92,10 @@ fn the_late_result_of_a_task_that_was_given_up_is_dropped() {
             local input = os.tmpname()
             os.remove(input)
             assert(os.execute("mkfifo " .. input))
-            -- Open for both, so that nobody waits in opening it: a task that was stopped there closes it again.
+            -- Opened for reading and writing, so that opening does not wait for a writer; a task that is
+            -- stopped there closes it again.
             local writer = assert(io.open(input, "r+"))
-            -- It reads until nobody writes any more, and nothing but the kernel can stop it.
+            -- It reads until there is no writer any more, and only the kernel can stop it.
             local function read(name, i)
               local text = assert(io.open(name)):read("a")
               print("late", i)
@@ -111,7 +112,7 @@ fn the_late_result_of_a_task_that_was_given_up_is_dropped() {
             end
             assert(gma2workers.info.lost == 2, gma2workers.info.lost)
             check_health()
-            -- The pool has grown by those that took their place, and takes the lost ones back.
+            -- The pool has grown by the replacements, and takes the lost workers back.
             local threads = gma2workers.info.threads
             writer:write("something")
             writer:close()
@@ -128,16 +129,16 @@ fn the_late_result_of_a_task_that_was_given_up_is_dropped() {
         .expect_clean();
 }
 
-/// T5. Job after job with a stuck task: each is answered, and the rest of the pool goes on.
+/// T5. Each of several jobs has a stuck task: each job ends, and the rest of the pool works on.
 #[test]
-fn stuck_tasks_of_job_after_job_are_answered() {
+fn jobs_with_stuck_tasks_end_one_after_another() {
     Case::new(TASKS)
         .then(
             r#"
             local input = os.tmpname()
             os.remove(input)
             assert(os.execute("mkfifo " .. input))
-            -- Opening it takes somebody who writes.
+            -- Opening a pipe for reading waits for a writer.
             for round = 1, 3 do
               local tasks = { { func = io.open, args = { input } }, { func = type, args = { 1 } },
                 { func = type, args = { "" } } }
@@ -154,7 +155,7 @@ fn stuck_tasks_of_job_after_job_are_answered() {
         .expect_clean();
 }
 
-/// I2. In every way that a task has to call it.
+/// I2. In every way that a task can call it.
 #[test]
 fn os_exit_is_refused_wherever_a_task_calls_it() {
     Case::new(TASKS)
@@ -188,7 +189,7 @@ fn os_exit_is_refused_wherever_a_task_calls_it() {
             add(function() setmetatable({}, { __gc = os.exit }) collectgarbage() end)
             add(function() setmetatable({}, { __gc = function() os.exit(9, true) end }) collectgarbage() end)
             add(function() error(setmetatable({}, { __tostring = function() os.exit(9, true) end })) end)
-            -- Its finalizers run when its state closes, whoever calls then.
+            -- Its finalizers run when its state closes, during any caller's code.
             local function at_the_end()
               kept = setmetatable({}, { __gc = function() os.exit(9, true) end })
               other = setmetatable({}, { __gc = os.exit })
@@ -219,9 +220,9 @@ fn os_exit_is_refused_wherever_a_task_calls_it() {
         .expect_stdout("still here\n");
 }
 
-/// L5. Other jobs are busy, stuck, or wait for the host.
+/// L5. Other jobs compute, are stuck, or wait for the host.
 #[test]
-fn os_exit_in_a_callback_ends_the_process_whatever_else_runs() {
+fn os_exit_in_a_callback_ends_the_process_while_other_jobs_run() {
     for exit in ["os.exit(3)", "os.exit(3, true)"] {
         for ending in [
             "gma2workers.RunSync { tasks = quick, onComplete = function() EXIT end }",
@@ -256,9 +257,9 @@ fn os_exit_in_a_callback_ends_the_process_whatever_else_runs() {
     }
 }
 
-/// P1. One press is enough; the tasks that looped are stopped, in whatever they loop, and the next job works.
+/// P1. One press is enough: looping tasks are stopped, whatever kind of loop it is, and the next job works.
 #[test]
-fn ctrl_c_that_was_caught_leaves_a_pool_that_works() {
+fn a_caught_ctrl_c_leaves_a_working_pool() {
     Case::new(TASKS)
         .then(
             r#"
@@ -280,7 +281,7 @@ fn ctrl_c_that_was_caught_leaves_a_pool_that_works() {
             end)
             assert(not ok and message:find("interrupted!", 1, true), message)
             assert(completed == 0 and begun == 3)
-            -- Those that loop on would never let it come to rest.
+            -- A task that still loops would keep the process busy.
             repeat
               local before = os.clock()
               os.execute("sleep 0.2")
@@ -297,9 +298,9 @@ fn ctrl_c_that_was_caught_leaves_a_pool_that_works() {
         .expect_clean();
 }
 
-/// P1. The job goes on when it was only a wait that ended.
+/// P1. If Ctrl-C ended only a wait, the job goes on.
 #[test]
-fn a_wait_that_ctrl_c_has_ended_can_be_taken_up_again() {
+fn a_wait_that_ctrl_c_ended_can_be_repeated() {
     // Once the host has answered, it waits.
     for begin in ["gma.go() print('begun')", "gma.begun()"] {
         Case::new(TASKS)
@@ -311,7 +312,7 @@ fn a_wait_that_ctrl_c_has_ended_can_be_taken_up_again() {
                   begun = function()
                     print("begun")
                     io.stdout:flush()
-                    -- Until Ctrl-C comes, once.
+                    -- Runs until Ctrl-C comes, once.
                     while not interrupted do end
                   end,
                   go = function() return interrupted end,
@@ -323,7 +324,7 @@ fn a_wait_that_ctrl_c_has_ended_can_be_taken_up_again() {
                 r#"
                 local function task(begin)
                   pcall(begin)
-                  -- In the host call that it comes in, whichever that is, Ctrl-C is an error.
+                  -- If Ctrl-C comes in a host call, it is an error of that call.
                   local function gone() gma.sleep(0.001) return gma.go() end
                   repeat local ok, is_gone = pcall(gone) until ok and is_gone
                   return "done"

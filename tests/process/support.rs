@@ -1,4 +1,4 @@
-//! Runs a Lua script in a fresh `lua5.3` and tells how that went.
+//! Runs a Lua script in a fresh `lua5.3` and reports how it ended.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
-/// What runs longer hangs, and is killed.
+/// A process that runs longer is hanging, and is killed.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The folder of the module that `scripts/build` made in this test's own profile.
@@ -28,17 +28,17 @@ pub fn module_folder() -> PathBuf {
     folder
 }
 
-/// The module of this test's own profile.
+/// The module built in this test's own profile.
 pub fn module() -> PathBuf {
     module_folder().join("gma2workers.so")
 }
 
-/// Where the project lies.
+/// The project's folder.
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Waits until no thread uses the processor any more, and fails where one goes on.
+/// Waits until no thread uses the processor any more, and fails if one goes on.
 pub const WAIT_FOR_REST: &str = r#"
     local function wait_for_rest()
       local native = require "consolenative"
@@ -52,15 +52,16 @@ pub const WAIT_FOR_REST: &str = r#"
     end
 "#;
 
-/// Whether a program can be started here.
+/// Whether a program is installed.
 pub fn is_installed(program: &str) -> bool {
     Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
 /// One process to run.
+#[must_use = "a case checks nothing until it is run"]
 pub struct Case {
     words: Vec<OsString>,
-    /// The last of `words` is a script, which more can be added to.
+    /// If there is a script, it follows as the last word.
     script: String,
     settings: Vec<(&'static str, OsString)>,
     folder: PathBuf,
@@ -69,7 +70,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// A script for stock Lua that finds the module under its name and nothing else.
+    /// A script for stock Lua that finds the module under its name, and no other module.
     pub fn new(script: &str) -> Case {
         Case::in_lua("lua5.3", script)
     }
@@ -92,14 +93,14 @@ impl Case {
         case.cpath(&module_folder()).env("LUA_PATH", "")
     }
 
-    /// Adds to the script.
+    /// Appends to the script.
     pub fn then(mut self, script: &str) -> Case {
         self.script.push('\n');
         self.script.push_str(script);
         self
     }
 
-    /// Has another command start it: `taskset`, say.
+    /// Starts the command through another one, such as `taskset`.
     pub fn under<W: Into<OsString>>(mut self, wrapper: impl IntoIterator<Item = W>) -> Case {
         self.words.splice(0..0, wrapper.into_iter().map(Into::into));
         self
@@ -110,12 +111,12 @@ impl Case {
         self
     }
 
-    /// The folder where Lua looks for binaries; the last one said counts.
+    /// The folder where Lua looks for binaries; the last call counts.
     pub fn cpath(self, folder: &Path) -> Case {
         self.env("LUA_CPATH", folder.join("?.so"))
     }
 
-    /// Where Lua looks for no binary at all.
+    /// Lua finds no binary at all.
     pub fn without_cpath(self) -> Case {
         self.env("LUA_CPATH", "")
     }
@@ -133,19 +134,19 @@ impl Case {
         self
     }
 
-    /// What the process reads from its standard input.
+    /// The text that the process reads from its standard input.
     pub fn input(mut self, text: &str) -> Case {
         self.input = text.to_owned();
         self
     }
 
-    /// Presses Ctrl-C once when the process has written that line.
+    /// Presses Ctrl-C once, when the process has written that line.
     pub fn interrupt_at(mut self, line: &'static str) -> Case {
         self.interrupt_at = Some(line);
         self
     }
 
-    /// Runs it to its end. It may not die of a signal, and may not hang.
+    /// Runs the process to its end. It must not die of a signal, and must not hang.
     #[track_caller]
     pub fn run(self) -> Outcome {
         let (program, arguments) = self.words.split_first().expect("a command has a first word");
@@ -171,7 +172,7 @@ impl Case {
     }
 }
 
-/// Feeds the process and listens to it until it has ended: no status when it had to be killed.
+/// Feeds the process and collects its output until it ends. There is no status if it had to be killed.
 fn follow(mut child: Child, case: &Case) -> (Option<ExitStatus>, Outcome) {
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("process ids are small"));
     let mut input = child.stdin.take().expect("stdin is piped");
@@ -179,7 +180,7 @@ fn follow(mut child: Child, case: &Case) -> (Option<ExitStatus>, Outcome) {
     let mut errors = child.stderr.take().expect("stderr is piped");
     thread::scope(|scope| {
         scope.spawn(move || {
-            // A process may end without having read it all.
+            // A process may end without having read all of its input.
             let _ = input.write_all(case.input.as_bytes());
         });
         let stdout = scope.spawn(move || listen(output, case.interrupt_at, pid));
@@ -207,7 +208,7 @@ fn follow(mut child: Child, case: &Case) -> (Option<ExitStatus>, Outcome) {
     })
 }
 
-/// Collects the output, and sends the signal at the line it is to be sent at.
+/// Collects the output, and sends the signal after the given line.
 fn listen(output: impl Read, at: Option<&str>, pid: Pid) -> io::Result<(Vec<u8>, Option<Instant>)> {
     let mut output = BufReader::new(output);
     let (mut all, mut interrupted) = (Vec::new(), None);
@@ -224,7 +225,7 @@ fn listen(output: impl Read, at: Option<&str>, pid: Pid) -> io::Result<(Vec<u8>,
     }
 }
 
-/// How a process has ended.
+/// How a process ended.
 pub struct Outcome {
     pub code: i32,
     pub stdout: String,
@@ -246,7 +247,7 @@ impl Outcome {
         self
     }
 
-    /// The exit code is 0, and nothing was said on stderr.
+    /// The exit code is 0, and stderr is empty.
     #[track_caller]
     pub fn expect_clean(self) -> Outcome {
         self.expect_code(0).expect_no_complaint()
@@ -277,7 +278,7 @@ impl Outcome {
         self
     }
 
-    /// The script has failed with that message, and the interpreter's report of it is all there is on stderr.
+    /// The script failed with that message, and stderr has only the interpreter's report of it.
     #[track_caller]
     pub fn expect_own_error(self, message: &str) -> Outcome {
         let (first, rest) = self.stderr.split_once('\n').unwrap_or((&self.stderr, ""));
@@ -289,18 +290,18 @@ impl Outcome {
     }
 }
 
-/// An empty folder that goes when its owner does.
+/// An empty folder, removed when it is dropped.
 pub fn empty_folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder can be made")
 }
 
-/// Makes a drop-in folder, without its binary.
+/// Makes a drop-in folder without a binary.
 pub fn drop_in_without_binary(folder: &Path) {
     fs::create_dir_all(folder).expect("a folder can be made");
     fs::copy(project().join("lua/init.lua"), folder.join("init.lua")).expect("init.lua can be copied");
 }
 
-/// Makes a drop-in folder, as the README says.
+/// Makes a drop-in folder as the README says.
 pub fn drop_in(folder: &Path) {
     drop_in_without_binary(folder);
     fs::copy(module(), folder.join("gma2workers.so")).expect("the module can be copied");

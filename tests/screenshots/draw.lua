@@ -1,6 +1,6 @@
--- Runs the plugins in the stand-in and draws what one sees of it as SVG: lua5.3 tests/screenshots/draw.lua FOLDER
+-- Runs the plugins in the stand-in and draws their output as SVG: lua5.3 tests/screenshots/draw.lua FOLDER
 --
--- A line that begins with "?" is a question with its answer, one with "$" a command that the plugin has carried out.
+-- A line that begins with "?" is a question with its answer; one with "$" is a command that the plugin has carried out.
 
 local console = require "console"
 local generated = require "generated_exports"
@@ -9,7 +9,7 @@ local FOLDER = assert(arg[1], "which folder?")
 local WIDTH, LINE, LEFT, CHARACTER, MOST_COLUMNS = 900, 18, 14, 7.3, 118
 local COLOURS = { feedback = "#d8dee9", question = "#ebcb8b", cmd = "#a3be8c", progress = "#81a1c1", error = "#bf616a" }
 
--- What each is asked for, and what is answered, by a word of the question.
+-- Each plugin's argument, and its answers by a word of the question.
 local RUNS = {
   pool_report = { answers = { pools = "Group, Macro, Sequence" } },
   export_reader = { answers = { folder = FOLDER } },
@@ -17,7 +17,7 @@ local RUNS = {
   fixture_json = { argument = "import fixtures.json", answers = {} },
 }
 
---- Breaks a line where it would be longer than the picture.
+--- Breaks a line that is wider than the picture.
 local function wrap(lines, kind, text)
   text = text:gsub(FOLDER, "importexport", 1)
   while #text > MOST_COLUMNS do
@@ -89,7 +89,7 @@ local function draw(name, lines)
 end
 
 generated.write(FOLDER, 500)
--- A preset of more fixtures than are patched, and names and addresses as someone in the office would have them.
+-- A preset of more fixtures than are patched, and a file with other names and addresses.
 local file = assert(io.open(FOLDER .. "/preset_0.2.xml", "wb"))
 file:write(generated.preset(520))
 file:close()

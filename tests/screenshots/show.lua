@@ -1,4 +1,4 @@
--- The show of the screenshots: a rig of 24 spots, and a pool of 2,500 macros, as a long tour leaves one.
+-- The show of the screenshots: a rig of 24 spots, and a pool of 2,500 macros as after a long tour.
 
 local fixtures = { name = "Fixture", class = "CMD_FIXTURE" }
 for i = 1, 24 do

@@ -1,11 +1,11 @@
--- What the annotations for editors declare of the engine is what the stand-in has, and all of it.
+-- The annotations of the engine declare exactly the functions of the stand-in.
 
 local console = require "console"
 local read = require "spec.fixtures.read"
 
 local PATH = "lua/annotations_gma.lua"
 
---- The functions that are declared, by their names behind `gma`, with what they take and what is said of it; and the tables.
+--- The declared functions by their names below `gma`, with their parameters and the text about them; and the tables.
 local function parse(text)
   local functions, tables, class, params = {}, {}, nil, {}
   for line in (text .. "\n"):gmatch("(.-)\n") do
@@ -33,7 +33,7 @@ end
 local TEXT = read(PATH)
 local FUNCTIONS, TABLES = parse(TEXT)
 
---- Enters the names of all functions in a table, and in those inside of it.
+--- Adds the names of all functions in a table and in the tables inside it.
 local function collect(from, prefix, names)
   for key, value in pairs(from) do
     if type(value) == "function" then
@@ -45,7 +45,7 @@ local function collect(from, prefix, names)
   return names
 end
 
---- What is in one set and not in the other, as a sorted list.
+--- The elements of one set that the other lacks, as a sorted list.
 local function without(names, others)
   local found = {}
   for name in pairs(names) do
@@ -58,7 +58,7 @@ local function without(names, others)
 end
 
 describe("the annotations of gma", function()
-  it("are no code", function()
+  it("contain no code", function()
     assert.equal("---@meta", TEXT:match("^[^\n]*"))
     local before = rawget(_G, "gma")
     local ok, message = pcall(assert(loadfile(PATH)))
@@ -67,20 +67,20 @@ describe("the annotations of gma", function()
     assert.equal(before, rawget(_G, "gma"))
   end)
 
-  it("have the functions that the stand-in has, and no others", function()
+  it("have exactly the functions of the stand-in", function()
     local standin = collect(console.new().gma, "", {})
     assert.same({}, without(standin, FUNCTIONS))
     assert.same({}, without(FUNCTIONS, standin))
   end)
 
-  it("notice a function that is missing, and one too many", function()
+  it("detect a missing function and a superfluous one", function()
     local shorter = parse((TEXT:gsub("\nfunction gma%.show%.getobj%.verify.- end\n", "\n")))
     assert.same({ "show.getobj.verify" }, without(collect(console.new().gma, "", {}), shorter))
     local longer = parse(TEXT .. "\nfunction gma.canc(id) end\n")
     assert.same({ "canc" }, without(longer, FUNCTIONS))
   end)
 
-  it("are known to a task by the same names #native", function()
+  it("name the functions as tasks do #native", function()
     local engine = console.new()
     local before = rawget(_G, "gma")
     rawset(_G, "gma", engine.gma)
@@ -102,7 +102,7 @@ describe("the annotations of gma", function()
     assert.same(collect(engine.gma, "", {}), found.result[1].data)
   end)
 
-  it("declare each table that a function stands in", function()
+  it("declare each table that contains a function", function()
     local needed = { gma = true, ["gma.canbus.data"] = true }
     for name in pairs(FUNCTIONS) do
       local owner = ("gma." .. name):match("^(.+)%.")
@@ -114,7 +114,7 @@ describe("the annotations of gma", function()
     assert.same(needed, TABLES)
   end)
 
-  it("say of each function what it takes", function()
+  it("name the parameters of each function", function()
     for name, declared in pairs(FUNCTIONS) do
       assert.equal(declared.takes, declared.params, name)
     end

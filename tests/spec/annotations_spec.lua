@@ -1,4 +1,4 @@
--- What the annotations for editors declare is what there is, and all of it.
+-- The annotations for editors declare exactly the API.
 
 local gma2workers = require "gma2workers"
 local read = require "spec.fixtures.read"
@@ -13,8 +13,8 @@ local function set(names)
   return found
 end
 
---- What is declared: the classes' fields by name, true where they may be nil; the words of each alias; the functions of each
--- table, with the names of what they take, are said to take, and give.
+--- The declarations: the classes' fields by name, true if they may be nil; the words of each alias; the functions of each
+-- table, with the names of their parameters, their documented parameters and their results.
 local function parse(text)
   local classes, aliases, owners = {}, {}, {}
   local class, alias, params, returns
@@ -49,7 +49,7 @@ end
 
 local CLASSES, ALIASES, FUNCTIONS = parse(TEXT)
 
---- Some lists of names as one, without what is said of them.
+--- Merges lists of names, without what is declared about them.
 local function names_of(...)
   local names = {}
   for _, list in ipairs { ... } do
@@ -64,7 +64,7 @@ local function message_of(options)
   return select(2, pcall(gma2workers.RunSync, options))
 end
 
---- The results of one task each, that ended in all the ways there are here.
+--- The records of tasks that ended in every possible way.
 local function responses()
   local found = {}
   local function run(options)
@@ -85,25 +85,25 @@ local function responses()
 end
 
 describe("the annotations", function()
-  it("are the module's by its name, and no code", function()
+  it("belong to the module under its own name, and contain no code", function()
     assert.equal("---@meta gma2workers", TEXT:match("^[^\n]*"))
     local ok, message = pcall(assert(loadfile("lua/annotations.lua")))
     assert.is_false(ok)
     assert.equal("annotations.lua is for editors: require gma2-workers, or gma2workers", message)
   end)
 
-  it("are the folder's too, whatever its name", function()
+  it("belong to the folder, too, whatever its name", function()
     assert.truthy(read("lua/init.lua"):find("\n%-%-%-@type gma2workers\nlocal gma2workers\n.*\nreturn gma2workers\n$"))
   end)
 
-  it("have what the module has, and no more", function()
+  it("have exactly the fields of the module", function()
     assert.same(names_of(gma2workers), names_of(CLASSES.gma2workers, FUNCTIONS.gma2workers))
     for name, value in pairs(gma2workers) do
       assert.equal(type(value) == "function", FUNCTIONS.gma2workers[name] ~= nil, name)
     end
   end)
 
-  it("have what info has, and no more", function()
+  it("have exactly the fields of info", function()
     local declared = CLASSES["gma2workers.info"]
     for name, optional in pairs(declared) do
       assert.is_false(optional)
@@ -112,13 +112,13 @@ describe("the annotations", function()
     for name in pairs(gma2workers.info) do
       assert.is_not_nil(declared[name], name)
     end
-    -- What is computed can't be listed; the README does.
+    -- Computed fields can't be listed here; the README lists them.
     for name in read("README.md"):match("\n| `info` | ([^\n]+)"):gmatch("`(%l+)`") do
       assert.is_not_nil(declared[name], name)
     end
   end)
 
-  it("have the options that are accepted, and no more", function()
+  it("have exactly the accepted options", function()
     local accepted = {}
     for name in message_of({ tasks = {}, nothing_of_the_kind = 1 }):match("there are (.+)$"):gmatch("%a+") do
       accepted[name] = true
@@ -128,13 +128,13 @@ describe("the annotations", function()
     for name, optional in pairs(declared) do
       assert.equal(name ~= "tasks", optional)
     end
-    -- RunAsync requires another one.
+    -- RunAsync requires another class.
     assert.same({ onComplete = false }, CLASSES["gma2workers.async_options"])
     assert.is_false(pcall(gma2workers.RunAsync, { tasks = {} }))
     assert.is_true(pcall(gma2workers.RunAsync, { tasks = {}, onComplete = function() end }))
   end)
 
-  it("have the options that Map accepts, and no more", function()
+  it("have exactly the options that Map accepts", function()
     local accepted = {}
     local message = select(2, pcall(gma2workers.Map, print, {}, { nothing_of_the_kind = 1 }))
     for name in message:match("there are (.+)$"):gmatch("%a+") do
@@ -153,7 +153,7 @@ describe("the annotations", function()
     assert.same(words, ALIASES["gma2workers.on_error"])
   end)
 
-  it("have the words that options accept, and no more", function()
+  it("have exactly the words that options accept", function()
     for _, option in ipairs { "mode", "upvalues" } do
       local accepted = {}
       for word in message_of({ tasks = {}, [option] = "?" }):match("must be (.-), got"):gmatch('"(%a+)"') do
@@ -171,7 +171,7 @@ describe("the annotations", function()
     end
   end)
 
-  it("have what a response and its entries have, and no more", function()
+  it("have exactly the fields of a response and of its records", function()
     local response, entry, responses_count, entries_count = {}, {}, 0, 0
     for _, found in ipairs(responses()) do
       for name in pairs(found) do
@@ -196,7 +196,7 @@ describe("the annotations", function()
     assert_declared(entry, "gma2workers.result", entries_count)
   end)
 
-  it("have the kinds of failure and the backends that the README has", function()
+  it("have the README's kinds of failure and backends", function()
     local kinds, readme = {}, read("README.md")
     for kind in readme:match("| kind | the task |(.-)\n\n"):gmatch("\n| `(%a+)`") do
       kinds[kind] = true
@@ -206,7 +206,7 @@ describe("the annotations", function()
     assert.is_true(ALIASES["gma2workers.backend"][gma2workers.info.backend])
   end)
 
-  it("have what a job has, and no more", function()
+  it("have exactly the methods and fields of a job", function()
     local job = gma2workers.RunAsync { tasks = {}, onComplete = function() end }
     local methods = {}
     for name in pairs(getmetatable(job).__index) do
@@ -216,7 +216,7 @@ describe("the annotations", function()
     assert.same(names_of(job), names_of(CLASSES["gma2workers.job"]))
   end)
 
-  it("have the words for where a job stands", function()
+  it("have the words for a job's status", function()
     local stands = {}
     local function note(job)
       stands[(job:status())] = true
@@ -233,7 +233,7 @@ describe("the annotations", function()
     assert.same(stands, ALIASES["gma2workers.status"])
   end)
 
-  it("say of each function what it takes and gives", function()
+  it("name the parameters and results of each function", function()
     local given = { status = 3 }
     for _, owner in pairs(FUNCTIONS) do
       for name, declared in pairs(owner) do

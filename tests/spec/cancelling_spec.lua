@@ -1,4 +1,4 @@
--- A job is cancelled: its tasks are stopped, whatever they do, or never begin, and its response still comes.
+-- Cancelled jobs: running tasks are stopped, whatever they do; waiting tasks never start; the response still comes.
 
 local gma2workers = require "gma2workers"
 local native = require "consolenative"
@@ -6,41 +6,18 @@ local crossing = require "spec.fixtures.crossing"
 local endless = require "spec.fixtures.endless"
 local running = require "spec.fixtures.running"
 local signal = require "spec.fixtures.signal"
+local stops = require "spec.fixtures.stops"
 
+local AMPLE, SOON, host, spin = stops.AMPLE, stops.SOON, stops.host, stops.spin
+local good_job, assert_reused = stops.good_job, stops.assert_reused
 local RunSync, RunAsync, info = gma2workers.RunSync, gma2workers.RunAsync, gma2workers.info
 local with_gma, each_mode, tasks_of, poll_until = crossing.with_gma, running.each_mode, running.tasks, running.poll_until
 local await = signal.await
 
--- A limit that good tasks are far below.
-local AMPLE = 30
--- A stop takes milliseconds, giving up a second; this only tells a hang.
-local SOON = 60
-
 local function identity(...) return ... end
 local function loop() while true do end end
--- No function of the tasks' own may stand in here: it would be a host call to them.
-local host = { sleep = function() end, probe = function() end, echo = function() end }
 
-local function spin(seconds)
-  local stop = native.clock() + seconds
-  repeat until native.clock() >= stop
-end
-
-local function good_job(workers)
-  local response = RunSync { tasks = tasks_of(workers or 1, identity), workers = workers or 1 }
-  for i, entry in ipairs(response.result) do
-    assert.same({ success = true, data = i }, entry)
-  end
-end
-
--- There may be fewer threads by now: those beyond the cores end when they have nothing to do.
-local function assert_reused(threads)
-  good_job()
-  assert.equal(0, info.lost)
-  assert.is_true(info.threads <= threads, info.threads)
-end
-
--- The threads of jobs that are over come back; else more are made without end.
+-- The threads of finished jobs come back; otherwise the pool would create more and more.
 local function assert_idle()
   for _ = 1, 50 do
     local threads = info.threads
@@ -77,7 +54,7 @@ describe("a cancelled job", function()
         assert.is_truthy(response, "it is still running")
         assert.is_true(response.cancelled)
         local stopped = response.result[1]
-        -- Or in `begin`, which was quicker to tell than to call.
+        -- The stop may also hit `begin`, which has called the host but not yet the function.
         assert.is_truthy(tostring(stopped.traceback):find("%w+%.lua:%d*:? in "), stopped.traceback)
         stopped.traceback = nil
         assert.same({ CANCELLED, CANCELLED }, response.result)
@@ -85,7 +62,7 @@ describe("a cancelled job", function()
       end)
     end
 
-    it("keeps what has ended, stops what runs, and begins no more; onComplete gets it once (M6) #native", function()
+    it("keeps finished results, stops running tasks and starts no more; onComplete gets the response once (M6) #native", function()
       local begun, calls = {}, {}
       with_gma({ echo = function(n) begun[#begun + 1] = n end }, function()
         local job = RunAsync { tasks = tasks_of(10, function(n) gma.echo(n) return n < 3 and n or loop() end), workers = 1, mode = mode,
@@ -107,7 +84,7 @@ describe("a cancelled job", function()
       end)
     end)
 
-    it("is told to onComplete once by an engine (M6) #native", function()
+    it("is reported to onComplete once by an engine (M6) #native", function()
       local calls, begun = {}, nil
       local engine = running.in_engine({}, function()
         _G.gma.note = function(n) begun = n end
@@ -122,7 +99,7 @@ describe("a cancelled job", function()
     end)
   end)
 
-  it("has an entry for each task, wherever it was cancelled", function()
+  it("has a record for each task, wherever it was cancelled", function()
     for _ = 1, 50 do
       local job = RunAsync { tasks = tasks_of(20, identity), workers = 3, onComplete = identity }
       job:cancel()
@@ -138,7 +115,7 @@ describe("a cancelled job", function()
     assert.same({}, empty:wait(SOON).result)
   end)
 
-  it("shows what its tasks have told before #native", function()
+  it("shows what its tasks echoed before #native", function()
     local shown = {}
     with_gma({ echo = function(n) shown[#shown + 1] = n end }, function()
       signal.with(function(path)
@@ -177,7 +154,7 @@ describe("a cancelled job", function()
     end)
   end)
 
-  it("can be cancelled from its own host call, and who waits is released (H9) #native", function()
+  it("can be cancelled in its own host call, which releases the waiting task (H9) #native", function()
     local job, calls = nil, 0
     with_gma({ ask = function() spin(0.02) job:cancel() return 1 end }, function()
       job = RunAsync { tasks = tasks_of(6, function() return gma.ask() end), workers = 4, onComplete = function() calls = calls + 1 end }
@@ -208,7 +185,7 @@ describe("a cancelled job", function()
     assert.same({ 1, "cancelled" }, { in_call, response.result[1].kind })
   end)
 
-  it("can be cancelled from onProgress, which hears of its end #native", function()
+  it("can be cancelled in onProgress, which still reports the end #native", function()
     local job, told, cancelled_at = nil, nil, nil
     with_gma({ open = function() return false end }, function()
       local pass_gate = running.pass_gate
@@ -226,7 +203,7 @@ describe("a cancelled job", function()
     assert.same({ 2, { 20, 20 } }, { cancelled_at, told })
   end)
 
-  it("can be cancelled from another's onComplete; its own comes too late #native", function()
+  it("can be cancelled in another job's onComplete, but not in its own #native", function()
     local first, second, calls = nil, nil, {}
     with_gma({ open = function() return false end }, function()
       first = RunAsync { tasks = tasks_of(2, running.pass_gate), onComplete = function(response) calls.first = response end }
@@ -240,7 +217,7 @@ describe("a cancelled job", function()
     assert.same({ true, "cancelled" }, { calls.first.cancelled, calls.first.result[2].kind })
   end)
 
-  it("is one that was not over: after the end cancel gives false and changes nothing", function()
+  it("was still running: after its end, cancel returns false and changes nothing", function()
     local job = RunAsync { tasks = tasks_of(2, identity), onComplete = identity }
     local response = job:wait(AMPLE)
     assert.same({ false, false, "done" }, { job:cancel(), job:cancel(), (job:status()) })
@@ -255,8 +232,8 @@ describe("a cancelled job", function()
   end)
 end)
 
-describe("a job that ends by an error of the pump's #native", function()
-  it("releases its tasks that wait (H9)", function()
+describe("a job that ends by an error of the pump #native", function()
+  it("releases its waiting tasks (H9)", function()
     for _ = 1, 10 do
       with_gma({ ask = function() error("interrupted!", 0) end }, function()
         local ok, message = pcall(RunSync, { tasks = tasks_of(6, function() return gma.ask() end), workers = 3 })

@@ -1,4 +1,4 @@
--- Memory that what crosses takes, and that is garbage later: it must not grow with the number of calls.
+-- Values that crossed and became garbage: their memory must not grow with the number of calls.
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
@@ -6,15 +6,15 @@ local crossing = require "spec.fixtures.crossing"
 local RunSync = gma2workers.RunSync
 local with_gma = crossing.with_gma
 
--- What crosses is built without the collector, which has to make up for it afterwards.
-describe("what has crossed and is garbage", function()
+-- Values are built with the collector paused; it has to catch up afterwards.
+describe("garbage of values that crossed", function()
   local function rows(count)
     local list = {}
     for i = 1, count do list[i] = { id = i, name = "row " .. i, values = { 1.5, 2.5, 3 } } end
     return list
   end
 
-  -- The most that Lua's memory took here, in KiB, while `run` called what it was given again and again.
+  -- The most memory, in KiB, that Lua used here while `run` called its argument again and again.
   local function peak_of(run)
     collectgarbage()
     collectgarbage()
@@ -26,7 +26,7 @@ describe("what has crossed and is garbage", function()
   local TIMES, TEXT = 200, 1024
   local function text_of(i) return ("x"):rep(TEXT << 10) .. i end
 
-  it("goes on the host, where results come job after job (T7) #native", function()
+  it("is collected on the host after the results of many jobs (T7) #native", function()
     local size = #RunSync({ tasks = { { func = rows, args = { 10000 } } } }).result[1].data * 0.25
     local peak, before = peak_of(function(look)
       for _ = 1, 40 do
@@ -37,7 +37,7 @@ describe("what has crossed and is garbage", function()
     assert.is_true(peak < 3 * before + 8 * size, ("%.0f KiB before, at most %.0f"):format(before, peak))
   end)
 
-  it("goes on the host, where tasks call it with it (T7)", function()
+  it("is collected on the host after the arguments of many calls (T7)", function()
     local peak, before = peak_of(function(look)
       with_gma({ show = look }, function()
         local function call() for i = 1, TIMES do gma.show({ text_of(i) }) end end
@@ -47,7 +47,7 @@ describe("what has crossed and is garbage", function()
     assert.is_true(peak < 3 * before + 16 * TEXT, ("%.0f KiB before, at most %.0f"):format(before, peak))
   end)
 
-  it("goes in a task, where the host answers with it (T7)", function()
+  it("is collected in a task after many answers of the host (T7)", function()
     local index = 0
     with_gma({ get = function() index = index + 1 return text_of(index) end }, function()
       local peak = crossing.call(function(times)
@@ -62,7 +62,7 @@ describe("what has crossed and is garbage", function()
     end)
   end)
 
-  it("stays where the host has stopped its collector", function()
+  it("stays if the host has stopped its collector", function()
     local weak = setmetatable({}, { __mode = "k" })
     collectgarbage("stop")
     weak[{}] = true

@@ -1,8 +1,8 @@
--- The stand-in has the engine's whole API: each function works, or says why it can't mean anything off the console.
+-- The stand-in has the engine's whole API: each function works, or says why it has no meaning off the console.
 
 local console = require "console"
 
--- Every function that is known of the engine. `gma.show.property.set` is not: a live console has none.
+-- Every known function of the engine. `gma.show.property.set` is not among them: a live console has no such function.
 local WORKS = {
   gma = { "sleep", "echo", "feedback", "build_date", "build_time", "git_version", "gethardwaretype", "gettime", "cmd",
     "timer", "textinput", "export", "export_csv", "export_json", "import" },
@@ -23,7 +23,7 @@ local REFUSED = {
   ["gma.canbus"] = { "hardkey", "encoder", "wheel", "ball", "fader" },
 }
 
--- Adds the names of all functions in a table and those below.
+-- Adds the names of all functions in a table and in the tables below it.
 local function collect(names, path, value)
   for key, field in pairs(value) do
     if type(field) == "table" then
@@ -44,7 +44,7 @@ describe("the stand-in's gma", function()
     functions = collect({}, "gma", gma)
   end)
 
-  it("has every function of the engine's, and no other", function()
+  it("has exactly the functions of the engine", function()
     local expected, found = {}, {}
     for _, list in ipairs { WORKS, REFUSED } do
       for path, names in pairs(list) do
@@ -59,7 +59,7 @@ describe("the stand-in's gma", function()
     assert.same(expected, found)
   end)
 
-  it("refuses what needs a console's hardware, at the caller's line and with the reason", function()
+  it("refuses functions that need a console's hardware, at the caller's line and with the reason", function()
     for path, names in pairs(REFUSED) do
       for _, name in ipairs(names) do
         local ok, message = pcall(function() functions[path .. "." .. name](1) end)
@@ -70,7 +70,7 @@ describe("the stand-in's gma", function()
     end
   end)
 
-  it("stands alone in its network", function()
+  it("is alone in its network", function()
     local network = gma.network
     assert.equal("onPC", network.gethostsubtype())
     assert.equal("Standalone", network.getstatus())
@@ -94,7 +94,7 @@ describe("the stand-in's gma", function()
     assert.is_nil(gma.show.getvar("NOTHING"))
   end)
 
-  it("has its folders under one that is asked for when it is first needed", function()
+  it("creates its folders when they are first used", function()
     local asked = 0
     local engine = console.new { folder = function() asked = asked + 1 return "/console" end }
     assert.equal(0, asked)
@@ -103,7 +103,7 @@ describe("the stand-in's gma", function()
     assert.equal(1, asked)
   end)
 
-  it("has a folder for temporary files, which is there, and goes with an engine that was given none (K12)", function()
+  it("has a temporary folder, which is removed with an engine that was given none (K12)", function()
     local engine = console.new()
     local path = engine.gma.show.getvar("TEMPPATH")
     assert.equal(path, engine.gma.show.getvar("PATH") .. "/temp")

@@ -1,13 +1,8 @@
--- What the stand-in's command line knows beside LUA and variables: the pool of plugins, objects, exports.
+-- Commands of the stand-in other than LUA and variables: the pool of plugins, objects, exports.
 
 local console = require "console"
 local system = require "spec.fixtures.system"
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
+local write = require "spec.fixtures.write"
 
 describe("the command line", function()
   local engine, gma, getobj, path
@@ -36,7 +31,7 @@ describe("the command line", function()
     assert.equal("Error #9: OBJECT DOES NOT EXIST", gma.cmd("Plugin 2"))
   end)
 
-  it("ends plugins, with their Cleanup", function()
+  it("ends plugins, and calls their Cleanup", function()
     write(path, "return function() while true do gma.sleep(0.001) end end, function() gma.echo('clean') end")
     engine:plugin(path)
     engine:tick()
@@ -45,7 +40,7 @@ describe("the command line", function()
     assert.same({ "clean" }, engine:texts("echo"))
   end)
 
-  it("refuses a plugin that does not give its functions, and says what it must end with", function()
+  it("refuses a plugin that does not return its functions, and says how it must end", function()
     local function refused(code, text)
       write(path, code)
       local ok, message = pcall(engine.load, engine, path)
@@ -69,12 +64,12 @@ describe("the command line", function()
     assert.equal("Error #9: OBJECT DOES NOT EXIST", gma.cmd("Store Nothing 1"))
   end)
 
-  it("says that it does not know a command, beside the engine's refusal", function()
+  it("reports an unknown command, in addition to the engine's refusal", function()
     assert.equal("Error #1: UNKNOWN COMMAND: Flurb", gma.cmd("Flurb 1"))
     assert.same({ "the stand-in knows no command 'Flurb', a console may" }, engine:texts("note"))
   end)
 
-  it("tells who runs the engine that its Lua state is to be closed", function()
+  it("reports that the Lua state is to be closed", function()
     assert.is_falsy(engine.reload_is_due)
     assert.is_nil(gma.cmd("ReloadPlugins"))
     assert.is_true(engine.reload_is_due)
@@ -109,7 +104,7 @@ describe("Export", function()
     assert.equal("Error #3: SYNTAX ERROR", engine.gma.cmd("Export Group 3 washes"))
   end)
 
-  it("writes what the console exported, where the object came from that", function()
+  it("writes what the console exported if the object came from that", function()
     local path = system.temporary()
     write(path, "<MA><Group index='2' /><!-- all of it --></MA>")
     engine = console.new { folder = folder, show = { { name = "Group", [3] = { file = path } } } }

@@ -1,10 +1,12 @@
--- What plugins export in the stand-in, and get back by gma.import.
+-- Exports of plugins in the stand-in, and reading them with gma.import.
 
 local console = require "console"
 local json = require "console.json"
+local read_file = require "spec.fixtures.read"
 local system = require "spec.fixtures.system"
+local write_file = require "spec.fixtures.write"
 
--- The values that every kind of file holds.
+-- Values that every kind of file can hold.
 local REPORT = { name = 'Front <"&"> \n', count = 3, share = 0.1, done = true, missing = false,
   rows = { { "a", 1 }, { "b", 2.5 } }, empty = {} }
 
@@ -24,16 +26,11 @@ describe("the files of the engine", function()
   end)
 
   local function read(name)
-    local file = assert(io.open(folder .. "/temp/" .. name, "rb"))
-    local text = file:read("a")
-    file:close()
-    return text
+    return read_file(folder .. "/temp/" .. name)
   end
 
   local function write(name, text)
-    local file = assert(io.open(folder .. "/temp/" .. name, "wb"))
-    file:write(text)
-    file:close()
+    write_file(folder .. "/temp/" .. name, text)
   end
 
   it("come back from gma.import as they were exported", function()
@@ -43,24 +40,24 @@ describe("the files of the engine", function()
     assert.same({ folder .. "/temp/report.xml" }, engine:texts("file"))
   end)
 
-  it("are XML as MA's own plugins have it", function()
+  it("are XML like that of MA's own plugins", function()
     gma.export("report.xml", { name = "Front", list = { 1, true } })
     assert.equal('<?xml version="1.0" encoding="utf-8"?>\n<LUA_EXPORT>\n\t<list table="true">\n'
       .. '\t\t<table_index i="1" integer="1" />\n\t\t<table_index i="2" bool="true" />\n\t</list>\n'
       .. '\t<name string="Front" />\n</LUA_EXPORT>\n', read("report.xml"))
   end)
 
-  it("are JSON that says the same", function()
+  it("are JSON with the same content", function()
     gma.export_json("report.json", REPORT)
     assert.same(REPORT, json.decode(read("report.json")))
   end)
 
-  it("are rows with what needs it in quotes", function()
+  it("are rows with quotes where needed", function()
     gma.export_csv("report.csv", { { "a", 1, true }, { 'say "b", c', [3] = 2.5 } })
     assert.equal('a,1,true\n"say ""b"", c",,2.5\n', read("report.csv"))
   end)
 
-  it("are found in a subfolder of the console's", function()
+  it("are found in a subfolder of the console's folder", function()
     gma.export("report.xml", { 1 })
     assert.same({ 1 }, gma.import("report.xml", "temp"))
     assert.is_nil(gma.import("report.xml", "plugins/other"))
@@ -75,7 +72,7 @@ describe("the files of the engine", function()
     assert.truthy(message:find(text, 1, true), message)
   end
 
-  it("are refused with the value's path where they can't hold it", function()
+  it("are refused with the path of a value that they can't hold", function()
     local cyclic = {}
     cyclic.self = cyclic
     refused("gma.export: x.xml: a function can't be exported (at table.a.f)", gma.export, "x.xml", { a = { f = print } })
@@ -90,7 +87,7 @@ describe("the files of the engine", function()
     assert.same({}, engine:texts("file"))
   end)
 
-  it("are refused by gma.import where gma.export did not write them, with the line", function()
+  it("are refused by gma.import with the line if gma.export did not write them", function()
     gma.export("x.xml", {})
     write("x.xml", "<?xml version='1.0'?>\n<MA></MA>")
     refused("x.xml:2: <MA> where <LUA_EXPORT> must stand", gma.import, "x.xml")
@@ -100,7 +97,7 @@ describe("the files of the engine", function()
 end)
 
 describe("JSON", function()
-  it("is read with all it has", function()
+  it("is read completely", function()
     assert.same({ a = { 1, 2.5, -3e2, "x\n\"\u{e9}", true, false, false }, b = {} },
       json.decode(' { "a" : [1, 2.5, -3e2, "x\\n\\"\\u00e9", true, false, null], "b": {} } '))
   end)

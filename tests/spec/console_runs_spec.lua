@@ -1,24 +1,21 @@
--- Whole runs in the stand-in, as scripts/run-plugin starts them: a process each.
+-- Whole runs in the stand-in, as scripts/run-plugin starts them, each in a process of its own.
 
+local read_file = require "spec.fixtures.read"
 local system = require "spec.fixtures.system"
+local write_file = require "spec.fixtures.write"
 
 local folder
 
 local function write(name, text)
-  local file = assert(io.open(folder .. "/" .. name, "wb"))
-  file:write(text)
-  file:close()
+  write_file(folder .. "/" .. name, text)
   return folder .. "/" .. name
 end
 
 local function read(name)
-  local file = assert(io.open(folder .. "/" .. name, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
+  return read_file(folder .. "/" .. name)
 end
 
--- Runs main.lua with a shell's words, where @ is the folder; gives what it wrote, and its exit code.
+-- Runs main.lua with words in shell syntax, where @ is the folder; returns its output and its exit code.
 local function run(words, input, setting)
   write("input", input or "")
   local command = ("%s timeout 60 lua5.3 tests/console/main.lua %s <@/input 2>&1"):format(setting or "", words):gsub("@", folder)
@@ -43,7 +40,7 @@ describe("a run in the stand-in #posix", function()
     os.execute("rm -rf " .. folder)
   end)
 
-  it("gives the plugin its name, its argument and answers, in order", function()
+  it("passes the plugin its name, its argument and the answers, in order", function()
     write("ask.lua", [[
       local internal, visible = ...
       return function(argument)
@@ -61,7 +58,7 @@ describe("a run in the stand-in #posix", function()
     assert_has(text, "ask.lua:5: there is no answer for 'Name': add --answer TEXT, or --cancel, to the command line")
   end)
 
-  it("takes answers from standard input where none are given", function()
+  it("takes answers from standard input if none are given", function()
     write("ask.lua", [[return function()
       gma.echo(gma.textinput("One", "default"), gma.textinput("Two"), gma.gui.confirm("Sure?", "really"), gma.textinput("Last"))
     end]])
@@ -70,7 +67,7 @@ describe("a run in the stand-in #posix", function()
     assert.equal(0, code)
   end)
 
-  it("says everything again in the transcript, with times", function()
+  it("repeats everything in the transcript, with times", function()
     write("all.lua", [[return function()
       gma.echo("an echo")
       gma.cmd("SetVar $a = 1")
@@ -96,7 +93,7 @@ describe("a run in the stand-in #posix", function()
     assert.truthy(run("@/all.lua --times"):find("%d%.%d%d%d echo: an echo"))
   end)
 
-  it("draws progress bars on a terminal, the last change among them, and takes them away", function()
+  it("draws progress bars on a terminal, the last change included, and removes them", function()
     write("bar.lua", [[return function()
       local bar = gma.gui.progress.start("Work")
       gma.gui.progress.setrange(bar, 0, 8)
@@ -110,12 +107,12 @@ describe("a run in the stand-in #posix", function()
     local start, last = "\rWork [........................] 0 of 100 \27[K", "\rWork [############............] 4 done\27[K"
     local text = run("@/bar.lua", nil, "GMA2WORKERS_TERMINAL=yes")
     assert.equal(start, text:sub(1, #start))
-    -- Others may have been drawn between the two.
+    -- Other changes may have been drawn in between.
     assert.equal(last .. "\r\27[K", text:sub(-#last - 4))
     assert.equal("progress: start Work\nprogress: stop Work at 4 of 8: 4 done\n", (run("@/bar.lua")))
   end)
 
-  it("draws one count in a bar: the text's, or where that has none, its own (K15)", function()
+  it("draws one count in a bar: that in the text, otherwise its own (K15)", function()
     write("bars.lua", [[return function()
       local bar = gma.gui.progress.start("Work")
       gma.gui.progress.setrange(bar, 0, 8)
@@ -132,7 +129,7 @@ describe("a run in the stand-in #posix", function()
     assert.truthy(text:find("\rJob [############............] 1/2, 0:0", 1, true), text)
   end)
 
-  it("has a folder for temporary files that plugins write to, which goes at the end, or stays if it was named (K12)", function()
+  it("has a folder for plugins' temporary files, which is removed at the end unless it was named (K12)", function()
     local argument = "--argument 'Group, Fixture'"
     local text, code = run("lua/plugins/pool_report.lua " .. argument)
     assert.equal(0, code)
@@ -150,7 +147,7 @@ describe("a run in the stand-in #posix", function()
     assert.is_nil(os.rename(path, path))
   end)
 
-  it("gives plugins the backend that was asked for, by each name, and refuses others (K13)", function()
+  it("gives plugins the requested backend, by each name, and refuses others (K13)", function()
     write("backend.lua", "return function() gma.echo(require('gma2-workers').info.backend, require('gma2workers').info.backend, "
       .. "require('gma2workers') == require('gma2-workers')) end")
     write("backwards.lua", "return function() gma.echo(require('gma2workers').info.backend, require('gma2-workers').info.backend) end")
@@ -165,7 +162,7 @@ describe("a run in the stand-in #posix", function()
     assert.equal(2, code)
   end)
 
-  it("goes on where a plugin sets the globals to something else, and shows that plugin's own error (K16)", function()
+  it("goes on if a plugin changes the globals, and shows that plugin's own error (K16)", function()
     write("breaks.lua", [[return function()
       local gma, error, next, G, tables = gma, error, next, _G, {}
       for name, value in next, G do
@@ -202,7 +199,7 @@ describe("a run in the stand-in #posix", function()
     assert.equal(1, code)
   end)
 
-  it("types commands at their moments, and Off Plugin runs the Cleanup", function()
+  it("types commands at the given times, and Off Plugin runs the Cleanup", function()
     write("endless.lua", "return function(word) gma.echo('start', word) while true do gma.sleep(1) end end, "
       .. "function() gma.echo('cleanup') end")
     local text, code = run("@/endless.lua --at 0.02 'Off Plugin endless' --at 0 'Off Plugin 1' --at 0.01 \"Plugin 1 'again'\"")
@@ -214,7 +211,7 @@ describe("a run in the stand-in #posix", function()
     assert.equal(1, code)
   end)
 
-  it("ends a plugin as Off Plugin does at Ctrl-C", function()
+  it("ends a plugin at Ctrl-C as Off Plugin does", function()
     write("endless.lua", "return function() io.popen('kill -INT $PPID'):close() while true do gma.sleep(0.01) end end, "
       .. "function() gma.echo('cleanup') end")
     local text, code = run("@/endless.lua")
@@ -223,7 +220,7 @@ describe("a run in the stand-in #posix", function()
     assert.equal(1, code)
   end)
 
-  it("closes the Lua state at ReloadPlugins while jobs run, and opens another one", function()
+  it("closes the Lua state at ReloadPlugins while jobs run, and opens a new one", function()
     write("pool.xml", '<MA><Info /><Plugin index="0" execute_on_load="1" name="Reloader" luafile="reloader.lua" /></MA>')
     write("reloader.lua", [[
       local gma2workers = require "gma2-workers"
@@ -248,7 +245,7 @@ describe("a run in the stand-in #posix", function()
     assert.equal(0, code)
   end)
 
-  it("has a pool of several plugins, of which the first is started", function()
+  it("has a pool of several plugins, and starts the first", function()
     write("first.lua", "return function() gma.echo('first') gma.cmd('Plugin 2 \"from it\"') end")
     write("second.lua", "return function(word) gma.echo('second', word) end")
     write("third.xml", '<MA><Plugin luafile="second.lua" name="Third" execute_on_load="1" /></MA>')
@@ -258,7 +255,7 @@ describe("a run in the stand-in #posix", function()
     assert_has(text, "echo: second from it\n")
   end)
 
-  it("keeps its exports in the folder that was named, and reads a show", function()
+  it("keeps its exports in the named folder, and reads a show", function()
     write("show.json", '[{ "name": "Group", "7": "Front" }]')
     write("report.lua", "return function() local o = gma.show.getobj gma.export_json('r.json', { o.label(o.handle('Group 7')) }) "
       .. "gma.feedback(gma.show.getvar('PLUGINPATH'), gma.show.getvar('version')) end")
@@ -297,7 +294,7 @@ describe("a run in the stand-in #posix", function()
     end)
   end
 
-  it("shows where in the plugin an error came up, and nothing of the stand-in", function()
+  it("shows where in the plugin an error occurred, without the stand-in's own lines", function()
     write("dmx.lua", "local function read() return gma.show.getdmx(1) + 1 end\nreturn function() read() end")
     local text, code = run("@/dmx.lua")
     local path = folder .. "/dmx.lua"
@@ -306,7 +303,7 @@ describe("a run in the stand-in #posix", function()
     assert.equal(1, code)
   end)
 
-  it("does what the README's worked example shows", function()
+  it("does what the README's example shows", function()
     local file = assert(io.open("README.md"))
     local section = file:read("a"):match("\n## A console to develop on\n(.-)\n## ")
     file:close()
@@ -324,7 +321,7 @@ describe("a run in the stand-in #posix", function()
     assert.equal(3, shown)
   end)
 
-  it("tells how it is used", function()
+  it("explains its usage", function()
     local text, code = run("--help")
     assert.equal(0, code)
     local file = assert(io.open("tests/console/options.lua"))

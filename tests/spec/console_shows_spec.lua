@@ -4,6 +4,7 @@ local console = require "console"
 local generated = require "generated_exports"
 local show_file = require "console.show_file"
 local system = require "spec.fixtures.system"
+local write_file = require "spec.fixtures.write"
 
 local REAL_EXPORTS = os.getenv("GMA2WORKERS_EXPORTS") or "../shared/data/ma2-exports"
 
@@ -16,14 +17,12 @@ local it_for_real = has_real_exports() and it or pending
 
 local written
 
--- Writes a file for one spec; `name` is its end.
+-- Writes a file for one spec; `name` is the end of its name.
 local function write(name, text)
   local base = system.temporary()
   os.remove(base)
   local path = base .. name
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
+  write_file(path, text)
   written[#written + 1] = path
   return path
 end
@@ -63,7 +62,7 @@ describe("a show from a file", function()
     assert.same({ 2, "Height", "12.5" }, { property.amount(image), property.name(image, 0), property.get(image, "Width") })
   end)
 
-  it("is a patch: layers, fixtures with their subfixtures, channels and types", function()
+  it("is a patch: layers, fixtures with subfixtures, channels and types", function()
     local getobj, property = getobj_of(write("patch.xml", generated.patch(10)))
     local fixture = getobj.handle("Fixture 10")
     assert.equal("CMD_FIXTURE", getobj.class(fixture))
@@ -75,7 +74,7 @@ describe("a show from a file", function()
     assert.is_nil(getobj.handle("Fixture 11"))
   end)
 
-  it("is presets of the type in the file's name, a layout, and groups, all together", function()
+  it("is presets of the type in the file's name, a layout and groups, all together", function()
     local getobj = getobj_of(write("preset_4.1.xml", generated.preset(1)),
       write("preset_4.7.xml", '<MA><Preset index="6" name="Blue" /></MA>'),
       write("layout.xml", generated.layout(1)),
@@ -89,7 +88,7 @@ describe("a show from a file", function()
     assert.is_nil(getobj.handle("Group 2"))
   end)
 
-  it("has the presets' type last in the file's name", function()
+  it("has the preset type at the end of the file's name", function()
     for name, preset in pairs { ["3_4_preset_2.1.xml"] = "Preset 2.1", ["preset_2_1.xml"] = "Preset 2.1",
       ["preset_2.1_2022.xml"] = "Preset 2.1", ["preset_10.1.xml"] = "Preset 10.1" } do
       local getobj = getobj_of(write(name, '<MA><Preset index="0" name="Blue" /></MA>'))
@@ -134,7 +133,7 @@ describe("a show from a file", function()
     { "x.xml", '<MA>\n<Group name="x" /></MA>', ":2: an index is missing" },
   }
   for _, case in ipairs(refused) do
-    it("is refused with what is wrong: " .. case[3]:gsub("^:%d*:? ?", ""), function()
+    it("is refused with the reason: " .. case[3]:gsub("^:%d*:? ?", ""), function()
       local path = write(case[1], case[2])
       local ok, message = pcall(getobj_of, path)
       assert.is_false(ok)
@@ -142,7 +141,7 @@ describe("a show from a file", function()
     end)
   end
 
-  it("is refused where there is none", function()
+  it("is refused if it does not exist", function()
     assert.has_error(function() getobj_of("no_such_show.xml") end,
       "cannot read the show no_such_show.xml: No such file or directory")
   end)

@@ -1,4 +1,4 @@
--- The stand-in behaves as the engine's facts say, so that what passes in it can be trusted.
+-- The stand-in behaves as the known facts about the engine say, so that its results can be trusted.
 
 local console = require "console"
 local system = require "spec.fixtures.system"
@@ -12,7 +12,7 @@ local function run(options, func)
 end
 
 describe("coroutines of the engine", function()
-  it("sleep beside each other, and gma.sleep is coroutine.yield", function()
+  it("sleep side by side, and gma.sleep is coroutine.yield", function()
     local order = {}
     local engine = console.new()
     engine:install()
@@ -28,7 +28,7 @@ describe("coroutines of the engine", function()
     assert.same({ "quick", "slow" }, order)
   end)
 
-  it("show an error with its traceback and leave the others alone", function()
+  it("show an error with its traceback and do not affect other coroutines", function()
     local ended = false
     local engine = console.new()
     engine:start(function() error("boom") end)
@@ -39,13 +39,13 @@ describe("coroutines of the engine", function()
     assert.truthy(engine:texts("error")[1]:find("boom\nstack traceback", 1, true))
   end)
 
-  it("give their results to run, and raise there what they raise", function()
+  it("return their results from run, and raise their errors there", function()
     local engine = console.new()
     assert.same({ 1, nil, 3 }, { engine:run(function(...) return ... end, 1, nil, 3) })
     assert.has_error(function() engine:run(function() error("boom", 0) end) end)
   end)
 
-  it("run in slices of so many instructions where that is turned on", function()
+  it("run in slices of a given number of instructions if that is turned on", function()
     local function turns(slice)
       local engine, count, done = console.new { slice = slice, tick = 0.001 }, 0, false
       engine:start(function()
@@ -65,7 +65,7 @@ describe("coroutines of the engine", function()
     assert.is_true(fine > coarse)
   end)
 
-  it("finish a C call that a slice would cut", function()
+  it("finish a C call before a slice ends", function()
     local engine = console.new { slice = 500, tick = 0.001 }
     local sorted
     engine:start(function()
@@ -82,7 +82,7 @@ end)
 
 describe("gma.timer", function()
   for _, first in ipairs { "tick", "inside" } do
-    it("calls at once, so many times, and cleans up after the last (first call: " .. first .. ")", function()
+    it("calls at once, the given number of times, and cleans up after the last (first call: " .. first .. ")", function()
       local calls, cleaned, at_return = {}, nil, nil
       local engine = run({ firstTimerCall = first }, function()
         gma.timer(function(t, n)
@@ -99,7 +99,7 @@ describe("gma.timer", function()
     end)
   end
 
-  it("waits dt between calls, not before the first", function()
+  it("waits dt between calls, but not before the first", function()
     local ticks, engine = 0, console.new { tick = 0.001 }
     engine:install()
     local seen, moments = {}, {}
@@ -116,7 +116,7 @@ describe("gma.timer", function()
     assert.is_true(moments[2] - moments[1] >= 0.05, moments[2] - moments[1])
   end)
 
-  it("runs its callback as a coroutine, which may sleep and is never called twice at a time", function()
+  it("runs its callback as a coroutine, which may sleep and never runs twice at a time", function()
     local inside, most = 0, 0
     run(nil, function()
       gma.timer(function()
@@ -129,7 +129,7 @@ describe("gma.timer", function()
     assert.equal(1, most)
   end)
 
-  it("goes on for ever with a count of 0, until its plugin is switched off", function()
+  it("goes on with a count of 0 until its plugin is switched off", function()
     local engine = console.new { tick = 0.001 }
     engine:install()
     local path = system.temporary()
@@ -167,12 +167,12 @@ describe("gma.cmd", function()
     assert.same({ "caller", "command", "caller again" }, order)
   end)
 
-  it("knows no escapes: the next quote of the same kind ends the code", function()
+  it("has no escapes: the next quote of the same kind ends the code", function()
     local engine = run(nil, function() gma.cmd([[LUA "x = \"a\""]]) end)
     assert.equal(1, #engine:texts("error"))
   end)
 
-  it("splits at semicolons outside of quotes, and gives the first error's text", function()
+  it("splits at semicolons outside of quotes, and returns the first error", function()
     run(nil, function()
       assert.is_nil(gma.cmd([[SetVar $a = 1; LUA "RAN = 'a;b'"]]))
       assert.equal("1", gma.show.getvar("A"))
@@ -182,7 +182,7 @@ describe("gma.cmd", function()
     rawset(_G, "RAN", nil)
   end)
 
-  it("puts variables in the place of their names", function()
+  it("replaces the names of variables by their values", function()
     run(nil, function()
       gma.user.setvar("number", 2)
       assert.is_nil(gma.cmd('Label Group $number "Renamed"'))
@@ -199,7 +199,7 @@ describe("the show", function()
     getobj, property = engine.gma.show.getobj, engine.gma.show.property
   end)
 
-  it("has numbers for handles, and nil for what isn't there", function()
+  it("has numbers as handles, and nil for missing objects", function()
     assert.equal("integer", math.type(getobj.handle("Group 1")))
     assert.is_nil(getobj.handle("Group 99"))
     assert.is_nil(getobj.handle("Nothing 1"))
@@ -208,7 +208,7 @@ describe("the show", function()
     assert.is_true(getobj.compare(getobj.handle("Macro 1"), getobj.handle("macro 1")))
   end)
 
-  it("has a little of everything, and pools where the original's examples look for one (K14)", function()
+  it("has something of everything, and pools where the original's examples look for them (K14)", function()
     local children, labels, pools = 0, 0, {}
     for index = 0, getobj.amount(1) - 1 do
       local pool = getobj.child(1, index)
@@ -226,7 +226,7 @@ describe("the show", function()
     assert.is_true(children > labels and labels > 0)
   end)
 
-  it("has fixtures, as a patch makes them (K14)", function()
+  it("has fixtures, as a patch creates them (K14)", function()
     local spot = getobj.handle("Fixture 1")
     assert.equal("CMD_FIXTURE", getobj.class(spot))
     assert.equal("Spot 1", getobj.label(spot))
@@ -235,7 +235,7 @@ describe("the show", function()
     assert.is_nil(getobj.label(getobj.handle("Fixture 3")))
   end)
 
-  it("counts children from 0, cue zero among them", function()
+  it("counts children from 0, including cue zero", function()
     local sequence = getobj.handle("Sequence 1")
     assert.equal(4, getobj.amount(sequence))
     assert.equal("cue zero", getobj.label(getobj.child(sequence, 0)))
@@ -245,7 +245,7 @@ describe("the show", function()
     assert.equal(0, getobj.index(sequence))
   end)
 
-  it("gives numbers as text, and labels only where there are some", function()
+  it("has numbers as texts, and labels only for labelled objects", function()
     assert.equal("10", getobj.number(getobj.handle("Group 10")))
     assert.is_nil(getobj.label(getobj.handle("Group 3")))
     assert.equal("Back 10", getobj.name(getobj.handle("Group 10")))
@@ -262,7 +262,7 @@ describe("the show", function()
     assert.is_nil(getobj.parent(1))
   end)
 
-  it("wants an index where there has to be one", function()
+  it("requires an index where the engine does", function()
     for name, func in pairs { child = getobj.child, name = property.name } do
       local ok, message = pcall(function() func(getobj.handle("Group 1")) end)
       assert.is_false(ok)
@@ -282,8 +282,8 @@ describe("the show", function()
   end)
 end)
 
-describe("what the engine shows and asks", function()
-  it("joins the values of an echo, and keeps everything in order", function()
+describe("output and questions of the engine", function()
+  it("join the values of an echo, and keep their order", function()
     local engine = run(nil, function()
       gma.echo("a", 1, nil, true)
       gma.feedback("b")
@@ -292,7 +292,7 @@ describe("what the engine shows and asks", function()
     assert.equal("feedback", engine.transcript[2].kind)
   end)
 
-  it("answers text input from the script, and names the question it has no answer for", function()
+  it("take text input from the script, and name a question without an answer", function()
     local engine = console.new { textinput = { "4", false } }
     assert.equal("4", engine.gma.textinput("Workers", "2"))
     assert.is_nil(engine.gma.textinput("Load", "1"))
@@ -301,7 +301,7 @@ describe("what the engine shows and asks", function()
     assert.truthy(engine:texts("error")[1]:find("no answer for the text input 'Mode'", 1, true))
   end)
 
-  it("keeps progress bars, and takes stop(nil) as plugins give it", function()
+  it("include progress bars, and accept stop(nil) as plugins call it", function()
     local engine = run(nil, function()
       local bar = gma.gui.progress.start("Work")
       gma.gui.progress.setrange(bar, 0, 10)
@@ -314,7 +314,7 @@ describe("what the engine shows and asks", function()
 end)
 
 describe("installing", function()
-  it("puts back the gma that was there", function()
+  it("restores the previous gma", function()
     local before = rawget(_G, "gma")
     local engine = console.new()
     engine:install()

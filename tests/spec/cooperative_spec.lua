@@ -1,12 +1,14 @@
--- What is particular to the cooperative backend: when it is chosen, what it refuses, how its tasks take turns. All else of
--- it is in the other specs, where they are not tagged #native.
+-- The peculiarities of the cooperative backend: when it is chosen, what it refuses, how its tasks take turns. The other
+-- specs, unless tagged #native, cover the rest.
 
 local console = require "console"
 local gma2workers = require "gma2workers"
+local assert_says = require("spec.fixtures.assertions").says
 local crossing = require "spec.fixtures.crossing"
 local running = require "spec.fixtures.running"
 local stock = require "spec.fixtures.stock"
 local system = require "spec.fixtures.system"
+local write = require "spec.fixtures.write"
 
 local RunSync, RunAsync, Poll = gma2workers.RunSync, gma2workers.RunAsync, gma2workers.Poll
 local each_mode, tasks_of, data_of, count_to = running.each_mode, running.tasks, running.data, running.count_to
@@ -21,10 +23,6 @@ end
 local function nap(n)
   gma.sleep(0.02)
   return n
-end
-
-local function assert_says(text, message)
-  assert.is_truthy(tostring(message):find(text, 1, true), ("%q does not say %q"):format(tostring(message), text))
 end
 
 local function names_of_globals()
@@ -42,7 +40,7 @@ local function assert_clean(engine, before)
   assert.same(before, names_of_globals())
 end
 
-describe("which backend is loaded #cooperative", function()
+describe("the choice of a backend #cooperative", function()
   local plugins
 
   setup(function()
@@ -55,7 +53,7 @@ describe("which backend is loaded #cooperative", function()
     os.execute("rm -r " .. plugins)
   end)
 
-  -- What a script writes that finds the folder and no binary elsewhere, unless the script says where.
+  -- The output of a script that finds the folder, but no binary elsewhere unless the script says where.
   local function script(code, backend)
     return stock.run(("package.path, package.cpath = '%s/?/init.lua', ''\n"):format(plugins) .. code,
       "GMA2WORKERS_BACKEND=" .. (backend or ""))
@@ -68,12 +66,12 @@ describe("which backend is loaded #cooperative", function()
   local SHOWN = ("cooperative\t0\t0\t%s\n5\n"):format(gma2workers.info.version)
   local REASON = "gma2workers: its binary can't be loaded, so tasks take turns on the host (the cooperative backend): "
 
-  it("is this one here", function()
+  it("gave the cooperative one here", function()
     local info = gma2workers.info
     assert.same({ "cooperative", 0, 0, "gma2workers" }, { info.backend, info.threads, info.lost, info.name })
   end)
 
-  it("is the cooperative one where there is no binary: said once, with the reason, and both names give it (B7)", function()
+  it("falls on the cooperative one without a binary, says so once with the reason, and both names give it (B7)", function()
     local text = script(SHOW .. [[
       assert(require "gma2workers" == gma2workers)
       package.loaded.anything = nil
@@ -84,12 +82,10 @@ describe("which backend is loaded #cooperative", function()
     assert.equal(SHOWN, rest)
   end)
 
-  for name, content in pairs { ["no binary at all"] = "rubbish", ["empty"] = "", ["a part of one"] = "\x7fELF" } do
-    it("is the cooperative one where the file is " .. name, function()
+  for name, content in pairs { ["not a binary"] = "rubbish", ["empty"] = "", ["a part of one"] = "\x7fELF" } do
+    it("falls on the cooperative one if the binary is " .. name, function()
       local path = plugins .. "/anything/gma2workers.so"
-      local file = assert(io.open(path, "wb"))
-      file:write(content)
-      file:close()
+      write(path, content)
       local text = script(SHOW)
       os.remove(path)
       assert_says(REASON, text)
@@ -98,20 +94,20 @@ describe("which backend is loaded #cooperative", function()
     end)
   end
 
-  it("is said by gma.echo where there is one", function()
+  it("is reported with gma.echo if there is one", function()
     local text = script([[gma = { echo = function(...) print("echo", select("#", ...), ...) end }]] .. SHOW)
     assert.equal("echo\t1\t" .. REASON, text:sub(1, 7 + #REASON))
     assert.equal(SHOWN, text:match("^.-\n(.*)$"))
   end)
 
-  it("is the native one where the binary is there, in silence", function()
+  it("falls on the native one if its binary is there, silently", function()
     local code = ("package.cpath = %q %s"):format(package.cpath, "print(require('anything').info.backend)")
     for _, backend in ipairs { "", "native" } do
       assert.equal("native\n", script(code, backend))
     end
   end)
 
-  it("can be asked for by the environment", function()
+  it("can be made by the environment", function()
     assert.equal(SHOWN, script(("package.cpath = %q "):format(package.cpath) .. SHOW, "cooperative"))
     assert_says("cannot load its binary, which belongs beside", script(SHOW, "native"))
     assert_says('GMA2WORKERS_BACKEND must be "native" or "cooperative", got "rust"', script(SHOW, "rust"))
@@ -130,7 +126,7 @@ describe("which backend is loaded #cooperative", function()
       print(table.concat(new, " "))]]:gsub("^\n", ""))
   end)
 
-  it("names the part of the folder that is missing", function()
+  it("names a missing part of the folder", function()
     local path = plugins .. "/anything/"
     os.rename(path .. "pump.lua", path .. "kept")
     local without_pump = script(SHOW)
@@ -147,7 +143,7 @@ end)
 describe("an option of the cooperative backend #cooperative", function()
   for option, case in pairs { timeout = { 5, "can't stop a task" }, memoryLimit = { 1 << 20, "memory" },
     sandbox = { true, "the host's own state" } } do
-    it(("that it can't keep is refused at the caller's line, with what to do: %s"):format(option), function()
+    it(("that it can't support is refused at the caller's line, with advice: %s"):format(option), function()
       for _, name in ipairs { "RunSync", "RunAsync" } do
         local calls = 0
         local options = { tasks = tasks_of(2, identity), [option] = case[1], onComplete = function() calls = calls + 1 end }
@@ -161,17 +157,17 @@ describe("an option of the cooperative backend #cooperative", function()
     end)
   end
 
-  it("that says nothing new is none to refuse: sandbox = false", function()
+  it("is not refused if it has no effect: sandbox = false", function()
     assert.same({ 1 }, data_of(RunSync { tasks = tasks_of(1, identity), sandbox = false }))
   end)
 
-  it("is workers: one for each task if not given, 256 at most", function()
+  it("is workers: one for each task by default, at most 256", function()
     for tasks, workers in pairs { [0] = 0, [1] = 1, [30] = 30, [300] = 256 } do
       assert.equal(workers, RunSync({ tasks = tasks_of(tasks, identity) }).workerCount)
     end
   end)
 
-  it("is upvalues or globals: without effect, since tasks run in the host's state", function()
+  it("is upvalues or globals: no effect, since tasks run in the host's state", function()
     local count, list = 0, {}
     rawset(_G, "cooperative_spec_rate", 3)
     for _, upvalues in ipairs { "error", "copy" } do
@@ -186,8 +182,8 @@ describe("an option of the cooperative backend #cooperative", function()
   end)
 end)
 
-describe("what crosses in one state #cooperative", function()
-  it("are functions as they are, C functions too, and tables as copies", function()
+describe("values that cross within one state #cooperative", function()
+  it("are functions themselves, C functions too, and copies of tables", function()
     local iterator, value = ("a"):gmatch("a"), {}
     value.self, value.f, value[iterator] = value, identity, true
     local got
@@ -198,7 +194,7 @@ describe("what crosses in one state #cooperative", function()
     assert.is_true(got ~= back)
   end)
 
-  it("is as deep as memory allows, also to its error", function()
+  it("are as deep as memory allows, and so are errors about them", function()
     local value = io.stdout
     for _ = 1, 100000 do
       value = { value }
@@ -211,7 +207,7 @@ describe("what crosses in one state #cooperative", function()
 end)
 
 describe("a task of the cooperative backend #cooperative", function()
-  it("that uses gma2workers fails with a clear error, whatever it calls", function()
+  it("fails with a clear error if it uses gma2workers, whatever it calls", function()
     crossing.with_gma(nil, function()
       local job = RunAsync { tasks = tasks_of(2, identity), onComplete = identity }
       for name, use in pairs {
@@ -229,7 +225,7 @@ describe("a task of the cooperative backend #cooperative", function()
     end)
   end)
 
-  it("has a traceback that ends with it", function()
+  it("has a traceback that ends at the task", function()
     local function fails() error("boom") end
     crossing.with_gma(nil, function()
       local traceback = coroutine.wrap(run)(fails).traceback
@@ -238,7 +234,7 @@ describe("a task of the cooperative backend #cooperative", function()
     end)
   end)
 
-  it("that Ctrl-C strikes ends the waiting RunSync", function()
+  it("ends the waiting RunSync if Ctrl-C hits it", function()
     crossing.with_gma(nil, function()
       local begun = {}
       local ok, message = pcall(RunSync, { tasks = tasks_of(3, function(n)
@@ -253,7 +249,7 @@ end)
 
 describe("tasks in an engine #cooperative", function()
   each_mode(function(mode)
-    it("take turns where they sleep, as many as there are workers, in the list's order", function()
+    it("take turns when they sleep, as many as there are workers, in the list's order", function()
       for _, workers in ipairs { 1, 2, 5 } do
         local inside, most, begun, response = 0, 0, {}, nil
         local before = names_of_globals()
@@ -290,7 +286,7 @@ describe("tasks in an engine #cooperative", function()
       assert_clean(engine, before)
     end)
 
-    it("that wait when the job is cancelled never begin; one that runs is cancelled at once, and its result dropped", function()
+    it("never start if the job is cancelled first; a running task is cancelled at once, and its result dropped", function()
       local begun, ended, calls, at_cancel = {}, {}, {}, nil
       local before = names_of_globals()
       local engine = in_engine(nil, function()
@@ -317,7 +313,7 @@ describe("tasks in an engine #cooperative", function()
       assert_clean(engine, before)
     end)
 
-    it("of a job that is cancelled before they come leave nothing behind", function()
+    it("leave nothing behind if their job is cancelled before they start", function()
       local before = names_of_globals()
       local begun, response = 0, nil
       local engine = in_engine(nil, function()
@@ -342,7 +338,7 @@ describe("tasks in an engine #cooperative", function()
       assert_clean(engine, before)
     end)
 
-    it("that have begun can't be waited for where the engine gets no time: said so", function()
+    it("can't be waited for once begun if the engine gets no time, which the error says", function()
       local message, value
       local before = names_of_globals()
       local engine = in_engine(nil, function()
@@ -359,7 +355,7 @@ describe("tasks in an engine #cooperative", function()
       assert_clean(engine, before)
     end)
 
-    it("are run by whoever waits where the engine never comes", function()
+    it("are run by the waiting caller if the engine never runs them", function()
       local before = names_of_globals()
       local response
       local engine = in_engine(nil, function()
@@ -381,7 +377,7 @@ describe("tasks in an engine #cooperative", function()
           for i = 1, 4 do
             calls[i], runs[i] = {}, {}
             jobs[i] = RunAsync { mode = mode, workers = 3, tasks = tasks_of(7, function(n, job)
-              -- A slice may end between any two instructions: none but the task itself writes here.
+              -- A slice may end between any two instructions, so only the task itself writes here.
               runs[job][n] = (runs[job][n] or 0) + 1
               if n == 5 then
                 error("five", 0)
@@ -415,7 +411,7 @@ describe("tasks in an engine #cooperative", function()
     end)
   end)
 
-  it("are no more than their plugin: switched off, it leaves nothing", function()
+  it("end with their plugin: if it is switched off, they leave nothing behind", function()
     local path = system.temporary()
     local file = io.open(path, "w")
     file:write([[return function()

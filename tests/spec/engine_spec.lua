@@ -1,4 +1,4 @@
--- Jobs in the engine's stand-in: a timer or the command line turns them, everything may yield, nothing is left behind.
+-- Jobs in the engine's stand-in: a timer or the command line drives them, everything may yield, nothing is left behind.
 
 local gma2workers = require "gma2workers"
 local running = require "spec.fixtures.running"
@@ -17,13 +17,13 @@ local function fail(n)
   error("no " .. n)
 end
 
--- How many of the engine's coroutines a job of so many tasks is: one that turns it, and for the cooperative backend one a
--- worker.
+-- How many of the engine's coroutines a job of this many tasks uses: one that drives it, and on the cooperative backend one
+-- for each worker.
 local function coroutines_of(tasks)
   return gma2workers.info.backend == "cooperative" and 1 + tasks or 1
 end
 
--- Every way in which the engine may call what was asked of it.
+-- The ways in which the engine may call a function that it was given.
 local ENGINES = {
   ["first timer call at the next tick"] = { firstTimerCall = "tick" },
   ["first timer call inside gma.timer"] = { firstTimerCall = "inside" },
@@ -40,14 +40,14 @@ local function each_engine(body)
   end
 end
 
--- Everything that nothing may be left of.
+-- The things of which nothing may be left.
 local function assert_clean(engine)
   assert.same({}, engine:texts("error"))
   assert.equal(0, engine.count_timers())
   assert.equal(0, Poll())
 end
 
--- The names that are in `_G` and were not.
+-- The names that are new in `_G`.
 local function new_globals(before)
   local names = {}
   for name in pairs(_G) do
@@ -66,7 +66,7 @@ end
 
 describe("RunAsync", function()
   each_engine(function(mode, options)
-    it("returns first, then its job runs on without the plugin, and calls onComplete once (M6)", function()
+    it("returns first; then its job runs on without the plugin, and calls onComplete once (M6)", function()
       for _, case in ipairs { { 0, identity }, { 1, identity }, { 50, identity }, { 50, fail } } do
         local log, response = {}, nil
         local engine = in_engine(options, function()
@@ -98,8 +98,8 @@ describe("RunAsync", function()
       assert_clean(engine)
     end)
 
-    it("can be waited for beside the engine's own turns: still one onComplete", function()
-      -- Who of the two comes first is luck.
+    it("can be waited for while the engine drives it, and calls onComplete once", function()
+      -- Either of the two may come first.
       for _ = 1, 5 do
         local calls, waited, response = 0, nil, nil
         local engine = in_engine(options, function()
@@ -116,7 +116,7 @@ describe("RunAsync", function()
   end)
 
   each_mode(function(mode)
-    it("shows what a callback raises by gma.echo, with its traceback, and other jobs go on (E4)", function()
+    it("shows an error of a callback with gma.echo and its traceback, and other jobs go on (E4)", function()
       local done = 0
       local function complete() done = done + 1 end
       local function raise() error("boom in " .. "a callback") end
@@ -161,7 +161,7 @@ describe("RunAsync", function()
   end)
 
   each_mode(function(mode)
-    it("asks the engine for one turn each, and in no other way", function()
+    it("asks the engine for one turn each, and for nothing else", function()
       local asked = { timer = 0, cmd = 0 }
       local engine = in_engine(nil, function()
         for name in pairs(asked) do
@@ -180,8 +180,8 @@ describe("RunAsync", function()
   end)
 end)
 
-describe("the global that a command line names", function()
-  it("is there while the command is to come, has a name of its own, and is gone afterwards", function()
+describe("the global for a command line", function()
+  it("exists while the command is pending, has a unique name, and is gone afterwards", function()
     local before, names, at_complete = copy_of_globals(), {}, {}
     local each = coroutines_of(2)
     local engine = in_engine(nil, function()
@@ -232,7 +232,7 @@ describe("an engine that refuses to run the job", function()
     ["with an error of gma.timer's"] = { "timer", "timer", function() error("no timers", 0) end, "no timers" },
   }
   for name, case in pairs(refusals) do
-    it(("makes RunAsync raise at the caller's line, and nothing is left: %s (E7)"):format(name), function()
+    it(("makes RunAsync raise an error at the caller's line, and leaves nothing behind: %s (E7)"):format(name), function()
       local mode, func, refuse, text = table.unpack(case)
       local calls, before, message, line = 0, copy_of_globals(), nil, nil
       local engine = in_engine(nil, function()
@@ -251,14 +251,14 @@ describe("an engine that refuses to run the job", function()
   end
 end)
 
-describe("what may yield", function()
+describe("the code that may yield", function()
   local function naps(n)
     gma.sleep(0.015)
     return n
   end
 
   each_engine(function(mode, options)
-    it("may be a host function, onProgress and onComplete of RunSync (D9)", function()
+    it("includes host functions, onProgress and onComplete of RunSync (D9)", function()
       local log = {}
       local engine = in_engine(options, function()
         gma.naps = naps
@@ -271,7 +271,7 @@ describe("what may yield", function()
       assert_clean(engine)
     end)
 
-    it("may be a host function, onProgress and onComplete of RunAsync (D9)", function()
+    it("includes host functions, onProgress and onComplete of RunAsync (D9)", function()
       local log, value = {}, nil
       local engine = in_engine(options, function()
         gma.naps = naps
@@ -286,7 +286,7 @@ describe("what may yield", function()
   end)
 
   each_mode(function(mode)
-    it("may be a job inside a callback or a host call (D2) #native", function()
+    it("includes jobs inside a callback or a host call (D2) #native", function()
       local values = {}
       local function inner(n)
         return data_of(RunSync { tasks = tasks_of(3, function(i, factor) gma.naps(i) return i * factor end, n),
@@ -306,7 +306,7 @@ describe("what may yield", function()
       assert_clean(engine)
     end)
 
-    it("is RunSync itself: others run while it waits, and it ends with its tasks #native", function()
+    it("includes RunSync itself: others run while it waits, and it ends with its tasks #native", function()
       local others, response = 0, nil
       local engine = in_engine(nil, function()
         gma.others = function() return others >= 3 end
@@ -317,13 +317,13 @@ describe("what may yield", function()
       assert_clean(engine)
     end)
 
-    it("is not a short job: it ends before the engine's next tick #native", function()
+    it("does not include a short job: it ends before the engine's next tick #native", function()
       local yields = 0
       in_engine(nil, function()
         RunSync { tasks = tasks_of(2, identity), mode = mode }
         local sleep = gma.sleep
         gma.sleep = function(...) yields = yields + 1 return sleep(...) end
-        -- On a busy machine many have bad luck.
+        -- On a busy machine, many tries fail.
         for _ = 1, 200 do
           yields = 0
           RunSync { tasks = tasks_of(2, identity), mode = mode }

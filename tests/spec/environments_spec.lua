@@ -1,26 +1,10 @@
--- Functions with a table of their own for their globals: what becomes of it, and what errors about it say.
+-- Functions with an `_ENV` of their own: how it crosses, and what errors about it say.
 
 local gma2workers = require "gma2workers"
+local assert_failed = require("spec.fixtures.assertions").failed
 local crossing = require "spec.fixtures.crossing"
 
-local call, run = crossing.call, crossing.run
-
-local function copied(func, ...)
-  return crossing.results(run(func, table.pack(...), { upvalues = "copy" }))
-end
-
--- What a piece of a plugin returns, with the file and the lines that errors then show.
-local function plugin(code, ...)
-  return assert(load(code, "@plugin.lua"))(...)
-end
-
-local function assert_says(entry, kind, ...)
-  assert.is_false(entry.success)
-  assert.equal(kind, entry.kind)
-  for _, part in ipairs { ... } do
-    assert.is_truthy(entry.data:find(part, 1, true), entry.data .. " does not say " .. part)
-  end
-end
+local call, run, copied, plugin = crossing.call, crossing.run, crossing.copied, crossing.plugin
 
 describe("a custom _ENV", function()
   local code = "local _ENV = { rate = 5 }\nreturn function() rate = rate + 1 return rate end"
@@ -29,7 +13,7 @@ describe("a custom _ENV", function()
     return assert(load(text, "@plugin.lua", "t", env))
   end
 
-  it("that only looks up in _G is each task's own, and does so there (F5)", function()
+  it("that only looks up in _G is each task's own, and looks up there (F5)", function()
     local env = setmetatable({}, { __index = _G, __name = "env", __metatable = "hidden" })
     local func = loaded("count = (count or 0) + 1 return math.floor(2.5), count, rawget(_G, 'count')", env)
     for _, upvalues in ipairs { "error", "copy" } do
@@ -39,7 +23,7 @@ describe("a custom _ENV", function()
     end
   end)
 
-  it("that only looks up in _G is one for the functions that share it, and for no others (F5) #native", function()
+  it("that only looks up in _G is shared by the functions that shared it, and by no others (F5) #native", function()
     local env, other = setmetatable({}, { __index = _G }), setmetatable({}, { __index = _G })
     local set, get = loaded("count = ...", env), loaded("return count", env)
     local get_other = loaded("return count", other)
@@ -48,7 +32,7 @@ describe("a custom _ENV", function()
       return { get(), get_other() or "none", rawget(_G, "count") or "none" }
     end))
     assert.same({ "none", "none" }, { call(get) or "none", rawget(env, "count") or "none" })
-    -- One that came first as an argument, and one with a result's function.
+    -- An _ENV that arrives first as an argument, and one that arrives with functions among the results.
     local entry = run(function(_, f, g) f(7) return g() end, { env, set, get })
     assert.equal(7, entry.data)
     local made = call(function()
@@ -58,22 +42,22 @@ describe("a custom _ENV", function()
     assert.equal(_G, getmetatable(debug.getupvalue(made, 1) and select(2, debug.getupvalue(made, 1))).__index)
   end)
 
-  it("with data fails its task, and the advice leads on (F5) #native", function()
+  it("with data fails its task, and the error's advice works (F5) #native", function()
     local advice = 'upvalue \'_ENV\' (a table) of the function at plugin.lua:%d cannot cross: set upvalues = "copy"'
     local envs = { { rate = 5 }, setmetatable({ rate = 5 }, { __index = _G }) }
     for _, env in ipairs(envs) do
       local func = loaded("rate = rate + 1 return rate", env)
-      assert_says(run(func), "upvalue", advice:format(0))
+      assert_failed(run(func), "upvalue", advice:format(0))
       assert.equal(6, copied(func))
       assert.equal(5, env.rate)
     end
-    assert_says(run(plugin(code)), "upvalue", advice:format(2))
+    assert_failed(run(plugin(code)), "upvalue", advice:format(2))
     local func = plugin(code)
     assert.same({ 6, 6 }, { copied(func), copied(func) })
     assert.equal(6, func())
   end)
 
-  it("is copied with all that it has, and looks up the rest where it did (F5) #native", function()
+  it("is copied with all its fields, and still looks up the rest where it did (F5) #native", function()
     local env = setmetatable({ io = io, str = string, list = { 1, 2 }, print = print }, { __index = _G })
     env._G, env.G = env, _G
     loaded("function double(n) return 2 * n end function work(n) seen = double(n) return seen end", env)()
@@ -82,17 +66,17 @@ describe("a custom _ENV", function()
         str == string, print == G.print, G.seen == nil }]], env)
     assert.same({ 8, 8, 4, 2, true, true, true, true, true, true, true }, copied(func))
     assert.is_nil(rawget(env, "seen"))
-    -- Without a metatable there is nothing else.
+    -- Without a metatable it looks up nothing else.
     assert.same({ 5, "nil" }, copied(loaded("return { rate, type(math) }", { rate = 5, type = type })))
   end)
 
-  it("that does more is refused with what to do, with copies too (F5) #native", function()
+  it("that does more is refused with advice, even with copies (F5) #native", function()
     local given = { { __index = function(_, name) return _G[name] end }, { __index = { math = math } }, { __newindex = _G },
       { __index = _G, __newindex = function() end }, { __index = _G, __mode = "k" } }
     for _, metatable in ipairs(given) do
       for _, upvalues in ipairs { "error", "copy" } do
         local env = setmetatable({}, metatable)
-        assert_says(run(loaded("return math.floor(2.5)", env), {}, { upvalues = upvalues }), "upvalue",
+        assert_failed(run(loaded("return math.floor(2.5)", env), {}, { upvalues = upvalues }), "upvalue",
           "upvalue '_ENV' (a table with a metatable) of the function at plugin.lua:0 cannot cross: "
           .. "give that __index = _G and nothing else, or the function _G as its _ENV")
       end
@@ -101,12 +85,12 @@ describe("a custom _ENV", function()
     assert.equal(2, call(loaded("return math.floor(2.5)", _G)))
   end)
 
-  it("that lacks what a task has is what its error tells of (F5)", function()
+  it("that lacks a task's global is named in the error (F5)", function()
     rawset(_G, "clean", print)
     for _, name in ipairs { "math", "clean" } do
       local func = loaded(name .. ".x()", {})
       local entry = run(func, {}, { upvalues = "copy", globals = { "clean" } })
-      assert_says(entry, "runtime", ("(global '%s'): a task begins with it in _G: clear it nowhere, and give the function no _ENV "
+      assert_failed(entry, "runtime", ("(global '%s'): a task begins with it in _G: clear it nowhere, and give the function no _ENV "
         .. "but _G"):format(name))
     end
     local _, problem = pcall(gma2workers.Map, loaded("math.x()", {}), { 1 }, { upvalues = "copy" })

@@ -1,19 +1,16 @@
--- A task that fails is its own entry in the response: what it raised, where, and of which kind; nobody else's trouble.
+-- A failed task has a record of its own: its error, the place, and the kind. No other task is affected.
 
 local gma2workers = require "gma2workers"
+local assert_says = require("spec.fixtures.assertions").says
 local crossing = require "spec.fixtures.crossing"
 
-local run = crossing.run
+local run, with_globals = crossing.run, crossing.with_globals
 
 local HERE = debug.getinfo(1, "S").short_src
 
--- "spec.lua:12" of the first line of a function.
+-- The first line of a function, as "spec.lua:12".
 local function place_of(func)
   return ("%s:%d"):format(HERE, debug.getinfo(func, "S").linedefined)
-end
-
-local function assert_says(text, message)
-  assert.is_truthy(message and message:find(text, 1, true), ("%q does not say %q"):format(tostring(message), text))
 end
 
 local function assert_silent_on(text, message)
@@ -32,7 +29,7 @@ end
 describe("an error in a task", function()
   for _, mode in ipairs { "timer", "cmd" } do
     for _, workers in ipairs { 1, 4 } do
-      it(("leaves the other tasks alone: mode %s, %d workers (E1)"):format(mode, workers), function()
+      it(("does not affect other tasks: mode %s, %d workers (E1)"):format(mode, workers), function()
         local function third_fails(n)
           return n % 3 == 0 and error("no " .. n) or n
         end
@@ -51,7 +48,7 @@ describe("an error in a task", function()
     end
   end
 
-  it("that is a string keeps its position, once, and has no value beside it (E1)", function()
+  it("that is a string keeps its position, only once, and has no value beside it (E1)", function()
     local function fails() error("boom") end
     local entry = failed(fails)
     assert.equal(("Error: %s: boom"):format(place_of(fails)), entry.data)
@@ -63,7 +60,7 @@ describe("an error in a task", function()
     assert.is_true(failed(function() error(("x"):rep(1 << 20), 0) end).data == "Error: " .. ("x"):rep(1 << 20))
   end)
 
-  it("of Lua's own names what it is about (E1)", function()
+  it("from Lua itself names the variable (E1)", function()
     local function index() local t = {} return t.field.deep end
     assert.equal(("Error: %s: attempt to index a nil value (field 'field')"):format(place_of(index)), failed(index).data)
     local function argument() string.rep() end
@@ -88,7 +85,7 @@ describe("an error in a task", function()
     assert.is_truthy(traceback:find("in upvalue 'deep'.*in upvalue 'middle'.*in function 'table.sort'"), traceback)
   end)
 
-  it("has a traceback whatever it raises", function()
+  it("has a traceback whatever the value", function()
     for _, value in ipairs { 5, false, { {} } } do
       local function task(v) error(v) end
       assert_says(place_of(task), failed(task, { value }).traceback)
@@ -97,17 +94,17 @@ describe("an error in a task", function()
     assert_says(place_of(task), failed(task).traceback)
   end)
 
-  it("names the task, where that has a name", function()
+  it("names the task if that has a name", function()
     local entry = gma2workers.RunSync({ tasks = { { func = error, args = { "boom" }, name = "waves" } } }).result[1]
     assert_says("waves", entry.data .. entry.traceback)
   end)
 
-  it("of code that was loaded there has that chunk's name", function()
+  it("in code loaded there has that chunk's name", function()
     local entry = failed(function() load("\n\nerror('boom')", "=made here")() end)
     assert.equal("Error: made here:3: boom", entry.data)
   end)
 
-  it("that the task catches is none", function()
+  it("that the task catches is not a failure", function()
     local entry = run(function() return pcall(error, { "kept" }) end)
     assert.is_true(entry.success)
     assert.same({ false, { "kept" }, n = 2 }, entry.returns)
@@ -121,7 +118,7 @@ describe("an error value", function()
     ["list with itself"] = { (function() local t = {} t.self = t return t end)(), "^Error: table: " },
   }
   for name, case in pairs(values) do
-    it(("is handed on with its text: a %s (E2)"):format(name), function()
+    it(("crosses with its text: a %s (E2)"):format(name), function()
       local entry = failed(function(value) error(value) end, { case[1] })
       assert.is_truthy(entry.data:find(case[2]), entry.data)
       assert.is_nil(crossing.difference(case[1], entry.error))
@@ -129,13 +126,13 @@ describe("an error value", function()
     end)
   end
 
-  it("of a function that can cross is handed on as well (E2)", function()
+  it("that is a function crosses, too, if it can (E2)", function()
     local entry = failed(function() error(function(n) return n + 1 end) end)
     assert_says("Error: function: ", entry.data)
     assert.equal(6, entry.error(5))
   end)
 
-  it("of nil is text alone (E2)", function()
+  it("that is nil is only a text (E2)", function()
     for _, task in ipairs { function() error() end, function() error(nil) end } do
       local entry = failed(task)
       assert.equal("Error: nil", entry.data)
@@ -144,7 +141,7 @@ describe("an error value", function()
     end
   end)
 
-  it("that can't cross is text alone, and the failure is still the task's own (E2)", function()
+  it("that can't cross is only a text, and the failure is still the task's own (E2)", function()
     for shown, task in pairs {
       ["Error: thread: "] = function() error(coroutine.create(print)) end,
       ["Error: file ("] = function() error(io.stdout) end,
@@ -157,7 +154,7 @@ describe("an error value", function()
     end
   end)
 
-  it("says what its __tostring says, and comes without it (E2)", function()
+  it("has the text of its __tostring, and crosses without it (E2)", function()
     local entry = failed(function()
       error(setmetatable({ code = 7 }, { __tostring = function(e) return "code " .. e.code end }))
     end)
@@ -177,7 +174,7 @@ describe("an error value", function()
       ["a yield"] = { function() coroutine.yield() end, "yield" },
     }
     for name, case in pairs(ways) do
-      it(("says so, and is still that task's alone: %s (E3)"):format(name), function()
+      it(("is reported so, and affects only that task: %s (E3)"):format(name), function()
         local function fails(to_string) error(setmetatable({ code = 7 }, { __tostring = to_string })) end
         local tasks = {}
         for i = 1, 9 do
@@ -213,7 +210,7 @@ describe("an error in a coroutine of the task", function()
     end
   end)
 
-  it("in a coroutine of that has the traceback of both (E15) #native", function()
+  it("inside another coroutine has the traceback of both (E15) #native", function()
     local function inner() error("boom") end
     local function outer() coroutine.wrap(inner)() end
     local function task() for _ in coroutine.wrap(outer) do end end -- luacheck: ignore 512
@@ -223,7 +220,7 @@ describe("an error in a coroutine of the task", function()
     end
   end)
 
-  it("is the task's after it has yielded, too (E15) #native", function()
+  it("is the task's even after the coroutine has yielded (E15) #native", function()
     local function body() coroutine.yield() error("boom") end
     local entry = failed(function()
       local step = coroutine.wrap(body)
@@ -234,7 +231,7 @@ describe("an error in a coroutine of the task", function()
     assert_says("\n\t" .. place_of(body) .. ": in ", entry.traceback)
   end)
 
-  it("that was caught is no part of a later one (E15)", function()
+  it("that was caught does not show in a later one (E15)", function()
     local function first() error("boom one") end
     local function second() error("boom two") end
     local entry = failed(function()
@@ -246,7 +243,7 @@ describe("an error in a coroutine of the task", function()
     assert_silent_on(place_of(first), entry.traceback)
   end)
 
-  it("that resume has given stays in the task's hands (E15)", function()
+  it("that resume returned stays with the task (E15)", function()
     local function body() error("boom") end
     local function task(raise)
       local ok, message = coroutine.resume(coroutine.create(body))
@@ -257,8 +254,8 @@ describe("an error in a coroutine of the task", function()
   end)
 end)
 
-describe("a fault that is not the task's code", function()
-  -- Among good tasks on one worker, so that each is followed by others in the same thread.
+describe("a fault outside the task's code", function()
+  -- It comes between good tasks on one worker, so that others follow it in the same thread.
   local function among_others(bad, options)
     local tasks = {}
     for i = 1, 10 do
@@ -294,7 +291,7 @@ describe("a fault that is not the task's code", function()
   }
   for name, case in pairs(faults) do
     for _, mode in ipairs { "timer", "cmd" } do
-      it(("is that task's alone: %s, mode %s"):format(name, mode), function()
+      it(("affects only that task: %s, mode %s"):format(name, mode), function()
         local entry = among_others(case[3], { mode = mode })
         assert.equal(case[1], entry.kind)
         assert_says("Error: ", entry.data)
@@ -305,17 +302,6 @@ describe("a fault that is not the task's code", function()
 end)
 
 describe("a global that only the host has", function()
-  local function with_globals(globals, body)
-    for name, value in pairs(globals) do
-      rawset(_G, name, value)
-    end
-    local ok, problem = pcall(body)
-    for name in pairs(globals) do
-      rawset(_G, name, nil)
-    end
-    assert(ok, problem)
-  end
-
   -- luacheck: push ignore 112 113 143
   local uses = {
     call = function() return errors_spec_help() end,
@@ -325,19 +311,19 @@ describe("a global that only the host has", function()
     ["call in a coroutine"] = function() return coroutine.wrap(function() return errors_spec_help() end)() end,
   }
   for name, task in pairs(uses) do
-    it("is hinted at #native: " .. name, function()
+    it("gets a hint #native: " .. name, function()
       with_globals({ errors_spec_help = function() end }, function()
         local entry = failed(task)
         assert_says("(global 'errors_spec_help')", entry.data)
         assert_says('globals = { "errors_spec_help" }', entry.data)
         assert.equal("runtime", entry.kind)
       end)
-      -- Where the host has not got it either there is nothing to hint at.
+      -- If the host lacks the global, too, there is no hint.
       assert_silent_on("globals = ", failed(task).data)
     end)
   end
 
-  it("is there once it is listed #native", function()
+  it("is there if it is listed #native", function()
     with_globals({ errors_spec_help = function() return 5 end, errors_spec_data = { 6 } }, function()
       local entry = run(function() return errors_spec_help() + errors_spec_data[1] end, {},
         { globals = { "errors_spec_help", "errors_spec_data" } })
@@ -345,7 +331,7 @@ describe("a global that only the host has", function()
     end)
   end)
 
-  it("is no matter of a field or a local with the same name, nor of a text that only looks like it #native", function()
+  it("is not meant by a field or a local of the same name, nor by a text that looks like it #native", function()
     with_globals({ errors_spec_help = function() end }, function()
       assert_silent_on("globals = ", failed(function() return string.errors_spec_help() end).data)
       assert_silent_on("globals = ", failed(function(errors_spec_help) errors_spec_help() end).data)
@@ -354,7 +340,7 @@ describe("a global that only the host has", function()
   end)
   -- luacheck: pop
 
-  it("is gma, where the host has none: said so", function()
+  it("is gma, and the host has none: the error says so", function()
     crossing.with_gma(nil, function()
       assert_says("the host has no gma", failed(function() gma.echo("x") end).data)
     end)

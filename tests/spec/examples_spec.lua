@@ -1,6 +1,6 @@
--- The example plugins as a user runs them, in the engine's stand-in and in both modes; and what they read from exports.
+-- The example plugins as a user runs them, in the engine's stand-in and in both modes; and reading exports.
 --
--- Real exports are read too where there are any: in the folder named by GMA2WORKERS_EXPORTS, or beside the repository.
+-- Real exports are read, too, if there are any: in the folder named by GMA2WORKERS_EXPORTS, or beside the repository.
 
 local console = require "console"
 local gma2workers = require "gma2workers"
@@ -24,10 +24,10 @@ local function has_real_exports()
   return file and file:close()
 end
 
--- Without real exports these stand in the report as pending.
+-- Without real exports, these are reported as pending.
 local it_for_real = has_real_exports() and it or pending
 
--- What the plugin wrote to the command line feedback, and what to the system monitor. An error in it fails the test.
+-- What the plugin wrote to the command line feedback and to the system monitor. An error in it fails the test.
 local function run_plugin(name, argument, options)
   local engine = console.new(options or {})
   engine:install()
@@ -69,19 +69,19 @@ end)
 
 describe("cpu_burner", function()
   for_each_mode(function(mode)
-    it("shows the sum of all steps, however they were shared out", function()
+    it("shows the same sum, however the steps are divided", function()
       local sum = 0.0
       for i = 1, 10007 do
         sum = sum + math.sin(i) * math.sin(i) * math.cos(i / 3)
       end
       local feedback = run_plugin("cpu_burner", nil, { textinput = { mode, "4", "10007" } })
       assert.truthy(feedback[1]:find("10007 steps on 4 workers", 1, true))
-      -- Shares are summed up on their own, which may change the last digits.
+      -- Shares are summed separately, which may change the last digits.
       assert.near(sum, tonumber(feedback[2]:match("sum (%S+)")), 1e-5)
     end)
   end)
 
-  it("stops at the first question that is cancelled", function()
+  it("stops at the first cancelled question", function()
     for answered = 0, 2 do
       local answers = table.move({ "timer", "4", "1000" }, 1, answered, 1, {})
       answers[answered + 1] = false
@@ -89,7 +89,7 @@ describe("cpu_burner", function()
     end
   end)
 
-  it("refuses a load that is no number", function()
+  it("refuses a load that is not a number", function()
     local feedback = run_plugin("cpu_burner", nil, { textinput = { "timer", "4", "much" } })
     assert.same({ "CPU burner: not a number of steps: much" }, feedback)
   end)
@@ -97,11 +97,11 @@ end)
 
 describe("limited_workers", function()
   for_each_mode(function(mode)
-    it("rests twelve sleepers by threes", function()
+    it("lets twelve sleepers sleep three at a time", function()
       local feedback, echo = run_plugin("limited_workers", mode)
       assert.equal(1, #feedback)
       assert.truthy(feedback[1]:find("12 rested, 3 at a time", 1, true))
-      -- Fewer rounds than four would mean that more than three slept at once.
+      -- Fewer than four rounds would mean that more than three slept at once.
       assert.is_true(tonumber(feedback[1]:match("(%d+) rounds")) >= 4)
 
       local rested, done = {}, {}
@@ -120,7 +120,7 @@ describe("limited_workers", function()
 end)
 
 describe("ma2_xml", function()
-  -- One line an event; attributes in the order of their names.
+  -- One line per event; attributes in the order of their names.
   local function listed(text)
     local lines = {}
     for event, name, content in (ma2_xml.events(text, "test.xml")) do
@@ -136,7 +136,7 @@ describe("ma2_xml", function()
     return lines
   end
 
-  it("gives tags, attributes and text in order", function()
+  it("returns tags, attributes and text in order", function()
     assert.same({ "open a", "open b x=1 y=2", "text b hello", "close b", "close a" },
       listed("<a>\n  <b x='1' y=\"2\">hello</b>\n</a>\n"))
   end)
@@ -145,12 +145,12 @@ describe("ma2_xml", function()
     assert.same({ "open a", "open b", "close b", "open c x=1", "close c", "close a" }, listed("<a><b/><c x='1' /></a>"))
   end)
 
-  it("passes over byte order mark, instructions and comments", function()
+  it("skips byte order mark, instructions and comments", function()
     local head = '\xEF\xBB\xBF<?xml version="1.0"?>\n<?xml-stylesheet href="a>b.xsl"?>\n<!-- <a> & -- > -->'
     assert.same({ "open a", "close a" }, listed(head .. "<a><!----></a><!-- end -->\n"))
   end)
 
-  it("takes CDATA as it stands", function()
+  it("takes CDATA as it is", function()
     assert.same({ "open a", "text a x < y &amp; ]", "close a" }, listed("<a><![CDATA[x < y &amp; ]]]></a>"))
   end)
 
@@ -206,7 +206,7 @@ local function count(values)
   return n
 end
 
--- How many values a preset has, and their sum.
+-- The number of a preset's values, and their sum.
 local function totals(preset)
   local n, sum = 0, 0
   for _, values in pairs(preset) do
@@ -224,7 +224,7 @@ describe("generated exports", function()
     end
   end)
 
-  it("have a preset that reads back", function()
+  it("have a preset that can be read back", function()
     local preset, kind = parse(generated.preset(30), "preset.xml")
     assert.equal("preset", kind)
     assert.equal(60, count(preset))
@@ -237,7 +237,7 @@ describe("generated exports", function()
     assert.not_equal(2.5, preset[1].PAN)
   end)
 
-  it("have a patch that reads back", function()
+  it("have a patch that can be read back", function()
     local patch, kind = parse(generated.patch(40), "patch.xml")
     assert.equal("patch", kind)
     assert.equal(40, count(patch))
@@ -251,7 +251,7 @@ describe("generated exports", function()
     assert.same({ { channels = 40 }, { channels = 5 } }, patch[40].subfixtures)
   end)
 
-  it("have a layout that reads back", function()
+  it("have a layout that can be read back", function()
     local layout, kind = parse(generated.layout(40), "layout.xml")
     assert.equal("layout", kind)
     assert.equal(83, #layout)
@@ -272,7 +272,7 @@ describe("export_parser", function()
     assert.same({ ["Channel 5"] = { DIM = 55 } }, (parse(text, "preset.xml")))
   end)
 
-  it("keeps patched fixtures that have no number", function()
+  it("keeps patched fixtures without a number", function()
     local patch = parse([[<MA><Layer name="Floor"><Fixture index="3" name="Haze" fixture_id="" channel_id="">
       <SubFixture index="0"><Patch><Address>1024</Address></Patch></SubFixture></Fixture></Layer></MA>]], "patch.xml")
     assert.same({ { address = 1024, universe = 2, channel = 512, channels = 0 } }, patch["Floor/3"].subfixtures)
@@ -312,7 +312,7 @@ describe("export_parser as a task", function()
   end
 
   for_each_mode(function(mode)
-    it("gives what it gives on the host, with the functions of both modules", function()
+    it("returns the same as on the host, with the functions of both modules", function()
       assert_same_as_alone({
         { name = "patch.xml", text = generated.patch(8) },
         { name = "preset.xml", text = generated.preset(8) },
@@ -321,7 +321,7 @@ describe("export_parser as a task", function()
       }, mode)
     end)
 
-    it("names file and line of what is wrong", function()
+    it("names file and line of an error", function()
       local text = "<MA>\n<Preset>\n</MA>"
       local response = gma2workers.RunSync { tasks = { { func = parse, args = { text, "broken.xml" } } }, mode = mode }
       assert.equal("Error: broken.xml:3: </MA> where </Preset> must stand", response.result[1].data)
@@ -337,7 +337,7 @@ describe("export_parser as a task", function()
   end)
 end)
 
--- Figures counted in the files themselves, with other means than this parser.
+-- The figures were counted in the files themselves, by other means than this parser.
 describe("real exports in " .. REAL_EXPORTS, function()
   local function real(name, test)
     it_for_real("read right: " .. name, function()

@@ -1,13 +1,6 @@
--- The table in tests/README.md names a test for each situation: it is there.
+-- The table in tests/README.md names a test for each situation, and those tests exist.
 
-local function read(path)
-  local file = io.open(path, "rb")
-  local text = file and file:read("a")
-  if file then
-    file:close()
-  end
-  return text
-end
+local read = require "spec.fixtures.read"
 
 describe("each situation in tests/README.md has its test:", function()
   local count = 0
@@ -16,25 +9,25 @@ describe("each situation in tests/README.md has its test:", function()
     it(id, function()
       for group in tests:gmatch("[^;]+") do
         for spec in group:gmatch("[%w_]+_spec%.lua") do
-          local text = assert(read("tests/spec/" .. spec), spec .. " is not there")
+          local text = read("tests/spec/" .. spec)
           assert.truthy(text:find("[%(, ]" .. id .. "[%),]"), spec .. " has no test of " .. id)
         end
         local file, names = group:match("([%w_/]+%.rs): (.+)")
         if file then
           local path = file:find("^src/") and file or "tests/process/" .. file
-          local text = assert(read(path), path .. " is not there")
+          local text = read(path)
           for name in names:gmatch("[%w_]+") do
             assert.truthy(text:find("fn " .. name .. "()", 1, true), file .. " has no test " .. name)
           end
         elseif group:find("%.rs") then
-          local text = assert(read("tests/process/" .. group:match("[%w_]+%.rs")), group .. " is not there")
+          local text = read("tests/process/" .. group:match("[%w_]+%.rs"))
           assert.truthy(text:find("/// " .. id .. "%f[%W]") or text:find("[, ]" .. id .. "[%.,:]"), group .. " names no " .. id)
         end
       end
     end)
   end
 
-  it("and the table is whole", function()
+  it("and the table is complete", function()
     assert.is_true(count > 95, count .. " rows")
   end)
 end)

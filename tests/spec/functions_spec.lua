@@ -1,39 +1,23 @@
--- Functions cross as code: what they may have captured, what becomes of it, and what is refused.
+-- Functions cross as code: what they may capture, how it crosses, and what is refused.
 
 local gma2workers = require "gma2workers"
+local assert_failed = require("spec.fixtures.assertions").failed
 local crossing = require "spec.fixtures.crossing"
 local stock = require "spec.fixtures.stock"
 local system = require "spec.fixtures.system"
 
-local call, run = crossing.call, crossing.run
+local call, run, copied, plugin = crossing.call, crossing.run, crossing.copied, crossing.plugin
 
-local function copied(func, ...)
-  return crossing.results(run(func, table.pack(...), { upvalues = "copy" }))
-end
-
--- What a piece of a plugin returns, with the file and the lines that errors then show.
-local function plugin(code, ...)
-  return assert(load(code, "@plugin.lua"))(...)
-end
-
--- A function at plugin.lua:2 that gives what it has captured under this name.
+-- A function at plugin.lua:2 that returns the value it has captured under this name.
 local function capture(value, name)
   return plugin(("local upvalue = ...\nreturn function() return upvalue end"):gsub("upvalue", name or "captured"), value)
-end
-
-local function assert_says(entry, kind, ...)
-  assert.is_false(entry.success)
-  assert.equal(kind, entry.kind)
-  for _, part in ipairs { ... } do
-    assert.is_truthy(entry.data:find(part, 1, true), entry.data .. " does not say " .. part)
-  end
 end
 
 describe("globals and captured variables", function()
   local reads = {
     x = "seen.x = x ",
     y = "seen.y = y ",
-    -- What the state's own `load` sees was set in the state's own globals.
+    -- The state's own `load` sees only what was set in the state's own globals.
     _ENV = "mark = 'own' seen._ENV = load('return mark')() ",
   }
   local orders = { "x _ENV y", "x y _ENV", "_ENV x y", "_ENV y x", "y x _ENV", "y _ENV x", "x _ENV", "_ENV x", "x y",
@@ -70,7 +54,7 @@ describe("globals and captured variables", function()
     end))
   end)
 
-  it("that hold nil hold nil", function()
+  it("that hold nil still hold nil", function()
     assert.is_true(call(plugin("local nothing return function() return nothing == nil end")))
   end)
 end)
@@ -96,14 +80,14 @@ describe("captured functions", function()
     assert.is_true(call(is_even, 100))
   end)
 
-  it("are one function where two functions share one (F2)", function()
+  it("are one function if two functions share it (F2)", function()
     local function shared() end
     local function a() return shared end
     local function b() return shared end
     assert.is_true(call(function() return a() == b() and a() ~= a end))
   end)
 
-  it("stand in variables that a task may set, for itself alone (F2) #native", function()
+  it("are variables that a task may set, for itself alone (F2) #native", function()
     local function one() return 1 end
     local function two() return 2 end
     local step = one
@@ -116,15 +100,15 @@ describe("captured functions", function()
 end)
 
 describe("captured data #native", function()
-  -- Each is data that a function may have captured, and how the error names it.
+  -- The data that a function may have captured, and its description in the error.
   local data = { { 5, "a number" }, { 0.5, "a number" }, { math.pi, "a number" }, { "text", "a string" }, { "", "a string" },
     { true, "a boolean" }, { false, "a boolean" }, { {}, "a table" }, { { 1, { x = "y" } }, "a table" },
     { debug.upvalueid(function() return stock end, 1), "a light userdata" } }
 
-  it("fails its task: the error names it, its function's place, and what to do (F2b)", function()
+  it("fails its task: the error names it, the place of its function, and what to do (F2b)", function()
     for _, case in ipairs(data) do
       local entry = run(capture(case[1], "rate"))
-      assert_says(entry, "upvalue")
+      assert_failed(entry, "upvalue")
       assert.equal(("Error: upvalue 'rate' (%s) of the function at plugin.lua:2 cannot cross: "
         .. 'pass it in args, or set upvalues = "copy"'):format(case[2]), entry.data)
     end
@@ -132,13 +116,13 @@ describe("captured data #native", function()
 
   it("of a helper is named with the helper's place (F2b)", function()
     local task = plugin("local rate = 5\n\nlocal function helper()\nreturn rate\nend\nreturn function() return helper() end")
-    assert_says(run(task), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:3")
+    assert_failed(run(task), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:3")
   end)
 
-  it("of a function among the arguments or the results is named the same way (F2b)", function()
-    assert_says(run(print, { { capture(5, "rate") } }), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:2")
+  it("of a function among the arguments or the results is named in the same way (F2b)", function()
+    assert_failed(run(print, { { capture(5, "rate") } }), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:2")
     local make = plugin("return function()\nlocal rate = 5\nreturn function() return rate end\nend")
-    assert_says(run(make), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:3")
+    assert_failed(run(make), "upvalue", "upvalue 'rate' (a number) of the function at plugin.lua:3")
   end)
 
   it("fails no other task (F2b)", function()
@@ -147,8 +131,8 @@ describe("captured data #native", function()
     local response = gma2workers.RunSync { workers = 2,
       tasks = { { func = good, args = { 1 } }, { func = bad }, { func = good, args = { 3 } }, { func = bad } } }
     assert.same({ 1, 3 }, { response.result[1].data, response.result[3].data })
-    assert_says(response.result[2], "upvalue", "'captured'")
-    assert_says(response.result[4], "upvalue", "'captured'")
+    assert_failed(response.result[2], "upvalue", "'captured'")
+    assert_failed(response.result[4], "upvalue", "'captured'")
   end)
 
   it('is copied with upvalues = "copy" (F2b)', function()
@@ -177,7 +161,7 @@ describe("captured data #native", function()
     end)
   end
 
-  it("stays shared between the functions of one task, and their own where it was not (F2b)", function()
+  it("stays shared between the functions of one task, and separate where it was separate (F2b)", function()
     local count, other = 0, 0
     local function add() count = count + 1 end
     local function get() return count, other end
@@ -203,7 +187,7 @@ describe("captured data #native", function()
 end)
 
 describe("a captured standard function or library", function()
-  it("is the state's own, every one (F3)", function()
+  it("is the state's own, whichever it is (F3)", function()
     assert.equal("all right", stock.run([[
       local names, tasks = {}, {}
       local function try(name, value)
@@ -231,7 +215,7 @@ describe("a captured standard function or library", function()
     ]]))
   end)
 
-  it("is the state's own where a function gave it: the iterator of ipairs, pairs or utf8.codes (F16)", function()
+  it("is the state's own if a function returned it: the iterator of ipairs, pairs or utf8.codes (F16)", function()
     local next_item, next_pair, next_code = ipairs {}, pairs {}, utf8.codes("")
     assert.same({ 12, 1, true, true }, call(function(given)
       local sum, count = 0, 0
@@ -250,7 +234,7 @@ describe("a captured standard function or library", function()
     assert.equal("a--b 7", call(function() return format("%s %d", helper("a", "b"), 7) end))
   end)
 
-  it("is the task itself, or one of its arguments or results (F3)", function()
+  it("may be the task itself, or one of its arguments or results (F3)", function()
     assert.equal("ABC", call(string.upper, "abc"))
     assert.is_true(call(function(f, t) return f == string.format and t.f == table.concat end,
       string.format, { f = table.concat }))
@@ -258,24 +242,24 @@ describe("a captured standard function or library", function()
     assert.equal(math.sin, call(function() return { math.sin } end)[1])
   end)
 
-  it("fails its task by its upvalue's name where a state has none (F4) #native", function()
-    assert_says(run(capture(debug.sethook, "spy")), "upvalue",
+  it("fails its task under its upvalue's name if the state does not have it (F4) #native", function()
+    assert_failed(run(capture(debug.sethook, "spy")), "upvalue",
       "upvalue 'spy' (debug.sethook) of the function at plugin.lua:2 cannot cross: call it on the host")
   end)
 end)
 
-describe("what cannot be captured #native", function()
+describe("a value that cannot be captured #native", function()
   local values = {
     ["a C function"] = string.gmatch("a", "a"),
     ["a userdata"] = io.stdout,
     ["a coroutine"] = coroutine.create(print),
   }
   for what, value in pairs(values) do
-    it(("fails its task alone, by name, also with copies: %s (F4)"):format(what), function()
+    it(("fails only its task, by name, and with copies too: %s (F4)"):format(what), function()
       for _, upvalues in ipairs { "error", "copy" } do
         local response = gma2workers.RunSync { upvalues = upvalues,
           tasks = { { func = capture(value, "handle") }, { func = function() return 5 end } } }
-        assert_says(response.result[1], "upvalue",
+        assert_failed(response.result[1], "upvalue",
           ("upvalue 'handle' (%s) of the function at plugin.lua:2 cannot cross: "):format(what))
         assert.equal(5, response.result[2].data)
       end
@@ -284,11 +268,11 @@ describe("what cannot be captured #native", function()
 
   it("is named with its path in captured data (F4)", function()
     local entry = run(capture({ deep = { h = coroutine.create(print) } }, "settings"), {}, { upvalues = "copy" })
-    assert_says(entry, "transfer", "cannot send a coroutine", "upvalue 'settings' of the function at plugin.lua:2", ".deep.h")
+    assert_failed(entry, "transfer", "cannot send a coroutine", "upvalue 'settings' of the function at plugin.lua:2", ".deep.h")
   end)
 
-  it("is no task either: a C function of no library (F4)", function()
-    assert_says(run(string.gmatch("a", "a")), "transfer", "cannot send a C function (at func)")
+  it("cannot be a task either: a C function of no library (F4)", function()
+    assert_failed(run(string.gmatch("a", "a")), "transfer", "cannot send a C function (at func)")
   end)
 end)
 
@@ -303,7 +287,7 @@ describe("a function's size and form", function()
     assert.same({ 60000, "item 60000" }, { call(func) })
   end)
 
-  it("may have 255 captured variables, as many as Lua lets it (F7)", function()
+  it("may have 255 captured variables, Lua's limit (F7)", function()
     local names = {}
     for i = 1, 255 do
       names[i] = "v" .. i
@@ -316,7 +300,7 @@ describe("a function's size and form", function()
     assert.equal(255 * 128 * 1000 + 255, copied(func))
   end)
 
-  it("may be varargs (F7)", function()
+  it("may be variadic (F7)", function()
     local function count(...) return select("#", ...), ... end
     assert.same({ 3, "a", nil, "c" }, { call(count, "a", nil, "c") })
     assert.equal(0, call(count))
@@ -326,17 +310,17 @@ describe("a function's size and form", function()
   it("may be stripped of its names and lines (F7) #native", function()
     local stripped = load(string.dump(function(n) return string.rep("x", n) end, true))
     assert.equal("xxx", call(stripped, 3))
-    -- Its globals are its second upvalue, and none has a name.
+    -- Its globals are its second upvalue, and no upvalue has a name.
     local x = 5
     local second = load(string.dump(function() return x + math.abs(-1) end, true))
     debug.setupvalue(second, 1, x)
     debug.setupvalue(second, 2, _G)
     assert.equal(6, copied(second))
-    assert_says(run(second), "upvalue", "(a number) of the function at ?", "cannot cross")
-    assert_says(run(load(string.dump(function() error("boom") end, true))), "runtime", "boom")
+    assert_failed(run(second), "upvalue", "(a number) of the function at ?", "cannot cross")
+    assert_failed(run(load(string.dump(function() error("boom") end, true))), "runtime", "boom")
   end)
 
-  it("runs right in 10000 tasks (F8)", function()
+  it("gives right results in 10000 tasks (F8)", function()
     local big = plugin(("return function(n) local text = %q return n + #text end"):format(("x"):rep(1 << 16)))
     local tasks = {}
     for i = 1, 10000 do
@@ -382,7 +366,7 @@ describe("require in a task", function()
     package.cpath = "/nonexistent/?.so"
     local entry = run(function() return require("consolenative") end)
     package.cpath = cpath
-    assert_says(entry, "runtime", "module 'consolenative' not found", "/nonexistent/consolenative.so")
+    assert_failed(entry, "runtime", "module 'consolenative' not found", "/nonexistent/consolenative.so")
   end)
 end)
 
@@ -406,7 +390,7 @@ describe("captured functions and tables of gma", function()
     end)
   end)
 
-  it("are host calls as the task itself, in its arguments and back on the host", function()
+  it("are host calls as the task itself, among its arguments and back on the host", function()
     with_engine(function(engine)
       assert.equal("did Clear", call(engine.cmd, "Clear"))
       assert.same({ "did Go", 3, true }, call(function(cmd, show)
@@ -419,7 +403,7 @@ describe("captured functions and tables of gma", function()
 end)
 
 describe("functions among arguments and results", function()
-  it("work with their helpers, there and back (section 5)", function()
+  it("work with their helpers in both directions (section 5)", function()
     local function double(n) return 2 * n end
     local function twice(f) return function(n) return f(f(n)) end end
     assert.equal(20, call(function(f, n) return f(n) end, twice(double), 5))
@@ -427,7 +411,7 @@ describe("functions among arguments and results", function()
     assert.equal(20, back.quadruple(5))
   end)
 
-  it("have the host's globals when they come back #native", function()
+  it("use the host's globals when they come back #native", function()
     local get = call(function() _G.mark = "task" return function() return mark, _G end end) -- luacheck: ignore 113
     local mark, globals = get()
     assert.is_nil(mark)
@@ -452,7 +436,7 @@ describe("a callable table", function()
     local scale = setmetatable({ rate = 3 }, { __call = function(self, n) self.rate = self.rate + 1 return self.rate * n end })
     assert.same({ 20, 20 }, { call(scale, 5), call(scale, 5) })
     assert.equal(3, scale.rate)
-    assert_says(run(scale, { coroutine.create(print) }), "transfer", "(at args[1])")
+    assert_failed(run(scale, { coroutine.create(print) }), "transfer", "(at args[1])")
   end)
 end)
 
@@ -462,19 +446,19 @@ describe("an error in a task", function()
 
   it("keeps its file and line, and the names of variables", function()
     local boom, index = run(plugin(code)), run(plugin(code), { {} })
-    assert_says(boom, "runtime", "Error: plugin.lua:8: boom")
+    assert_failed(boom, "runtime", "Error: plugin.lua:8: boom")
     assert.is_truthy(boom.traceback:find("plugin.lua:8", 1, true))
-    assert_says(index, "runtime", "Error: plugin.lua:2: attempt to index a nil value (field 'x')")
+    assert_failed(index, "runtime", "Error: plugin.lua:2: attempt to index a nil value (field 'x')")
     assert.is_truthy(index.traceback:find("plugin.lua:6", 1, true), index.traceback)
   end)
 
-  it("hints at `globals` for what only the host has, and at nothing else #native", function()
+  it("hints at `globals` for globals that only the host has, and for no others #native", function()
     rawset(_G, "clean", { all = print })
     for _, use in ipairs { "clean()", "return clean.all", "clean.x = 1", "clean:go()", "return 1 + clean", "return 'a' .. clean",
       "return #clean", "return -clean", "coroutine.wrap(function() clean() end)()" } do
       local task = load(use, "@plugin.lua")
       local _, own = pcall(load(use, "@plugin.lua", "t", { coroutine = coroutine }))
-      assert_says(run(task), "runtime", own, 'globals = { "clean" }')
+      assert_failed(run(task), "runtime", own, 'globals = { "clean" }')
     end
     rawset(_G, "clean", nil)
     for _, use in ipairs { "clean()", "local clean clean()", "string.clean()", "error('global clean')" } do

@@ -1,5 +1,5 @@
--- All plugins of a console share one set of globals, and each may set one to something else: MA's own self-test leaves
--- `debug = false`. That breaks nothing of the library's, whose files have copies.
+-- All plugins of a console share one set of globals, and each may change them: MA's own self-test leaves `debug = false`.
+-- That breaks nothing in the library, whose files keep copies.
 
 local console = require "console"
 local public_calls = require "spec.fixtures.public_calls"
@@ -7,14 +7,14 @@ local read = require "spec.fixtures.read"
 local stock = require "spec.fixtures.stock"
 local system = require "spec.fixtures.system"
 
--- All that is used while the globals are not what they were.
+-- The functions used while the globals are changed.
 local concat, error, next, pcall, rawset, sleep = table.concat, error, next, pcall, rawset, coroutine.yield
 
 local function fail_always()
   error("another plugin's")
 end
 
---- Calls with some fields of a table replaced, and puts them back.
+--- Calls a function with some fields of a table replaced, and restores them.
 local function call_with(owner, replaced, call, ...)
   local before = {}
   for name in pairs(replaced) do
@@ -40,7 +40,7 @@ teardown(function()
   os.remove(file)
 end)
 
---- Makes all calls with these fields replaced, and notes what fails.
+--- Makes all calls with these fields replaced, and notes the failures.
 local function call_all(problems, where, host, owner, replaced)
   for name, call in pairs(public_calls.all) do
     local ok, problem = call_with(owner, replaced, call, host)
@@ -85,45 +85,45 @@ local function fields_of(library, value)
   return replaced
 end
 
-describe("the library goes on (I11)", function()
+describe("the library works (I11)", function()
   local names = { "_G", "_VERSION", table.unpack(public_calls.FUNCTIONS) }
   table.move(public_calls.LIBRARIES, 1, #public_calls.LIBRARIES, #names + 1, names)
 
   for _, name in ipairs(names) do
-    it(("where %s is false"):format(name), function()
+    it(("if %s is false"):format(name), function()
       assert_calls_without_engine(_G, { [name] = false }, false)
     end)
   end
 
   for shown, value in pairs { ["false"] = false, ["a function that fails"] = fail_always } do
-    it(("where all standard globals are %s"):format(shown), function()
+    it(("if all standard globals are %s"):format(shown), function()
       assert_calls(_G, all_of(names, value))
     end)
 
-    it(("where gma is %s"):format(shown), function()
+    it(("if gma is %s"):format(shown), function()
       assert_calls_without_engine(_G, {}, value)
     end)
 
     for _, name in ipairs(public_calls.LIBRARIES) do
-      -- What a package has in it is meant to say how things are.
+      -- The fields of `package` describe the system.
       if name ~= "package" then
-        it(("where all that is in %s is %s"):format(name, shown), function()
+        it(("if all fields of %s are %s"):format(name, shown), function()
           assert_calls(_G[name], fields_of(_G[name], value))
         end)
       end
     end
   end
 
-  it("where gma is nil", function()
+  it("if gma is nil", function()
     assert_calls_without_engine(_G, {}, nil)
   end)
 
-  it("where texts have other methods", function()
+  it("if texts have other methods", function()
     assert_calls(getmetatable(""), { __index = fail_always })
   end)
 
-  -- Parts of it are loaded where they are first needed.
-  it("where all of that changes before it has done anything", function()
+  -- Some parts of the library are loaded when they are first needed.
+  it("if all of that changes before it has done anything", function()
     assert.equal("done\n", stock.run([[
       local public_calls = require "spec.fixtures.public_calls"
       local concat, next, pcall, stdout, G = table.concat, next, pcall, io.stdout, _G
@@ -149,7 +149,7 @@ describe("the library goes on (I11)", function()
     ]]))
   end)
 
-  it("where a host has entered libraries in one place alone", function()
+  it("if a host has registered libraries in one place alone", function()
     assert.equal("done\n", stock.run([[
       for _, name in ipairs { "coroutine", "io", "math", "string", "table" } do
         package.loaded[name] = nil
@@ -165,7 +165,7 @@ describe("the library goes on (I11)", function()
     ]]))
   end)
 
-  it("where MA's self-test was there first", function()
+  it("after MA's self-test", function()
     assert.equal("1 2 3\n", stock.run([[
       debug = false
       local public_calls = require "spec.fixtures.public_calls"
@@ -175,7 +175,7 @@ describe("the library goes on (I11)", function()
     ]]))
   end)
 
-  -- A text's methods are what the host's `string` has by then. init.lua runs at load alone.
+  -- A text's methods come from the host's current `string`. init.lua runs only at load.
   it("since none of its files calls a method of a text #posix", function()
     local pipe = io.popen("ls lua")
     local found = {}

@@ -1,4 +1,4 @@
--- Host calls: a task's calls of gma.* run on the host, and their outcome comes back to the call.
+-- Host calls: a task's calls of gma.* run on the host, and their results come back to the call.
 
 local console = require "console"
 local gma2workers = require "gma2workers"
@@ -21,7 +21,7 @@ describe("host calls", function()
   end)
 
   for _, mode in ipairs(MODES) do
-    it(("run in each task's own order, waited for or not, in mode %s (H1)"):format(mode), function()
+    it(("run in each task's own order, whether they are waited for or not, in mode %s (H1)"):format(mode), function()
       local seen = {}
       local function note(task, step)
         seen[task] = seen[task] or {}
@@ -56,14 +56,14 @@ describe("host calls", function()
     end)
   end)
 
-  it("bring functions back, and standard ones are the task's own", function()
+  it("return functions, and standard functions become the task's own", function()
     local function double(n) return 2 * n end
     with_gma({ get = function() return { f = function(n) return double(n) end, upper = string.upper } end }, function()
       assert.same({ 10, true }, call(function() local got = gma.get() return { got.f(5), got.upper == string.upper } end))
     end)
   end)
 
-  it("bring functions of gma back as host calls", function()
+  it("return functions of gma as host calls", function()
     local count = 0
     local engine = { get = function() return _G.gma.count end, count = function() count = count + 1 return count end }
     with_gma(engine, function()
@@ -72,7 +72,7 @@ describe("host calls", function()
     end)
   end)
 
-  it("leave the task's tables alone, and the host's (H12) #native", function()
+  it("change neither the task's tables nor the host's (H12) #native", function()
     local kept = {}
     local engine = { keep = function(value) kept[#kept + 1] = value value[1], value.deep[1] = "host", "host" return value end }
     with_gma(engine, function()
@@ -136,7 +136,7 @@ end)
 describe("an error of the host's function", function()
   local function raise(value) error(value, 0) end
 
-  it("is raised at the call, and can be caught there: a string, a table, nil and others (H2)", function()
+  it("is raised at the call and can be caught there: a string, a table, nil and others (H2)", function()
     with_gma({ raise = raise, index = function() local t = {} return t.x.y end }, function()
       for _, value in ipairs { "refused", { code = 5, list = { 1 } }, false, 5, 0.5, "" } do
         assert.same({ false, value, 2 }, call(function(v)
@@ -168,14 +168,14 @@ describe("an error of the host's function", function()
     end)
   end)
 
-  it("that cannot cross is its text (H2) #native", function()
+  it("that cannot cross becomes its text (H2) #native", function()
     with_gma({ raise = function() error(setmetatable({ coroutine.create(print) }, { __tostring = function() return "spoken" end })) end },
       function()
         assert.equal("spoken", call(function() return select(2, pcall(gma.raise)) end))
       end)
   end)
 
-  it("leaves the other calls and tasks alone", function()
+  it("does not affect other calls and tasks", function()
     with_gma({ raise = raise, probe = function(n) return n end }, function()
       local entries = results(repeated(function(n)
         local ok = pcall(gma.raise, "x")
@@ -192,7 +192,7 @@ end)
 describe("a function for the host #native", function()
   local called = 0
   for place, value in pairs { ["args[2]"] = function() end, ["args[2][2].f"] = { 1, { f = print } }, ["in a key"] = { [print] = 1 } } do
-    it(("is refused at the call, with its place: %s (H3)"):format(place), function()
+    it(("is refused at the call, with its position: %s (H3)"):format(place), function()
       with_gma({ timer = function() called = called + 1 end }, function()
         local text = call(function(v) return select(2, pcall(function() gma.timer("name", v) end)) end, value)
         assert.is_truthy(text:find("hostcalls_spec.lua:%d+: cannot send a function to the host %(at args%[2%]"), text)
@@ -204,7 +204,7 @@ describe("a function for the host #native", function()
     end)
   end
 
-  it("is refused too where it is the standard library's or gma's own (H3)", function()
+  it("is refused, too, if it is a standard function or one of gma's own (H3)", function()
     with_gma({ timer = function() called = called + 1 end }, function()
       assert.equal("refused", call(function()
         for _, value in ipairs { print, gma.timer } do
@@ -220,8 +220,8 @@ describe("a function for the host #native", function()
   end)
 end)
 
-describe("what the host has under gma", function()
-  it("is missing where there is no gma, with a clear error at the call (H5)", function()
+describe("the host's gma", function()
+  it("is missing: there is a clear error at the call (H5)", function()
     with_gma(nil, function()
       local text = run(function() gma.cmd("Clear") end).data
       assert.is_truthy(text:find("hostcalls_spec.lua:%d+: .*global 'gma'.*the host has no gma"), text)
@@ -229,7 +229,7 @@ describe("what the host has under gma", function()
     end)
   end)
 
-  it("is missing or no function, with a clear error at the call (H5)", function()
+  it("lacks the function, or has something else: there is a clear error at the call (H5)", function()
     with_gma({ version = "3.9", show = {} }, function()
       for code, text in pairs { ["gma.nothing()"] = "a nil value (field 'nothing')", ["gma.show()"] = "a table value (field 'show')",
         ["gma.version()"] = "a string value (field 'version')", ["gma.show.nothing()"] = "a nil value (field 'nothing')" } do
@@ -238,7 +238,7 @@ describe("what the host has under gma", function()
     end)
   end)
 
-  it("is found under its nested name at the time of the call (H8) #native", function()
+  it("is searched for the nested name at the time of the call (H8) #native", function()
     local engine = { show = { getobj = { handle = function(name) return "first " .. name end } } }
     function engine.swap(what)
       if what == "function" then
@@ -265,12 +265,12 @@ describe("what the host has under gma", function()
     end)
   end)
 
-  -- A small stand-in of gma is often made of Lua's own functions, or has one function under two names.
+  -- A small stand-in of gma often consists of Lua's own functions, or has one function under two names.
   for what, functions in pairs {
     ["a standard function"] = { one = string.upper, two = tostring },
     ["one function under two names"] = { one = crossing.run, two = crossing.run },
   } do
-    it(("is found by its own name where it is %s (H8)"):format(what), function()
+    it(("has a function that is found by its name even if it is %s (H8)"):format(what), function()
       local engine = { one = functions.one, two = functions.two }
       function engine.swap()
         engine.one, engine.two = function() return "new one" end, function() return "new two" end
@@ -281,7 +281,7 @@ describe("what the host has under gma", function()
     end)
   end
 
-  it("is a value where it is a constant, as at the call #native", function()
+  it("has constants, which are values as at the call #native", function()
     local engine = { version = "3.9", limits = { pages = 9999, rates = { 0.5, 1.0 } }, live = true, off = false }
     engine.again = engine.limits
     engine.change = function() engine.version, engine.limits.pages = "4", 1 end
@@ -294,7 +294,7 @@ describe("what the host has under gma", function()
   end)
 end)
 
-describe("a call after its task is over #native", function()
+describe("a call after the end of its task #native", function()
   for _, mode in ipairs(MODES) do
     it(("is refused at once, in mode %s (H6)"):format(mode), function()
       local called = 0
@@ -328,7 +328,7 @@ describe("a host function that yields", function()
   it("is resumed by the engine, and the job goes on (D9)", function()
     for _, mode in ipairs { "RunSync", "RunAsync" } do
       local engine, ticks = console.new(), 0
-      -- Answers only once the engine's other coroutine has had three turns.
+      -- Returns only after the engine's other coroutine has had three turns.
       function engine.gma.ask(n)
         local from = ticks
         while ticks < from + 3 do
@@ -370,7 +370,7 @@ describe("many calls", function()
     end
   end)
 
-  it("are all right, and a quiet task is served among a noisy one's (H10) #native", function()
+  it("are all right, and a quiet task is served between those of a noisy one (H10) #native", function()
     local order = {}
     local engine = { noisy = function(n) order[#order + 1] = "noisy" return n * 2, order.quiet or n > 1000000 end,
       quiet = function() order[#order + 1] = "quiet" return #order end, done = function() order.quiet = true end }
@@ -399,7 +399,7 @@ describe("many calls", function()
     assert.equal("1 starts, 1 slow, 1 ends, 2 starts, 2 slow, 2 ends, 3 starts, 3 slow, 3 ends", table.concat(marks, ", "))
   end)
 
-  it("wait while the host is in a slow function, and tasks that make none go on (H11) #native", function()
+  it("wait while the host is in a slow function, and tasks without calls go on (H11) #native", function()
     local order, came = {}, nil
     local set, await = signal.set, signal.await
     local engine = { slow = function(path) set(path, "busy") came = await(path, "computed") order[#order + 1] = "slow" end,

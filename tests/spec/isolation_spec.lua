@@ -1,11 +1,11 @@
--- What one task does reaches neither the next task, nor the library, nor the host.
+-- What one task does affects neither the next task, nor the library, nor the host.
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
 local observer = require "spec.fixtures.observer"
 local stock = require "spec.fixtures.stock"
 
-local call, run = crossing.call, crossing.run
+local call, run, with_globals = crossing.call, crossing.run, crossing.with_globals
 local look, new_observer, difference = observer.look, observer.new, observer.difference
 local MODES = { "timer", "cmd" }
 
@@ -123,7 +123,7 @@ describe("the next task finds a state as new after #native", function()
     end
   end
 
-  it("a seed of its own: random numbers (I1, P6)", function()
+  it("a new seed: random numbers (I1, P6)", function()
     local function seeded() math.randomseed(7) return math.random(1 << 40), math.random(1 << 40) end
     local function plain() return math.random(1 << 40) end
     local result = gma2workers.RunSync({ workers = 1,
@@ -138,7 +138,7 @@ describe("the next task finds a state as new after #native", function()
 end)
 
 describe("debug in a task #native", function()
-  it("has traceback and getinfo alone by whatever way (I3)", function()
+  it("has only traceback and getinfo, in whatever way it is reached (I3)", function()
     assert.same({ true, true, "getinfo traceback" }, call(function()
       local names = {}
       for name in pairs(require("debug")) do
@@ -151,7 +151,7 @@ describe("debug in a task #native", function()
 end)
 
 describe("names of host calls #native", function()
-  it("that the host's gma has not are nil, however they are made up (I8)", function()
+  it("that the host's gma lacks are nil, however they are made up (I8)", function()
     local host = engine()
     host.exec = setmetatable({}, { __index = os })
     setmetatable(host, { __index = { os = os, execute = os.execute } })
@@ -167,7 +167,7 @@ describe("names of host calls #native", function()
     end)
   end)
 
-  it("reach plain fields alone, also where the host's gma changes (I8)", function()
+  it("reach only plain fields, even if the host's gma changes (I8)", function()
     local host, reached = engine(), 0
     local function reach() reached = reached + 1 end
     local trap = setmetatable({}, { __index = function() return reach end, __call = reach })
@@ -185,7 +185,7 @@ describe("names of host calls #native", function()
     assert.equal(0, reached)
   end)
 
-  it("may be odd, and are the host's own then (I8)", function()
+  it("may be odd if the host uses them (I8)", function()
     local host, called = engine(), {}
     for _, name in ipairs { "__index", "two words", "gma", "os", "a.b", ("x"):rep(1 << 20) } do
       host[name] = function() called[#called + 1] = name return name end
@@ -221,7 +221,7 @@ describe("the library in a task #native", function()
     "collectgarbage('stop')",
   }
   for _, code in ipairs(broken) do
-    it(("works on without what a task breaks: %s (I9)"):format(code), function()
+    it(("works without the things that a task breaks: %s (I9)"):format(code), function()
       local function work(spoil, fails)
         local raise, object = error, setmetatable({}, { __tostring = function() return "spoken" end })
         spoil()
@@ -253,7 +253,7 @@ describe("the library in a task #native", function()
     end)
   end
 
-  it("is a stand-in in a task, by whatever way it is asked for (D1, F14)", function()
+  it("is a stand-in in a task, however it is reached (D1, F14)", function()
     for _, code in ipairs { "require('gma2workers')", "require('gma2-workers')", "require('gma2_workers')",
       "package.preload.gma2workers = nil return require('gma2workers')",
       "package.loadlib(package.searchpath('gma2workers', package.cpath), 'luaopen_gma2workers')()" } do
@@ -263,7 +263,7 @@ describe("the library in a task #native", function()
     end
   end)
 
-  it("is nothing that a task can have captured, but for its clock (D1) #native", function()
+  it("cannot be captured by a task, except for its clock (D1) #native", function()
     local module, run_sync = gma2workers, gma2workers.RunSync
     for name, task in pairs { gma2workers = function() return module.RunSync {} end,
       ["gma2workers.RunSync"] = function() return run_sync {} end } do
@@ -291,21 +291,8 @@ describe("the library in a task #native", function()
 end)
 
 describe("the option globals", function()
-  local function with_globals(values, body)
-    for name, value in pairs(values) do
-      rawset(_G, name, value)
-    end
-    local ok, message = pcall(body)
-    for name in pairs(values) do
-      rawset(_G, name, nil)
-    end
-    if not ok then
-      error(message, 0)
-    end
-  end
-
   for _, mode in ipairs(MODES) do
-    it("brings values, tables and functions to each task as new, in mode " .. mode .. " #native", function()
+    it("copies values, tables and functions anew for each task, in mode " .. mode .. " #native", function()
       local function helper(n) return n + limits.step end -- luacheck: ignore 113
       local values = { rate = 0.5, flag = false, limits = { step = 2, names = { "a" } }, advance = helper }
       values.alias = values.limits
@@ -332,7 +319,7 @@ describe("the option globals", function()
     end)
   end
 
-  it("takes them as they are at the call #native", function()
+  it("copies them as they are at the call #native", function()
     with_globals({ rate = 1, list = { 1 } }, function()
       local got
       local job = gma2workers.RunAsync { tasks = { { func = function() return { _G.rate, _G.list[1] } end } },
@@ -344,7 +331,7 @@ describe("the option globals", function()
     end)
   end)
 
-  it("refuses what is no list of names of globals, at the caller's line and before anything starts", function()
+  it("refuses anything but a list of names of globals, at the caller's line and before anything starts", function()
     local started = 0
     for problem, globals in pairs { ["'nothing_here'"] = { "print", "nothing_here" }, ["5"] = 5, ["rate"] = "rate",
       ["globals"] = { { "print" } }, ["global"] = { 5.5 } } do
@@ -365,7 +352,7 @@ describe("the option globals", function()
 end)
 
 describe("the host #native", function()
-  it("is as it was after tasks of both modes", function()
+  it("is unchanged after tasks of both modes", function()
     local function copy(of)
       local fields = {}
       for key, value in next, of do
@@ -411,8 +398,8 @@ describe("the host #native", function()
   end)
 end)
 
-describe("what tasks print", function()
-  it("comes out in whole lines, in each task's order, and before the job is over (P5)", function()
+describe("output of tasks", function()
+  it("comes in whole lines, in each task's order, and before the job ends (P5)", function()
     local text = stock.run([[
       local function with_print(task)
         for i = 1, 20000 do print(task, i, "end") end
@@ -440,7 +427,7 @@ describe("what tasks print", function()
   end)
 end)
 
-describe("what a task drops of gma #native", function()
+describe("a function of gma that a task drops #native", function()
   it("gives its address to no table of the task's (F11)", function()
     local function drop()
       local function address(value) return tostring(value):match("%x+$") end

@@ -1,11 +1,11 @@
---- Lists of arguments and of items, in whatever order their tables were built: nothing is lost or moved without a word.
+--- Lists of arguments and of items, built in any order: nothing is silently lost or moved.
 local gma2workers = require "gma2workers"
 
 local function count(...) return select("#", ...), { ... } end
 
 local function same(item) return item end
 
---- What a task gets of its arguments: how many, and which; or the refusal.
+--- The arguments that a task gets, with their number; or the refusal.
 local function arrived(args)
   local ok, response = pcall(gma2workers.RunSync, { tasks = { { func = count, args = args } } })
   if not ok then
@@ -16,7 +16,7 @@ local function arrived(args)
   return entry.returns[1], entry.returns[2]
 end
 
---- A table with these keys, set in this order. Each key is its own value, but `n` says how many there are.
+--- A table with these keys, set in this order. Each key is its own value, except `n`, which is the number of values.
 local function built(keys, n)
   local list = {}
   for _, key in ipairs(keys) do
@@ -51,7 +51,7 @@ local function each_subset(last, body)
 end
 
 describe("a list", function()
-  it("of arguments has all of them in their places, in whatever order it was built (V14)", function()
+  it("of arguments keeps them in their places, in whatever order it was built (V14)", function()
     each_subset(4, function(keys)
       each_order(keys, function(order)
         for n = 0, 5, 5 do
@@ -70,7 +70,7 @@ describe("a list", function()
     end)
   end)
 
-  it("of arguments has all of them where it grew and shrank at random (V14)", function()
+  it("of arguments keeps them if it grew and shrank at random (V14)", function()
     math.randomseed(14)
     for _ = 1, 1000 do
       local list, last = {}, 0
@@ -89,7 +89,7 @@ describe("a list", function()
     end
   end)
 
-  it("of arguments that has something else is refused, since that would be lost (V14)", function()
+  it("of arguments is refused if it has other fields, since they would be lost (V14)", function()
     for _, case in ipairs {
       { { level = 3 }, "tasks%[1%]%.args has a field 'level'" }, { { 1, 2, level = 3 }, "'level'" },
       { { [0] = 1, 2 }, "%[0%]" }, { { 1, [-1] = 2 }, "%[%-1%]" }, { { 1, [1.5] = 2 }, "%[1%.5%]" },
@@ -102,12 +102,12 @@ describe("a list", function()
     end
   end)
 
-  it("of arguments as the refusal advises arrives (V14)", function()
+  it("of arguments crosses if it is changed as the refusal advises (V14)", function()
     local got, values = arrived { { level = 3 } }
     assert.same({ 1, { { level = 3 } } }, { got, values })
   end)
 
-  it("of items that has a gap or anything else is refused, in whatever order it was built (V14)", function()
+  it("of items is refused with a gap or other fields, in whatever order it was built (V14)", function()
     each_subset(4, function(keys)
       each_order(keys, function(order)
         local list, items, last = built(order, 4), 0, 0

@@ -11,7 +11,7 @@ local function line_here()
   return debug.getinfo(2, "l").currentline
 end
 
--- What a call raises, without the position, which must be that line of this file.
+-- The error of a call, without its position, which must be that line of this file.
 local function raised(line, call)
   local ok, message = pcall(call)
   assert.is_false(ok)
@@ -34,7 +34,7 @@ end
 
 describe("Map", function()
   running.each_mode(function(mode)
-    it("gives the results in the list's order, whatever the chunks and workers", function()
+    it("returns the results in the list's order, whatever the chunks and workers", function()
       for _, count in ipairs { 0, 1, 2, 63, 64, 65, 1000 } do
         for _, chunk in ipairs { 0, 1, 2, 7, 64, 5000 } do
           local options = { mode = mode, chunk = chunk > 0 and chunk or nil, workers = 3 }
@@ -48,27 +48,27 @@ describe("Map", function()
     assert.same({ "1", "2" }, Map(function(n) return tostring(n) end, { 1, 2 }))
   end)
 
-  it("gives each item with its index, and takes the first value of several", function()
+  it("passes each item with its index, and keeps the first of several results", function()
     for _, chunk in ipairs { 1, 2, 300 } do
       assert.same({ "a1", "b2", "c3" }, Map(function(item, index) return item .. index, "more" end, { "a", "b", "c" }, { chunk = chunk }))
     end
-    -- More than go over the stack at once.
+    -- More values than go over the stack at once.
     assert.same(squares(300), Map(function(n, index) return n * index end, running.count_to(300), { chunk = 300 }))
   end)
 
-  it("allows for nil, and says then how many results there are", function()
+  it("accepts nil as a result, and then says how many results there are", function()
     local function odd(n) return n % 2 == 1 and n or nil end
     for _, chunk in ipairs { 1, 2, 4 } do
       assert.same({ 1, nil, 3, nil, n = 4 }, Map(odd, { 1, 2, 3, 4 }, { chunk = chunk }))
     end
-    -- Its results are a list for the next one.
+    -- The results are a list for the next call.
     local function is_nil(n) return n == nil end
     assert.same({ false, true, false, true }, Map(is_nil, Map(odd, { 1, 2, 3, 4 })))
     assert.same({ true, true, n = nil }, Map(is_nil, table.pack(nil, nil)))
     assert.same({ n = 3 }, Map(function() end, { 1, 2, 3 }))
   end)
 
-  it("leaves the list as it is, and reads it raw", function()
+  it("does not change the list, and reads it raw", function()
     local list = setmetatable({ 1, 2, 3 }, { __index = function() error("was read") end, __len = function() error("was asked") end })
     assert.same({ 1, 4, 9 }, Map(square, list))
     assert.same({ 1, 2, 3 }, { rawget(list, 1), rawget(list, 2), rawget(list, 3) })
@@ -78,7 +78,7 @@ describe("Map", function()
     assert.same({ { 10 }, { 20 } }, given)
   end)
 
-  it("takes what can be called", function()
+  it("accepts callable values", function()
     local times = setmetatable({ by = 10 }, { __call = function(self, item, index) return self.by * item + index end })
     assert.same({ 11, 22, 33 }, Map(times, { 1, 2, 3 }))
     assert.same({ 1, 2 }, Map(math.abs, { -1, 2 }))
@@ -89,7 +89,7 @@ describe("Map", function()
     end)
   end)
 
-  it("runs on as many workers as it is told", function()
+  it("runs on the given number of workers", function()
     local count = 0
     with_gma({ come = function() count = count + 1 end, all = function() return count == 3 end, sleep = function() end }, function()
       if gma2workers.info.backend == "native" then
@@ -100,7 +100,7 @@ describe("Map", function()
     end)
   end)
 
-  it("hands on the options of a job #native", function()
+  it("passes on the options of a job #native", function()
     local rate = 5
     assert.same({ 5, 10 }, Map(function(n) return n * rate end, { 1, 2 }, { upvalues = "copy" }))
     _G.map_spec_global = 7
@@ -113,7 +113,7 @@ describe("Map", function()
     assert.same({ false, "memory" }, { record.success, record.kind })
   end)
 
-  it("tells of progress in items, and last of all of them", function()
+  it("reports progress in items, and all of them at the end", function()
     local told = {}
     Map(square, running.count_to(100), { chunk = 7, onProgress = function(done, total) told[#told + 1] = { done, total } end })
     for i, pair in ipairs(told) do
@@ -124,26 +124,26 @@ describe("Map", function()
     assert.same({ 100, 100 }, told[#told])
   end)
 
-  it("raises what onProgress raised", function()
+  it("raises an error of onProgress", function()
     local ok, message = pcall(Map, square, { 1, 2, 3 }, { onProgress = function() error("in progress", 0) end })
     assert.same({ false, "in progress" }, { ok, message })
   end)
 
-  it("has an item's own time where a time limit is given: a state for each #native", function()
+  it("times each item separately if there is a time limit: each has a state #native", function()
     local function count() counter = (counter or 0) + 1 return counter end -- luacheck: ignore 111 113
     assert.same({ 1, 2, 3, 4 }, Map(count, { 1, 2, 3, 4 }, { workers = 1, chunk = 4 }))
     assert.same({ 1, 1, 1, 1 }, Map(count, { 1, 2, 3, 4 }, { workers = 1, timeout = 60 }))
     assert.same({ 1, 2, 1, 2 }, Map(count, { 1, 2, 3, 4 }, { workers = 1, timeout = 60, chunk = 2 }))
   end)
 
-  it("has chunks of its own choice, so that small items share a task #native", function()
+  it("chooses chunks so that small items share a task #native", function()
     local function count() counter = (counter or 0) + 1 return counter end -- luacheck: ignore 111 113
     local most = 0
     for _, n in ipairs(Map(count, running.count_to(100000), { workers = 2 })) do
       most = math.max(most, n)
     end
     assert.equal(128, most)
-    -- And few items are all workers' business.
+    -- A few items are divided among all workers.
     assert.same({ 1, 1, 1, 1 }, Map(count, { 1, 2, 3, 4 }, { workers = 2 }))
   end)
 
@@ -159,7 +159,7 @@ describe("Map", function()
 end)
 
 describe("a failure in Map", function()
-  it("is raised at the caller's line: the first one of the list, with its own place", function()
+  it("is raised at the caller's line: the first in the list, with its own place", function()
     local function fail(n)
       if n >= 3 then
         error("no " .. n)
@@ -174,7 +174,7 @@ describe("a failure in Map", function()
     end
   end)
 
-  it("is text, whatever was raised", function()
+  it("is a text, whatever was raised", function()
     local function fail(n)
       if n == 1 then
         error(setmetatable({}, { __tostring = function() return "as text" end }))
@@ -188,7 +188,7 @@ describe("a failure in Map", function()
         Map(math.sqrt, { "x" }) end))
   end)
 
-  it("says what a function has captured, with its own place #native", function()
+  it("names a captured variable, with its own place #native", function()
     local rate = 5
     local function rated(n) return n * rate end
     local place = debug.getinfo(rated, "S").linedefined
@@ -202,7 +202,7 @@ describe("a failure in Map", function()
     assert.equal("cannot send a C function (at func)", raised(line_here(), function() Map(io.stdout.write, { 1 }) end))
   end)
 
-  it("hints at a global of the host's #native", function()
+  it("hints at a global of the host #native", function()
     _G.map_spec_clean = tostring
     local function clean(n) return map_spec_clean(n) end -- luacheck: ignore 113
     local line = line_here() + 1
@@ -215,7 +215,7 @@ describe("a failure in Map", function()
     end
   end)
 
-  it("names the item that can't cross, and what can't of a result", function()
+  it("names the item that can't cross, or the part of a result that can't", function()
     local list = { 1, 2, { deep = { h = coroutine.create(print) } }, 4 }
     local function bad(n) return n == 2 and { h = coroutine.create(print) } or n end
     for _, chunk in ipairs { 1, 3, 4 } do
@@ -228,7 +228,7 @@ describe("a failure in Map", function()
     end
   end)
 
-  it("in time is raised for the items whose task it was #native", function()
+  it("to end in time is raised for the items of that task #native", function()
     local function hang(n) while n == 3 do end return n end
     assert.equal("list[3]: timed out after 0.5 s",
       raised(line_here() + 1, function()
@@ -239,7 +239,7 @@ describe("a failure in Map", function()
   end)
 
   for _, chunk in ipairs { 1, 2, 8 } do
-    it(("is its item's record alone, if all are to be collected, in chunks of %d"):format(chunk), function()
+    it(("is only its item's record if failures are collected, in chunks of %d"):format(chunk), function()
       local function inner(n)
         if n == 2 then
           error("two")
@@ -274,12 +274,12 @@ describe("a failure in Map", function()
         assert.truthy(traceback:find("^stack traceback:\n\t%[C%]: in function 'error'\n\t[^\n]*:%d+: in [^\n]*$"), traceback)
         assert.is_nil(traceback:find("gma2workers/map", 1, true))
       end
-      -- The list is as it was.
+      -- The list is unchanged.
       assert.equal("thread", type(list[7]))
     end)
   end
 
-  it("of time loses the items of its own task alone #native", function()
+  it("to end in time costs only the items of that task #native", function()
     local function hang(n) while n == 3 do end return n end
     local function kinds(options)
       local found = {}
@@ -301,7 +301,7 @@ describe("a failure in Map", function()
 end)
 
 describe("Ctrl-C in Map #cooperative", function()
-  it("ends it, also where failures are collected", function()
+  it("ends it, even if failures are collected", function()
     with_gma(nil, function()
       local begun = {}
       local ok, message = pcall(Map, function(n)
@@ -316,7 +316,7 @@ end)
 
 describe("Map with onComplete", function()
   running.each_mode(function(mode)
-    it("gives a job, and the results when all are there", function()
+    it("returns a job, and passes on the results when all are there", function()
       local calls = {}
       local job = Map(square, running.count_to(100), { mode = mode, chunk = 7,
         onComplete = function(...) calls[#calls + 1] = table.pack(...) end })
@@ -325,7 +325,7 @@ describe("Map with onComplete", function()
       assert.equal(100, select(3, job:status()))
       assert.same(squares(100), job:wait())
       assert.same({ "done", 100, 100 }, { job:status() })
-      -- It may be another pump that calls it.
+      -- Another pump may call it.
       running.poll_until(function() return calls[1] end)
       assert.same(squares(100), calls[1][1])
       assert.is_nil(calls[1][2])
@@ -334,7 +334,7 @@ describe("Map with onComplete", function()
     end)
   end)
 
-  it("tells of the first failure: in place of results, and whoever waits", function()
+  it("passes on the first failure instead of results, and so does waiting", function()
     local got
     local job = Map(function(n) if n > 1 then error("no " .. n, 0) end end, { 1, 2, 3 },
       { onComplete = function(...) got = table.pack(...) end })
@@ -344,7 +344,7 @@ describe("Map with onComplete", function()
     assert.same({ nil, "list[2]: no 2", n = 2 }, got)
   end)
 
-  it("has records where they are collected", function()
+  it("passes on records if failures are collected", function()
     local got
     local job = Map(function(n) if n > 1 then error("no " .. n, 0) end return n end, { 1, 2 },
       { onError = "collect", onComplete = function(...) got = table.pack(...) end })
@@ -355,7 +355,7 @@ describe("Map with onComplete", function()
   end)
 
   for _, onError in ipairs { "raise", "collect" } do
-    it("is over when it is cancelled, with onError = " .. onError, function()
+    it("ends when it is cancelled, with onError = " .. onError, function()
       local got
       local engine, open = running.gate()
       with_gma(engine, function()
@@ -380,7 +380,7 @@ describe("Map with onComplete", function()
     end)
   end
 
-  it("is called for an empty list, too, after Map has returned", function()
+  it("calls it for an empty list, too, after Map has returned", function()
     local got
     local job = Map(square, {}, { onComplete = function(results) got = results end })
     assert.is_nil(got)
@@ -396,7 +396,7 @@ describe("a wrong call of Map is refused at the caller's line", function()
 
   local function refuses(expected, ...)
     local arguments = table.pack(...)
-    -- A job that an earlier test has left is not this one's.
+    -- A job left by an earlier test must not count here.
     repeat until gma2workers.Poll() == 0
     local line = line_here() + 1
     local message = raised(line, function() Map(table.unpack(arguments, 1, arguments.n)) end)
@@ -405,7 +405,7 @@ describe("a wrong call of Map is refused at the caller's line", function()
     assert.equal(0, gma2workers.Poll())
   end
 
-  it("for its arguments", function()
+  it("because of its arguments", function()
     refuses "bad argument #1 to 'Map' (function expected, got no value)"
     refuses("bad argument #1 to 'Map' (function expected, got table)", {}, { 1 })
     refuses("bad argument #2 to 'Map' (table expected, got no value)", print)
@@ -413,7 +413,7 @@ describe("a wrong call of Map is refused at the caller's line", function()
     refuses("bad argument #3 to 'Map' (table or nil expected, got number)", print, {}, 5)
   end)
 
-  it("for its list", function()
+  it("because of its list", function()
     refuses("bad argument #2 to 'Map' (list[2] is missing: the list has a hole (list[3] is there)", note, { 1, nil, 3 })
     refuses("(list[1] is missing: the list has a hole (list[5] is there)", note, { [5] = 1 })
     refuses("(list[3] is missing: the list has a hole (list[4] is there)", note, setmetatable({ 1, 2, [4] = 1 }, {}))
@@ -424,7 +424,7 @@ describe("a wrong call of Map is refused at the caller's line", function()
     refuses("(list.n must be a whole number of items, got many)", note, { n = "many" })
   end)
 
-  it("for its options", function()
+  it("because of its options", function()
     local items = "option 'chunk' must be a whole number of items above 0, got "
     for _, wrong in ipairs { 0, -1, 1.5, "4", true, {} } do
       refuses(items .. (type(wrong) == "table" and "a table" or type(wrong) == "string" and '"4"' or tostring(wrong)), note, { 1 },
@@ -442,7 +442,7 @@ describe("a wrong call of Map is refused at the caller's line", function()
     refuses("option 'timeout' must be a number of seconds above 0, got 0", note, { 1 }, { timeout = 0 })
     refuses("option 'globals'[1] names no global of the host: 'no_such_global'", note, { 1 }, { globals = { "no_such_global" } })
     refuses("options have names, but there is one at [1]: write { chunk = 10 }", note, { 1 }, { 5 })
-    -- Those of others are not Map's, and the other way round.
+    -- Options of the other calls are not Map's, nor the other way round.
     local ok, message = pcall(gma2workers.RunSync, { tasks = {}, chunk = 5 })
     assert.is_false(ok)
     assert.truthy(message:find("option 'chunk' is unknown", 1, true))

@@ -1,4 +1,4 @@
--- A task can't take more memory than its state may: that is its own error, and nobody else's.
+-- A task can't use more memory than its state may; it fails, and no other task does.
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
@@ -19,13 +19,13 @@ local function fill()
   return list
 end
 
--- The entries of these tasks, which run on one worker under a limit.
+-- The records of these tasks, which run on one worker under a limit.
 local function entries(tasks, mode, limit)
   return RunSync({ tasks = tasks, workers = 1, mode = mode, memoryLimit = limit or LIMIT }).result
 end
 
 local function assert_no_memory(entry)
-  -- Lua's own words may go on, and have a place before them.
+  -- Lua's message may be longer, and have a position in front.
   assert.is_truthy(tostring(entry.data):find("^Error: .*not enough memory"), entry.data)
   entry.traceback, entry.data = nil, nil
   assert.same({ success = false, kind = "memory" }, entry)
@@ -70,7 +70,7 @@ local eaters = {
 describe("a task that takes more memory than it may #native", function()
   each_mode(function(mode)
     for name, func in pairs(eaters) do
-      it(("fails by %s, and the next one on its worker does not (T1)"):format(name), function()
+      it(("fails by %s, and the next task on its worker does not (T1)"):format(name), function()
         local result = entries({ { func = identity, args = { 1 } }, { func = func }, { func = identity, args = { 3 } },
           { func = func }, { func = identity, args = { 5 } } }, mode)
         for i, entry in ipairs(result) do
@@ -84,7 +84,7 @@ describe("a task that takes more memory than it may #native", function()
       end)
     end
 
-    it("can catch that and go on, again and again", function()
+    it("can catch the error and go on, again and again", function()
       local function careful(fail)
         local caught = {}
         for i = 1, 5 do
@@ -98,8 +98,8 @@ describe("a task that takes more memory than it may #native", function()
     end)
   end)
 
-  it("fails without a limit of the job's too: there is always one (T1)", function()
-    -- Asked for at once, so refused before any of it is taken.
+  it("fails without a limit of the job's own, too: there is always a limit (T1)", function()
+    -- Requested at once, so it is refused before any of it is used.
     local result = RunSync({ tasks = { { func = function() return #("x"):rep(0x7ffffff0) end }, { func = identity, args = { 2 } } },
       workers = 1 }).result
     assert_no_memory(result[1])
@@ -107,7 +107,7 @@ describe("a task that takes more memory than it may #native", function()
   end)
 end)
 
-describe("memory that is free again #native", function()
+describe("freed memory #native", function()
   it("does not count: garbage under a small limit", function()
     for _, limit in ipairs { MIB, 2 * MIB, LIMIT } do
       assert.equal(200000, entries({ { func = function()
@@ -118,7 +118,7 @@ describe("memory that is free again #native", function()
     end
   end)
 
-  it("does not count, even if the collector was stopped (I10)", function()
+  it("does not count if the collector was stopped, either (I10)", function()
     local entry = entries({ { func = function()
       collectgarbage("stop")
       local text, last = ("x"):rep(1 << 20), nil
@@ -128,7 +128,7 @@ describe("memory that is free again #native", function()
     assert.equal(MIB + 3, entry.data)
   end)
 
-  it("does not count: what earlier tasks took", function()
+  it("does not count: memory of earlier tasks", function()
     for _, mode in ipairs(running.MODES) do
       for i, entry in ipairs(entries(tasks_of(10, function(n) _G.kept = ("x"):rep(3 << 20) return #_G.kept + n end), mode)) do
         assert.equal(3 * MIB + i, entry.data)
@@ -161,7 +161,7 @@ describe("memoryLimit #native", function()
     end
   end)
 
-  it("that the libraries don't fit in fails the task (E13)", function()
+  it("that is too small for the libraries fails the task (E13)", function()
     for _, mode in ipairs(running.MODES) do
       for _, limit in ipairs { 1, 1024, 8192 } do
         for _, entry in ipairs(RunSync({ tasks = tasks_of(5, identity), workers = 2, mode = mode, memoryLimit = limit }).result) do
@@ -172,7 +172,7 @@ describe("memoryLimit #native", function()
     end
   end)
 
-  it("gives a result or that error at whatever moment it strikes (E13, V12)", function()
+  it("leads to a result or to that error at whatever allocation it is reached (E13, V12)", function()
     local function work(list, helper)
       local sum = coroutine.wrap(function() return helper(list[1]) + #gma.get() end)()
       return sum, { list[2], text = ("%d"):format(sum) }
@@ -198,7 +198,7 @@ describe("memoryLimit #native", function()
     end)
   end)
 
-  it("counts what a result takes on its way (T15)", function()
+  it("counts the memory of a result on its way (T15)", function()
     local results = {
       ["a text"] = { function(n) return ("x"):rep(n << 20) end, 3, 5 },
       ["several"] = { function(n) return ("x"):rep(n << 19), ("y"):rep(n << 19) end, 3, 5 },
@@ -228,7 +228,7 @@ describe("memoryLimit #native", function()
     assert.is_nil(raised[2].error)
   end)
 
-  it("counts what a host call's arguments take on their way (T15)", function()
+  it("counts the arguments of a host call on their way (T15)", function()
     with_gma({ size = function(text) return #text end }, function()
       local function ask(n) return gma.size(("x"):rep(n << 20)) end
       local few, many = table.unpack(entries { { func = ask, args = { 3 } }, { func = ask, args = { 5 } } })
@@ -242,13 +242,13 @@ describe("memoryLimit #native", function()
       { "0", "-1", "1.5", "", "inf", '"big"', '"1024"', "a table", "true", "a function" })
   end)
 
-  it("may be a float that is whole, as 2^23 is", function()
+  it("may be a whole float, such as 2^23", function()
     assert.equal(1, entries({ { func = identity, args = { 1 } } }, nil, 2.0 ^ 23)[1].data)
     assert_no_memory(entries({ { func = fill } }, nil, 8e6)[1])
   end)
 end)
 
-describe("a long text that a message names again and again", function()
+describe("a long text that a message contains again and again", function()
   local COUNT = 300
 
   local function named_often()
@@ -259,7 +259,7 @@ describe("a long text that a message names again and again", function()
     return list
   end
 
-  -- How many more KiB the state takes for what `make` gives.
+  -- How many more KiB the state uses for the result of `make`.
   local function taken(make)
     collectgarbage()
     local before = collectgarbage("count")
@@ -268,7 +268,7 @@ describe("a long text that a message names again and again", function()
     return collectgarbage("count") - before, value
   end
 
-  it("is one as a result (V15)", function()
+  it("is one text as a result (V15)", function()
     local kib, list = taken(function() return crossing.call(named_often) end)
     assert.is_true(kib < 2048, kib)
     assert.equal(COUNT, #list)
@@ -276,7 +276,7 @@ describe("a long text that a message names again and again", function()
     assert.equal(COUNT - 1, list[COUNT - 1][list[1]])
   end)
 
-  it("is one as an argument, and through a host call (V15) #native", function()
+  it("is one text as an argument, and through a host call (V15) #native", function()
     local engine = { probe = function(...) return ... end }
     with_gma(engine, function()
       for _, entry in ipairs(entries({
@@ -291,7 +291,7 @@ describe("a long text that a message names again and again", function()
     end)
   end)
 
-  it("is one where it lies deeper than Lua's stack is long (V15) #native", function()
+  it("is one text even if it lies deeper than Lua's stack is long (V15) #native", function()
     local kib = taken(function()
       return crossing.call(function()
         local text, list = ("x"):rep(1 << 20), {}
@@ -303,7 +303,7 @@ describe("a long text that a message names again and again", function()
   end)
 end)
 
-describe("what crosses #native", function()
+describe("a value #native", function()
   local function deep(levels)
     local value = {}
     for _ = 1, levels do value = { value } end
@@ -326,7 +326,7 @@ describe("what crosses #native", function()
 
   each_mode(function(mode)
     for name, value in pairs(big) do
-      it(("and is too large as an argument is that task's error: %s (V12)"):format(name), function()
+      it(("that is too large as an argument is that task's error: %s (V12)"):format(name), function()
         local began = 0
         with_gma({ began = function() began = began + 1 end }, function()
           local result = entries({ { func = function() gma.began() end, args = { 1, value, 2 } },
@@ -337,7 +337,7 @@ describe("what crosses #native", function()
         assert.equal(0, began)
       end)
 
-      it(("and is too large as a host's answer can be caught at the call: %s (V12)"):format(name), function()
+      it(("that is too large as a host's answer can be caught at the call: %s (V12)"):format(name), function()
         with_gma({ get = function(what) return 1, what == "big" and value or "small", 3 end }, function()
           local entry = entries({ { func = function()
             local caught = table.pack(pcall(gma.get, "big"))
@@ -349,7 +349,7 @@ describe("what crosses #native", function()
       end)
     end
 
-    it("and is too large as a host's answer is the task's error where it does not catch it (V12)", function()
+    it("that is too large as a host's answer is the task's error if it is not caught (V12)", function()
       with_gma({ get = function() return big["many tables"] end }, function()
         local result = entries({ { func = function() return #gma.get() end }, { func = identity, args = { 2 } } }, mode)
         assert.same({ false, "memory", 2 }, { result[1].success, result[1].kind, result[2].data }, result[1].data)
@@ -358,7 +358,7 @@ describe("what crosses #native", function()
     end)
   end)
 
-  it("and is too large among the globals fails each task (V12)", function()
+  it("that is too large among the globals fails each task (V12)", function()
     rawset(_G, "large_text", big["a string"])
     local result = RunSync({ tasks = tasks_of(3, identity), workers = 2, globals = { "large_text" }, memoryLimit = LIMIT }).result
     rawset(_G, "large_text", nil)
@@ -367,7 +367,7 @@ describe("what crosses #native", function()
     end
   end)
 
-  it("and fits comes back whole, however near to the limit (V12)", function()
+  it("that fits comes back complete, however near the limit (V12)", function()
     local function make(count)
       local list = {}
       for i = 1, count do list[i] = { i, tostring(i) } end

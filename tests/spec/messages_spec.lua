@@ -1,10 +1,10 @@
--- The page of messages says what is said: each of its messages is had to come, and none that the source has is missing.
+-- The page of messages is true and complete: the tests provoke each of its messages, and it has each message of the source.
 
 local gma2workers = require "gma2workers"
 local messages = require "spec.fixtures.messages"
 local read = require "spec.fixtures.read"
 
---- The messages of the page, each once, true.
+--- The messages of the page as keys. Each may stand there only once.
 local function rows()
   local found = {}
   for line in read("lua/MESSAGES.md"):gmatch("[^\n]+") do
@@ -22,13 +22,13 @@ end
 
 local ROWS = rows()
 
---- A pattern for a message of the page, in which what stands for `wild` may be anything.
+--- A pattern for a message of the page, in which the parts that match `wild` may be anything.
 local function pattern_of(message, wild)
   local escaped = message:gsub("[%^%$%(%)%%%.%[%]%*%+%-%?]", "%%%0")
   return "^" .. escaped:gsub(wild, ".+") .. "$"
 end
 
---- What came, without what stands before a message and in every one: "Error: ", and the place.
+--- A message without the common prefix: "Error: " and the position.
 local function bare(text)
   return (text:gsub("^Error: ", ""):gsub("^[%w_./]+%.lua:%d+: ", ""))
 end
@@ -44,8 +44,8 @@ local function task(func, args, options)
   return entry.data
 end
 
---- What is said where the folder is loaded by a program of that Lua `version`, with that `backend` asked for, where the binary
--- gives that module, and which `has_files` or not: the error, or what is shown.
+--- The error, or the output, of loading the folder: by a program of that Lua `version`, with that `backend` asked for, with
+-- a binary that returns that module, and with the cooperative files or without (`has_files`).
 local function opened(world)
   local shown
   local own = { gma = { echo = function(text) shown = text end }, _VERSION = world.version or _VERSION }
@@ -64,7 +64,7 @@ local function opened(world)
   return ok and shown or message
 end
 
--- What reproductions change.
+-- Globals that reproductions change.
 local KEPT = { "gma", "clean", "handle" }
 
 local function come(code)
@@ -83,7 +83,7 @@ local function come(code)
   return message
 end
 
-describe("a message of the page comes as it stands there:", function()
+describe("a message of the page is exact:", function()
   for tag, list in pairs { [""] = messages.always, [" #native"] = messages.native, [" #cooperative"] = messages.cooperative } do
     for message, code in pairs(list) do
       it(message .. tag, function()
@@ -95,7 +95,7 @@ describe("a message of the page comes as it stands there:", function()
     end
   end
 
-  it("or is had to come by another test", function()
+  it("or is provoked by another test", function()
     for message, where in pairs(messages.elsewhere) do
       assert.is_true(ROWS[message], message)
       assert.is_truthy(read(where[1]):find(where[2], 1, true), message)
@@ -105,7 +105,7 @@ describe("a message of the page comes as it stands there:", function()
 end)
 
 describe("the page of messages", function()
-  it("has none that no test has come", function()
+  it("has no message without a test", function()
     local tried = {}
     for _, list in pairs(messages) do
       for message in pairs(list) do
@@ -116,7 +116,7 @@ describe("the page of messages", function()
     assert.same(tried, ROWS)
   end)
 
-  --- Whether the page has a text of the source, in which names in braces stand for what differs.
+  --- Whether the page has a text of the source, in which names in braces stand for the varying parts.
   local function has(text)
     local pattern = pattern_of(text, "{%a*}")
     for message in pairs(ROWS) do
@@ -127,7 +127,7 @@ describe("the page of messages", function()
     return false
   end
 
-  it("has each option there is", function()
+  it("has each option", function()
     local options = select(2, pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })):match("there are (.+)$")
     for name in options:gmatch("%a+") do
       local count = 0
@@ -138,8 +138,8 @@ describe("the page of messages", function()
     end
   end)
 
-  it("has each error there is in the source", function()
-    -- Whose whole text comes from elsewhere: Lua's own, and those that the next test looks at.
+  it("has each error of the source", function()
+    -- Messages whose whole text comes from elsewhere: Lua's own, and those that the next test checks.
     local elsewhere = { Lua = true, Finalizer = true, BadCall = true }
     local source = read("src/error.rs")
     local variants, shown = source:match("\npub enum Error {\n(.-)\n}\n"), source:match("\nimpl fmt::Display for Error {(.-)\n}\n")
@@ -157,8 +157,8 @@ describe("the page of messages", function()
     assert.is_true(count >= 20)
   end)
 
-  it("has each refusal whose text stands in the source", function()
-    -- As a stock Lua says them.
+  it("has each refusal whose text is in the source", function()
+    -- In the words of a stock Lua.
     local stock = { ["stack overflow: too many values to print"] = true, ["'tostring' must return a string to 'print'"] = true,
       ["wrong number of arguments"] = true }
     local count = 0

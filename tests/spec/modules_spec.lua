@@ -1,8 +1,10 @@
--- What `require` finds in a task: what the host's would.
+-- `require` in a task finds what the host's would find.
 
 local gma2workers = require "gma2workers"
+local assert_failed = require("spec.fixtures.assertions").failed
 local crossing = require "spec.fixtures.crossing"
 local system = require "spec.fixtures.system"
+local write = require "spec.fixtures.write"
 
 local call, run = crossing.call, crossing.run
 
@@ -10,14 +12,7 @@ local function required(name, options)
   return run(function(module) return require(module) end, { name }, options)
 end
 
-local function assert_says(entry, ...)
-  assert.is_false(entry.success)
-  for _, part in ipairs { ... } do
-    assert.is_truthy(entry.data:find(part, 1, true), entry.data .. " does not say " .. part)
-  end
-end
-
---- Calls `body` with these loaders in `package.preload`; what was loaded is forgotten afterwards.
+--- Calls `body` with these loaders in `package.preload`; the modules are unloaded afterwards.
 local function with_preload(loaders, body)
   for name, loader in pairs(loaders) do
     package.preload[name] = loader
@@ -32,9 +27,7 @@ end
 --- Calls `body` with the name of a module whose file has this content.
 local function with_file(content, body)
   local path, before = system.temporary(), package.path
-  local file = assert(io.open(path, "wb"))
-  file:write(content)
-  file:close()
+  write(path, content)
   package.path = path:gsub("[^/\\]+$", "?")
   local name = path:match("[^/\\]+$")
   local ok, problem = pcall(body, name, path)
@@ -44,7 +37,7 @@ local function with_file(content, body)
 end
 
 describe("a module in package.preload", function()
-  it("is found, with the name and the helpers of its loader (F13)", function()
+  it("is found, and its loader keeps its name and helpers (F13)", function()
     local function double(n) return 2 * n end
     with_preload({
       ["core.tools"] = function(name, extra) return { double = double, name = name, extra = tostring(extra) } end,
@@ -59,7 +52,7 @@ describe("a module in package.preload", function()
     end)
   end)
 
-  it("comes before a file of its name, and a task's own before the host's (F13) #native", function()
+  it("comes before a file of the same name, and a task's own loader before the host's (F13) #native", function()
     with_preload({ ["spec.fixtures.greeter"] = function() return "the host's" end }, function()
       assert.same({ "the host's", n = 1 }, table.pack(call(function() return require "spec.fixtures.greeter" end)))
       assert.equal("the task's", call(function()
@@ -70,7 +63,7 @@ describe("a module in package.preload", function()
     end)
   end)
 
-  it("is asked for once by a job, in each mode, by tasks of many workers (F13)", function()
+  it("is fetched once by a job, in each mode, for tasks on many workers (F13)", function()
     with_preload({ core = function() return { count = 0 } end }, function()
       local function count()
         local core = require "core"
@@ -85,7 +78,7 @@ describe("a module in package.preload", function()
         local last = 0
         for i, entry in ipairs(gma2workers.RunSync({ tasks = tasks, workers = 3, mode = mode }).result) do
           last = last + 1
-          -- Without states of their own they share the host's module.
+          -- Tasks without states of their own share the host's module.
           assert.equal(gma2workers.info.backend == "native" and 1 or entry.data, entry.data, i)
         end
         assert.equal(50, last)
@@ -93,31 +86,31 @@ describe("a module in package.preload", function()
     end)
   end)
 
-  it("that can't cross fails the task that requires it, with the reason, and nobody else (F13) #native", function()
+  it("that can't cross fails only the task that requires it, with the reason (F13) #native", function()
     local rate, log = 5, io.stdout
     with_preload({ ["with data"] = function() return { rate = rate } end, ["with a file"] = function() return { log = log } end,
       ["of C"] = string.gmatch("", ""), fine = function() return 1 end }, function()
-      assert_says(required("with data"), "module 'with data' is in the host's package.preload, and cannot cross: "
+      assert_failed(required("with data"), nil, "module 'with data' is in the host's package.preload, and cannot cross: "
         .. "upvalue 'rate' (a number) of the function at ", 'cannot cross: set upvalues = "copy"')
       assert.equal(5, required("with data", { upvalues = "copy" }).data.rate)
-      assert_says(required("with a file"), "upvalue 'log' (a userdata)", "make it in the task")
-      assert_says(required("of C"), "cannot send a C function (at package.preload[\"of C\"])")
+      assert_failed(required("with a file"), nil, "upvalue 'log' (a userdata)", "make it in the task")
+      assert_failed(required("of C"), nil, "cannot send a C function (at package.preload[\"of C\"])")
       assert.same({ false, 1 }, call(function() return { pcall(require, "with data"), (require "fine") } end))
       assert.equal(1, required("fine").data)
     end)
   end)
 
-  it("that is no function, or is taken away, is not there (F13) #native", function()
+  it("that is not a function, or is removed, is not found (F13) #native", function()
     with_preload({ ["a table"] = {}, gone = function() return 1 end }, function()
-      assert_says(required("a table"), "module 'a table' not found", "no field package.preload['a table']", "no file")
+      assert_failed(required("a table"), nil, "module 'a table' not found", "no field package.preload['a table']", "no file")
       crossing.with_gma({ take = function() package.preload.gone = nil end }, function()
         local entry = run(function() gma.take() return require "gone" end)
-        assert_says(entry, "module 'gone' not found", "no field package.preload['gone']")
+        assert_failed(entry, nil, "module 'gone' not found", "no field package.preload['gone']")
       end)
     end)
   end)
 
-  it("costs a job nothing that does not require it (F13) #native", function()
+  it("costs nothing in a job that does not require it (F13) #native", function()
     local loaders, read = {}, 0
     -- Each would be copied with the table that it holds.
     local big = {}
@@ -149,9 +142,9 @@ describe("a module in package.preload", function()
     end)
   end)
 
-  it("is in no sandbox (F13) #native", function()
+  it("is not found in a sandbox (F13) #native", function()
     with_preload({ core = function() return 1 end }, function()
-      assert_says(required("core", { sandbox = true }), "a sandbox does not have it")
+      assert_failed(required("core", { sandbox = true }), nil, "a sandbox does not have it")
     end)
   end)
 end)
@@ -159,7 +152,7 @@ end)
 describe("a searcher that the host has added #native", function()
   local NOTE = "no searcher of the host's: a task has none that was added to package.searchers"
 
-  it("is not in a task: the error says so (F13)", function()
+  it("is missing in a task: the error says so (F13)", function()
     local function search(name) return name == "made" and function() return 5 end or "\n\tnot made" end
     local first, searchers = package.searchers[1], package.searchers
     assert.is_nil(required("made").data:find(NOTE, 1, true))
@@ -174,37 +167,37 @@ describe("a searcher that the host has added #native", function()
       for i = 1, 5 do
         searchers[i] = kept[i]
       end
-      assert_says(entry, "module 'made' not found:", "no field package.preload['made']\n\t" .. NOTE .. "\n\tno file ")
+      assert_failed(entry, nil, "module 'made' not found:", "no field package.preload['made']\n\t" .. NOTE .. "\n\tno file ")
     end
     assert.is_nil(required("made").data:find(NOTE, 1, true))
   end)
 end)
 
 describe("a module's file", function()
-  it("is text: bytecode is refused (F15, I5) #native", function()
+  it("must be text: bytecode is refused (F15, I5) #native", function()
     with_file(string.dump(function() return 5 end), function(name, path)
       assert.equal(5, require(name))
       local entry = required(name)
-      assert_says(entry, ("error loading module '%s' from file '%s':\n\t"):format(name, path),
+      assert_failed(entry, nil, ("error loading module '%s' from file '%s':\n\t"):format(name, path),
         "attempt to load a binary chunk (mode is 't')")
     end)
   end)
 
-  it("is loaded with its name and its path, and errors in it are told as Lua does (F10)", function()
+  it("is loaded with its name and path, and its errors are reported as Lua does (F10)", function()
     with_file("#!/usr/bin/lua\nreturn { ... }", function(name, path)
       assert.same({ name, path }, required(name).data)
     end)
     with_file("return return", function(name)
       local _, expected = pcall(require, name)
-      assert_says(required(name), expected)
+      assert_failed(required(name), nil, expected)
     end)
     with_file("error('inside')", function(name)
       local entry = required(name)
-      assert_says(entry, name .. ":1: inside")
+      assert_failed(entry, nil, name .. ":1: inside")
     end)
   end)
 
-  it("is looked for where package.path says, which has to be a text (F10) #native", function()
+  it("is searched for in package.path, which must be a text (F10) #native", function()
     local _, expected = pcall(function()
       local path = package.path
       package.path = nil
@@ -221,12 +214,12 @@ describe("a module's file", function()
   end)
 end)
 
-describe("gma2workers in a module of a task's", function()
+describe("gma2workers in a module that a task requires", function()
   local USER = "local own = require(%q) local clock = own.clock\n"
     .. "return { own = own, twice = function(n) return 2 * n end, now = function() return clock() end,\n"
     .. "run = function() return own.RunSync { tasks = {} } end }"
 
-  it("is a stand-in under each of its names, and the same one (F14) #native", function()
+  it("is the same stand-in under each of its names (F14) #native", function()
     for _, own in ipairs { "gma2workers", "gma2-workers", "gma2_workers" } do
       with_file(USER:format(own), function(name)
         local before = gma2workers.clock()
@@ -248,7 +241,7 @@ describe("gma2workers in a module of a task's", function()
     end
   end)
 
-  it("has each function that the host's has, and each raises but for the clock (F14) #native", function()
+  it("has each function of the host's, and each raises an error except the clock (F14) #native", function()
     local names = {}
     for name, value in pairs(gma2workers) do
       if type(value) == "function" then
@@ -263,7 +256,7 @@ describe("gma2workers in a module of a task's", function()
     end
   end)
 
-  it("is the host's own without states of their own, and refuses all the same (F14) #cooperative", function()
+  it("is the host's own if tasks have no states, and refuses all the same (F14) #cooperative", function()
     with_file(USER:format("gma2workers"), function(name)
       local twice, ok, problem = call(function(module)
         local user = require(module)

@@ -1,7 +1,8 @@
--- A wrong call is refused before anything starts: with a plain string, at the caller's line, that names what is
--- wrong with which option.
+-- A wrong call is refused before anything starts: with a plain string, at the caller's line, that names the option and its
+-- fault.
 
 local gma2workers = require "gma2workers"
+local assert_says = require("spec.fixtures.assertions").says
 local system = require "spec.fixtures.system"
 
 local HERE = debug.getinfo(1, "S").short_src
@@ -17,7 +18,7 @@ local function callback()
   callbacks = callbacks + 1
 end
 
--- Options of a job that would need more threads than there are, so that one which starts is seen to.
+-- Options of a job that needs more threads than there are, so that its start would show.
 local function good_options()
   local workers = math.min(gma2workers.info.threads + 1, 256)
   local tasks = {}
@@ -27,9 +28,9 @@ local function good_options()
   return { tasks = tasks, workers = workers, onComplete = callback, onProgress = callback }
 end
 
--- What `call` raises, without the position, which must be that line of this file.
+-- The error of `call`, without its position, which must be that line of this file.
 local function raised(line, call)
-  -- A job that an earlier test has started by mistake is not this one's.
+  -- A job that an earlier test started by mistake must not count here.
   repeat until gma2workers.Poll() == 0
   local threads, before = gma2workers.info.threads, callbacks
   local ok, message = pcall(call)
@@ -55,10 +56,6 @@ local function refusal(name, options)
   return raised(line, function() gma2workers[name](options) end)
 end
 
-local function assert_says(text, message)
-  assert.is_truthy(message:find(text, 1, true), ("%q does not say %q"):format(message, text))
-end
-
 -- A value as a test's name shows it.
 local function written(value)
   if type(value) == "string" then
@@ -74,7 +71,7 @@ local function written(value)
   return "{ " .. table.concat(parts, ", ") .. " }"
 end
 
--- Good options but for one; each wrong value with what the message has to say.
+-- Good options except one; each wrong value with parts of its message.
 local function refused(option, cases)
   for _, name in ipairs(CALLS) do
     for _, case in ipairs(cases) do
@@ -96,7 +93,7 @@ local a_coroutine = coroutine.create(a_function)
 
 describe("an option", function()
   it("that is right starts the job", function()
-    -- Else nothing below would show anything.
+    -- Otherwise the tests below would prove nothing.
     local threads, options = gma2workers.info.threads, good_options()
     local response = gma2workers.RunSync(options)
     assert.is_true(gma2workers.info.threads > threads or threads >= 256 or gma2workers.info.backend == "cooperative")
@@ -105,7 +102,7 @@ describe("an option", function()
     assert.is_true(callbacks > 0)
   end)
 
-  describe("with a name that there is not is refused, with the nearest name (E9, E7)", function()
+  describe("with an unknown name is refused, with the nearest name (E9, E7)", function()
     local nearest = { worker = "workers", Workers = "workers", wokers = "workers", task = "tasks", Tasks = "tasks",
       taks = "tasks", oncomplete = "onComplete", onCompleted = "onComplete", OnComplete = "onComplete",
       onprogress = "onProgress", onProgres = "onProgress", mod = "mode", Mode = "mode", global = "globals",
@@ -119,7 +116,7 @@ describe("an option", function()
     end
   end)
 
-  describe("that is nobody's is refused where the others have names (E9)", function()
+  describe("with a key that is not a name is refused (E9)", function()
     for shown, key in pairs { ["[1]"] = 1, ["[1.5]"] = 1.5, ["[true]"] = true, ["table"] = {} } do
       for _, name in ipairs(CALLS) do
         it(("%s: %s"):format(name, shown), function()
@@ -144,7 +141,7 @@ describe("an option", function()
       { a_function, "got a function" }, { io.stdout, "got a userdata" }, { a_coroutine, "got a " },
     })
 
-    it("or such a number as text, or a float (T8)", function()
+    it("or such a number as text, or as a float (T8)", function()
       for _, workers in ipairs { 4, 4.0, "4", " 4 ", "4.0", "\t4\n", "004" } do
         local options = good_options()
         for i = 1, 4 do
@@ -155,7 +152,7 @@ describe("an option", function()
       end
     end)
 
-    it("or left out: the usable cores then (T8) #native", function()
+    it("or left out, which means the usable cores (T8) #native", function()
       local cores = system.cores()
       local tasks = {}
       for i = 1, cores + 1 do
@@ -166,7 +163,7 @@ describe("an option", function()
       assert.is_true(workers >= 1 and workers <= cores, workers)
     end)
 
-    it("and is never more than there are tasks (T8)", function()
+    it("and is never more than the number of tasks (T8)", function()
       local tasks = {}
       for count = 0, 3 do
         assert.equal(count, gma2workers.RunSync({ tasks = tasks, workers = 256 }).workerCount)
@@ -188,7 +185,7 @@ describe("an option", function()
     end)
   end
 
-  describe("'globals' must be a list of names of globals that there are (E8)", function()
+  describe("'globals' must be a list of names of existing globals (E8)", function()
     refused("globals", {
       { "print", 'got "print"' }, { 1, "got 1" }, { true, "got true" }, { a_function, "got a function" },
       { { 1 }, "globals" }, { { "print", 5 }, "globals" }, { { print }, "globals" }, { { "print", {} }, "globals" },
@@ -198,7 +195,7 @@ describe("an option", function()
       { { "print", "no_such_global" }, "'globals'[2]", "'no_such_global'" }, { { "" }, "'globals'[1]", "''" },
     })
 
-    it("and one that looks like a slip of a global's is told that", function()
+    it("and a name that looks like a typing error gets a hint", function()
       _G.options_spec_global = 5
       local options = good_options()
       options.globals = { "options_spec_gobal" }
@@ -211,7 +208,7 @@ describe("an option", function()
         refusal("RunSync", options))
     end)
 
-    it("and what they hold must be able to cross (E7)", function()
+    it("and their values must be able to cross (E7)", function()
       for kind, value in pairs { coroutine = a_coroutine, userdata = io.stdout } do
         _G.options_spec_global = { deep = { value } }
         local options = good_options()
@@ -254,13 +251,13 @@ describe("an option", function()
     end)
   end
 
-  it("'onComplete' is required by RunAsync, with the text that plugins know (E7)", function()
+  it("'onComplete' is required by RunAsync, with the message that plugins know (E7)", function()
     local options = good_options()
     options.onComplete = nil
     assert_says("RunAsync requires an onComplete callback", refusal("RunAsync", options))
   end)
 
-  describe("'tasks' must be there and a list (E8)", function()
+  describe("'tasks' must be present, and a list (E8)", function()
     refused("tasks", { { nil, "got nothing" }, { 5, "got 5" }, { "tasks", 'got "tasks"' }, { true, "got true" },
       { double, "got a function" }, { io.stdout, "got a userdata" }, { { func = double }, "'func'", "list" },
       { { first = { func = double } }, "'first'", "list" }, { { [0] = { func = double } }, "[0]" },
@@ -268,7 +265,7 @@ describe("an option", function()
       { { [true] = { func = double } }, "list", "boolean" }, { { [{}] = { func = double } }, "list", "table" } })
   end)
 
-  describe("'tasks' must have a right task at each index (E16, E8)", function()
+  describe("'tasks' must have a valid task at each index (E16, E8)", function()
     local good = { func = double, args = { 1 } }
     local not_callable = setmetatable({}, { __call = "not a function" })
     refused("tasks", {
@@ -300,8 +297,8 @@ describe("an option", function()
       { { good, [math.maxinteger] = good }, "tasks[2]", "hole" } })
   end)
 
-  describe("with a task's field", function()
-    it("of the caller's own is ignored (E18)", function()
+  describe("with a field of a task", function()
+    it("that is the caller's own is ignored (E18)", function()
       for _, name in ipairs { "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "unit", "index",
         "title", "fixture", "arms", "chunk", "", "_", ("x"):rep(1 << 20), 5, true } do
         local task = { func = double, args = { 4 }, [name] = "mine" }
@@ -334,7 +331,7 @@ describe("an option", function()
     end)
   end)
 
-  it("that is wrong leaves no trace: the next job runs", function()
+  it("that is wrong has no effect: the next job runs", function()
     local options = good_options()
     assert.equal(2, gma2workers.RunSync(options).result[1].data)
     assert.equal(0, gma2workers.Poll())
@@ -346,7 +343,7 @@ describe("an argument of the wrong type is refused", function()
     userdata = io.stdout, thread = a_coroutine }
 
   for _, name in ipairs { "RunSync", "RunAsync", "Dispatch" } do
-    it("by " .. name .. ", with the text that plugins know (E8, E7)", function()
+    it("by " .. name .. ", with the message that plugins know (E8, E7)", function()
       for kind, value in pairs(wrong) do
         local message
         if kind == "no value" then
@@ -363,7 +360,7 @@ describe("an argument of the wrong type is refused", function()
     end)
   end
 
-  it("with a colon where a dot stands", function()
+  it("with a colon in place of a dot", function()
     for _, name in ipairs(CALLS) do
       local line = line_here() + 1
       local message = raised(line, function() gma2workers[name](gma2workers, { tasks = {} }) end)
@@ -388,7 +385,7 @@ describe("an argument of the wrong type is refused", function()
     end
   end)
 
-  it("by a job's methods, where a dot stands for the colon (E8, E7)", function()
+  it("by a job's methods, with a dot in place of the colon (E8, E7)", function()
     local job = finished_job()
     for _, method in ipairs { "wait", "status", "cancel" } do
       for _, handle in pairs { 5, "x", true, double, {}, io.stdout, setmetatable({}, getmetatable(job)) } do
@@ -403,7 +400,7 @@ describe("an argument of the wrong type is refused", function()
     end
   end)
 
-  it("and one too many is not minded, as by any function of Lua's", function()
+  it("but an extra argument is ignored, as by any Lua function", function()
     local job = finished_job()
     assert.equal(0, gma2workers.Poll("x"))
     assert.equal("done", (job:status("x")))

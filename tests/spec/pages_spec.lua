@@ -1,4 +1,4 @@
--- The examples of the README and of the pages beside the library run, and show what stands behind "-->".
+-- The examples of the README and of the pages beside the library run, and print what they show after "-->".
 
 local console = require "console"
 local gma2workers = require "gma2workers"
@@ -24,7 +24,7 @@ local function blocks(text)
   return found
 end
 
---- What an example says it shows.
+--- The output that an example shows.
 local function expected(code)
   local texts = {}
   for text in code:gmatch("%-%-> ([^\n]+)") do
@@ -33,12 +33,12 @@ local function expected(code)
   return texts
 end
 
---- Runs an example as a plugin; one that returns a Start function is one, and others are run for what they do.
--- @treturn table what it showed, whatever by
+--- Runs an example: as a plugin if it returns a Start function, otherwise as a plain chunk.
+-- @treturn table its output of every kind
 local function shown_by(code, name)
   local texts = {}
   local engine = console.new { output = function(_, text) texts[#texts + 1] = text end }
-  -- The README's go on from its first, and name the library no more; the guide's can be copied one by one.
+  -- The README's examples continue the first, and do not name the library again; each of the guide's can be copied alone.
   local given = name == "README.md" and "local print, gma2workers = ... " or "local print = ... "
   local function compile(text)
     return load(given .. text, "=" .. name, "t")
@@ -63,9 +63,9 @@ for _, page in ipairs(PAGES) do
   describe("in " .. page, function()
     local found = blocks(read(page))
     for _, block in ipairs(found) do
-      -- What the cooperative backend refuses.
+      -- Examples that the cooperative backend refuses.
       local tag = block.code:find("timeout = ", 1, true) and " #native" or ""
-      it(("the example after line %d runs, and shows what it says%s"):format(block.first, tag), function()
+      it(("the example after line %d runs, and prints what it shows%s"):format(block.first, tag), function()
         local shown, says = shown_by(block.code, page), expected(block.code)
         if page == "lua/GUIDE.md" then
           assert.is_true(#says > 0)
@@ -74,7 +74,7 @@ for _, page in ipairs(PAGES) do
       end)
     end
 
-    it("each link to a heading has one, and each to a file", function()
+    it("each link to a heading or a file has a target", function()
       local text = read(page)
       local headings = {}
       for heading in text:gmatch("\n#+ ([^\n]+)") do

@@ -1,193 +1,14 @@
--- The real plugins that come along, as a user runs them: what they show, what they ask, what they do, and what they refuse.
--- tests/spec/plugins_spec.lua has what all plugins have in common.
+-- The included plugins that do real work, as a user runs them: what they show, ask, do and refuse.
+-- tests/spec/plugins_stopped_spec.lua and plugins_spec.lua test what they have in common.
 
-local console = require "console"
 local generated = require "generated_exports"
-local gma2workers = require "gma2workers"
 local parse = require("export_parser").parse
+local plugin_runs = require "spec.fixtures.plugin_runs"
 
-local folder
+local path_of, write, read = plugin_runs.path_of, plugin_runs.write, plugin_runs.read
+local open, run, assert_nothing_left = plugin_runs.open, plugin_runs.run, plugin_runs.assert_nothing_left
 
-local function path_of(name)
-  return folder .. "/" .. name
-end
-
-local function write(name, text)
-  local file = assert(io.open(path_of(name), "wb"))
-  file:write(text)
-  file:close()
-end
-
-local function read(name)
-  local file = assert(io.open(path_of(name), "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
---- An engine with the plugin begun in it. `options` are the engine's; besides, `argument` is the plugin's.
-local function open(name, options)
-  local argument = options.argument
-  options.argument = nil
-  options.showvars = options.showvars or { TEMPPATH = folder, PATH = folder }
-  local engine = console.new(options)
-  engine:install()
-  return engine, engine:plugin(("lua/plugins/%s.lua"):format(name), { name = name, visible = "P", argument = argument })
-end
-
-local function assert_nothing_left(engine)
-  for _, bar in ipairs(engine.progress) do
-    assert.is_false(bar.open)
-  end
-  assert.equal(0, engine.count_timers())
-  -- A task that was told to stop does so when its thread gets its turn.
-  local deadline = gma2workers.clock() + 30
-  while gma2workers.Poll() > 0 do
-    assert.is_true(gma2workers.clock() < deadline, "a job still runs")
-    engine.scheduler:rest()
-  end
-  assert.same({}, engine:texts("error"))
-end
-
---- What the plugin showed, without its name and the times; and the engine.
-local function run(name, options)
-  local engine = open(name, options)
-  engine:run()
-  engine:uninstall()
-  assert_nothing_left(engine)
-  local lines = {}
-  for i, text in ipairs(engine:texts("feedback")) do
-    lines[i] = assert(text:match("^P: (.*)$")):gsub(" in %d+%.%d+ s on %d+ workers$", " in time")
-  end
-  return lines, engine
-end
-
-setup(function()
-  folder = os.tmpname()
-  os.remove(folder)
-  assert(os.execute('mkdir "' .. folder .. '"'))
-end)
-
-teardown(function()
-  local remove = package.config:sub(1, 1) == "\\" and 'rmdir /s /q "%s"' or 'rm -r "%s"'
-  assert(os.execute(remove:format(folder)))
-end)
-
-local jobs
-
-before_each(function()
-  jobs = {}
-  package.loaded["gma2-workers"] = setmetatable({
-    RunAsync = function(options)
-      jobs[#jobs + 1] = gma2workers.RunAsync(options)
-      return jobs[#jobs]
-    end,
-  }, { __index = gma2workers })
-end)
-
-after_each(function()
-  package.loaded["gma2-workers"] = nil
-end)
-
-local function many_of(pool, count)
-  local many = { name = pool }
-  for i = 1, count do
-    many[i] = ("%d of many with a long name "):format(i):rep(3)
-  end
-  return many
-end
-
--- What shows each at work until something of it can be stopped.
-local RUNS = {
-  pool_report = function()
-    return { argument = "Group", show = { many_of("Group", 300) } }
-  end,
-  export_reader = function()
-    write("many.xml", generated.preset(300))
-    return { argument = folder .. ";many.xml" }
-  end,
-  duplicate_finder = function()
-    return { argument = "Group", show = { many_of("Group", 300) }, textinput = function(title)
-      return title:find("letters", 1, true) and "5" or "show"
-    end }
-  end,
-  fixture_json = function()
-    os.remove(path_of("many.json"))
-    return { argument = "export " .. path_of("many.json"), show = { many_of("Fixture", 300) } }
-  end,
-}
-
-for name, options_for in pairs(RUNS) do
-  describe(name .. ", as each of them,", function()
-    it("is stopped by Off Plugin, at whatever it is, and leaves nothing (K8)", function()
-      for _, bars in ipairs { 0, 1, 2 } do
-        local options = options_for()
-        -- With time slices, or tasks of the cooperative backend would be over before anything could stop them.
-        options.slice = 50000
-        local engine, plugin = open(name, options)
-        repeat
-          engine:tick()
-        until #engine.progress >= bars or engine:idle()
-        if bars == 0 then
-          -- A second touch meanwhile is refused.
-          plugin:run()
-          engine:tick()
-          assert.same({ "P: runs already" }, engine:texts("feedback"))
-        end
-        engine:stop(plugin)
-        engine:run()
-        for _, job in ipairs(jobs) do
-          assert.not_equal("running", (job:status()))
-        end
-        assert_nothing_left(engine)
-        -- It can begin anew.
-        plugin:run("?")
-        engine:run()
-        local feedback = engine:texts("feedback")
-        assert.not_equal("P: runs already", feedback[#feedback])
-        engine:uninstall()
-      end
-    end)
-
-    it("says what to do where gma2-workers isn't there (K8)", function()
-      package.loaded["gma2-workers"] = nil
-      local options = options_for()
-      options.showvars = { PLUGINPATH = "/nowhere" }
-      assert.same({ "gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
-        .. "the System Monitor has the reason" }, (run(name, options)))
-    end)
-
-    it("takes a cancelled question for an end (K8)", function()
-      local lines = run(name, { textinput = function() return false end })
-      assert.same({ "cancelled" }, lines)
-    end)
-
-    it("says it when a task fails, or the engine raises, and can be run again (K8)", function()
-      local options = options_for()
-      local argument = options.argument
-      local engine, plugin = open(name, options)
-      local getobj, open_file = engine.gma.show.getobj.handle, io.open
-      local function refuse()
-        error("the engine is out of order", 0)
-      end
-      engine.gma.show.getobj.handle = refuse
-      io.open = refuse -- luacheck: ignore 122
-      local ok, problem = pcall(engine.run, engine)
-      io.open = open_file -- luacheck: ignore 122
-      engine.gma.show.getobj.handle = getobj
-      assert.is_true(ok, problem)
-      assert_nothing_left(engine)
-      assert.truthy(table.concat(engine:texts("feedback"), "\n"):find("the engine is out of order", 1, true))
-      local said = #engine:texts("feedback")
-      plugin:run(argument)
-      engine:run()
-      engine:uninstall()
-      assert_nothing_left(engine)
-      local again = table.concat(engine:texts("feedback"), "\n", said + 1)
-      assert.truthy(#again > 0 and not again:find("runs already", 1, true) and not again:find("order", 1, true), again)
-    end)
-  end)
-end
+plugin_runs.set_up()
 
 describe("the pool report", function()
   local SHOW = {
@@ -196,7 +17,7 @@ describe("the pool report", function()
     { name = "Preset", class = "P", [4] = { label = "Color", [2] = { label = "Red", "inside" } } },
   }
 
-  it("tells of each pool, and writes a list (K7)", function()
+  it("describes each pool, and writes a list (K7)", function()
     local lines, engine = run("pool_report", { show = SHOW, textinput = { "Group,  Macro, Preset 4" } })
     assert.same({
       "Group: objects: 5, the last is 9999; without a label: 2; free before it: 4-6, 8-9998",
@@ -212,7 +33,7 @@ describe("the pool report", function()
     assert.same({ "P", { 0, 60 }, 60 }, { bar.name, bar.range, bar.values[#bar.values] })
   end)
 
-  it("refuses what is no pool, before anything else (K7)", function()
+  it("refuses a word that is not a pool, before anything else (K7)", function()
     for text, wrong in pairs { ["Group; Macro"] = "Group; Macro", ["Macro, 5"] = " 5", [","] = "," } do
       assert.same({ ('no pool: "%s"; write as in Group, Preset 4'):format(wrong) },
         (run("pool_report", { argument = text, show = SHOW })))
@@ -235,8 +56,8 @@ describe("the export reader", function()
     return n
   end
 
-  it("reads the usual files of a folder, as the parser does, big presets in pieces (K7)", function()
-    generated.write(folder, 60)
+  it("reads the usual files of a folder as the parser does, big presets in pieces (K7)", function()
+    generated.write(path_of(), 60)
     local text = read("preset_0.1.xml")
     assert.is_true(#text > 3 * 64 * 1024)
     local preset, values, fixtures = parse(text, "preset_0.1.xml"), 0, {}
@@ -246,8 +67,8 @@ describe("the export reader", function()
     end
     local lines, engine = run("export_reader", { textinput = function(title, default)
       assert.equal("P: folder, or folder; file; file", title)
-      assert.equal(folder .. "/importexport", default)
-      return folder
+      assert.equal(path_of() .. "/importexport", default)
+      return path_of()
     end })
     assert.same({
       ("patch.xml: patch, %d fixtures, 120 subfixtures"):format(count(parse(read("patch.xml"), "patch.xml"))),
@@ -258,7 +79,7 @@ describe("the export reader", function()
     assert.is_true(engine.progress[1].range[2] > 5)
   end)
 
-  it("finds what does not fit together (K7)", function()
+  it("finds conflicts (K7)", function()
     write("patch.xml", [[<?xml version="1.0"?><!-- <Fixture fixture_id="9"> -->
 <MA><Layer name="a > b">
 <Fixture index="0" name='x "y"' fixture_id="1"><SubFixture index="0"><Patch><Address>0</Address></Patch></SubFixture>
@@ -275,7 +96,7 @@ describe("the export reader", function()
       "front.xml: preset, 4 fixtures, 4 values",
       "front.xml: not in the patch: 3-4, Channel 7",
       "2 files in time",
-    }, (run("export_reader", { argument = folder .. "; patch.xml ;front.xml" })))
+    }, (run("export_reader", { argument = path_of() .. "; patch.xml ;front.xml" })))
   end)
 
   it("says which files can't be read, and reads the others (K9)", function()
@@ -285,7 +106,7 @@ describe("the export reader", function()
     write("half.xml", text:sub(1, 5000))
     write("sequ.xml", "<MA><Sequ /></MA>")
     write("odd.xml", "<MA><Group>\n< 5 /></Group></MA>")
-    local lines = run("export_reader", { argument = folder .. ";none.xml;half.xml;broken.xml;sequ.xml;odd.xml" })
+    local lines = run("export_reader", { argument = path_of() .. ";none.xml;half.xml;broken.xml;sequ.xml;odd.xml" })
     assert.truthy(table.remove(lines, 1):find("none.xml", 1, true))
     assert.same({
       "half.xml: is not whole: </MA> is missing at its end; export it again",
@@ -314,13 +135,13 @@ describe("the duplicate finder", function()
     return lines
   end
 
-  it("shows, and asks and does nothing more (K7)", function()
+  it("shows duplicates, and asks and does nothing more (K7)", function()
     local lines, engine = run("duplicate_finder", { show = show(), textinput = { "Macro", "0", "show" } })
     assert.same(SHOWN, lines)
     assert.same({}, engine:texts("cmd"))
   end)
 
-  it("acts only after it has shown all, and was told to (K10)", function()
+  it("acts only after it has shown everything and got a confirmation (K10)", function()
     local asked
     local lines, engine
     local options = { argument = "Macro", show = show(), textinput = { "0", "delete" } }
@@ -343,7 +164,7 @@ describe("the duplicate finder", function()
     assert.is_truthy(engine.show:find("Macro 1"))
   end)
 
-  it("marks, and leaves alone what can't be typed or has changed (K9)", function()
+  it("marks objects, and leaves those alone that can't be typed or have changed (K9)", function()
     local engine
     local options = { show = show(), argument = "Macro", textinput = { "0", "mark" } }
     options.confirm = function()
@@ -360,7 +181,7 @@ describe("the duplicate finder", function()
     assert.equal("GO  =1", engine.show:find("Macro 3").label)
   end)
 
-  it("finds slips, which don't get deleted; numbers are none (K7)", function()
+  it("finds typing errors, which are not deleted; different numbers are none (K7)", function()
     local pool = { { name = "Preset", [4] = { "Spot 1", "Spto 1", "Spot 2", "Spot 1" } } }
     local lines = run("duplicate_finder", { show = pool, textinput = { "Preset 4", "2", "show" } })
     assert.same({ "compared 4 labels in time", 'Preset 4.1 "Spot 1", Preset 4.2 "Spto 1", Preset 4.4 "Spot 1"',
@@ -369,7 +190,7 @@ describe("the duplicate finder", function()
       (run("duplicate_finder", { show = pool, textinput = { "Preset 4", "2", "delete" } })))
   end)
 
-  it("refuses answers that make no sense, and stops where there is nothing (K9)", function()
+  it("refuses answers that make no sense, and stops if there is nothing to do (K9)", function()
     local cases = {
       { { "Macro 1.5" }, 'no pool: "Macro 1.5"; write as in Macro, or Preset 4' },
       { { "Macro", "many" }, 'not a number of letters from 0 to 9: "many"' },
@@ -386,7 +207,7 @@ describe("the duplicate finder", function()
       (run("duplicate_finder", { show = pool, textinput = { "Macro", "0", "delete" } })))
   end)
 
-  it("counts what the console refuses (K9)", function()
+  it("does not count commands that the console refuses (K9)", function()
     local engine = open("duplicate_finder", { show = show(), argument = "Macro", textinput = { "0", "delete" },
       confirm = { true } })
     engine.gma.cmd = function(text)
@@ -422,7 +243,7 @@ describe("fixture json", function()
     return run("fixture_json", { argument = "export " .. PATH, show = show() })
   end
 
-  it("exports all, and its own import finds nothing to change (K7)", function()
+  it("exports all fixtures, and its own import then finds nothing to change (K7)", function()
     assert.same({ "250 fixtures are in " .. PATH }, (export()))
     local text = read("fixtures.json")
     assert.truthy(utf8.len(text))
@@ -433,7 +254,7 @@ describe("fixture json", function()
     assert.same({ "nothing to change" }, (run("fixture_json", { argument = "import " .. PATH, show = show() })))
   end)
 
-  it("shows what an import changes, and changes it when told to (K10)", function()
+  it("shows the changes of an import, and makes them when confirmed (K10)", function()
     export()
     local text = read("fixtures.json"):gsub('"Spot 1",', '"Front",', 1):gsub('"Patch": "1.3"', '"patch": "2.3"')
       :gsub('"name": "Spot 4"', '"name": "\\ud83d\\udca1 \\"q\\""'):gsub('"number": 250', '"number": 999')
@@ -455,7 +276,7 @@ describe("fixture json", function()
     assert.equal("2.3", engine.show:find("Fixture 3").properties[2][2])
   end)
 
-  it("asks before it writes over a file, and writes nothing of nothing (K9)", function()
+  it("asks before it overwrites a file, and writes nothing if there are no fixtures (K9)", function()
     write("fixtures.json", "mine")
     local function again(answer)
       return run("fixture_json", { argument = "export " .. PATH, show = show(), confirm = { answer } })
@@ -471,7 +292,7 @@ describe("fixture json", function()
     assert.truthy(lines[1]:find("^can't be written: /nowhere/a.json: "))
   end)
 
-  it("refuses what is malformed, with its line (K9)", function()
+  it("refuses malformed files, with the line (K9)", function()
     local cases = {
       { '{ "fixtures": [\n{ "number": 1 2 } ] }', "fixtures.json:2: a comma or } must stand here" },
       { '{ "fixtures": [\n{ "number": tru } ] }', "fixtures.json:2: no value: tru" },

@@ -1,16 +1,17 @@
--- The plugins that come along, where other plugins set the globals that all share to something else: before they run and
--- while they do. They show what they show otherwise.
+-- The included plugins work as usual if other plugins change the shared globals, before they start or while they run.
 
 local console = require "console"
 local generated = require "generated_exports"
+local plugins_folder = require "spec.fixtures.plugins_folder"
 local public_calls = require "spec.fixtures.public_calls"
 local system = require "spec.fixtures.system"
+local write = require "spec.fixtures.write"
 
 local find, next, rawset = string.find, next, rawset
 
 local folder
 
--- What each is asked for.
+-- Each plugin's argument and answers.
 local RUNS = {
   duplicate_finder = { argument = "Macro", answers = { letters = "1", show = "mark" } },
   export_reader = { argument = function() return folder end },
@@ -20,12 +21,12 @@ local RUNS = {
   template = { argument = "Macro" },
 }
 
--- What a run measures.
+-- Without the measured times.
 local function without_measures(text)
   return (text:gsub("%d+%.%d+ s on %d+ workers", "some time"):gsub("%-?%d+%.%d+", "?"))
 end
 
---- Runs a plugin, with all standard globals false from a moment on. Gives what it shows.
+--- Runs a plugin, with all standard globals set to false at a moment. Returns its output.
 -- @tparam ?string moment "before" it starts, "during" its run
 local function run(name, moment)
   local given = RUNS[name] or {}
@@ -83,29 +84,29 @@ local function run(name, moment)
   return shown, engine:texts("echo")
 end
 
-describe("where all standard globals are false (K11)", function()
+describe("with all standard globals false (K11)", function()
   local before
 
   setup(function()
     before = package.loaded["gma2-workers"]
     package.loaded["gma2-workers"] = require "gma2workers"
+    package.loaded[plugins_folder.FRAME] = plugins_folder.load_frame()
     folder = system.temporary()
     os.remove(folder)
     assert(os.execute('mkdir "' .. folder .. '"'))
     generated.write(folder, 20)
-    local file = assert(io.open(folder .. "/names.json", "wb"))
-    file:write('{ "fixtures": [ { "number": 1, "name": "Spot left" }, { "number": 9, "name": "Hazer" } ] }')
-    file:close()
+    write(folder .. "/names.json",
+      '{ "fixtures": [ { "number": 1, "name": "Spot left" }, { "number": 9, "name": "Hazer" } ] }')
   end)
 
   teardown(function()
-    package.loaded["gma2-workers"] = before
+    package.loaded["gma2-workers"], package.loaded[plugins_folder.FRAME] = before, nil
     assert(os.execute((system.is_windows and 'rmdir /s /q "%s"' or 'rm -r "%s"'):format(folder)))
   end)
 
   for name in pairs(RUNS) do
     for _, moment in ipairs { "before", "during" } do
-      it(("%s does its work, they being so %s its run"):format(name, moment), function()
+      it(("%s works, if they change %s its run"):format(name, moment), function()
         local expected, shown = run(name), run(name, moment)
         assert.same(expected, shown)
         assert.is_true(#shown > 0)
@@ -113,11 +114,11 @@ describe("where all standard globals are false (K11)", function()
     end
   end
 
-  it("the probe writes its report, and nothing is missing there for want of a global", function()
+  it("the probe writes its report, and no line lacks a value because of a global", function()
     local shown, told = run("probe", "before")
     assert.truthy(table.concat(shown, "\n"):find("gma2workers probe: the report is in the System Monitor and in ", 1, true))
     for _, line in ipairs(told) do
-      -- The cooperative backend has not loaded the binary before, and no library can be loaded without any globals.
+      -- The cooperative backend has not loaded the binary before, and no library can be loaded without globals.
       if package.loaded["gma2-workers"].info.backend == "native" or not line:find("^binary serves: ") then
         assert.is_falsy(line:find("boolean value", 1, true), line)
       end

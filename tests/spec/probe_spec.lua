@@ -1,19 +1,11 @@
--- The probe, run in engines of which is known what it has to find: each line of its report is checked.
+-- The probe, run in engines with known properties: each line of its report is checked.
 
 local console = require "console"
 local plugins_folder = require "spec.fixtures.plugins_folder"
+local read = require "spec.fixtures.read"
 
 local SLICE = 4000
 local VERSION = require("gma2workers").info.version
-
-local function read(path)
-  local file = io.open(path, "rb")
-  local text = file and file:read("a")
-  if file then
-    file:close()
-  end
-  return text
-end
 
 local function count_functions(list, seen)
   local count = 0
@@ -31,7 +23,7 @@ local function output_of(command)
   return text
 end
 
---- A check that a line gives so many seconds or more: { pattern with one capture, seconds }.
+--- A check that a line gives at least so many seconds: { pattern with one capture, seconds }.
 local function at_least(pattern, seconds)
   return { pattern, function(number) return tonumber(number) >= seconds end }
 end
@@ -39,7 +31,7 @@ end
 local word = string.packsize("T")
 local machine = output_of("uname -m")
 
--- What is so in every run: a text is the whole value, { pattern, check } one whose captures are checked.
+-- The lines of every run: a text is the whole value, { pattern, check } a pattern whose captures are checked.
 local COMMON = {
   { "probe", "report of version 1" },
   { "report", { "^/.*/gma2workers_probe%.txt$" } },
@@ -68,7 +60,7 @@ local COMMON = {
   { "clock", "gma.gettime" },
   { "clock step", { "^(0%.0%d+) s$", function(seconds) return tonumber(seconds) > 0 end } },
   { "plugin may sleep", "true" },
-  -- Fifty calls, or fewer on a machine with much else to do.
+  -- Fifty calls, or fewer on a busy machine.
   { "sleep(0)", { "^%d+%.%d+ s, the mean of %d+ calls$" } },
   { "sleep(0.01)", at_least("^(%d+%.%d+) s$", 0.01) },
   { "sleep(0.1)", at_least("^(%d+%.%d+) s$", 0.1) },
@@ -96,14 +88,14 @@ local COMMON = {
   { "end", "of the report" },
 }
 
--- In time slices.
+-- The lines that differ with time slices.
 local SLICED = {
   ["lua hook"] = ("external hook, mask '', each %d instructions"):format(SLICE),
   ["timer begins"] = { "^while the caller ran on, %d+%.%d+ s after the call$" },
   ["command begins"] = { "^while the caller ran on, %d+%.%d+ s after the call$" },
   ["slice"] = { "^(%d+) instructions %((%d+) passes of a loop, %d+ to %d+ in (%d+) slices%), one each (%d+%.%d+) s$",
     function(instructions, passes, slices, period)
-      -- What the loop does besides counting takes a few.
+      -- The loop uses some instructions besides counting.
       return instructions / SLICE > 0.97 and instructions / SLICE <= 1 and passes * 5 == math.tointeger(instructions)
         and tonumber(slices) > 1 and tonumber(period) > 0
     end },
@@ -132,7 +124,7 @@ local function matches(value, expected)
   return captures[1] ~= nil and (not expected[2] or expected[2](table.unpack(captures, 1, captures.n)))
 end
 
---- Checks each line of a report, their order, and that there are no others.
+--- Checks each line of a report, and their order, and that there are no others.
 local function assert_report(shown, ...)
   assert.same({}, shown.error)
   local names = {}
@@ -148,7 +140,7 @@ local function assert_report(shown, ...)
       assert(matches(shown.values[name], expected), ("%s: %s"):format(name, shown.values[name]))
     end
   end
-  -- What the library itself says of its backend comes in between.
+  -- The library's own message about its backend may come in between.
   local told = {}
   for _, name in ipairs(shown.names) do
     told[#told + 1] = not name:find("^gma2workers") and name or nil
@@ -156,7 +148,7 @@ local function assert_report(shown, ...)
   assert.same(names, told)
 end
 
---- Nothing is left of it, and it gave the command line nothing but its own calls.
+--- The probe left nothing behind, and gave the command line only its own calls.
 local function assert_clean(shown)
   assert.same({}, shown.changed)
   assert.same({ "0" }, shown.timers)
@@ -165,13 +157,13 @@ local function assert_clean(shown)
   end
 end
 
--- It runs in a process of its own, with the backend that each case says: once is enough. And what is read here of the system
--- to check it by is Linux's.
+-- The probe runs in a process of its own, with the backend that each case sets, so running this spec once is enough. The
+-- expected system values are read as Linux gives them.
 if os.getenv("GMA2WORKERS_CONSOLE") or package.config:sub(1, 1) == "\\" then
   return
 end
 
--- What it measures takes its time, in a debug build as well.
+-- The probe's measurements take time, in a debug build, too.
 describe("the probe #native #posix #long", function()
   local native, refused, bare
   setup(function()
@@ -190,7 +182,7 @@ describe("the probe #native #posix #long", function()
     return plugins_folder.probe(folder, options)
   end
 
-  it("reports of an engine without time slices, and of the native backend (K1)", function()
+  it("reports on an engine without time slices, and on the native backend (K1)", function()
     local shown = probe(native)
     assert_report(shown)
     assert_clean(shown)
@@ -202,20 +194,20 @@ describe("the probe #native #posix #long", function()
     assert.truthy(shown.feedback[2]:find(path, 1, true))
   end)
 
-  it("reports of an engine with time slices, and of a binary that is refused (K1)", function()
+  it("reports on an engine with time slices, and on a refused binary (K1)", function()
     local shown = probe(refused, { slice = SLICE })
     assert_report(shown, SLICED, REFUSED)
     assert_clean(shown)
   end)
 
-  it("reports without the library, in an engine that begins timers at once (K1)", function()
+  it("reports without the library, in an engine that starts timers at once (K1)", function()
     local shown = probe(bare, { slice = SLICE, engine = "{ firstTimerCall = 'inside' }" })
     assert_report(shown, SLICED, NO_LIBRARY, { ["timer begins"] = { "^before the call returned, %d+%.%d+ s after it was made$" } })
     assert_clean(shown)
   end)
 
-  it("takes the backend that the environment asks for, as require does (K1)", function()
-    -- Under the name that the zips have.
+  it("uses the backend that the environment asks for, as require does (K1)", function()
+    -- Under the name that it has in the zips.
     local full = ("%s/gma2-workers/gma2workers-linux-%s.so"):format(native, word == 8 and "x86_64" or "x86")
     assert(os.execute(("cp %s/gma2-workers/gma2workers.so %s"):format(native, full)))
     for _, backend in ipairs { "native", "cooperative" } do
@@ -228,7 +220,7 @@ describe("the probe #native #posix #long", function()
     os.remove(full)
   end)
 
-  it("says what did not begin, and ends all the same (K2)", function()
+  it("reports functions that were never run, and finishes all the same (K2)", function()
     local shown = probe(bare, { slice = SLICE, engine = "{ dead = { timer = true, cmd = true } }" })
     assert_report(shown, SLICED, NO_LIBRARY, {
       ["timer begins"] = "not within 2 s",
@@ -247,7 +239,7 @@ describe("the probe #native #posix #long", function()
     assert_clean(shown)
   end)
 
-  describe("does without", function()
+  describe("works without", function()
     local function lacks(name)
       return "not measured: the engine has no gma." .. name
     end
@@ -281,12 +273,12 @@ describe("the probe #native #posix #long", function()
       end)
     end
 
-    it("what Lua 5.3 brought, so an older one can load it and say so (K2)", function()
+    it("anything new in Lua 5.3, so an older Lua can load it and be reported (K2)", function()
       local code = read("lua/plugins/probe.lua"):gsub("%-%-[^\n]*", ""):gsub('"[^"\n]*"', '""'):gsub("'[^'\n]*'", "''"):gsub("~=", "")
       assert.is_nil(code:match("[^\n]*[/&|~<>][/&|~<>][^\n]*") or code:match("[^\n]*[&|~][^\n]*") or code:match("[^\n]*goto[^\n]*"))
     end)
 
-    it("much of Lua (K2)", function()
+    it("many functions of Lua (K2)", function()
       local shown = probe(bare, { slice = SLICE, engine = [[{ without_in_lua = { "debug.gethook", "string.packsize", "package.loadlib",
         "package.searchpath", "coroutine.isyieldable", "io.popen", "io.open", "os.getenv", "os.date" } }]] })
       assert.same({}, shown.error)
@@ -301,7 +293,7 @@ describe("the probe #native #posix #long", function()
       assert_clean(shown)
     end)
 
-    it("gma.echo, by its file (K2)", function()
+    it("gma.echo, with its file (K2)", function()
       local shown = probe(bare, { slice = SLICE, engine = "{ without = { 'echo' } }" })
       assert.same({}, shown.echo)
       assert.truthy(read(bare .. "/gma2workers_probe.txt"):find("\nslice: %d+ instructions .*\nend: of the report\n$"))
@@ -328,7 +320,7 @@ describe("the probe #native #posix #long", function()
     assert.is_true(count > 50, count .. " lines")
   end)
 
-  it("writes to another folder where it can't write to that of the plugins (K2)", function()
+  it("writes to another folder if it can't write to the plugins folder (K2)", function()
     local path = refused .. "/gma2workers_probe.txt"
     os.remove(path)
     assert(os.execute("mkdir " .. path))
@@ -337,7 +329,7 @@ describe("the probe #native #posix #long", function()
     assert.matches("/temp/gma2workers_probe%.txt$", shown.values.report)
   end)
 
-  it("is taken back wherever it is stopped (K3)", function()
+  it("leaves nothing behind wherever it is stopped (K3)", function()
     for _, line in ipairs { "timer calls", "command begins", "slice", "library version" } do
       local shown = probe(refused, { slice = SLICE, during = ([[function(engine, plugin)
         if not engine.was_stopped and table.concat(engine:texts("echo"), "\n"):find(%q, 1, true) then
@@ -352,7 +344,7 @@ describe("the probe #native #posix #long", function()
     end
   end)
 
-  it("refuses to run twice at the same time, and may run again (K3)", function()
+  it("refuses to run twice at the same time, but can run again (K3)", function()
     local shown = probe(bare, { slice = SLICE, during = [[function(engine, plugin)
       engine.runs = engine.runs or plugin:run() and 1
       if engine.runs == 1 and plugin.record.status == "done" and #engine:texts("feedback") == 3 then

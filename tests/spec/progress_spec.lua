@@ -1,4 +1,4 @@
--- The bar that shows how far a job is.
+-- The progress bar of a job.
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
@@ -7,7 +7,7 @@ local running = require "spec.fixtures.running"
 
 local RunSync, RunAsync, with_gma = gma2workers.RunSync, gma2workers.RunAsync, crossing.with_gma
 
--- Bars that note what is done with them.
+-- Bars that record all calls.
 local function bars(others)
   local noted = {}
   local progress = {}
@@ -56,7 +56,7 @@ describe("progress", function()
       assert.same({}, engine:texts("error"))
     end)
 
-    it("shows it while an asynchronous job runs, and no longer when onComplete is called", function()
+    it("shows it while an asynchronous job runs, and not in onComplete any more", function()
       local is_open
       local engine
       engine = running.in_engine({}, function()
@@ -94,7 +94,7 @@ describe("progress", function()
     assert.same({ "stop", 7 }, noted[#noted])
   end)
 
-  it("tells the time that is left by what it took so far #native", function()
+  it("estimates the remaining time from the time so far #native", function()
     local engine, noted = bars()
     engine.sleep = function() end
     with_gma(engine, function()
@@ -109,7 +109,7 @@ describe("progress", function()
     assert.equal("4/4", texts[#texts])
   end)
 
-  it("is brought up to date some 20 times a second at most, and last when all is done", function()
+  it("updates the bar at most about 20 times a second, and a last time when all is done", function()
     local engine, noted = bars()
     local started = native.clock()
     local tasks = running.tasks(300, function(n)
@@ -119,13 +119,13 @@ describe("progress", function()
     end)
     with_gma(engine, function() RunSync { tasks = tasks, workers = 1, progress = "Work" } end)
     local seconds = native.clock() - started
-    -- The first and the last are beside them.
+    -- The first and the last update come on top.
     assert.is_true(count(noted, "set") <= seconds / 0.05 + 2, count(noted, "set") .. " in " .. seconds)
     assert.same({ "set", 7, 300 }, noted[#noted - 1])
     assert.is_true(count(noted, "set") > 2)
   end)
 
-  it("goes with onProgress", function()
+  it("works together with onProgress", function()
     local engine, noted = bars()
     local last
     with_gma(engine, function()
@@ -135,7 +135,7 @@ describe("progress", function()
     assert.same({ "set", 7, 9 }, noted[#noted - 1])
   end)
 
-  it("shows nothing where there is nothing to do, or no engine's bar", function()
+  it("shows nothing if there is nothing to do, or no bar of the engine", function()
     local engine, noted = bars()
     with_gma(engine, function()
       assert.same({}, RunSync({ tasks = {}, progress = "Work" }).result)
@@ -149,13 +149,13 @@ describe("progress", function()
   end)
 end)
 
-describe("a progress bar is closed, and once,", function()
+describe("a progress bar is closed exactly once", function()
   local function closed(noted)
     assert.same({ 1, 1 }, { count(noted, "start"), count(noted, "stop") })
     assert.same({ "stop", 7 }, noted[#noted])
   end
 
-  it("when tasks fail", function()
+  it("if tasks fail", function()
     local engine, noted = bars()
     with_gma(engine, function()
       RunSync { tasks = running.tasks(3, error), progress = "Work" }
@@ -163,7 +163,7 @@ describe("a progress bar is closed, and once,", function()
     closed(noted)
   end)
 
-  it("when a callback fails", function()
+  it("if a callback fails", function()
     for _, name in ipairs { "onProgress", "onComplete" } do
       local engine, noted = bars()
       with_gma(engine, function()
@@ -173,7 +173,7 @@ describe("a progress bar is closed, and once,", function()
     end
   end)
 
-  it("when Map raises", function()
+  it("if Map raises an error", function()
     local engine, noted = bars()
     with_gma(engine, function()
       assert.is_false(pcall(gma2workers.Map, error, { 1, 2, 3 }, { progress = "Work" }))
@@ -181,7 +181,7 @@ describe("a progress bar is closed, and once,", function()
     closed(noted)
   end)
 
-  it("when Ctrl-C comes, wherever that is", function()
+  it("if Ctrl-C comes, at any point", function()
     local function interrupt() error("interrupted!", 0) end
     for _, name in ipairs { "onProgress", "setrange", "settext", "set" } do
       local engine, noted = bars({ [name] = interrupt })
@@ -194,7 +194,7 @@ describe("a progress bar is closed, and once,", function()
     end
   end)
 
-  it("when the job is cancelled, at once", function()
+  it("if the job is cancelled, at once", function()
     local engine, noted = bars()
     local gate, open = running.gate()
     engine.open = gate.open
@@ -210,7 +210,7 @@ describe("a progress bar is closed, and once,", function()
     closed(noted)
   end)
 
-  it("by Cleanup's job:cancel() when a plugin is ended", function()
+  it("by job:cancel() in Cleanup if a plugin is ended", function()
     local console = require "console"
     local engine = console.new()
     engine:install()
@@ -230,12 +230,12 @@ describe("a progress bar is closed, and once,", function()
     pcall(job.wait, job)
   end)
 
-  it("by the collector when a plugin is ended in RunSync", function()
+  it("by the collector if a plugin is ended in RunSync", function()
     local console = require "console"
     local engine = console.new()
     engine:install()
     local plugin = { name = "plugin", engine = engine, cleanup = function()
-      -- The stand-in has the plugin's coroutine until the tick is over.
+      -- The stand-in keeps the plugin's coroutine until the tick is over.
       gma.sleep(0.01)
       collectgarbage()
       collectgarbage()
@@ -254,7 +254,7 @@ describe("a progress bar is closed, and once,", function()
     assert.is_false(engine.progress[1].open)
   end)
 
-  it("when nobody has the job any more #native", function()
+  it("if nothing refers to the job any more #native", function()
     local engine, noted = bars()
     with_gma(engine, function()
       local gate = running.gate()
@@ -285,7 +285,7 @@ describe("a progress bar that fails", function()
     end
   end)
 
-  it("may give no handle", function()
+  it("may have no handle", function()
     local engine, noted = bars({ start = function() end })
     with_gma(engine, function()
       assert.same({ 1 }, running.data(RunSync { tasks = running.tasks(1, identity), progress = "Work" }))
@@ -293,7 +293,7 @@ describe("a progress bar that fails", function()
     assert.same({}, noted)
   end)
 
-  it("or may be slow: its functions may yield", function()
+  it("or may be slow, since its functions may yield", function()
     local noted
     local results
     local engine = running.in_engine({}, function()

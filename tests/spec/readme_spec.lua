@@ -1,4 +1,4 @@
--- What the README shows is what happens.
+-- The README's examples and quotes are true.
 
 local gma2workers = require "gma2workers"
 
@@ -23,7 +23,7 @@ describe("the README", function()
     assert.near(sum, shown, 1e-6)
   end)
 
-  it("names every option there is, and no other", function()
+  it("names exactly the existing options", function()
     local _, message = pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })
     local options = {}
     for name in message:match("there are (.+)$"):gmatch("%a+") do
@@ -46,7 +46,7 @@ describe("the README", function()
     assert.equal("255 127 0", shown)
   end)
 
-  it("names options of Map that there are, with all of its own", function()
+  it("names existing options of Map, and all of Map's own", function()
     local _, message = pcall(gma2workers.Map, print, {}, { nothing_of_the_kind = 1 })
     local accepted = {}
     for name in message:match("there are (.+)$"):gmatch("%a+") do
@@ -93,7 +93,7 @@ describe("the README", function()
         return select(2, pcall(gma2workers.RunSync, { tasks = {}, workers = "many" }))
       end,
     }
-    -- What tasks in one state never meet.
+    -- Errors that can't happen to tasks in one state.
     local native = { "upvalue 'rate'", "attempt to call a nil value" }
     for message, provoke in pairs(quoted) do
       local tag = ""

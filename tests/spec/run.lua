@@ -1,8 +1,8 @@
 --- Runs busted over the specs named on the command line.
--- Two things differ from the plain command. busted gives each spec an environment of its own in `_ENV`;
--- a plugin has the real globals there, and tasks are refused anything else, so here busted's own functions
--- become globals. And with GMA2WORKERS_CONSOLE set, the whole run is a plugin's coroutine in the engine
--- stand-in, so that everything is specified twice: in a stock interpreter, and on "the console".
+-- It differs from the plain command in two ways. busted gives each spec an environment of its own as `_ENV`; a plugin has
+-- the real globals, and tasks are refused anything else, so here busted's own functions become globals. And with
+-- GMA2WORKERS_CONSOLE set, the whole run is a plugin's coroutine in the engine stand-in, so that every spec runs twice: in
+-- a stock interpreter, and on "the console".
 
 local environment_of = require "busted.environment"
 

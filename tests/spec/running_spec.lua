@@ -1,4 +1,4 @@
--- Jobs run: at once or in the background, in both modes, whatever number of tasks and workers, on any host.
+-- Jobs run: at once or in the background, in both modes, with any number of tasks and workers, on any host.
 
 local gma2workers = require "gma2workers"
 local native = require "consolenative"
@@ -20,12 +20,12 @@ local function fail(n)
 end
 
 describe("RunSync", function()
-  it("is Dispatch, too", function()
+  it("is also called Dispatch", function()
     assert.equal(gma2workers.RunSync, gma2workers.Dispatch)
   end)
 
   each_mode(function(mode)
-    it("blocks until all tasks have ended and gives the response", function()
+    it("blocks until all tasks have ended, and returns the response", function()
       local response = RunSync { tasks = tasks_of(50, identity, "x"), mode = mode, workers = 3 }
       assert.equal(50, #response.result)
       for i, entry in ipairs(response.result) do
@@ -38,7 +38,7 @@ describe("RunSync", function()
       assert.same({}, response)
     end)
 
-    it("puts each result where its task stands, in whatever order they end (M1) #native", function()
+    it("puts each result at its task's index, in whatever order they end (M1) #native", function()
       local function work(n)
         return ask_until(gma.is_turn, n) and gma.ended(n)
       end
@@ -50,7 +50,7 @@ describe("RunSync", function()
       with_gma(host, function()
         for round = 1, 100 do
           turns, ended = {}, {}
-          -- Four run at a time, so any order will do inside each four.
+          -- Four tasks run at a time, so any order is right within each four.
           for i = 0, 15 do
             turns[i + 1] = i - i % 4 + (i * (round % 2 * 2 + 1) + round) % 4 + 1
           end
@@ -66,7 +66,7 @@ describe("RunSync", function()
         with_gma({ start = function(n) started[#started + 1] = n end }, function()
           RunSync { tasks = tasks_of(100, function(n) gma.start(n) end), workers = workers, mode = mode }
         end)
-        -- Only those that run right now may be told of out of turn.
+        -- Only tasks that run at the same time may be reported out of turn.
         local seen, missing, last = {}, 0, 0
         for _, n in ipairs(started) do
           missing = n > last and missing + n - last - 1 or missing - 1
@@ -78,7 +78,7 @@ describe("RunSync", function()
     end)
   end)
 
-  it("tells the wall seconds from the call until the results are there #native", function()
+  it("measures the wall seconds from the call until the results are there #native", function()
     local first, last
     local before = native.clock()
     local response
@@ -98,7 +98,7 @@ describe("RunSync", function()
     end
   end)
 
-  it("keeps an entry for a task that returns nothing (M4)", function()
+  it("keeps a record for a task that returns nothing (M4)", function()
     local nothing, a_nil, two, nils, falsity = table.unpack(RunSync({ tasks = {
       { func = function() end }, { func = function() return nil end }, { func = function() return 1, nil end },
       { func = function() return nil, nil, nil end }, { func = function() return false end } } }).result)
@@ -109,7 +109,7 @@ describe("RunSync", function()
     assert.same({ success = true, data = false }, falsity)
   end)
 
-  it("hands arguments on with inner nils and args.n", function()
+  it("passes arguments with inner nils and args.n", function()
     local function pack(...) return table.pack(...) end
     local results = data_of(RunSync { tasks = { { func = pack }, { func = pack, args = {} },
       { func = pack, args = { 1, nil, 3 } }, { func = pack, args = { nil, nil, 3, n = 5 } },
@@ -118,12 +118,12 @@ describe("RunSync", function()
       results)
   end)
 
-  it("takes a callable table for a function: it is the first argument then", function()
+  it("accepts a callable table as a function, and passes it as the first argument", function()
     local adder = setmetatable({ base = 10 }, { __call = function(self, n) return self.base + n end })
     assert.same({ 11, 12, 13 }, data_of(RunSync { tasks = tasks_of(3, adder) }))
   end)
 
-  it("with no tasks gives an empty response at once, and its callback (M3)", function()
+  it("without tasks returns an empty response at once, and calls its callback (M3)", function()
     for _, mode in ipairs(running.MODES) do
       local told = {}
       local response = RunSync { tasks = {}, mode = mode, onComplete = function(got) told[#told + 1] = got end,
@@ -144,7 +144,7 @@ describe("RunSync", function()
     end
   end)
 
-  it("raises what onComplete or onProgress raises, once the job is over (E4)", function()
+  it("raises an error of onComplete or onProgress once the job is over (E4)", function()
     local value = { "mine" }
     for _, raised in ipairs { "plain", value } do
       for _, name in ipairs { "onComplete", "onProgress" } do
@@ -215,7 +215,7 @@ describe("RunAsync on a host without an engine", function()
     end)
   end)
 
-  it("job:wait gives nil when its time is over, and the response once there is one #native", function()
+  it("job:wait returns nil when its time is over, and the response once there is one #native", function()
     local host, open = gate()
     with_gma(host, function()
       local calls = 0
@@ -274,7 +274,7 @@ describe("RunAsync on a host without an engine", function()
     end
   end)
 
-  it("Poll counts the jobs that wait for something #native", function()
+  it("Poll counts the jobs that wait #native", function()
     local host, open = gate()
     with_gma(host, function()
       for i = 1, 7 do
@@ -286,7 +286,7 @@ describe("RunAsync on a host without an engine", function()
     end)
   end)
 
-  it("shows what a callback raises on stderr, and goes on (E4)", function()
+  it("shows an error of a callback on stderr, and goes on (E4)", function()
     local text = stock.run([[
       local gma2workers = require "gma2workers"
       local tasks, done = { { func = type, args = { 1 } } }, 0
@@ -348,7 +348,7 @@ describe("many", function()
     assert.equal(10000, served)
   end)
 
-  it("short tasks don't wait for a long one (T9) #native", function()
+  it("short tasks do not wait for a long one (T9) #native", function()
     local short = 0
     with_gma({ short = function() short = short + 1 end, all_over = function() return short == 1000 end }, function()
       local tasks = tasks_of(1001, function(n)
@@ -363,7 +363,7 @@ describe("many", function()
 end)
 
 describe("a million tasks in one job #long", function()
-  it("all get their own answers (T10)", function()
+  it("gives each its own result (T10)", function()
     local function double(n)
       return n + n
     end
@@ -381,8 +381,8 @@ describe("a million tasks in one job #long", function()
   end)
 end)
 
-describe("a finalizer of the host's that uses the library while the pump turns #native", function()
-  it("gets its answer, and the job goes on (D6)", function()
+describe("a finalizer of the host that uses the library while the pump runs #native", function()
+  it("gets its results, and the job goes on (D6)", function()
     local inner, outer
     local function probe()
       setmetatable({}, { __gc = function()
@@ -400,8 +400,8 @@ describe("a finalizer of the host's that uses the library while the pump turns #
   end)
 end)
 
-describe("a job whose callback sleeps in a coroutine that nobody resumes", function()
-  it("keeps nobody else waiting (D11)", function()
+describe("a job whose callback sleeps in a coroutine that is never resumed", function()
+  it("makes no other job wait (D11)", function()
     local called = 0
     local job = RunAsync { tasks = { { func = function() return "done" end } }, onComplete = function()
       called = called + 1
@@ -416,7 +416,7 @@ describe("a job whose callback sleeps in a coroutine that nobody resumes", funct
   end)
 end)
 
-describe("a response that its callback has taken apart", function()
+describe("a response that its callback has changed", function()
   it("harms neither its job nor another (D12)", function()
     local called = 0
     local function miss() return no_such_global.field end -- luacheck: ignore 113
@@ -433,8 +433,8 @@ describe("a response that its callback has taken apart", function()
   end)
 end)
 
-describe("a job that another coroutine ended, whose callback sleeps there", function()
-  it("gives RunSync its response all the same (D11)", function()
+describe("a job that another coroutine ended, and whose callback sleeps there", function()
+  it("still gives RunSync its response (D11)", function()
     local response
     local waits = coroutine.create(function()
       response = RunSync { tasks = { { func = function() return "done" end } }, onProgress = function() coroutine.yield(0.01) end }

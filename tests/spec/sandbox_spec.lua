@@ -1,4 +1,4 @@
--- `sandbox = true`: a task has what can't reach the system, and no way to the rest.
+-- `sandbox = true`: a task has only functions that can't reach the system, and no way to others.
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
@@ -22,7 +22,7 @@ local BASE = { "_G", "_VERSION", "assert", "collectgarbage", "error", "getmetata
 local LIBRARIES = { "bit32", "coroutine", "math", "string", "table", "utf8" }
 local SYSTEM = { "os.clock", "os.date", "os.difftime", "os.time" }
 
--- The names that are there: those above, and in the libraries what a stock interpreter has.
+-- The expected names: those above, and in the libraries those of a stock interpreter.
 local function expected_names()
   local names = { "os" }
   table.move(BASE, 1, #BASE, #names + 1, names)
@@ -40,7 +40,7 @@ local function expected_names()
   return names
 end
 
--- In a task: all globals and the fields of those that are tables.
+-- In a task: all globals, and the fields of those that are tables.
 local function names_here()
   local names = {}
   for name, value in pairs(_G) do
@@ -55,7 +55,7 @@ local function names_here()
   return names
 end
 
--- In a task: how many values of each type can be reached from everywhere, and userdata's paths.
+-- In a task: how many values of each type can be reached from everywhere, and the paths of userdata.
 local function reachable()
   local seen, queue, counts, foreign = {}, {}, {}, {}
   local function note(value, path)
@@ -103,7 +103,7 @@ describe("a task in a sandbox #native", function()
       end)
     end)
 
-    it("has the host's gma beside, and its calls work (I4)", function()
+    it("also has the host's gma, and its calls work (I4)", function()
       local told = {}
       with_gma({ double = function(n) return 2 * n end, echo = function(text) told[#told + 1] = text end, version = "3.9",
         show = { getobj = { handle = function(name) return #name end } } }, function()
@@ -116,7 +116,7 @@ describe("a task in a sandbox #native", function()
     end)
   end)
 
-  it("reaches no function but those, and no userdata, from anywhere (I4)", function()
+  it("reaches no other functions, and no userdata, from anywhere (I4)", function()
     with_gma(nil, function()
       local functions = 0
       for _, name in ipairs(expected_names()) do
@@ -129,7 +129,7 @@ describe("a task in a sandbox #native", function()
     end)
   end)
 
-  -- Each gives what it has found of what must not be there.
+  -- Each returns a forbidden value if it finds one.
   local ways = {
     "return io or package or debug or require or loadfile or dofile or module or newproxy",
     "return os.execute or os.exit or os.getenv or os.remove or os.rename or os.setlocale or os.tmpname",
@@ -155,7 +155,7 @@ describe("a task in a sandbox #native", function()
     end)
   end
 
-  it("loads text only, whatever the mode (I5)", function()
+  it("loads only text, whatever the mode (I5)", function()
     local chunk = string.dump(function() return 1 end)
     assert.same({ 2, false, false, false, false, true }, call(function(code)
       local results = { load("return 2")() }
@@ -169,7 +169,7 @@ describe("a task in a sandbox #native", function()
     end, chunk))
   end)
 
-  it("has what it has in working order", function()
+  it("has functions that work", function()
     local results = call(function()
       local list = { 3, 1, 2 }
       table.sort(list, function(a, b) return a > b end)
@@ -180,14 +180,14 @@ describe("a task in a sandbox #native", function()
     assert.same({ { 3, 2, 1 }, " 3.14", utf8.char(228), 2, 8, "number", "number", true, 2.0, 2, "x", 1, "nil" }, results)
   end)
 
-  it("has no modules: require is absent (F10)", function()
+  it("has no modules: there is no require (F10)", function()
     local entry = run(function() return require("spec.fixtures.greeter") end)
     assert.equal("runtime", entry.kind)
     assert.is_truthy(entry.data:find("sandbox_spec.lua:%d+: attempt to call a nil value %(global 'require'%)"), entry.data)
     assert.is_nil(entry.data:find("globals = {", 1, true), "advises what can't help: " .. entry.data)
   end)
 
-  it("is stopped and limited as any other", function()
+  it("is stopped and limited like any other", function()
     local function loop() while true do end end
     local response = RunSync { sandbox = true, workers = 1, timeout = 0.5, memoryLimit = 8 << 20, tasks = {
       { func = function() while true do pcall(coroutine.wrap(loop)) end end },
@@ -196,8 +196,8 @@ describe("a task in a sandbox #native", function()
   end)
 end)
 
-describe("what crosses into a sandbox #native", function()
-  it("are functions that have captured what it has, too (F3)", function()
+describe("functions that cross into a sandbox #native", function()
+  it("may have captured anything that it has (F3)", function()
     local format, sin, strings, wrap, date, pack, char = string.format, math.sin, string, coroutine.wrap, os.date, table.pack, utf8.char
     local check, G = assert, _G
     local entry = run(function(upper)
@@ -219,7 +219,7 @@ describe("what crosses into a sandbox #native", function()
     ["lib.*io"] = function() return lib ~= nil end,
   }
   for name, func in pairs(captured) do
-    it(("is not what it lacks: that task fails, and others don't: %s (F4)"):format(name), function()
+    it(("fail only their task if they have captured something that it lacks: %s (F4)"):format(name), function()
       local response = RunSync { sandbox = true, workers = 1, tasks = { { func = type, args = { 1 } }, { func = func },
         { func = function(f) return f() end, args = { func } }, { func = type, args = { 1 } } } }
       for i, entry in ipairs(response.result) do
@@ -235,7 +235,7 @@ describe("what crosses into a sandbox #native", function()
     end)
   end
 
-  it("is no argument, answer or global that it lacks (F4)", function()
+  it("are refused as arguments, answers or globals if it lacks them (F4)", function()
     local began = 0
     with_gma({ get = function() return { open } end, began = function() began = began + 1 end }, function()
       for name, value in pairs { ["io.open"] = open, ["debug.traceback"] = { { traceback } }, ["os.execute"] = { f = execute } } do
@@ -253,7 +253,7 @@ describe("what crosses into a sandbox #native", function()
     end)
   end)
 
-  it("is no task that is itself what it lacks (F4)", function()
+  it("are refused as tasks if it lacks them (F4)", function()
     for name, func in pairs { ["os.getenv"] = os.getenv, ["io.open"] = io.open, ["require"] = require } do
       local entry = run(func, { "HOME" })
       assert.is_false(entry.success)
@@ -263,7 +263,7 @@ describe("what crosses into a sandbox #native", function()
 end)
 
 describe("jobs with a sandbox and without one #native", function()
-  it("take turns on the same worker, each with its own (I4)", function()
+  it("take turns on the same worker, each with its own state (I4)", function()
     local function look() return io ~= nil and require ~= nil and os.execute ~= nil and debug ~= nil and package ~= nil end
     local function count() return #load("local n = {} for k in pairs(_G) do n[#n + 1] = k end return n")() end
     for _, mode in ipairs { "timer", "cmd", "timer" } do
@@ -279,7 +279,7 @@ describe("jobs with a sandbox and without one #native", function()
     end
   end)
 
-  it("run beside each other (I4)", function()
+  it("run side by side (I4)", function()
     local gate, open = running.gate()
     with_gma(gate, function()
       local jobs = {}
@@ -295,13 +295,13 @@ describe("jobs with a sandbox and without one #native", function()
     end)
   end)
 
-  it("keep nothing of a task's: each finds a state as new (I1)", function()
+  it("keep nothing of a task: each finds a new state (I1)", function()
     local result = RunSync({ sandbox = true, workers = 1, tasks = { { func = names_here },
       { func = function() string.format, os.clock, extra = nil, nil, 1 end }, { func = names_here } } }).result -- luacheck: ignore
     assert.same(result[1].data, result[3].data)
   end)
 
-  it("must say true or false", function()
+  it("must set it to true or false", function()
     for sandbox, has in pairs { [false] = true, [true] = false } do
       local entry = crossing.run(function() return io ~= nil end, nil, { sandbox = sandbox })
       assert.equal(has, entry.data)

@@ -1,4 +1,4 @@
--- A worker's state where the contract has it otherwise than Lua, and what many of them do at once.
+-- A worker's state where the contract differs from Lua, and many states at once.
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
@@ -8,7 +8,7 @@ local system = require "spec.fixtures.system"
 local call, run = crossing.call, crossing.run
 
 describe("the standard library #native", function()
-  -- Names of all there is: globals and one level below.
+  -- The names that exist: globals, and one level below.
   local function names()
     local list = {}
     for name, value in pairs(_G) do
@@ -25,13 +25,13 @@ describe("the standard library #native", function()
     return table.concat(list, "\n")
   end
 
-  it("is all there", function()
+  it("is complete", function()
     local script = "local names = load(%q) io.write(names())"
     local expected = stock.run(script:format(string.dump(names)))
     assert.equal(expected, call(names))
   end)
 
-  it("has traceback and getinfo alone in debug (I3)", function()
+  it("has only traceback and getinfo in debug (I3)", function()
     assert.same({ getinfo = "function", traceback = "function" }, call(function()
       local types = {}
       for name, value in pairs(debug) do
@@ -41,7 +41,7 @@ describe("the standard library #native", function()
     end))
   end)
 
-  it("has functions of C's, as seen with debug.getinfo", function()
+  it("has C functions, according to debug.getinfo", function()
     assert.equal("", call(function()
       local wrong = {}
       for _, library in pairs { _G, string, table, math, io, os, coroutine, utf8, package } do
@@ -58,7 +58,7 @@ describe("the standard library #native", function()
 end)
 
 describe("binary chunks #native", function()
-  it("are refused by load and its kin whatever the mode (I5, F9)", function()
+  it("are refused by load and similar functions, whatever the mode (I5, F9)", function()
     local path = system.temporary()
     local file = io.open(path, "wb")
     file:write(string.dump(function() return 5 end))
@@ -85,7 +85,7 @@ describe("binary chunks #native", function()
     end
   end)
 
-  it("can be dumped in a task, and are still refused (I5)", function()
+  it("can be made by a task, and are still refused (I5)", function()
     assert.same({ nil, "attempt to load a binary chunk (mode is 't')" }, { call(function()
       return load(string.dump(function() return 5 end), "chunk", "b")
     end) })
@@ -93,7 +93,7 @@ describe("binary chunks #native", function()
 end)
 
 describe("os #native", function()
-  it("refuses to exit, in whatever way it is asked (I2)", function()
+  it("refuses to exit, however it is called (I2)", function()
     local ways = {
       function() os.exit() end,
       function() os.exit(true, true) end,
@@ -125,7 +125,7 @@ describe("os #native", function()
     end
   end)
 
-  it("tells the locale, sets what is there, and refuses a change (P7)", function()
+  it("reports the locale, sets the current one, and refuses a change (P7)", function()
     local questions = [[
       local function ask()
         local told = {}
@@ -146,7 +146,7 @@ describe("os #native", function()
       local gma2workers = require "gma2workers"
       local function told(func) return gma2workers.RunSync({ tasks = { { func = func } } }).result[1].data end]]
     for setting, native in pairs { ["LC_ALL="] = "C", ["LC_ALL=C"] = "C", ["LC_ALL=POSIX"] = "C", ["LC_ALL=C.UTF-8"] = "nil" } do
-      -- There the system's settings say which locale the empty name means: nobody asks them.
+      -- On Windows, the system's settings give the empty name's locale, so it is not checked.
       native = system.is_windows and "nil" or native
       local expected = ("C "):rep(12) .. (native .. " "):rep(4) .. ("nil "):rep(11) .. "nil"
       assert.equal(expected .. "\nC\ntrue", stock.run(questions .. [[
@@ -162,7 +162,7 @@ describe("os #native", function()
 end)
 
 describe("the standard streams #native", function()
-  it("keep their buffer and their place, whatever a task asks for (P10)", function()
+  it("keep their buffer and position, whatever a task asks for (P10)", function()
     local out, path = system.temporary(), system.temporary()
     local file = assert(io.open(path, "wb"))
     file:write(([[
@@ -193,7 +193,7 @@ describe("the standard streams #native", function()
     os.remove(path)
   end)
 
-  it("say so in Lua's way, and answer what changes nothing (P10)", function()
+  it("refuse in Lua's way, and accept requests that change nothing (P10)", function()
     local message = "the standard streams are the host's: a task can't change their buffering or position"
     local answers = call(function()
       local answers = {}
@@ -215,7 +215,7 @@ describe("the standard streams #native", function()
     assert.equal(12, #answers)
   end)
 
-  it("check their arguments as Lua does, and files of a task's own obey (P10)", function()
+  it("check their arguments as Lua does, and a task's own files obey (P10)", function()
     local function ask(name)
       local told = {}
       for _, method in ipairs { "setvbuf", "seek" } do
@@ -242,7 +242,7 @@ describe("the standard streams #native", function()
 end)
 
 describe("many workers at once #native", function()
-  it("get right answers from os.date, os.time and io.open (P9)", function()
+  it("get right results from os.date, os.time and io.open (P9)", function()
     local function ask(worker)
       for i = 1, 10000 do
         local moment = worker * 86400 * 365 + i * 3607
@@ -273,7 +273,7 @@ describe("many workers at once #native", function()
     end
   end)
 
-  it("have random numbers of their own, each task other ones (P6)", function()
+  it("have random numbers of their own, different for each task (P6)", function()
     local tasks = {}
     for i = 1, 64 do
       tasks[i] = { func = function() return math.random(math.maxinteger) end }
@@ -285,7 +285,7 @@ describe("many workers at once #native", function()
     end
   end)
 
-  it("leave the host's random numbers alone (P6)", function()
+  it("do not affect the host's random numbers (P6)", function()
     local function sequence(between)
       math.randomseed(42)
       local numbers = {}
@@ -304,7 +304,7 @@ end)
 describe("gma2workers.clock", function()
   local clock = gma2workers.clock
 
-  it("counts wall seconds in a task as on the host (P8) #native", function()
+  it("counts wall seconds in a task as it does on the host (P8) #native", function()
     local before = clock()
     local first, slept, last = crossing.with_gma({ sleep = function() end }, function()
       return call(function()
@@ -317,7 +317,7 @@ describe("gma2workers.clock", function()
     assert.is_true(slept >= 0.2 * 0.95, slept)
   end)
 
-  it("agrees with the time that the job took (P8)", function()
+  it("agrees with the job's duration (P8)", function()
     local began = clock()
     local response = gma2workers.RunSync { tasks = { { func = function(limit)
       local start = clock()
@@ -330,7 +330,7 @@ describe("gma2workers.clock", function()
 end)
 
 describe("a function that captured the clock", function()
-  it("has the host's when it comes back to a host with an engine (F12)", function()
+  it("has the host's clock when it returns to a host with an engine (F12)", function()
     local clock = gma2workers.clock
     local function make()
       return function() return clock() end
@@ -355,7 +355,7 @@ describe("a state that is used again #native", function()
     return count
   end
 
-  it("has no file open that a task left (I1) #posix", function()
+  it("has no open file of an earlier task (I1) #posix", function()
     local function leave()
       kept = { assert(io.open("/dev/null")), assert(io.lines("/dev/null")), io.output("/dev/null") } -- luacheck: ignore 111
       return io.output() == kept[3] -- luacheck: ignore 113
@@ -370,7 +370,7 @@ describe("a state that is used again #native", function()
       assert.is_true(result[1].data, result[1].data)
       assert.is_true(result[2].data, result[2].data)
     end
-    -- Threads and what else a job opens is there from the first on; each round would leave three more.
+    -- After the first job, threads and other resources exist; a leak would add three files each round.
     assert.is_true(open_files() < before + 10)
   end)
 
@@ -393,7 +393,7 @@ describe("a state that is used again #native", function()
     end
   end)
 
-  it("is whole after a job whose tasks could not cross", function()
+  it("is complete after a job whose tasks could not cross", function()
     local bad, good = { func = print, args = { io.stdout } }, { func = type, args = { 1 } }
     for _ = 1, 5 do
       assert.equal("transfer", gma2workers.RunSync { tasks = { bad }, workers = 1 }.result[1].kind)
@@ -402,7 +402,7 @@ describe("a state that is used again #native", function()
     end
   end)
 
-  it("is put back after harmless tasks, too, that left much", function()
+  it("is restored even after harmless tasks that left a lot", function()
     local function text(i) return "text " .. i, { i, i, { i } } end
     local tasks = {}
     for i = 1, 5000 do

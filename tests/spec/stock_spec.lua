@@ -1,11 +1,11 @@
--- The same code in a main program of a stock interpreter and in a task: both say the same, to the letter.
--- Left out is only what the contract has otherwise.
+-- The same code gives exactly the same output in a main program of a stock interpreter and in a task. Only intended
+-- differences are left out.
 
 local gma2workers = require "gma2workers"
 local results_of = require "spec.fixtures.results_of"
 local stock = require "spec.fixtures.stock"
 
--- Specifies that each piece of code does in a task what it does in a main program.
+-- Asserts that each piece of code does in a task what it does in a main program.
 local function same_as_stock(subject, snippets)
   describe(subject .. " #native", function()
     local expected, tasks = stock.results(snippets), {}
@@ -223,7 +223,7 @@ same_as_stock("what an error says", {
   "return debug.getinfo(100), pcall(debug.getinfo, 1, '?')",
 })
 
-describe("what a task prints #native", function()
+describe("the output of a task #native", function()
   local scripts = {
     ["mixed values"] = [[
       print() print(nil) print(1, 1.0, -0.0, 1e15, 1e16, 2^53, 2^63, 1/0, -1/0, math.mininteger, 0.1, 1/3)
@@ -246,7 +246,7 @@ describe("what a task prints #native", function()
     ]],
   }
   for name, script in pairs(scripts) do
-    it("is what a main program prints: " .. name, function()
+    it("is that of a main program: " .. name, function()
       assert.equal(stock.run(script), stock.run_in_task(script))
     end)
   end

@@ -1,49 +1,34 @@
--- Tasks are stopped: by a time limit or because their job is cancelled, whatever they do; and what can't be stopped is
--- given up, so that its job and the next ones go on.
+-- Tasks over their time limit are stopped, whatever they do. A task that can't be stopped is given up, so that its job and
+-- the next ones go on.
 
 local gma2workers = require "gma2workers"
-local native = require "consolenative"
 local crossing = require "spec.fixtures.crossing"
 local endless = require "spec.fixtures.endless"
 local refusal = require "spec.fixtures.refusal"
 local running = require "spec.fixtures.running"
 local signal = require "spec.fixtures.signal"
+local stops = require "spec.fixtures.stops"
 
+local AMPLE, SOON, host, spin = stops.AMPLE, stops.SOON, stops.host, stops.spin
+local good_job, assert_reused = stops.good_job, stops.assert_reused
 local RunSync, RunAsync, info = gma2workers.RunSync, gma2workers.RunAsync, gma2workers.info
 local with_gma, each_mode, tasks_of, poll_until = crossing.with_gma, running.each_mode, running.tasks, running.poll_until
 local await, finalizer = signal.await, endless.stuck["a finalizer"]
 
--- A limit that the stopped tasks are far above, and one that good tasks are far below.
-local LIMIT, AMPLE = 0.05, 30
+-- A limit far below the time of the tasks to stop.
+local LIMIT = 0.05
 -- On a busy machine a good task may pause for longer than a short limit: then a longer one is tried.
 local LIMITS = { LIMIT, 10 * LIMIT, 100 * LIMIT }
--- A stop takes milliseconds, giving up a second; this only tells a hang.
-local SOON = 60
-
 local function identity(...) return ... end
 local function loop() while true do end end
 local function raise() error("caught", 0) end
--- No function of the tasks' own may stand in here: it would be a host call to them.
-local host = { sleep = function() end, probe = function() end, echo = function() end }
-
-local function spin(seconds)
-  local stop = native.clock() + seconds
-  repeat until native.clock() >= stop
-end
-
-local function good_job(workers)
-  local response = RunSync { tasks = tasks_of(workers or 1, identity), workers = workers or 1 }
-  for i, entry in ipairs(response.result) do
-    assert.same({ success = true, data = i }, entry)
-  end
-end
 
 local function good_after_all()
   poll_until(function() return info.lost == 0 end)
   good_job()
 end
 
--- The response of `run(limit)`, for the first limit that was not too short for it.
+-- The response of `run(limit)` with the first limit that was not too short for it.
 local function response_in_time(run, is_too_short)
   for i, limit in ipairs(LIMITS) do
     local response = run(limit)
@@ -55,13 +40,6 @@ end
 
 local function is_too_short_for_the_second(response)
   return response.result[2].kind == "timeout"
-end
-
--- There may be fewer threads by now: those beyond the cores end when they have nothing to do.
-local function assert_reused(threads)
-  good_job()
-  assert.equal(0, info.lost)
-  assert.is_true(info.threads <= threads, info.threads)
 end
 
 describe("a task over its time limit #native", function()
@@ -87,7 +65,7 @@ describe("a task over its time limit #native", function()
     end
   end)
 
-  it("has its own limit, whatever the job takes", function()
+  it("has its own limit, whatever the job's is", function()
     local response = with_gma(host, function()
       return RunSync { tasks = tasks_of(8, function(n) gma.sleep(0.3) return n end), workers = 1, timeout = 2 }
     end)
@@ -102,7 +80,7 @@ describe("a task over its time limit #native", function()
     end
   end
   for name, func in pairs { ["a loop at its beginning"] = loop, ["a loop further on"] = counts_on } do
-    it(("is told where it was, line and name: %s (T4)"):format(name), function()
+    it(("is reported with its place, line and name: %s (T4)"):format(name), function()
       local traceback = RunSync({ tasks = { { func = func, name = "the slow one" } }, timeout = LIMIT }).result[1].traceback
       assert.is_truthy(traceback:find("in task 1 'the slow one'", 1, true), traceback)
       local line, lines = tonumber(traceback:match("stopping_spec.lua:(%d+): in ")), debug.getinfo(func, "S")
@@ -110,7 +88,7 @@ describe("a task over its time limit #native", function()
     end)
   end
 
-  it("is one that ended, or one that was stopped, at whatever moment it ends", function()
+  it("is either finished or stopped, at whatever moment it ends", function()
     good_job(4)
     local threads = info.threads
     local result = with_gma(host, function()
@@ -123,7 +101,7 @@ describe("a task over its time limit #native", function()
     assert_reused(threads)
   end)
 
-  it("is stopped as surely the hundredth time", function()
+  it("is stopped as reliably the hundredth time", function()
     good_job(8)
     local threads = info.threads
     local tasks = tasks_of(100, function(n) return n % 5 == 0 and n or loop() end)
@@ -143,7 +121,7 @@ describe("a task over its time limit #native", function()
   end)
 end)
 
-describe("a time limit that does not strike #native", function()
+describe("a time limit that is not reached #native", function()
   it("changes nothing (T6)", function()
     local list = { identity, raise, function() error({ { 5 }, 5 }) end, function() return coroutine.wrap(identity)(1) end,
       function() return select("#", pcall(error, nil)), string.format("%q", "x"), { { 1 } } end,
@@ -153,7 +131,7 @@ describe("a time limit that does not strike #native", function()
     for i, func in ipairs(list) do
       tasks[i] = { func = func, args = { i } }
     end
-    -- The error's address is another one each time.
+    -- The error's address differs each time.
     local function result(workers, timeout)
       local entries = RunSync({ tasks = tasks, workers = workers, timeout = timeout }).result
       entries[3].data = entries[3].data:gsub("table: .*", "a table")
@@ -181,7 +159,7 @@ describe("time in host calls #native", function()
     end)
   end)
 
-  it("does not count where the host's function yields (H11)", function()
+  it("does not count if the host's function yields (H11)", function()
     local response
     running.in_engine({}, function()
       _G.gma.slow = function(n) _G.gma.sleep(0.5) return n end
@@ -190,7 +168,7 @@ describe("time in host calls #native", function()
     assert.same({ 1, 2 }, running.data(response))
   end)
 
-  it("does not count where a full queue holds gma.echo up (H11, T12)", function()
+  it("does not count while a full queue delays gma.echo (H11, T12)", function()
     local shown = 0
     with_gma({ echo = function() shown = shown + 1 if shown == 1 then spin(0.8) end end }, function()
       local response = RunSync { tasks = tasks_of(1, function(n) for _ = 1, 1100 do gma.echo() end return n end), timeout = 0.7 }
@@ -213,7 +191,7 @@ local function let_go(path)
   poll_until(function() return gma2workers.Poll() + info.lost == 0 end)
 end
 
--- Runs `body` for a signal's path; at the end no task is stuck and no job runs.
+-- Runs `body` with the path of a signal file; afterwards no task is stuck and no job runs.
 local function with_stuck(body)
   good_after_all()
   signal.with(function(path)
@@ -225,7 +203,7 @@ local function with_stuck(body)
   end)
 end
 
--- The response of `run(limit)`, for a limit in which the tasks with odd numbers have become stuck and the others have ended.
+-- The response of `run(limit)`, with a limit in which the tasks with odd numbers got stuck and the others ended.
 local function response_of_stuck(path, run)
   return response_in_time(run, function(response)
     for _, entry in ipairs(response.result) do
@@ -322,7 +300,7 @@ describe("a task that can't be stopped #native", function()
     end)
   end)
 
-  it("is given up where it has changed a library's finalizer (T5)", function()
+  it("is given up if it has changed a library's finalizer (T5)", function()
     with_stuck(function(path)
       local job = RunAsync { timeout = LIMIT, workers = 1, onComplete = identity, tasks = { { func = function(name)
         getmetatable(io.stdout).__gc = function() await(name, "go") end
@@ -334,7 +312,7 @@ describe("a task that can't be stopped #native", function()
     end)
   end)
 
-  it("is refused its late host calls, and its worker comes back (T5, H6)", function()
+  it("gets no answer to its late host calls, and its worker comes back (T5, H6)", function()
     local calls = 0
     with_gma({ probe = function() calls = calls + 1 end, echo = function() calls = calls + 1 end }, function()
       signal.with(function(path)

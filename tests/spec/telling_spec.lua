@@ -1,4 +1,4 @@
--- What a task tells the host without waiting, and how it sleeps.
+-- Calls for which a task does not wait, and how it sleeps.
 
 local gma2workers = require "gma2workers"
 local calls = require "spec.fixtures.calls"
@@ -12,7 +12,7 @@ local results, repeated, spin = calls.results, calls.repeated, calls.spin
 
 describe("gma.echo and gma.feedback", function()
   for _, mode in ipairs(MODES) do
-    it(("are shown in the task's order before its result is, in mode %s"):format(mode), function()
+    it(("are shown in the task's order before its result arrives, in mode %s"):format(mode), function()
       local shown = {}
       with_gma({ echo = function(text) shown[#shown + 1] = text end, feedback = function(text) shown[#shown + 1] = text end }, function()
         for n = 1, 50 do
@@ -25,7 +25,7 @@ describe("gma.echo and gma.feedback", function()
     end)
   end
 
-  it("return at once, while the host is busy (H11) #native", function()
+  it("return at once even if the host is busy (H11) #native", function()
     local shown, came = 0, nil
     local set, await = signal.set, signal.await
     local engine = { echo = function() shown = shown + 1 end,
@@ -40,7 +40,7 @@ describe("gma.echo and gma.feedback", function()
     assert.equal(2, shown)
   end)
 
-  it("take values of any kind, and errors of the host's are nobody's #native", function()
+  it("accept values of any kind, and ignore errors of the host #native", function()
     local shown = {}
     local engine = { echo = function(...) shown[#shown + 1] = table.pack(...) error("in echo") end, feedback = false }
     with_gma(engine, function()
@@ -57,7 +57,7 @@ describe("gma.echo and gma.feedback", function()
     end
   end)
 
-  -- How many of that many texts of that size a task has told when the host looks up from the first.
+  -- How many of `total` texts of this size a task has sent while the host serves the first.
   local function told_ahead(total, size, expected)
     local shown, ahead = 0, nil
     local function echo(_, path)
@@ -86,12 +86,12 @@ describe("gma.echo and gma.feedback", function()
     return ahead
   end
 
-  it("wait where the host is far behind, so that what waits for it is bounded (T12) #native", function()
+  it("wait if the host is far behind, so that the queue is bounded (T12) #native", function()
     local ahead = told_ahead(3000, 1, "1000")
     assert.is_true(ahead >= 1000 and ahead <= 1026, ahead .. " were told")
   end)
 
-  it("wait where the host is far behind with long texts, of which one always passes (T12) #native", function()
+  it("wait if the host is far behind with long texts, of which one always passes (T12) #native", function()
     local ahead = told_ahead(40, 1 << 20, "8")
     assert.is_true(ahead >= 8 and ahead <= 10, ahead .. " were told")
     assert.is_true(told_ahead(4, 20 << 20, "1") <= 2)
@@ -99,7 +99,7 @@ describe("gma.echo and gma.feedback", function()
 end)
 
 describe("gma.sleep in a task #native", function()
-  it("sleeps in the worker: the others go on, and the host's is not called", function()
+  it("sleeps in the worker: other tasks go on, and the host's function is not called", function()
     local slept = {}
     local host_sleep = coroutine.isyieldable() and rawget(_G, "gma") and _G.gma.sleep
     local engine = { sleep = function(s) slept[s] = true return host_sleep and host_sleep(s) end }
@@ -111,7 +111,7 @@ describe("gma.sleep in a task #native", function()
     end)
   end)
 
-  it("holds up no other task, nor its calls", function()
+  it("delays no other task, nor its calls", function()
     local marks = {}
     with_gma({ sleep = function() end, mark = function(name) marks[#marks + 1] = name end }, function()
       local tasks = repeated(function() gma.sleep(3600) gma.mark("awake") end, 11)
@@ -125,14 +125,14 @@ describe("gma.sleep in a task #native", function()
     assert.same({ "busy", "busy", "busy", "busy", "busy" }, marks)
   end)
 
-  it("is the worker's own also where the host's is coroutine.yield", function()
+  it("is the worker's own even if the host's is coroutine.yield", function()
     with_gma({ sleep = coroutine.yield }, function()
       assert.same({ true }, { call(function() return (pcall(gma.sleep, 0.001)) end) })
       assert.same({ 1 }, { call(function() return coroutine.wrap(function() gma.sleep(0.001) return 1 end)() end) })
     end)
   end)
 
-  it("sleeps until it has to stop where no clock counts that far (H13)", function()
+  it("sleeps until it is stopped if no clock can count that far (H13)", function()
     with_gma({ sleep = function() end }, function()
       for _, seconds in ipairs { math.huge, 1e300, 1e18, math.maxinteger } do
         local entry = results({ { func = function(s) gma.sleep(s) return "awake" end, args = { seconds } } }, { timeout = 0.05 })[1]
@@ -141,7 +141,7 @@ describe("gma.sleep in a task #native", function()
     end)
   end)
 
-  it("takes a number of seconds", function()
+  it("requires a number of seconds", function()
     with_gma({ sleep = function() end }, function()
       for _, wrong in ipairs { "soon", {}, false } do
         local entry = run(function(value) gma.sleep(value) end, { wrong })

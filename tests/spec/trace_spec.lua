@@ -1,4 +1,4 @@
--- The option `trace`: a job's timeline, as a file.
+-- The option `trace`: a job's timeline in a file.
 
 local dkjson = require "dkjson"
 local gma2workers = require "gma2workers"
@@ -9,12 +9,12 @@ local read = require "spec.fixtures.read"
 
 local RunSync, RunAsync, with_gma = gma2workers.RunSync, gma2workers.RunAsync, crossing.with_gma
 
--- Microseconds by which two clocks' roundings differ.
+-- The rounding difference of two clocks, in microseconds.
 local ROUNDING = 2
 
 local function identity(...) return ... end
 
---- Gives `body` a path, and then what was written there.
+--- Calls `body` with a path, then reads the file written there.
 -- @treturn table the file's events: `titles` by row, `tasks` by index, and `others` with all other slices
 local function traced(body)
   local path = system.temporary()
@@ -77,7 +77,7 @@ describe("the trace", function()
     end)
   end)
 
-  it("has no two tasks at once on a worker's row #native", function()
+  it("never has two tasks at once on a worker's row #native", function()
     local events = traced(function(path)
       RunSync { tasks = running.tasks(200, function(i) return i end), workers = 3, trace = path }
     end)
@@ -90,7 +90,7 @@ describe("the trace", function()
     end
   end)
 
-  it("shows what a task waited for inside its slice, and the host at it #native", function()
+  it("shows a task's waiting inside its slice, and the host's work for it #native", function()
     local events
     with_gma({ cmd = function() running.ask_until(function() return true end) return "done" end, sleep = identity }, function()
       events = traced(function(path)
@@ -122,7 +122,7 @@ describe("the trace", function()
     end
   end)
 
-  it("is written when a task is stopped, or never begins #native", function()
+  it("is written if a task is stopped or never starts #native", function()
     local events = traced(function(path)
       RunSync { tasks = { { func = function() while true do end end }, { func = identity } }, workers = 1, timeout = 0.5,
         trace = path }
@@ -137,7 +137,7 @@ describe("the trace", function()
     assert.is_true(#events.tasks <= 1)
   end)
 
-  it("is there before onComplete is called", function()
+  it("exists before onComplete is called", function()
     local text
     local events = traced(function(path)
       local job = RunAsync { tasks = running.tasks(2, identity), trace = path, onComplete = function() text = read(path) end }
@@ -147,11 +147,11 @@ describe("the trace", function()
     assert.equal(2, select(2, text:gsub('"cat":"task"', "")))
   end)
 
-  it("of no tasks has none", function()
+  it("of a job without tasks has no slices", function()
     assert.same({}, traced(function(path) RunSync { tasks = {}, trace = path } end).tasks)
   end)
 
-  it("is refused where its file can't be made, before anything starts (E7)", function()
+  it("is refused if its file can't be created, before anything starts (E7)", function()
     local calls = 0
     local function refusal(path)
       local ok, message = pcall(function()
@@ -170,7 +170,7 @@ describe("the trace", function()
     assert.equal(0, calls)
   end)
 
-  it("that can't be written in the end is told when the job is over (E4) #posix", function()
+  it("that can't be written at the end is reported when the job is over (E4) #posix", function()
     local response
     local ok, message = pcall(RunSync, { tasks = { { func = identity, args = { 5 } } }, trace = "/dev/full",
       onComplete = function(given) response = given end })
@@ -188,7 +188,7 @@ describe("the trace", function()
     assert.is_truthy(told[1]:find("option 'trace'", 1, true), told[1])
   end)
 
-  it("of a job that is let go of has what there was #native", function()
+  it("of a dropped job has the slices so far #native", function()
     local events = traced(function(path)
       with_gma({ echo = function() error("interrupted!", 0) end }, function()
         local ok = pcall(RunSync, { tasks = { { func = function() gma.echo() while true do end end } }, trace = path })

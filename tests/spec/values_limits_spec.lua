@@ -1,4 +1,4 @@
--- Values of any depth and size: they work. That the time they take grows no faster than they do is in process/proportion.rs.
+-- Values of any depth and size work. process/proportion.rs tests that their time grows in proportion.
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
@@ -8,7 +8,7 @@ local stock = require "spec.fixtures.stock"
 local call, run = crossing.call, crossing.run
 
 describe("depth", function()
-  -- A chain of n tables, by the way one holds the next.
+  -- A chain of n tables, linked in the given way.
   local links = {
     ["as items"] = function(inner) return { inner } end,
     ["as fields"] = function(inner) return { next = inner } end,
@@ -34,7 +34,7 @@ describe("depth", function()
     return value
   end
 
-  -- Walks down whatever way a table holds the next.
+  -- Walks down the chain, in whatever way its tables are linked.
   local function depth(value)
     local levels = 0
     while next(value) ~= nil do
@@ -64,7 +64,7 @@ describe("depth", function()
     end
   end
 
-  it("is seen in the task, and the state is good for the next (V6) #long", function()
+  it("is seen in the task, and the state works for the next task (V6) #long", function()
     local response = gma2workers.RunSync {
       tasks = {
         { func = depth, args = { chain(links.mixed, 1000000) } },
@@ -78,7 +78,7 @@ describe("depth", function()
       { response.result[1].data, response.result[2].data, response.result[3].data, response.result[4].data })
   end)
 
-  it("that ends in what cannot cross is that task's error (V6)", function()
+  it("that ends in a value that cannot cross is that task's error (V6)", function()
     local value = { coroutine.create(print) }
     for _ = 1, 1000000 do
       value = { value }
@@ -105,7 +105,7 @@ describe("depth", function()
 end)
 
 describe("memory #long", function()
-  -- Runs code in a process of its own, where nothing has raised the high water mark before.
+  -- Runs code in a process of its own, in which nothing has raised the high-water mark before.
   local function peak_growth(make, result)
     return tonumber(stock.run([[
       local gma2workers = require "gma2workers"

@@ -1,4 +1,4 @@
--- Values cross by value: each kind, its limits, its identity, and what cannot cross.
+-- Values cross by value: each kind, its limits, its identity, and values that cannot cross.
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
@@ -24,7 +24,7 @@ describe("numbers", function()
       1.7976931348623157e308, 0.1 },
   }
 
-  -- What a number is, written in the task so that nothing has to cross to compare.
+  -- Describes a number in the task, so that nothing has to cross for the comparison.
   local function spelled(number)
     local kind = math.type(number)
     local bytes = string.pack(kind == "integer" and ">j" or ">d", number)
@@ -94,17 +94,17 @@ end)
 
 describe("nil, booleans and counts", function()
   each_way(function(send)
-    it("keep count and place (V3)", function()
+    it("keep their number and places (V3)", function()
       for _, values in ipairs { table.pack(), table.pack(1, nil, 3), table.pack(nil, nil), table.pack(nil, 2),
         table.pack(1, nil), table.pack(false, true, nil), table.pack(nil, nil, nil, nil, 5, nil) } do
         local got = table.pack(send(table.unpack(values, 1, values.n)))
-        -- One nil and no value are the same in a response.
+        -- In a response, one nil and no value are the same.
         assert.equal(values.n > 0 and values.n or 1, got.n)
         assert_alike({ table.unpack(values, 1, values.n) }, { table.unpack(got, 1, got.n) })
       end
     end)
 
-    it("come back 250 at a time (V3)", function()
+    it("come back, 250 at a time (V3)", function()
       local values = { n = 250 }
       for i = 1, 250, 3 do
         values[i] = i
@@ -127,7 +127,7 @@ describe("nil, booleans and counts", function()
     assert.equal(0, crossing.results(run(count, nil)))
   end)
 
-  it("reach a host function counted (V3)", function()
+  it("reach a host function with their number (V3)", function()
     local counts = {}
     crossing.with_gma({ probe = function(...) counts[#counts + 1] = select("#", ...) end }, function()
       call(function()
@@ -173,7 +173,7 @@ describe("identity", function()
       assert_alike(value, got)
     end)
 
-    it("of what two fields share is kept (V5)", function()
+    it("of a value that two fields share is kept (V5)", function()
       local shared = { 1 }
       local got = send { x = shared, y = shared, z = { 1 } }
       assert.is_true(got.x == got.y)
@@ -206,7 +206,7 @@ describe("identity", function()
     end)
   end)
 
-  it("of functions, also as keys, is kept (V5, V11)", function()
+  it("of functions, even as keys, is kept (V5, V11)", function()
     local function one() return 1 end
     local got = call(function(...) return ... end, { one, { one }, [one] = "one" })
     assert.is_true(got[1] == got[2][1])
@@ -214,7 +214,7 @@ describe("identity", function()
     assert.equal(1, got[1]())
   end)
 
-  it("of an argument stays what it was when the job was started (V10)", function()
+  it("of an argument stays as it was at the start of the job (V10)", function()
     local value = { 1, deep = { 2 } }
     local answer
     local job = gma2workers.RunAsync {
@@ -238,7 +238,7 @@ describe("identity", function()
     assert.same({ "changed" }, kept)
   end)
 
-  it("of one argument is the task's own each time (V10)", function()
+  it("of one argument is new for each task (V10)", function()
     local shared = { count = 0 }
     local function add(value)
       value.count = value.count + 1
@@ -255,13 +255,13 @@ describe("identity", function()
   end)
 end)
 
-describe("what cannot cross", function()
+describe("a value that cannot cross", function()
   local kinds = {
     coroutine = function() return coroutine.create(print) end,
     userdata = function() return io.tmpfile() end,
     ["C function"] = function() return string.gmatch("a", "a") end,
   }
-  -- Where it stands in the second value, and what the path says then.
+  -- The value's place in the second argument, and the path in the message.
   local places = {
     [""] = function(value) return value end,
     [".x.y"] = function(value) return { x = { y = value } } end,
@@ -280,7 +280,7 @@ describe("what cannot cross", function()
     assert.is_truthy(entry.data:find(message, 1, true), entry.data .. " does not say " .. message)
   end
 
-  -- In one state, functions pass as they are.
+  -- Within one state, functions pass as they are.
   local tags = { ["C function"] = " #native" }
 
   for kind, make in pairs(kinds) do
@@ -304,7 +304,7 @@ describe("what cannot cross", function()
       assert.is_truthy(entry.data:find(("cannot send a %s (at args[1].deep"):format(kind), 1, true), entry.data)
     end)
 
-    it(("raises at a host call that sends it, or that is answered with it: a %s (V7) #native"):format(kind), function()
+    it(("raises an error at a host call that sends it or has it as answer: a %s (V7) #native"):format(kind), function()
       local function caught(value)
         local _, sent = pcall(function() gma.probe { x = value() } end)
         local _, answered = pcall(function() gma.make() end)
@@ -319,7 +319,7 @@ describe("what cannot cross", function()
     end)
   end
 
-  it("fails its own task alone (V7)", function()
+  it("fails only its own task (V7)", function()
     local tasks = {}
     for i = 1, 10 do
       tasks[i] = { func = function(n) return n end, args = { i, i == 4 and coroutine.create(print) or nil } }
@@ -329,7 +329,7 @@ describe("what cannot cross", function()
     end
   end)
 
-  it("is a result that fails, and neither a hang nor nil (V7)", function()
+  it("makes a result fail, without a hang or a nil (V7)", function()
     local entry = run(function() return coroutine.create(print) end, {})
     assert_refused(entry, "coroutine", "result")
   end)
@@ -338,7 +338,7 @@ end)
 describe("metatables", function()
   local touched
 
-  -- A table whose every metamethod would be noticed.
+  -- A table with every metamethod, each of which would be noticed.
   local function guarded()
     local function touch() touched = true end
     local meta = { __metatable = "locked", __mode = "kv", __name = "Guarded" }
@@ -368,7 +368,7 @@ describe("metatables", function()
     assert.is_nil(getmetatable(got[1]))
   end)
 
-  it("with a finalizer are finalized on the host alone, once (V8)", function()
+  it("with a finalizer are finalized only on the host, once (V8)", function()
     local finalized = 0
     local value = setmetatable({ 1 }, { __gc = function() finalized = finalized + 1 end })
     assert.same({ 1 }, call(function(v) return v end, value))

@@ -1,5 +1,4 @@
--- Workers run at the same time, as many as were asked for; the host is told how far they are, and may start jobs of
--- its own meanwhile.
+-- Workers run at the same time, as many as asked for; the host gets progress reports, and may start other jobs meanwhile.
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
@@ -14,7 +13,7 @@ local function double(n)
   return 2 * n
 end
 
--- A host that counts who has come; and the task that comes, and stays until so many have.
+-- A host that counts arrivals; and a task that arrives, and stays until the given number has arrived.
 local function meeting()
   local arrived = 0
   return {
@@ -39,7 +38,7 @@ end
 describe("workers", function()
   each_mode(function(mode)
     for _, count in ipairs { 2, 6, 32 } do
-      it(("of one job run at the same time, also past the cores: %d #native"):format(count), function()
+      it(("of one job run at the same time, even beyond the number of cores: %d #native"):format(count), function()
         with_gma(meeting(), function()
           local response = RunSync { tasks = tasks_of(count, meet, count), workers = count, mode = mode }
           assert.same(always(count), data_of(response))
@@ -72,7 +71,7 @@ describe("workers", function()
         local function stay(_, count)
           gma.enter()
           local was_full = ask_until(gma.full, count)
-          -- Time for one too many to come.
+          -- Time for one too many to arrive.
           for _ = 1, 20 do
             gma.full(count)
           end
@@ -88,14 +87,14 @@ describe("workers", function()
       end)
     end
 
-    it("are as many as the text says #native", function()
+    it("are as many as a text says #native", function()
       with_gma(meeting(), function()
         assert.same(always(4), data_of(RunSync { tasks = tasks_of(4, meet, 4), workers = " 4 ", mode = mode }))
       end)
     end)
 
     it("take the next task while others are busy #native", function()
-      -- One is held up until all the others are through.
+      -- One task is held up until all the others have ended.
       local host, open = gate()
       local ended = 0
       host.ended = function()
@@ -131,7 +130,7 @@ describe("workers", function()
 end)
 
 describe("onProgress", function()
-  -- Jobs whose host calls turn the pump far oftener than the host may be told.
+  -- Jobs whose host calls run the pump far more often than progress may be reported.
   local function busy(n)
     for i = 1, 20 do
       gma.call(i)
@@ -148,13 +147,13 @@ describe("onProgress", function()
       before = call[1]
     end
     assert.equal(total, before)
-    -- The first and the last come on top.
+    -- The first and the last report come on top.
     assert.is_true(#told <= 20 * seconds + 2, ("%d calls in %g seconds"):format(#told, seconds))
   end
 
   each_mode(function(mode)
     for workers = 1, 3, 2 do
-      it(("rises to the total, about 20 times a second at most: %d workers"):format(workers), function()
+      it(("rises to the total, at most about 20 times a second: %d workers"):format(workers), function()
         local told = {}
         with_gma({ call = double }, function()
           local response = RunSync { tasks = tasks_of(300, busy), workers = workers, mode = mode,
@@ -181,7 +180,7 @@ describe("onProgress", function()
     end)
   end)
 
-  it("is called no more after it has raised, and the job goes on (E4)", function()
+  it("is not called again after it has raised an error, and the job goes on (E4)", function()
     local calls, completed, echoed, response = 0, 0, {}, nil
     with_gma({ echo = function(text) echoed[#echoed + 1] = text end }, function()
       response = RunAsync({ tasks = tasks_of(500, double), workers = 2, onComplete = function() completed = completed + 1 end,
@@ -200,7 +199,7 @@ describe("a job started", function()
 
   for _, workers in ipairs { 1, 4 } do
     each_mode(function(mode)
-      it(("inside a host call gives its answer, and the outer job goes on: %d workers (D2) #native"):format(workers), function()
+      it(("inside a host call gives its results, and the outer job goes on: %d workers (D2) #native"):format(workers), function()
         with_gma({ nested = function(n) return nested(n, workers) end }, function()
           local response = RunSync { tasks = tasks_of(20, function(n) return gma.nested(n) end), workers = workers,
             mode = mode }
@@ -230,7 +229,7 @@ describe("a job started", function()
         end)
       end
 
-      it(("inside a coroutine of the host's runs: %d workers (D8)"):format(workers), function()
+      it(("inside a coroutine of the host runs: %d workers (D8)"):format(workers), function()
         with_gma({ call = double }, function()
           local run = coroutine.wrap(function()
             local values = data_of(RunSync { tasks = tasks_of(9, function(n) return gma.call(n) end), workers = workers,
@@ -244,7 +243,7 @@ describe("a job started", function()
     end)
   end
 
-  it("inside a host call of a job that was started inside a host call runs, too (D2) #native", function()
+  it("inside a host call of a job that was itself started inside a host call runs, too (D2) #native", function()
     local depth = 0
     local function deeper()
       depth = depth + 1
@@ -256,7 +255,7 @@ describe("a job started", function()
     end)
   end)
 
-  it("beside one that waits for the host is served, too #native", function()
+  it("while another waits for the host is served, too #native", function()
     local host, open = gate()
     with_gma(host, function()
       local waiting = RunAsync { tasks = tasks_of(2, pass_gate), onComplete = open }

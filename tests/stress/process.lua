@@ -1,4 +1,4 @@
---- What the system says of this process.
+--- The system's figures about this process.
 
 local process = {}
 
@@ -12,17 +12,18 @@ local function status(field)
   return tonumber(text:match("\n" .. field .. ":%s*(%d+)"))
 end
 
---- MiB of memory in use; 0 where the system doesn't say.
+--- MiB of memory in use; 0 if the system does not tell.
 function process.memory()
   return (status("VmRSS") or 0) / 1024
 end
 
---- How many threads it has; nil where the system doesn't say.
+--- The number of its threads; nil if the system does not tell.
 function process.threads()
   return status("Threads")
 end
 
---- Whether it has at most so many threads, soon: one that ends is there for a moment longer than the library counts it.
+--- Whether it soon has at most so many threads: one that ends exists for a moment after the library has stopped counting
+-- it.
 function process.has_at_most(threads)
   for _ = 1, 100 do
     if (process.threads() or 0) <= threads then
@@ -33,7 +34,7 @@ function process.has_at_most(threads)
   return false
 end
 
---- How many cores it may use.
+--- The number of cores it may use.
 function process.cores()
   local list = io.popen("nproc 2>/dev/null")
   local cores = list and tonumber(list:read("a")) or 1

@@ -1,6 +1,6 @@
---- A long show: a million tasks in ten thousand jobs, in both modes, at once and in the background, with
--- time limits, cancels, failures, host calls, copied upvalues and sandboxes mixed in. Every result must be
--- right; after the first tenth neither memory nor threads may grow.
+--- A long show: a million tasks in ten thousand jobs, in both modes, at once and in the background, with time limits,
+-- cancels, failures, host calls, copied upvalues and sandboxes mixed in. Every result must be right. After the first tenth,
+-- neither memory nor threads may grow.
 --
 --   lua5.3 tests/stress/soak.lua [JOBS] [SEED]
 
@@ -18,7 +18,7 @@ print(("soak: %d jobs, seed %d"):format(jobs_wanted, seed))
 
 local TASKS, WORKERS, AT_ONCE = 100, 6, 3
 
--- A time limit that only an endless task comes to, however busy the machine is, and one for those.
+-- A time limit that only an endless task reaches, however busy the machine is, and one for endless tasks.
 local AMPLE, SHORT = 60, 0.005
 
 local echoed = 0
@@ -36,7 +36,7 @@ function greeting(name)
   return "hello " .. name
 end
 
--- Kinds of tasks: what runs, with which arguments, and whether an entry is what it must be. ------------------
+-- Kinds of tasks: the function, its arguments, and a check of its record. -------------------------------------
 
 local kinds = {}
 
@@ -137,7 +137,7 @@ kinds.littering = {
 
 kinds.clean = {
   run = function(n)
-    -- What `littering` left behind must not be here.
+    -- Nothing of what `littering` left behind may be here.
     return rawget(_G, "litter") == nil and string.litter == nil and math.pi > 3.1 and getmetatable(_G) == nil and n
   end,
   is_right = succeeds(function(n) return n end),
@@ -295,7 +295,7 @@ end
 local in_background, completed = {}, {}
 
 local function start_in_background(job)
-  -- What a callback raises is only shown, so the checks are made outside of it.
+  -- An error in a callback is only shown, so the checks are made outside of it.
   job.options.onComplete = function(response)
     completed[#completed + 1] = { job = job, response = response }
   end
@@ -332,7 +332,7 @@ local function run_one()
   elseif math.random() < 0.5 then
     start_in_background(job)
     while background_jobs() >= AT_ONCE do
-      -- Some job of those that run, whichever it is.
+      -- Any of the running jobs.
       local other = next(in_background)
       assert(other.handle:wait(60), "a job hangs")
       check_completed()
@@ -342,7 +342,7 @@ local function run_one()
   end
 end
 
--- The whole of it -------------------------------------------------------------------------------------------
+-- The whole run ----------------------------------------------------------------------------------------------
 
 local began = clock()
 local warm
@@ -372,9 +372,9 @@ last = measure(jobs_wanted)
 assert(counts.tasks == jobs_wanted * TASKS)
 assert(gma2workers.info.lost == 0, "a thread was lost")
 assert(last.threads <= math.max(AT_ONCE * WORKERS, process.cores()), "too many threads")
--- The program's own, and the watchdog.
+-- The program's own thread, and the watchdog.
 assert(not own_threads or process.has_at_most(own_threads + last.threads + 1), "threads stay behind")
--- A short run is not warm after its first tenth.
+-- A short run has not warmed up after its first tenth.
 assert(last.memory <= warm.memory * 1.5 + (jobs_wanted < 1000 and 64 or 16), "memory grows")
 
 print(("%d tasks: %d succeeded, %d failed, %d stopped, %d not begun; %d in the background, %d in mode cmd")

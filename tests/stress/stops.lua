@@ -1,6 +1,6 @@
---- Stops tasks ten thousand times, at random moments and under load: by time limits, by cancels from the
--- host's code and from inside a host call, and by several of them at once. Each task must have exactly one
--- end of a right kind, whatever it did at that moment; none may be lost, and no thread may stay behind.
+--- Stops tasks ten thousand times, at random moments and under load: by time limits, by cancels from the host's code and
+-- from inside a host call, and by several of them at once. Each task must have exactly one outcome of a right kind,
+-- whatever it did at that moment. No task may be lost, and no thread may stay behind.
 --
 --   lua5.3 tests/stress/stops.lua [STOPS] [SEED]
 
@@ -16,10 +16,10 @@ local seed = math.tointeger(arg[2]) or os.time()
 math.randomseed(seed)
 print(("stops: %d, seed %d"):format(wanted, seed))
 
--- What a job of this test, and the load beside it, have at most.
+-- The most that a job of this test, and the load beside it, use.
 local WORKERS, LOAD_WORKERS, TASKS = 6, 2, 12
 
--- Cancels the job of the moment, now and then, from inside a host call.
+-- Now and then cancels the current job from inside a host call.
 local interfere
 
 gma = {
@@ -123,7 +123,7 @@ function endless.handled()
 end
 
 function endless.stubborn()
-  -- Whatever ends it, it begins anew: in a coroutine, in a handler, in a comparator.
+  -- Whatever stops it, it starts again: in a coroutine, in a handler, in a comparator.
   local function again()
     while true do
       pcall(coroutine.wrap(function()
@@ -315,12 +315,12 @@ local function one_of(list)
   return list[math.random(#list)]
 end
 
---- A random number between two powers of ten, small ones as likely as large ones.
+--- A random number between two powers of ten, evenly distributed over the magnitudes.
 local function between(low, high)
   return 10 ^ (low + (high - low) * math.random())
 end
 
--- The load beside it: its tasks are never disturbed ---------------------------------------------------------
+-- The load beside it, whose tasks are never disturbed -----------------------------------------------------------
 
 local load_job, load_rounds = nil, 0
 
@@ -364,7 +364,7 @@ local function make_tasks()
   return tasks, kinds, are_endless
 end
 
---- Checks how one task ended.
+--- Checks how a task ended.
 local function check(task, kind, entry, timeout, is_cancelled)
   local n = task.args[1]
   if entry.success then
@@ -388,7 +388,7 @@ end
 local function run_job()
   local tasks, kinds, are_endless = make_tasks()
   local has_limit = math.random() < 0.6
-  -- A limit that can be written exactly, so that its message is known.
+  -- A limit that can be written exactly, so that the message is known.
   local timeout = has_limit and math.ceil(between(-6, -2) * 1e6) / 1e6 or nil
   local cancels = are_endless and not has_limit or math.random() < 0.4
   local is_cancelled, calls, completed = false, 0, 0
@@ -411,7 +411,7 @@ local function run_job()
   }
   if cancels then
     local moment = math.random() < 0.1 and 0 or
-      -- Just when the time limit is over, or any time.
+      -- Around the moment when the time limit is over, or at any time.
       has_limit and math.random() < 0.5 and timeout * (0.8 + 0.4 * math.random()) or between(-6, -2)
     job:wait(moment)
     cancel()
@@ -434,7 +434,7 @@ local function run_job()
   assert(gma2workers.info.lost == 0, "a thread was lost")
 end
 
--- All of them -----------------------------------------------------------------------------------------------
+-- The whole run ----------------------------------------------------------------------------------------------
 
 local began, jobs = clock(), 0
 local next_report = wanted // 10
@@ -453,7 +453,7 @@ keep_the_load_up(true)
 
 local threads = gma2workers.info.threads
 assert(threads <= math.max(WORKERS + LOAD_WORKERS, process.cores()), "too many threads: " .. threads)
--- The program's own, and the watchdog.
+-- The program's own thread, and the watchdog.
 assert(not own_threads or process.has_at_most(own_threads + threads + 1), "threads stay behind")
 for _, what in ipairs(names_of(counts)) do
   print(("%-10s %d"):format(what, counts[what]))

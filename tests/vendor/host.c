@@ -1,7 +1,7 @@
-/* An interpreter as a vendor may build one: host SCRIPT [ARGUMENT...]. It compiles as C and as C++.
-   Its luaL_openlibs leaves out the libraries that the environment variable WITHOUT names ("io,os"), for all states, or TASKS_WITHOUT,
-   for those after the first one. The
-   global `open_binary(path)` calls the module's entry, where there is no `package` to do so. */
+/* An interpreter as a vendor may build it: host SCRIPT [ARGUMENT...]. It compiles as C and as C++.
+   Its luaL_openlibs leaves out the libraries named in the environment variable WITHOUT ("io,os"), for all states, or in
+   TASKS_WITHOUT, for all states but the first. The global `open_binary(path)` calls the module's entry point, since there
+   may be no `package`. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +41,7 @@ LUALIB_API void luaL_openlibs(lua_State *state) {
     lua_pop(state, 1);
   }
   states++;
-  /* As a careless one would. */
+  /* A careless vendor's function may leave values on the stack. */
   lua_pushliteral(state, "left on the stack");
 }
 

@@ -1,4 +1,4 @@
---- A host with libraries of its own, whose luaL_openlibs opens fewer: less_in_tasks.lua BINARY. Tasks have what it opens.
+--- A host whose own libraries are more than its luaL_openlibs opens: less_in_tasks.lua BINARY. Tasks have the opened ones.
 
 local gma2workers = open_binary(arg[1])
 local sin, pack, write = math.sin, table.pack, io.write
@@ -16,7 +16,7 @@ for _, options in ipairs { {}, { mode = "cmd" }, { sandbox = true }, { workers =
     assert(failed.kind == "runtime", failed.data)
   end
 end
--- What is captured and is not there is named.
+-- A captured function that does not exist there is named.
 local users = {
   { function() return sin(0) end, function() return math ~= nil end, "math.sin" },
   { function() return pack(1).n end, function() return table ~= nil end, "table.pack" },

@@ -1,5 +1,5 @@
---- What has to become of a build of Lua that the module can't serve: refused.lua BINARY REASON. The bare binary says why, and
--- so does the drop-in folder, once, and has the cooperative backend take its place.
+--- A build of Lua that the module can't serve: refused.lua BINARY REASON. The bare binary gives the reason, and so does the
+-- drop-in folder, once, before the cooperative backend takes its place.
 
 local binary, reason = arg[1], arg[2]
 
@@ -12,7 +12,7 @@ end
 local needed = { "string", "table", "math", "coroutine" }
 for _, name in ipairs(needed) do
   if not _G[name] then
-    -- The folder can't do without it, either.
+    -- The folder needs it, too.
     print("refused: " .. select(2, pcall(open_binary, binary)))
     return
   end

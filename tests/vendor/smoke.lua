@@ -1,5 +1,5 @@
---- What has to work in every build of Lua that the module serves: smoke.lua BINARY. Any library may be missing, on the host
--- and in tasks alike, so each step asks for what it needs.
+--- Must work in every build of Lua that the module serves: smoke.lua BINARY. Any library may be missing, on the host and in
+-- tasks alike, so each step checks for the functions it needs.
 
 local gma2workers = open_binary(arg[1])
 
@@ -117,7 +117,7 @@ if coroutine then
   check(yielded.data == 3, "a task's coroutine", yielded.data)
 end
 
--- What a task leaves is gone in the next one.
+-- The next task sees nothing of the one before.
 local leaving = {
   { func = function() leak = 1 end },
   { func = function() return leak end },
@@ -125,7 +125,7 @@ local leaving = {
 local left = gma2workers.RunSync { tasks = leaving, workers = 1 }.result
 check(left[1].success and left[2].success and left[2].data == nil, "a global of another task", left[2].data)
 
--- Host calls, one that raises, and an asynchronous job that is cancelled.
+-- Host calls, one that raises an error, and an asynchronous job that is cancelled.
 gma = {
   twice = function(n) return n * 2 end,
   fail = function() error("refused", 0) end,
@@ -143,13 +143,13 @@ job = gma2workers.RunAsync {
 local response = job:wait()
 check(response == completed and response.result[1].kind == "cancelled", "cancel", response.result[1].data)
 
--- Map, if the host has what it takes.
+-- Map, if the host has the functions for it.
 local doubled = gma2workers.Map(function(n) return n * 2 end, { 1, 2, 3, 4, 5 })
 check(doubled[5] == 10 and #doubled == 5, "Map", doubled[5])
 local ok, message = pcall(gma2workers.Map, function() error("item") end, { 1 })
 check(not ok and type(message) == "string", "Map that fails", message)
 
--- Functions of the standard library, by name; what the host has, tasks have.
+-- Functions of the standard library, by name; tasks have those of the host.
 for name, library in pairs { string = string, table = table, math = math, os = os, io = io, utf8 = utf8, debug = debug } do
   check(record_of(function(key) return type(_G[key]) end, nil, name).data == "table", name, nil)
   check(record_of(function() return type(library) end).data == "table", name .. ", captured", nil)
@@ -166,7 +166,7 @@ if print and io then
   check(record_of(function() print() io.write("") io.stdout:write("") end).success, "writing", nil)
 end
 
--- No way to load bytecode, whatever this Lua was built with.
+-- There is no way to load bytecode, whatever this Lua was built with.
 if string then
   for _, name in ipairs { "load", "loadstring" } do
     local found = record_of(function(key)
@@ -176,12 +176,12 @@ if string then
   end
 end
 
--- Values that are refused, in words.
+-- Refused values, and the messages.
 check(record_of(function() return print end).success, "a standard function comes back", nil)
 local refused, why = pcall(gma2workers.RunSync, { tasks = { {} } })
 check(not refused and type(why) == "string", "a refusal", why)
 
--- Near the limit of C calls, what is raised is a text.
+-- Near the limit of C calls, an error is a text.
 local other
 local function nest(depth)
   local inner_ok, inner = pcall(gma2workers.RunSync, { tasks = { { func = function() return 1 end } } })

@@ -1,11 +1,10 @@
-/* The native part of the engine stand-in for Windows: what tests/console/native.rs is elsewhere, where cargo builds it
-   along with everything else that tests need. */
+/* The native part of the engine stand-in on Windows. On other systems it is tests/console/native.rs, which cargo builds. */
 #include <windows.h>
 
 #include "lauxlib.h"
 #include "lua.h"
 
-/* clock(): wall seconds since some moment, never backwards. */
+/* clock(): wall seconds since some moment; never goes backwards. */
 static int wall_clock(lua_State *state) {
   LARGE_INTEGER ticks, a_second;
   QueryPerformanceCounter(&ticks);
@@ -14,7 +13,7 @@ static int wall_clock(lua_State *state) {
   return 1;
 }
 
-/* sleep(seconds): without using the processor. */
+/* sleep(seconds): sleeps without using the processor. */
 static int sleep_for(lua_State *state) {
   lua_Number seconds = luaL_checknumber(state, 1);
   if (seconds > 0) Sleep((DWORD)(seconds * 1000));
@@ -26,7 +25,7 @@ static void end_slice(lua_State *state, lua_Debug *at) {
   if (lua_isyieldable(state)) lua_yield(state, 0);
 }
 
-/* slice(coroutine, instructions): makes it yield whenever it has run that many; 0 ends that. */
+/* slice(coroutine, instructions): makes the coroutine yield after each run of that many; 0 ends that. */
 static int slice(lua_State *state) {
   lua_State *coroutine = lua_tothread(state, 1);
   int instructions = (int)luaL_checkinteger(state, 2);

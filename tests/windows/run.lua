@@ -1,5 +1,5 @@
---- Runs the specs in a Windows Lua: what busted needs of C modules there is here, in Lua.
--- Each file is named on the command line, so there is no folder to read.
+--- Runs the specs in a Windows Lua. The functions of C modules that busted needs are written in Lua here. Each file is
+-- named on the command line, so no folder is read.
 
 local clock = require("consolenative").clock
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What scripts/test-windows runs on a system that has Wine: run.sh WORD
+# The part of scripts/test-windows that runs on a system with Wine: run.sh WORD
 set -eu
 word=$1
 programs=target/windows/$word
@@ -14,7 +14,7 @@ trap 'wineserver -k || true' EXIT
 
 passed=0
 failed=0
-# expect NAME PROGRAM CODE TEXT: runs the script on standard input; TEXT is a pattern that its output has to match.
+# expect NAME PROGRAM CODE TEXT: runs the script on standard input; its output must match the pattern TEXT.
 expect() {
   script=$cases/case.lua
   printf 'package.path = [[%s/?/init.lua]]\n' target/windows/plugins >"$script"
@@ -56,7 +56,7 @@ expect "the folder where no Lua is shown" hidden 0 '(a host that exports no Lua 
   $QUICK_START
 EOF
 
-# Errors of every kind leave code of ours: by a jump that unwinds, and by an exception.
+# Errors of every kind leave the library's code: by a jump that unwinds, and by an exception.
 for host in lua thrown; do
   expect "the smoke test in $host.exe" $host 0 ' [0-9]+ steps $' <<'EOF'
     function open_binary() return require "gma2workers" end
@@ -111,7 +111,7 @@ EOF
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
 
-# The specs, natively and cooperatively.
+# The specs, with the native and the cooperative backend.
 export LUA_CPATH="Z:$PWD/$programs/?.dll"
 shared="Z:/usr/share/lua"
 own="tests/?.lua;tests/?/init.lua;tests/examples/?.lua"

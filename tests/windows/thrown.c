@@ -19,7 +19,7 @@ long filter(EXCEPTION_POINTERS *found, void *frame) {
   return found->ExceptionRecord->ExceptionCode == CODE ? EXCEPTION_EXECUTE_HANDLER : EXCEPTION_CONTINUE_SEARCH;
 }
 
-/* The compiler has no `__try`: this is the table it would write. */
+/* The compiler has no `__try`; this is the table that it would emit. */
 __attribute__((noinline)) void call_and_catch(void (*function)(struct lua_State *, void *), struct lua_State *state,
                                               void *data) {
   __asm__ __volatile__(

@@ -1,5 +1,5 @@
-# Reads the file of suppressions, then reports of the thread sanitizer with frames as "#N FUNCTION | PLACE". Shows how
-# many reports there are of each kind, those in full that no suppression covers, and ends with 1 if there are any.
+# Reads the file of suppressions, then reports of the thread sanitizer with frames as "#N FUNCTION | PLACE". Counts the
+# reports of each kind, shows those in full that no suppression covers, and ends with 1 if there are any.
 
 FNR == 1 { file++ }
 

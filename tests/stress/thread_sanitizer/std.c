@@ -1,6 +1,6 @@
-/* Tells the thread sanitizer how Rust's standard library orders threads. That library comes compiled and is not
- * instrumented, so the slow paths of its locks and its fences would go unseen, and all that they protect would look
- * like races. Each function here stands in for one that the module calls: the linker's --wrap, with the names that
+/* Tells the thread sanitizer how Rust's standard library orders threads. That library is compiled without
+ * instrumentation. So the sanitizer would miss the slow paths of its locks and its fences, and report races on everything
+ * they protect. Each function here replaces one that the module calls, by the linker's --wrap, with the names that
  * scripts/thread-sanitizer finds in the library. */
 #include <stdint.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
 
-/* What a function takes and gives in registers is passed on as it is, whatever it means. */
+/* Arguments and results in registers are passed on unchanged, whatever they mean. */
 typedef uintptr_t word;
 #define STAND_IN(name) STAND_IN_FOR(name)
 #define STAND_IN_FOR(name)                                             \
@@ -17,7 +17,7 @@ typedef uintptr_t word;
 #define ORIGINAL(name) ORIGINAL_OF(name)
 #define ORIGINAL_OF(name) __real_##name(a, b, c, d, e, f)
 
-/* `Mutex::lock_contended(&self)` takes the lock. Taking a free one, and giving one back, is instrumented code. */
+/* `Mutex::lock_contended(&self)` takes the lock. Taking a free lock and releasing one is instrumented code. */
 STAND_IN(LOCK_CONTENDED)
 {
   word result = ORIGINAL(LOCK_CONTENDED);
@@ -25,7 +25,7 @@ STAND_IN(LOCK_CONTENDED)
   return result;
 }
 
-/* `Condvar::wait(&self, &Mutex)` gives the lock back and takes it again. */
+/* `Condvar::wait(&self, &Mutex)` releases the lock and takes it again. */
 STAND_IN(WAIT)
 {
   __tsan_release((void *)b);
@@ -34,7 +34,7 @@ STAND_IN(WAIT)
   return result;
 }
 
-/* `Condvar::wait_timeout(&self, &Mutex, Duration)`, too. */
+/* So does `Condvar::wait_timeout(&self, &Mutex, Duration)`. */
 STAND_IN(WAIT_TIMEOUT)
 {
   __tsan_release((void *)b);
@@ -43,9 +43,10 @@ STAND_IN(WAIT_TIMEOUT)
   return result;
 }
 
-/* `Once::call(&self, bool, &mut dyn FnMut(&OnceState))`: who comes later, here or by a look at `self` in instrumented
- * code, sees what was done. So that is said once it is done and before `self` says so, by a closure around the closure:
- * data, and a table of functions in which `call_mut` stands behind the destructor, size, alignment and `call_once`. */
+/* `Once::call(&self, bool, &mut dyn FnMut(&OnceState))`: a later caller, here or in instrumented code that reads `self`,
+ * sees the effects of the closure. So the release comes after the closure and before `self` is marked as done, in a
+ * closure around the closure: data, and a table of functions in which `call_mut` follows the destructor, size, alignment
+ * and `call_once`. */
 enum { CALL_MUT = 4 };
 
 struct closure {
@@ -73,8 +74,8 @@ STAND_IN(ONCE_CALL)
   return result;
 }
 
-/* `Arc`: who gives up the last reference is to see what was done through all others. It has counted down to none, and
- * a fence says the rest; the sanitizer knows no fences. */
+/* `Arc`: the thread that drops the last reference must see everything done through the others. It counts down to zero and
+ * then uses a fence, but the sanitizer does not know fences. */
 static __thread void *count_at_none;
 
 uint64_t __real___tsan_atomic64_fetch_sub(volatile uint64_t *count, uint64_t by, int order);
