@@ -15,8 +15,8 @@ use crate::error::{self, Error, Result};
 use crate::ffi::{Leave, NativeFunction, Protected, Returns, Stack, Type, native};
 use crate::gma;
 use crate::host::HostNames;
-use crate::hostcall;
 use crate::job::Job;
+use crate::mailbox;
 use crate::modules;
 use crate::names;
 use crate::pool;
@@ -278,7 +278,7 @@ fn is_on_terminal(stack: &Protected) -> Returns {
 /// it has; whether the job is finished: every task has its outcome, and every host call was taken; and whether there
 /// are results to merge.
 fn wait(stack: &Protected) -> Returns {
-    let at_most = hostcall::seconds(stack.number(2).unwrap_or(0.0));
+    let at_most = mailbox::seconds(stack.number(2).unwrap_or(0.0));
     let job = callbacks::job(stack)?;
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.wait(at_most)));
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.is_finished()));

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use crate::codec::Upvalues;
 use crate::error::{Error, Meant, Problem, Result};
 use crate::ffi::{Stack, Type};
-use crate::pool;
+use crate::sync;
 use crate::value::Value;
 
 /// The most workers that one job may ask for.
@@ -308,7 +308,7 @@ impl Options {
     fn workers(&self) -> Result<usize> {
         let expected = || format!("a whole number from 1 to {WORKER_LIMIT}");
         let workers: Option<Workers> = self.parse("workers", expected)?;
-        Ok(workers.map_or_else(|| pool::usable_cores().min(WORKER_LIMIT as usize), |workers| workers.0))
+        Ok(workers.map_or_else(|| sync::usable_cores().min(WORKER_LIMIT as usize), |workers| workers.0))
     }
 
     fn parse<T: DeserializeOwned, E: Into<Cow<'static, str>>>(

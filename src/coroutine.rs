@@ -1,55 +1,33 @@
 //! The coroutine library of a worker's state.
 //!
-//! A task runs in a coroutine, and must not notice: `yield`, `running` and `isyieldable` speak as they
-//! would in a main program. `resume` and `wrap` say which coroutine runs, so that it can be stopped, and
-//! `wrap` keeps the call stack of what failed inside it, for the traceback of the task's failure.
+//! A task runs in a coroutine, and must not notice it: `yield`, `running` and `isyieldable` act as they would in a main
+//! program. `resume` and `wrap` record which coroutine runs, so that it can be stopped. `wrap` also keeps the call
+//! stack of an error inside it, for the traceback of the task's failure.
 
-use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 
+use crate::current::{self, Raised, WrapFailure};
 use crate::error::Error;
 use crate::ffi::{Leave, Protected, Resumed, Returns, Stack, Type, native};
-use crate::seat;
 use crate::stdlib::{bad_type, replace};
 
-thread_local! {
-    /// The coroutine of the task that runs on this thread, by identity.
-    static TASK: Cell<usize> = const { Cell::new(0) };
-    /// The last error that left a `coroutine.wrap`, and the call stack it left behind.
-    static FAILED: RefCell<Option<(Raised, Vec<u8>)>> = const { RefCell::new(None) };
-}
-
-/// Says which coroutine, by identity, is the thread's next task.
-pub fn begin_task(task: usize) {
-    TASK.set(task);
-    FAILED.set(None);
-}
-
-/// What was raised: a text, or something by its identity.
-#[derive(PartialEq)]
-enum Raised {
-    Text(Vec<u8>),
-    Value(usize),
-}
-
-impl Raised {
-    fn at(stack: &Stack, index: c_int) -> Raised {
-        match stack.kind(index) {
-            Type::String => Raised::Text(stack.bytes(index).to_vec()),
-            _ => Raised::Value(stack.pointer(index)),
-        }
+fn raised_at(stack: &Stack, index: c_int) -> Raised {
+    match stack.kind(index) {
+        Type::String => Raised::Text(stack.bytes(index).to_vec()),
+        _ => Raised::Value(stack.pointer(index)),
     }
 }
 
-/// The call stack inside the coroutine that the error at an index came out of.
+/// The call stack inside the coroutine that raised the error at an index.
 pub fn inner_traceback(stack: &Stack, index: c_int) -> Option<Vec<u8>> {
-    let raised = Raised::at(stack, index);
-    FAILED.with_borrow(|failed| {
-        failed.as_ref().filter(|(failed, _)| *failed == raised).map(|(_, traceback)| traceback.clone())
+    let raised = raised_at(stack, index);
+    current::with_notes(|notes| {
+        let failure = notes.wrap_failure.as_ref().filter(|failure| failure.raised == raised);
+        failure.map(|failure| failure.traceback.clone())
     })
 }
 
-/// Puts the functions into the library. *Raises.*
+/// Puts the functions into the library.
 pub fn install(stack: &Protected) {
     stack.push_globals();
     stack.raw_get_text(-1, "coroutine");
@@ -79,8 +57,8 @@ fn resume_wrapped(stack: &Protected) -> Returns {
     stack.pop(1);
     match resume_with(stack, &coroutine, arguments)? {
         Ok(results) => Ok(results),
-        Err(Fault::Text(text)) => Err(Error::BadCall(text.into()).into()),
-        Err(Fault::Raised) => {
+        Err(ResumeError::Text(text)) => Err(Error::BadCall(text.into()).into()),
+        Err(ResumeError::Raised) => {
             note_failure(stack, &coroutine);
             Err(Leave::Top)
         }
@@ -96,7 +74,7 @@ fn resume(stack: &Protected) -> Returns {
             Ok(results + 1)
         }
         Err(fault) => {
-            if let Fault::Text(text) = fault {
+            if let ResumeError::Text(text) = fault {
                 stack.push_bytes(text.as_bytes());
             }
             stack.push_boolean(false);
@@ -106,26 +84,30 @@ fn resume(stack: &Protected) -> Returns {
     }
 }
 
-/// Why a coroutine gave no results.
-enum Fault {
+/// Why a resumed coroutine gave no results.
+enum ResumeError {
     /// It could not be resumed.
     Text(&'static str),
-    /// What it raised is on top of the resumer's stack.
+    /// It raised an error, which is on top of the resumer's stack.
     Raised,
 }
 
-/// Resumes a coroutine with the top `arguments` values, and gives how many it left on top in their place.
-/// A task that has to stop stops here, whatever came back.
-fn resume_with(stack: &Stack, coroutine: &Stack, arguments: c_int) -> Result<Result<c_int, Fault>, Leave> {
+/// Resumes a coroutine with the top `arguments` values, and gives how many results replace them. A task that has to
+/// stop stops here, whatever the coroutine gave.
+fn resume_with(
+    stack: &Stack,
+    coroutine: &Stack,
+    arguments: c_int,
+) -> Result<Result<c_int, ResumeError>, Leave> {
     if !coroutine.check(arguments) {
-        return Ok(Err(Fault::Text("too many arguments to resume")));
+        return Ok(Err(ResumeError::Text("too many arguments to resume")));
     }
     if coroutine.is_over() {
-        return Ok(Err(Fault::Text("cannot resume dead coroutine")));
+        return Ok(Err(ResumeError::Text("cannot resume dead coroutine")));
     }
     stack.move_to(coroutine, arguments);
-    let resumed = seat::stoppable(coroutine, || coroutine.resume(stack, arguments));
-    if seat::is_stopping() {
+    let resumed = current::stoppable(coroutine, || coroutine.resume(stack, arguments));
+    if current::is_stopping() {
         return Err(Leave::Stop);
     }
     Ok(match resumed {
@@ -136,18 +118,18 @@ fn resume_with(stack: &Stack, coroutine: &Stack, arguments: c_int) -> Result<Res
                 Ok(results)
             } else {
                 coroutine.pop(results);
-                Err(Fault::Text("too many results to resume"))
+                Err(ResumeError::Text("too many results to resume"))
             }
         }
         Resumed::Raised | Resumed::OutOfMemory => {
             coroutine.move_to(stack, 1);
-            Err(Fault::Raised)
+            Err(ResumeError::Raised)
         }
     })
 }
 
-/// Puts the caller's position before a message on top, as Lua's `wrap` does, and keeps the call stack of
-/// the coroutine that the error came from.
+/// Puts the caller's position before a message on top, as Lua's `wrap` does, and keeps the call stack of the coroutine
+/// that raised it.
 fn note_failure(stack: &Protected, coroutine: &Stack) {
     stack.push_traceback(coroutine, 0);
     stack.insert(-2);
@@ -157,19 +139,20 @@ fn note_failure(stack: &Protected, coroutine: &Stack) {
         stack.push_value(-2);
         stack.concat(2);
     }
-    // From here on nothing is raised: traceback, error, error with position.
+    // From here on nothing raises. On the stack: traceback, error, error with position.
     let original = if is_text { -2 } else { -1 };
     let mut whole = inner_traceback(stack, original).unwrap_or_default();
     if !whole.is_empty() {
         whole.push(b'\n');
     }
     whole.extend_from_slice(stack.bytes(original - 1));
-    FAILED.set(Some((Raised::at(stack, -1), whole)));
+    let failure = WrapFailure { raised: raised_at(stack, -1), traceback: whole };
+    current::with_notes(|notes| notes.wrap_failure = Some(failure));
 }
 
 fn is_task(stack: &Stack) -> bool {
     stack.push_self();
-    let is_task = stack.pointer(-1) == TASK.get();
+    let is_task = stack.pointer(-1) == current::with_notes(|notes| notes.coroutine);
     stack.pop(1);
     is_task
 }
@@ -191,4 +174,78 @@ fn running(stack: &Protected) -> Returns {
 fn is_yieldable(stack: &Protected) -> Returns {
     stack.push_boolean(stack.is_yieldable() && !is_task(stack));
     Ok(1)
+}
+
+#[cfg(all(test, feature = "linked"))]
+mod tests {
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ffi::OwnState;
+    use crate::job::Job;
+    use crate::seat::Reason;
+
+    /// `stop()`: stops the task at this point, as the host does when it drops a job.
+    fn stop_task(_: &Protected) -> Returns {
+        let work = current::work().expect("a worker");
+        work.worker.seat.stop(Reason::Cancelled);
+        Ok(0)
+    }
+
+    /// Runs a task on a thread of its own, with one stop that is not tried again, and gives how it came back.
+    fn come_back(code: &'static str) -> Resumed {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let state = OwnState::new(usize::MAX).expect("a state");
+            let stack = state.unprotected();
+            stack.open_libraries();
+            install(&stack);
+            stack.push_globals();
+            stack.push_native(native(stop_task));
+            stack.raw_set_text(-2, "stop");
+            let job = Arc::new(Job::without_tasks());
+            let worker = job.add_worker();
+            worker.seat.begin(0, None);
+            let _entered = current::enter(job, worker);
+            let task = stack.new_thread();
+            task.load(code.as_bytes(), c"=task").expect("it is Lua");
+            let _ = sender.send(current::stoppable(&task, || task.resume(&stack, 0)));
+        });
+        receiver.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("it goes on: {code}"))
+    }
+
+    #[test]
+    fn one_stop_is_enough_wherever_it_meets_the_task() {
+        /// Calls from C that no coroutine can yield across.
+        const CALLERS: [&str; 8] = [
+            "table.sort({ 3, 2, 1 }, function() body() end)",
+            "('x'):gsub('x', function() body() end)",
+            "load(function() body() end)",
+            "xpcall(error, function() body() end)",
+            "tostring(setmetatable({}, { __tostring = function() body() return '' end }))",
+            "table.concat(setmetatable({}, { __len = function() body() return 0 end, __index = type }))",
+            "return setmetatable({}, { __index = function() body() end }).field",
+            "for _ in pairs(setmetatable({}, { __pairs = function() body() return next, {} end })) do end",
+        ];
+        /// Where the stop meets the task. Only the first call of `stop` stops; the later ones show whether the task
+        /// went on.
+        const BODIES: [&str; 4] = [
+            "stop()",
+            "coroutine.wrap(function() stop() while true do end end)()",
+            "coroutine.wrap(function() pcall(coroutine.wrap(function() stop() while true do end end)) end)()",
+            "coroutine.resume(coroutine.create(function() table.sort({ 2, 1 }, function() stop() end) end))",
+        ];
+        for caller in CALLERS {
+            for body in BODIES {
+                let code = format!(
+                    "local function body() {body} end
+                     local real, was_there = stop, false
+                     stop = function() stop = function() end was_there = true real() end
+                     repeat pcall(function() {caller} end) until not was_there"
+                );
+                assert_eq!(come_back(code.leak()), Resumed::Yielded, "{body} in {caller}");
+            }
+        }
+    }
 }

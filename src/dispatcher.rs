@@ -1,4 +1,4 @@
-//! Starts a job: from the options to workers that run.
+//! Starts a job: reads the options and starts the workers.
 //!
 //! Host side. An error means that nothing was started.
 
@@ -8,23 +8,23 @@ use std::time::Instant;
 
 use crate::codec::{Functions, GMA, Path, Policy, encode};
 use crate::config::{self, Config};
+use crate::environment::Environment;
 use crate::error::{Error, Place, Problem, Result};
 use crate::executor;
 use crate::fault;
 use crate::ffi::{self, Protected, Stack, Type};
 use crate::host::{self, HostNames};
-use crate::job::{Job, Parts};
-use crate::modules::HostModules;
+use crate::job::{self, Job, Progress};
+use crate::mailbox::Mailbox;
 use crate::names;
 use crate::pool;
 use crate::registry;
-use crate::state::Environment;
 use crate::tasks::TaskReader;
 use crate::trace::Trace;
 use crate::watchdog;
 
-/// Reads and checks everything, then starts the job's workers. The options are the table at that index, and `chunk` is how
-/// many items each task of a `Map` has.
+/// Reads and checks all options, then starts the job's workers. The table of options is at that index; `chunk` is the number
+/// of items in each task of a `Map`.
 pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) -> Result<Arc<Job>> {
     if pool::is_forked() {
         return Err(Error::Forked);
@@ -35,11 +35,10 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     let names = HostNames::default();
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
-    let mut modules = HostModules::default();
-    let (read, found) = (&mut environment, &mut modules);
+    let read = &mut environment;
     stack.protected(0, |stack| {
         read_host(stack, &names, read)?;
-        host::read_modules(stack, found);
+        host::read_modules(stack, &mut read.modules);
         Ok(())
     })?;
     let mut reader = TaskReader::new(&names, config.upvalues);
@@ -52,16 +51,25 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
 
     let TaskReader { functions, tasks, .. } = reader;
     environment.functions = functions;
-    environment.modules = Arc::new(modules);
     let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
     let Config { mode, upvalues, timeout, .. } = config;
-    let parts = Parts { mode, upvalues, environment, tasks, started, timeout, trace };
-    let job = Arc::new(Job::new(parts, workers));
+    let job = Arc::new(Job {
+        id: job::next_id(),
+        mode,
+        upvalues,
+        environment: Arc::new(environment),
+        tasks,
+        mailbox: Mailbox::default(),
+        started,
+        timeout,
+        trace,
+        progress: Progress::new(workers),
+    });
     if workers == 0 {
         job.mailbox.finish();
     } else {
-        // What this thread keeps for itself takes memory, which tasks may have taken soon.
+        // This thread's own message buffer takes memory, which tasks may use up soon.
         ffi::forget_message();
         watchdog::start()?;
         if timeout.is_some() {
@@ -74,7 +82,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     Ok(job)
 }
 
-/// The timeline of a job, whose tasks were read since it was started.
+/// Makes the trace of a job. The tasks have been read since the job started.
 fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
     let trace = Trace::create(path, started).map_err(|cause| {
         Error::option("trace", Problem::Unwritable { path: path.to_owned(), cause: cause.to_string() })
@@ -83,13 +91,13 @@ fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
     Ok(Arc::new(trace))
 }
 
-/// Stops a job's tasks: those that run, and those that have not begun. Those that don't stop are given up.
+/// Stops a job's tasks: running ones, and those that have not begun. Tasks that don't stop are given up.
 pub fn cancel(job: &Arc<Job>) {
     job.cancel();
     watchdog::watch(job);
 }
 
-/// Reads what all of the host's jobs have in common: its module paths, and the shape of its `gma`. *Raises.*
+/// Reads what does not depend on the job's options: the host's module paths, and the shape of its `gma`.
 fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment) -> Result<()> {
     let top = stack.top();
     if names::push_host_standard(stack, "package") == Type::Table {
@@ -109,7 +117,7 @@ fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment
     Ok(())
 }
 
-/// The host's global that a name looks like a slip of. They stand at that index.
+/// The host's global that `name` is probably a misspelling of. The globals are at that index.
 fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
     let mut known = Vec::new();
     stack.push_nil();
@@ -123,7 +131,7 @@ fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
     config::nearest(name, &known).map(str::to_owned)
 }
 
-/// The host's globals that the job asks for, as one table in one message.
+/// The host's globals for the job, as one table in one message.
 fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec<u8>> {
     let mut message = Vec::new();
     let place = |_, path: &Path| format!("globals{path}");
@@ -136,7 +144,7 @@ fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec
     Ok(message)
 }
 
-/// Pushes a table with the globals of these names. *Raises.*
+/// Pushes a table with the globals of these names.
 fn collect_globals(stack: &Protected, names: &[String]) -> Result<()> {
     let (copies, globals) = (1, 2);
     stack.create_table(0, names.len() as c_int);

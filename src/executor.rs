@@ -1,9 +1,8 @@
 //! Runs a job's tasks on one thread of the pool.
 //!
-//! Worker side: touches the worker's own state and the job's plain data, nothing of the host. A task runs
-//! in a coroutine of the state, with its own functions and arguments decoded for it; whatever happens in
-//! it, a panic included, becomes that task's outcome. A worker that was given up learns so when its task
-//! ends after all, and goes without a trace.
+//! Worker side: uses the worker's own state and the job's plain data, nothing of the host. A task runs in a coroutine
+//! of the state, with its functions and arguments decoded for it. Whatever happens in it, also a panic, becomes the
+//! task's outcome. A worker that was given up notices this when its task ends, and leaves nothing behind.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,27 +10,28 @@ use std::sync::Arc;
 
 use crate::codec::{Functions, Path, Policy, decode_initial, encode_counted};
 use crate::config::Mode;
+use crate::environment::Environment;
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
 use crate::job::{Job, Task, Worker};
 use crate::lane::Failure;
 use crate::pool::{self, Busy};
-use crate::seat::{self, End, Reason};
-use crate::state::{Environment, Life, State};
-use crate::{coroutine, fault, gma, hostcall, modules, stdlib, system, trace};
+use crate::seat::{End, Reason};
+use crate::state::{Reuse, State};
+use crate::{coroutine, current, fault, gma, system};
 
 thread_local! {
-    /// This thread's state, kept for its next job.
-    static KEPT: RefCell<Option<State>> = const { RefCell::new(None) };
+    /// This thread's state, kept for the next job.
+    static CACHED: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
-/// Runs tasks of the job until there are none left.
-pub fn run(job: &Job, worker: &Worker, busy: Busy) {
-    let mut desk = Desk { state: if job.mode == Mode::Cmd { None } else { KEPT.take() }, is_prepared: false };
+/// Runs tasks of the job until there are no more.
+pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
+    let mut cache =
+        StateCache { state: if job.mode == Mode::Cmd { None } else { CACHED.take() }, is_prepared: false };
     let mut results = Vec::new();
-    let _seat = seat::take(&worker.seat);
-    let _line = hostcall::connect(&job.mailbox);
-    let _followed = trace::follow(job.trace.as_ref(), worker.row);
+    let _entered = current::enter(Arc::clone(&job), Arc::clone(&worker));
+    let (job, worker) = (&*job, &*worker);
     while let Some(index) = job.next_task() {
         results.clear();
         if let Some(trace) = &job.trace {
@@ -39,20 +39,20 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
         }
         worker.seat.begin(index, job.timeout);
         if job.is_cancelled() {
-            // The cancel may have looked at this seat before the task was there.
+            // The canceller may have stopped this seat before the task was there.
             worker.seat.stop(Reason::Cancelled);
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut desk, &mut results)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut cache, &mut results)));
         let outcome = outcome.unwrap_or_else(|payload| {
-            desk.close();
+            cache.close();
             Err(Error::panic(payload).into())
         });
-        // A stop that came just as the task ended has left its hook in the coroutine, for the next one.
+        // A stop that came just as the task ended has left its hook in the coroutine: restoring the state removes it.
         let has_ended_well = outcome.is_ok() && !worker.seat.is_stopping();
-        desk.clear(job, index, has_ended_well);
+        cache.clear(job, index, has_ended_well);
         match (worker.seat.end(), outcome) {
             (End::GivenUp, _) => {
-                pool::find();
+                pool::mark_recovered();
                 return;
             }
             (End::Stopped(reason), Err(failure)) => {
@@ -62,36 +62,32 @@ pub fn run(job: &Job, worker: &Worker, busy: Busy) {
             (_, outcome) => job.put(worker, index, outcome.map(|()| &mut results)),
         }
     }
-    // The host's next job may count on this thread as soon as this one is over.
+    // First of all: the host's next job may need this thread as soon as this job is over.
     drop(busy);
-    job.leave();
-    if desk.state.is_some() {
-        KEPT.set(desk.state);
+    job.worker_left();
+    if cache.state.is_some() {
+        CACHED.set(cache.state);
     }
 }
 
-/// Has a thread that goes to sleep keep nothing of its last job: its state is as it was made, and what was noted of the
-/// last task is forgotten. As a thread starts, this makes what it keeps for itself, which takes memory.
-fn rest() {
-    KEPT.with_borrow_mut(|kept| kept.iter_mut().for_each(State::rest));
-    coroutine::begin_task(0);
-    stdlib::begin_task();
-    ffi::take_stopped_at();
-    ffi::forget_message();
-    modules::set_host(&Arc::default());
+/// Called on a thread before it sleeps: drops everything of the last job. Called on a new thread, it makes what the
+/// thread keeps for itself, which takes memory.
+fn on_idle() {
+    CACHED.with_borrow_mut(|kept| kept.iter_mut().for_each(State::reset));
+    current::clear();
     system::release_stack();
 }
 
-/// What a worker has for its next task.
-struct Desk {
+/// The state for a worker's next task.
+struct StateCache {
     state: Option<State>,
-    /// The state is fitted to the job, and put back since its last task.
+    /// The state is fitted to the job, and restored since the last task.
     is_prepared: bool,
 }
 
-impl Desk {
-    /// The state for the next task of this job: the kept one where it can be made so, or a new one.
-    fn state(&mut self, environment: &Arc<Environment>, life: Life) -> Result<&State, Error> {
+impl StateCache {
+    /// The state for the next task of this job: the cached one if it can be used, or a new one.
+    fn state(&mut self, environment: &Arc<Environment>, reuse: Reuse) -> Result<&State, Error> {
         if !self.is_prepared
             && let Some(mut state) = self.state.take()
             && state.prepare(environment)?
@@ -101,37 +97,37 @@ impl Desk {
         self.is_prepared = true;
         match &mut self.state {
             Some(state) => Ok(state),
-            none => Ok(none.insert(State::new(environment, life)?)),
+            none => Ok(none.insert(State::new(environment, reuse)?)),
         }
     }
 
-    /// Closes the state. That may run finalizers of the task's, in its time; they can't ask the host for anything.
+    /// Closes the state. This may run the task's finalizers; they can't call the host.
     fn close(&mut self) {
-        hostcall::disconnected(|| self.state = None);
+        current::without_host(|| self.state = None);
     }
 
-    /// Has the state ready for the next task, or closes it.
+    /// Restores the state for the next task, or closes it.
     fn clear(&mut self, job: &Job, index: usize, has_ended_well: bool) {
-        let is_over = job.mode == Mode::Cmd || stdlib::is_spoiled();
-        if is_over || self.state.as_ref().is_some_and(|state| !state.is_fit()) {
+        let is_over = job.mode == Mode::Cmd || current::with_notes(|notes| notes.has_finalizers);
+        if is_over || self.state.as_ref().is_some_and(|state| !state.is_restorable()) {
             self.close();
         }
         match (&mut self.state, job.tasks.get(index)) {
-            (Some(state), Ok(task)) if has_ended_well => state.put_back_after(task.function),
-            (Some(state), _) => state.put_back(),
+            (Some(state), Ok(task)) if has_ended_well => state.restore_after(task.function),
+            (Some(state), _) => state.restore(),
             (None, _) => {}
         }
     }
 }
 
-fn run_task(job: &Job, index: usize, desk: &mut Desk, out: &mut Vec<u8>) -> Result<(), Failure> {
+fn run_task(job: &Job, index: usize, cache: &mut StateCache, out: &mut Vec<u8>) -> Result<(), Failure> {
     let task = job.tasks.get(index)?;
     fault::point("task")?;
-    let life = if job.mode == Mode::Cmd { Life::Once } else { Life::Long };
-    let state = desk.state(&job.environment, life)?;
+    let reuse = if job.mode == Mode::Cmd { Reuse::SingleUse } else { Reuse::Pooled };
+    let state = cache.state(&job.environment, reuse)?;
     let outcome = run_function(job, index, state, &task, out);
     outcome.map_err(|mut failure| {
-        // Lua's string buffers raise an error of their own: "not enough memory for buffer allocation".
+        // The error of Lua's string buffers has a text of its own: "not enough memory for buffer allocation".
         if state.has_run_out() && String::from_utf8_lossy(&failure.message).contains("not enough memory") {
             failure.kind = Kind::Memory;
         }
@@ -152,26 +148,24 @@ fn run_function(
 ) -> Result<(), Failure> {
     let stack = state.stack();
     let (coroutine, identity) = state.coroutine()?;
-    stdlib::begin_task();
-    ffi::take_stopped_at();
-    coroutine::begin_task(identity);
+    current::begin_task(identity);
     state.push_function(task.function, &coroutine)?;
     let count = decode_initial(&coroutine, task.arguments, &gma::WorkerNames)?;
-    let resumed = seat::stoppable(&coroutine, || {
+    let resumed = current::stoppable(&coroutine, || {
         let resumed = coroutine.resume(&stack, count);
         fault::point("returned").map(|()| resumed)
     });
     match resumed? {
         Resumed::Returned => Ok(encode_results(job, index, &coroutine, out)?),
-        // What it raised may be a stop's doing, and its `__tostring` would only be stopped again.
-        _ if seat::is_stopping() => Err(stopped(&coroutine)),
-        Resumed::Raised => Err(seat::stoppable(&stack, || failure(job, &stack, &coroutine))),
+        // The stop may have caused the error, and would also stop its `__tostring`.
+        _ if current::is_stopping() => Err(stopped(&coroutine)),
+        Resumed::Raised => Err(current::stoppable(&stack, || failure(job, &stack, &coroutine))),
         Resumed::OutOfMemory => Err(Error::Memory.into()),
         Resumed::Yielded => Err(Error::Internal("a task yielded to its worker".into()).into()),
     }
 }
 
-/// What is left of a task that was stopped: where it was.
+/// The failure of a stopped task: the place where it was stopped.
 fn stopped(coroutine: &Stack) -> Failure {
     let stopped_at = ffi::take_stopped_at();
     let traceback = if stopped_at.is_empty() { coroutine.brief_traceback() } else { stopped_at };
@@ -198,7 +192,7 @@ fn encode_results(job: &Job, index: usize, coroutine: &Stack, out: &mut Vec<u8>)
     })
 }
 
-/// What is left of a task that raised: the error value stands on top of its coroutine.
+/// The failure of a task that raised an error. The error value is on top of the coroutine.
 fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
     coroutine.move_to(stack, 1);
     let value =
@@ -207,7 +201,7 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
     let mut traceback = Vec::new();
     let inner = coroutine::inner_traceback(stack, -1);
     let described = stack.protected(1, |stack| {
-        // The call stack first: `__tostring` may fail.
+        // The call stack comes first: `__tostring` may fail.
         stack.push_traceback(coroutine, 0);
         traceback.extend_from_slice(stack.bytes(-1));
         stack.push_text_of(1);
@@ -236,13 +230,13 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
     encode_counted(stack, 1, &mut message, &policy).ok().map(|()| message)
 }
 
-/// Starts that many workers of the job on the pool. The job counts on them already.
+/// Starts that many workers on the pool. The job has counted them already.
 pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
     let make = || {
-        let (job, worker) = (Arc::clone(job), job.seat());
-        move |busy| run(&job, &worker, busy)
+        let (job, worker) = (Arc::clone(job), job.add_worker());
+        move |busy| run(job, worker, busy)
     };
-    let started = pool::get(rest)?.spawn(workers, make)?;
-    job.give_back(workers - started);
+    let started = pool::get(on_idle)?.spawn(workers, make)?;
+    job.release_workers(workers - started);
     Ok(())
 }

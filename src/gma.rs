@@ -1,8 +1,7 @@
 //! `gma` as a task sees it: a table of the host's shape whose functions call the host.
 //!
-//! Worker side, on the worker's thread and state. The shape comes as a message in which every function
-//! is a name, so installing it is decoding it. `gma.echo` and `gma.feedback` don't wait for the host, and
-//! `gma.sleep` sleeps here.
+//! Worker side, on the worker's thread and state. The host's shape is a message in which every function is a name, so
+//! decoding it makes the table. `gma.echo` and `gma.feedback` don't wait for the host, and `gma.sleep` sleeps here.
 
 use std::sync::LazyLock;
 
@@ -11,9 +10,10 @@ use crate::codec::{
 };
 use crate::error::{Error, Result};
 use crate::ffi::{Leave, NativeFunction, Protected, Returns, Stack, Type, native};
-use crate::hostcall::{self, Answer};
+use crate::hostcall;
+use crate::mailbox::{self, Answer};
 use crate::names;
-use crate::{seat, stdlib};
+use crate::{current, stdlib};
 
 /// A worker's names, for messages that leave its state and for those that come in.
 pub struct WorkerNames;
@@ -40,8 +40,8 @@ impl Resolve for WorkerNames {
     }
 }
 
-/// The functions that every state has and none of its libraries, by the names under which they cross: those of our own, and
-/// those that `ipairs` and its like give.
+/// The functions that every state has outside of its libraries, by the names under which they cross: gma2workers' own,
+/// and the iterators of `ipairs` and the like.
 pub fn own() -> &'static [(&'static str, NativeFunction)] {
     static OWN: LazyLock<Vec<(&str, NativeFunction)>> = LazyLock::new(|| {
         let mut own = stdlib::iterators();
@@ -60,8 +60,8 @@ pub fn check(stack: &Protected) -> Returns {
     check_with(stack, &WorkerNames)
 }
 
-/// Returns the kind and the text of the failure where the value at index 1 can't leave this state, nothing where it can.
-/// Index 2 says where the value stands, index 3 whether data that functions have captured is copied. A hook's error is raised.
+/// If the value at index 1 can't leave this state, returns the kind and the text of the failure, otherwise nothing. Index 2 is
+/// the value's place, and index 3 tells whether the upvalues of functions are copied. A hook's error is raised.
 pub fn check_with(stack: &Stack, names: &dyn Names) -> Returns {
     let Err(error) = check_value(stack, names) else { return Ok(0) };
     if error.is_a_hooks() {
@@ -85,7 +85,7 @@ fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
     encode(stack, 1, &mut Vec::new(), &policy)
 }
 
-/// `trace(value)`, called with an error: a table with it, as `value`, and the `traceback`.
+/// `trace(value)`, a message handler: gives a table with the error as `value`, and the `traceback`.
 pub fn trace(stack: &Protected) -> Returns {
     stack.set_top(1);
     stack.create_table(0, 2);
@@ -96,7 +96,7 @@ pub fn trace(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// Makes the host's shape of `gma` out of its message: each name under `gma` becomes a host call.
+/// Makes the host's shape of `gma`: each name under `gma` becomes a host call.
 struct Shape;
 
 impl Resolve for Shape {
@@ -115,13 +115,13 @@ impl Resolve for Shape {
     }
 }
 
-/// Whether a name is that of a thing under `gma`.
+/// Whether the name is one under `gma`.
 pub fn is_gma(name: &str) -> bool {
     name.strip_prefix(GMA).is_some_and(|rest| rest.starts_with(SEPARATOR))
 }
 
-/// Sets the state's `gma` to the host's shape, unless the host has none, and names what stands in it. Called outside of any
-/// protected call: it makes its own.
+/// Sets the state's `gma` to the host's shape, if the host has one, and records the names of what is in it. Makes its
+/// own protected calls.
 pub fn install(stack: &Stack, shape: Option<&[u8]>) -> Result<()> {
     let Some(message) = shape else { return Ok(()) };
     decode(stack, message, &Shape)?;
@@ -136,7 +136,7 @@ pub fn install(stack: &Stack, shape: Option<&[u8]>) -> Result<()> {
     })
 }
 
-/// The name that the running stub was made with.
+/// The name of the running host call.
 fn stub_name(stack: &Stack) -> String {
     stack.push_upvalue(1);
     let name = String::from_utf8_lossy(stack.bytes(-1)).into_owned();
@@ -144,7 +144,7 @@ fn stub_name(stack: &Stack) -> String {
     name
 }
 
-/// Puts the running stub's arguments into a message.
+/// Encodes the running host call's arguments.
 fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     let mut message = Vec::new();
     let place = |n: usize, path: &Path| format!("args[{n}]{path} of {}", names::display(name));
@@ -167,12 +167,12 @@ fn call_host(stack: &Protected) -> Returns {
     }
 }
 
-/// There is no answer: a task that has to stop must not get to see that, it stops here.
+/// The call has no answer. A task that has to stop stops here, so that it can't see this.
 fn gone(name: &str) -> Leave {
-    if seat::is_stopping() { Leave::Stop } else { Error::HostGone { name: names::display(name) }.into() }
+    if current::is_stopping() { Leave::Stop } else { Error::HostGone { name: names::display(name) }.into() }
 }
 
-/// For what is only shown, so anything can be sent: what can't cross goes as its text.
+/// Host calls that only show something: values that can't cross are sent as their text.
 fn tell_host(stack: &Protected) -> Returns {
     for index in 1..=stack.top() {
         if !matches!(stack.kind(index), Type::Nil | Type::Boolean | Type::Number | Type::String) {
@@ -188,8 +188,8 @@ fn tell_host(stack: &Protected) -> Returns {
 fn sleep(stack: &Protected) -> Returns {
     match stack.number(1) {
         Some(seconds) if !seconds.is_nan() => {
-            hostcall::sleep(hostcall::seconds(seconds));
-            if seat::is_stopping() { Err(Leave::Stop) } else { Ok(0) }
+            hostcall::sleep(mailbox::seconds(seconds));
+            if current::is_stopping() { Err(Leave::Stop) } else { Ok(0) }
         }
         _ => Err(stdlib::bad_type(stack, 1, "number")),
     }

@@ -6,13 +6,14 @@ use std::cell::Cell;
 use std::ffi::c_int;
 
 use crate::codec::{self, Decoder, Functions, GMA, Names, Path, Policy, Resolve, encode};
+use crate::environment::HostModules;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
 use crate::gma;
-use crate::hostcall::{self, Answer};
 use crate::job::Job;
-use crate::modules::{HostModules, OWN_NAMES};
+use crate::mailbox::{self, Answer};
+use crate::modules::OWN_NAMES;
 use crate::names;
 
 /// The names of things in the host's state, for the time of one native call.
@@ -160,9 +161,9 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
         if let Some(trace) = &job.trace {
             trace.begin_call(&display);
         }
-        if &*request.name == hostcall::PRELOAD {
+        if &*request.name == mailbox::PRELOAD {
             if let Err(error) = answer_preload(stack, job, names, ticket, &request.arguments) {
-                job.mailbox.put_back(request, ticket);
+                job.mailbox.requeue(request, ticket);
                 return Err(error);
             }
             stack.set_top(top);
@@ -185,7 +186,7 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
             Ok(count) => return Ok(count),
             // A hook's error has nothing to do with the call, which is still to be made.
             Err(error) if error.is_a_hooks() => {
-                job.mailbox.put_back(request, ticket);
+                job.mailbox.requeue(request, ticket);
                 return Err(error);
             }
             Err(error) => error,

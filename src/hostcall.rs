@@ -1,393 +1,64 @@
-//! Host calls as data: what a task asks of the host, and what the host answers.
+//! The host calls of the task that runs on this thread: calling, telling, and sleeping.
 //!
-//! A [`Mailbox`] belongs to a job. Workers put requests in and wait for their answers; the host takes
-//! them out when it pumps. All of it is plain `Send` data: neither side sees the other's state. A
-//! thread that runs a task is connected to its job's mailbox by [`connect`].
+//! Worker side. The job's [`crate::mailbox`] carries them.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{names, pool, seat, trace};
+use crate::current::{self, Work};
+use crate::mailbox::{Answer, Request};
+use crate::names;
+use crate::sync::usable_cores;
 
-/// What a host function gave.
-#[derive(Debug)]
-pub enum Answer {
-    /// A message with its results.
-    Returned(Vec<u8>),
-    /// A message with the one value it raised.
-    Raised(Vec<u8>),
-    /// It was not called, or its answer can't cross.
-    Failed(crate::error::Error),
-    /// The job is closing, or the task is over.
-    Gone,
-}
-
-/// The name of the call by which a task asks for what the host may have in `package.preload`: its arguments are no message, but
-/// the module's name.
-pub const PRELOAD: &str = "package.preload";
-
-/// How long who waits looks before it sleeps: waking one takes longer than most answers do.
-const PATIENCE: Duration = Duration::from_micros(20);
-
-/// Where one worker waits for the answer to its one open call.
-#[derive(Debug, Default)]
-pub struct Reply {
-    inner: Mutex<Awaited>,
-    /// There is an answer, to be read without the lock.
-    is_there: AtomicBool,
-    arrived: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Awaited {
-    answer: Option<Answer>,
-    /// The worker sleeps, and has to be woken.
-    sleeps: bool,
-}
-
-impl Reply {
-    /// Puts the answer in and wakes the worker. Of two answers the first counts.
-    pub fn send(&self, answer: Answer) {
-        let mut awaited = lock(&self.inner);
-        awaited.answer.get_or_insert(answer);
-        self.is_there.store(true, Ordering::Release);
-        if awaited.sleeps {
-            self.arrived.notify_one();
-        }
-    }
-
-    /// Waits; `patiently` where the host is likely to answer soon.
-    fn wait(&self, patiently: bool) -> Answer {
-        if patiently {
-            pool::spin(PATIENCE, || self.is_there.load(Ordering::Acquire));
-        }
-        let mut awaited = lock(&self.inner);
-        loop {
-            if let Some(answer) = awaited.answer.take() {
-                self.is_there.store(false, Ordering::Relaxed);
-                return answer;
-            }
-            awaited.sleeps = true;
-            awaited = self.arrived.wait(awaited).unwrap_or_else(PoisonError::into_inner);
-            awaited.sleeps = false;
-        }
-    }
-}
-
-/// One host call on its way.
-#[derive(Debug)]
-pub struct Request {
-    /// The function's name under `gma`, as [`crate::names`] writes it.
-    pub name: Box<str>,
-    /// A message with the arguments.
-    pub arguments: Vec<u8>,
-    /// Where the answer goes; none for what isn't waited for.
-    pub reply: Option<Arc<Reply>>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    queue: VecDeque<Request>,
-    /// Those of the arguments in the queue.
-    queued_bytes: usize,
-    /// Calls that the host has taken out and not answered yet, by ticket.
-    open: Vec<(u64, Arc<Reply>)>,
-    next_ticket: u64,
-    /// No call is accepted any more.
-    closed: bool,
-    /// There are results that the host may merge while tasks still run.
-    has_results: bool,
-    /// The job's last worker has left.
-    finished: bool,
-    /// The host sleeps, and has to be woken.
-    host_sleeps: bool,
-}
-
-impl Inner {
-    /// Whether another request may come, however large it is: one must be able to pass.
-    fn has_room(&self) -> bool {
-        self.queue.len() < QUEUE_LIMIT && self.queued_bytes < QUEUE_BYTES_LIMIT
-    }
-
-    fn has_news(&self) -> bool {
-        !self.queue.is_empty() || self.finished || self.has_results
-    }
-}
-
-/// A job's requests, and the host's bell.
-#[derive(Debug, Default)]
-pub struct Mailbox {
-    inner: Mutex<Inner>,
-    /// Something for the host: a request, results, or the end of the job.
-    bell: Condvar,
-    /// Whether there is, to be read without the lock.
-    has_news: AtomicBool,
-    /// Room in the queue, or the end of a sleep that the job's closing cuts short.
-    room: Condvar,
-}
-
-/// How many requests that nobody waits for may stand in the queue before a task has to wait.
-const QUEUE_LIMIT: usize = 1024;
-
-/// How many bytes of arguments may.
-const QUEUE_BYTES_LIMIT: usize = 8 << 20;
-
-/// A number of seconds as a time to wait: none of less than none, and for ever where no clock counts that far.
-pub fn seconds(count: f64) -> Duration {
-    Duration::try_from_secs_f64(count.max(0.0)).unwrap_or(Duration::MAX)
-}
-
-/// What is left of a wait until then; `None` is past the end of all clocks.
-fn left_until(deadline: Option<Instant>) -> Duration {
-    deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
-}
-
-impl Mailbox {
-    /// Puts in a request, and gives how many then wait for the host; none where it takes no more.
-    fn post(&self, request: Request) -> Option<usize> {
-        let mut inner = lock(&self.inner);
-        while !inner.has_room() && !inner.closed {
-            inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
-        }
-        if inner.closed {
-            return None;
-        }
-        inner.queued_bytes += request.arguments.len();
-        inner.queue.push_back(request);
-        self.ring(&inner);
-        Some(inner.queue.len() + inner.open.len())
-    }
-
-    fn ring(&self, inner: &Inner) {
-        self.has_news.store(true, Ordering::Release);
-        if inner.host_sleeps {
-            self.bell.notify_one();
-        }
-    }
-
-    /// There are results for the host.
-    pub fn offer_results(&self) {
-        let mut inner = lock(&self.inner);
-        inner.has_results = true;
-        self.ring(&inner);
-    }
-
-    /// Whether there are.
-    pub fn has_results(&self) -> bool {
-        lock(&self.inner).has_results
-    }
-
-    /// The host takes them.
-    pub fn take_results(&self) {
-        let mut inner = lock(&self.inner);
-        inner.has_results = false;
-        self.has_news.store(inner.has_news(), Ordering::Relaxed);
-    }
-
-    /// The host takes the oldest request, and the ticket to answer it by.
-    pub fn take(&self) -> Option<(Request, Option<u64>)> {
-        let mut inner = lock(&self.inner);
-        let had_room = inner.has_room();
-        let request = inner.queue.pop_front()?;
-        inner.queued_bytes -= request.arguments.len();
-        self.has_news.store(inner.has_news(), Ordering::Relaxed);
-        if !had_room && inner.has_room() {
-            self.room.notify_all();
-        }
-        let ticket = request.reply.as_ref().map(|reply| {
-            inner.next_ticket += 1;
-            let ticket = inner.next_ticket;
-            inner.open.push((ticket, Arc::clone(reply)));
-            ticket
-        });
-        Some((request, ticket))
-    }
-
-    /// The host could not make the call that it has taken: it is the oldest again.
-    pub fn put_back(&self, request: Request, ticket: Option<u64>) {
-        let mut inner = lock(&self.inner);
-        if inner.closed && ticket.is_some() {
-            return;
-        }
-        inner.open.retain(|(open, _)| Some(*open) != ticket);
-        inner.queued_bytes += request.arguments.len();
-        inner.queue.push_front(request);
-        self.ring(&inner);
-    }
-
-    /// The host answers. An answer to a ticket that is closed already goes nowhere.
-    pub fn answer(&self, ticket: u64, answer: Answer) {
-        let mut inner = lock(&self.inner);
-        if let Some(at) = inner.open.iter().position(|(open, _)| *open == ticket) {
-            let (_, reply) = inner.open.swap_remove(at);
-            drop(inner);
-            reply.send(answer);
-        }
-    }
-
-    /// The host waits, at most that long, for something to do: true when there is.
-    pub fn wait(&self, at_most: Duration) -> bool {
-        let deadline = Instant::now().checked_add(at_most);
-        pool::spin(PATIENCE.min(at_most), || self.has_news.load(Ordering::Acquire));
-        let mut inner = lock(&self.inner);
-        loop {
-            if inner.has_news() {
-                return true;
-            }
-            let left = left_until(deadline);
-            if left.is_zero() {
-                return false;
-            }
-            inner.host_sleeps = true;
-            inner = self.bell.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
-            inner.host_sleeps = false;
-        }
-    }
-
-    /// The last worker has left: the host need not wait any longer, and a task that was given up must not.
-    pub fn finish(&self) {
-        {
-            let mut inner = lock(&self.inner);
-            inner.finished = true;
-            self.ring(&inner);
-        }
-        self.close();
-    }
-
-    /// True once the last worker has left and every request was taken.
-    pub fn is_finished(&self) -> bool {
-        let inner = lock(&self.inner);
-        inner.finished && inner.queue.is_empty()
-    }
-
-    /// Releases every task that waits, and refuses what comes. What was told before is still there to take.
-    pub fn close(&self) {
-        let (calls, open) = {
-            let mut inner = lock(&self.inner);
-            inner.closed = true;
-            let (calls, told) = inner.queue.drain(..).partition(|request| request.reply.is_some());
-            inner.queue = told;
-            inner.queued_bytes = inner.queue.iter().map(|request| request.arguments.len()).sum();
-            (calls, std::mem::take(&mut inner.open))
-        };
-        self.room.notify_all();
-        let calls: VecDeque<Request> = calls;
-        let replies = calls.into_iter().filter_map(|request| request.reply);
-        for reply in replies.chain(open.into_iter().map(|(_, reply)| reply)) {
-            reply.send(Answer::Gone);
-        }
-    }
-
-    /// Has every task that sleeps see whether it has to stop.
-    pub fn wake_sleepers(&self) {
-        // Taken once, so that who has looked already and is about to sleep does sleep when the bell rings.
-        drop(lock(&self.inner));
-        self.room.notify_all();
-    }
-
-    /// Sleeps on a worker's thread; the job's closing or the task's stop cuts it short.
-    fn sleep(&self, duration: Duration) {
-        let deadline = Instant::now().checked_add(duration);
-        let mut inner = lock(&self.inner);
-        while !inner.closed && !seat::is_stopping() {
-            let left = left_until(deadline);
-            if left.is_zero() {
-                return;
-            }
-            inner = self.room.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-}
-
-/// A panic elsewhere leaves these structures whole: each change is one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Line {
-    mailbox: Arc<Mailbox>,
-    reply: Arc<Reply>,
-}
-
-thread_local! {
-    /// The mailbox of the job whose tasks run on this thread; none between jobs.
-    static LINE: RefCell<Option<Line>> = const { RefCell::new(None) };
-}
-
-/// Connects this thread to a job's mailbox until the guard is dropped.
-pub fn connect(mailbox: &Arc<Mailbox>) -> Connection {
-    let line = Line { mailbox: Arc::clone(mailbox), reply: Arc::default() };
-    LINE.with_borrow_mut(|current| *current = Some(line));
-    Connection(())
-}
-
-/// While it lives, tasks on this thread can call the host.
-pub struct Connection(());
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        LINE.with_borrow_mut(|current| *current = None);
-    }
-}
-
-/// Runs `body` without the thread's line: what it calls of the host is refused, and it sleeps for no time.
-pub fn disconnected(body: impl FnOnce()) {
-    let line = LINE.take();
-    body();
-    LINE.set(line);
-}
-
-/// Runs `body` with this thread's line; not where there is none, or where the task has to stop.
-fn line<R>(body: impl FnOnce(&Arc<Mailbox>, &Arc<Reply>) -> R) -> Option<R> {
-    if seat::is_stopping() {
-        return None;
-    }
-    let line = LINE
-        .with_borrow(|line| line.as_ref().map(|line| (Arc::clone(&line.mailbox), Arc::clone(&line.reply))))?;
-    Some(body(&line.0, &line.1))
+/// This thread's worker; none if there is no task, or if the task can't call the host any more.
+fn caller() -> Option<Rc<Work>> {
+    current::work().filter(|work| work.has_host())
 }
 
 /// Calls the host from a task, and waits for its answer.
 pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
-    line(|mailbox, reply| {
-        let request = Request { name: name.into(), arguments, reply: Some(Arc::clone(reply)) };
-        // From before the host can know of it: none of its time is the task's.
-        let wait = || match mailbox.post(request) {
-            // Of many that wait, most wait long.
-            Some(waiting) => reply.wait(waiting < pool::usable_cores()),
-            None => Answer::Gone,
-        };
-        seat::waiting(|| trace::waiting(|| names::display(name), wait))
-    })
-    .unwrap_or(Answer::Gone)
+    let Some(caller) = caller() else { return Answer::Gone };
+    let request = Request { name: name.into(), arguments, reply: Some(Arc::clone(&caller.reply)) };
+    // The wait begins before the host can see the request, so none of the host's time is the task's.
+    let wait = || match caller.job.mailbox.post(request) {
+        // If many tasks wait, most of them wait long.
+        Some(waiting) => caller.reply.wait(waiting < usable_cores()),
+        None => Answer::Gone,
+    };
+    caller.worker.seat.waiting(|| caller.traced(|| names::display(name), wait))
 }
 
-/// Tells the host something from a task, and doesn't wait. False when nobody listens any more.
+/// Sends something to the host without waiting for an answer. False if the host does not listen any more.
 pub fn tell(name: &str, arguments: Vec<u8>) -> bool {
+    let Some(caller) = caller() else { return false };
     let request = Request { name: name.into(), arguments, reply: None };
-    line(|mailbox, _| seat::waiting(|| mailbox.post(request))).flatten().is_some()
+    caller.worker.seat.waiting(|| caller.job.mailbox.post(request)).is_some()
 }
 
 /// Sleeps in a task.
 pub fn sleep(duration: Duration) {
-    line(|mailbox, _| trace::waiting(|| "gma.sleep".into(), || mailbox.sleep(duration)));
+    let Some(caller) = caller() else { return };
+    let mailbox = &caller.job.mailbox;
+    caller.traced(|| "gma.sleep".into(), || mailbox.sleep(duration, || caller.is_stopping()));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::Job;
+    use crate::mailbox::QUEUE_LIMIT;
     use std::thread;
 
     #[test]
     fn a_call_waits_for_its_own_answer() {
-        let mailbox = Arc::new(Mailbox::default());
+        let job = Arc::new(Job::without_tasks());
+        let mailbox = &job.mailbox;
         let worker = {
-            let mailbox = Arc::clone(&mailbox);
+            let job = Arc::clone(&job);
             thread::spawn(move || {
-                let _line = connect(&mailbox);
+                let worker = job.add_worker();
+                let _entered = current::enter(job, worker);
                 call("gma\0cmd", vec![1])
             })
         };
@@ -399,12 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn closing_releases_who_waits_and_refuses_who_comes() {
-        let mailbox = Arc::new(Mailbox::default());
+    fn closing_releases_waiting_calls_and_refuses_new_ones() {
+        let job = Arc::new(Job::without_tasks());
+        let mailbox = &job.mailbox;
         let worker = {
-            let mailbox = Arc::clone(&mailbox);
+            let job = Arc::clone(&job);
             thread::spawn(move || {
-                let _line = connect(&mailbox);
+                let worker = job.add_worker();
+                let _entered = current::enter(job, worker);
                 (call("gma\0cmd", vec![]), call("gma\0cmd", vec![]), tell("gma\0echo", vec![]))
             })
         };
@@ -414,41 +87,19 @@ mod tests {
     }
 
     #[test]
-    fn without_a_job_nobody_listens() {
+    fn a_call_without_a_job_has_no_answer() {
         assert!(matches!(call("gma\0cmd", vec![]), Answer::Gone));
     }
 
     #[test]
-    fn the_queue_is_full_of_bytes_too_and_one_large_text_passes() {
-        const PART: usize = QUEUE_BYTES_LIMIT / 8;
-        let mailbox = Mailbox::default();
-        let has_room = || lock(&mailbox.inner).has_room();
-        let tell = |size| {
-            assert!(has_room());
-            mailbox.post(Request { name: "gma\0echo".into(), arguments: vec![0; size], reply: None });
-        };
-        (0..8).for_each(|_| tell(PART));
-        assert!(!has_room());
-        mailbox.take();
-        tell(3 * QUEUE_BYTES_LIMIT);
-        for _ in 0..8 {
-            assert!(!has_room());
-            mailbox.take();
-        }
-        tell(PART);
-        mailbox.close();
-        assert_eq!(lock(&mailbox.inner).queued_bytes, PART);
-        mailbox.take();
-        assert_eq!(lock(&mailbox.inner).queued_bytes, 0);
-    }
-
-    #[test]
-    fn a_full_queue_holds_the_teller_until_the_host_takes_one() {
-        let mailbox = Arc::new(Mailbox::default());
+    fn a_full_queue_blocks_a_task_until_the_host_takes_a_request() {
+        let job = Arc::new(Job::without_tasks());
+        let mailbox = &job.mailbox;
         let worker = {
-            let mailbox = Arc::clone(&mailbox);
+            let job = Arc::clone(&job);
             thread::spawn(move || {
-                let _line = connect(&mailbox);
+                let worker = job.add_worker();
+                let _entered = current::enter(job, worker);
                 (0..=QUEUE_LIMIT).all(|_| tell("gma\0echo", vec![]))
             })
         };

@@ -1,7 +1,7 @@
-//! What a job is: plain `Send` data that the host, the workers and the watchdog share.
+//! A job: plain `Send` data that the host, the workers and the watchdog share.
 //!
-//! Its tasks with their arguments as messages, a cursor that hands out tasks, a seat and a lane of outcomes for
-//! each worker, a mailbox for host calls.
+//! It has its tasks with their arguments as messages, a cursor that hands out the tasks, a seat and a lane of outcomes
+//! for each worker, and a mailbox for host calls.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,32 +12,32 @@ use rustc_hash::FxHashMap;
 
 use crate::codec::Upvalues;
 use crate::config::Mode;
+use crate::environment::Environment;
 use crate::error::Error;
-use crate::hostcall::Mailbox;
 use crate::lane::{Failure, Lane};
+use crate::mailbox::Mailbox;
 use crate::seat::{Reason, Seat};
-use crate::state::Environment;
 use crate::trace::{Row, Trace};
 
-/// The tasks, as they cross.
+/// The tasks of a job, in the form in which they cross.
 #[derive(Debug, Default)]
 pub struct Tasks {
     list: Vec<Listed>,
     names: FxHashMap<usize, Box<str>>,
-    /// Those that could not cross: that is their outcome.
+    /// Tasks that could not cross; the error is their outcome.
     refused: FxHashMap<usize, Error>,
-    /// The messages of their arguments, one after another.
+    /// The messages with their arguments, one after another.
     pub arguments: Vec<u8>,
-    /// How many items of a list each task of a `Map` has.
+    /// The number of items in each task of a `Map`.
     pub chunk: Option<i64>,
 }
 
-/// What every task has. Kept small, since there may be millions.
+/// The fields that every task has. Small, since there may be millions.
 #[derive(Clone, Copy, Debug)]
 struct Listed {
     /// Which of the environment's functions; [`REFUSED`] for none.
     function: u32,
-    /// Where the message with its arguments ends. It begins where the one before ends.
+    /// Where the message with its arguments ends. It begins where the previous one ends.
     end: usize,
 }
 
@@ -54,12 +54,12 @@ pub struct Task<'a> {
 }
 
 impl Tasks {
-    /// Makes room for so many more. What they hold is not counted.
+    /// Makes room for that many more tasks, without their arguments.
     pub fn reserve(&mut self, count: usize) -> Result<(), Error> {
         Ok(self.list.try_reserve_exact(count)?)
     }
 
-    /// Enters a task whose arguments end at `end` of all tasks'.
+    /// Adds a task whose arguments end at `end` in [`Tasks::arguments`].
     pub fn push(&mut self, function: u32, end: usize, name: Option<Box<str>>) {
         if let Some(name) = name {
             self.names.insert(self.list.len(), name);
@@ -67,7 +67,7 @@ impl Tasks {
         self.list.push(Listed { function, end });
     }
 
-    /// Enters a task that can't cross.
+    /// Adds a task that can't cross.
     pub fn refuse(&mut self, error: Error) {
         self.refused.insert(self.list.len(), error);
         let end = self.list.last().map_or(0, |last| last.end);
@@ -78,12 +78,12 @@ impl Tasks {
         self.list.len()
     }
 
-    /// Which item of the list a `Map`'s task has first, from 1. The task's index is from 0.
+    /// The first item of a `Map`'s task, counted from 1. The task's index is counted from 0.
     pub fn first_item(&self, index: usize) -> Option<i64> {
         self.chunk.map(|chunk| (index as i64).saturating_mul(chunk) + 1)
     }
 
-    /// The task with that index, from 0; or why it could not cross.
+    /// The task with that index, counted from 0; or the reason why it could not cross.
     pub fn get(&self, index: usize) -> Result<Task<'_>, Error> {
         let Listed { function, end } = self.list[index];
         if let (REFUSED, Some(error)) = (function, self.refused.get(&index)) {
@@ -103,9 +103,9 @@ impl Tasks {
 pub struct Worker {
     /// Its row in a trace, from 1.
     pub row: Row,
-    pub seat: Arc<Seat>,
+    pub seat: Seat,
     lane: Mutex<Lane>,
-    /// How many outcomes the lane has had.
+    /// How many outcomes the lane has had. Written under the lane's lock; relaxed, since it is only shown.
     done: AtomicUsize,
 }
 
@@ -114,51 +114,37 @@ pub struct Worker {
 pub struct Job {
     pub id: u64,
     pub mode: Mode,
-    /// What becomes of data that functions have captured, on the way there and back.
+    /// Whether the upvalues of functions are copied, both ways.
     pub upvalues: Upvalues,
     pub environment: Arc<Environment>,
     pub tasks: Tasks,
-    pub mailbox: Arc<Mailbox>,
+    pub mailbox: Mailbox,
     pub started: Instant,
     /// How long a task may take.
     pub timeout: Option<Duration>,
     pub trace: Option<Arc<Trace>>,
-    /// All that there ever were: one that was given up has a successor.
+    pub progress: Progress,
+}
+
+/// How far a job is. Only the job itself reads and writes this.
+#[derive(Debug)]
+pub struct Progress {
+    /// All workers so far. A worker that was given up has a successor.
     workers: Mutex<Vec<Arc<Worker>>>,
-    /// On a cache line of its own, since all workers write it all the time.
+    /// The next task's index. On a cache line of its own, since all workers write it all the time. Relaxed: each index
+    /// is given once.
     cursor: CachePadded<AtomicUsize>,
-    /// How many workers have not left.
+    /// How many workers have not left. The last one comes after all others: see `waiting.md`.
     active: AtomicUsize,
     seats: AtomicUsize,
-    /// No task begins any more.
+    /// No further task begins. SeqCst: it is one half of a pair with the seats' word, see `waiting.md`.
     cancelled: AtomicBool,
 }
 
-/// What a job is made from.
-pub struct Parts {
-    pub mode: Mode,
-    pub upvalues: Upvalues,
-    pub environment: Environment,
-    pub tasks: Tasks,
-    pub started: Instant,
-    pub timeout: Option<Duration>,
-    pub trace: Option<Arc<Trace>>,
-}
-
-impl Job {
-    /// A job for at most so many workers, none of which has started.
-    pub fn new(parts: Parts, workers: usize) -> Job {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        Job {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            mode: parts.mode,
-            upvalues: parts.upvalues,
-            environment: Arc::new(parts.environment),
-            tasks: parts.tasks,
-            mailbox: Arc::default(),
-            started: parts.started,
-            timeout: parts.timeout,
-            trace: parts.trace,
+impl Progress {
+    /// The progress of a job for at most that many workers, before any has started.
+    pub fn new(workers: usize) -> Progress {
+        Progress {
             workers: Mutex::default(),
             cursor: CachePadded::new(AtomicUsize::new(0)),
             active: AtomicUsize::new(workers),
@@ -166,9 +152,34 @@ impl Job {
             cancelled: AtomicBool::new(false),
         }
     }
+}
 
-    /// A further worker.
-    pub fn seat(&self) -> Arc<Worker> {
+/// A number that no other job of the process has.
+pub fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Job {
+    /// A job for tests of other things.
+    #[cfg(test)]
+    pub fn without_tasks() -> Job {
+        Job {
+            id: next_id(),
+            mode: Mode::Timer,
+            upvalues: Upvalues::Error,
+            environment: Arc::default(),
+            tasks: Tasks::default(),
+            mailbox: Mailbox::default(),
+            started: Instant::now(),
+            timeout: None,
+            trace: None,
+            progress: Progress::new(1),
+        }
+    }
+
+    /// Adds a worker.
+    pub fn add_worker(&self) -> Arc<Worker> {
         let mut workers = self.lock_workers();
         let worker = Arc::new(Worker { row: workers.len() + 1, ..Worker::default() });
         workers.push(Arc::clone(&worker));
@@ -176,20 +187,20 @@ impl Job {
     }
 
     fn lock_workers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Worker>>> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All workers that there are by now.
+    /// All workers so far.
     pub fn workers(&self) -> Vec<Arc<Worker>> {
         self.lock_workers().clone()
     }
 
-    /// The next task that nobody has taken, in the order of the list.
+    /// The index of the next task, in the order of the list.
     pub fn next_task(&self) -> Option<usize> {
         if self.is_cancelled() {
             return None;
         }
-        let index = self.cursor.fetch_add(1, Ordering::Relaxed);
+        let index = self.progress.cursor.fetch_add(1, Ordering::Relaxed);
         (index < self.tasks.len()).then_some(index)
     }
 
@@ -201,7 +212,7 @@ impl Job {
         let offers = {
             let mut lane = worker.lane.lock().unwrap_or_else(PoisonError::into_inner);
             lane.put(index, outcome);
-            // Only who holds the lane counts.
+            // Only the holder of the lane's lock writes this.
             worker.done.store(worker.done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             lane.offers()
         };
@@ -217,41 +228,41 @@ impl Job {
 
     /// How many tasks the job runs, or ran, at the same time.
     pub fn worker_count(&self) -> usize {
-        self.seats.load(Ordering::Relaxed)
+        self.progress.seats.load(Ordering::Relaxed)
     }
 
     /// Whether the last worker has left.
     pub fn is_over(&self) -> bool {
-        self.active.load(Ordering::Acquire) == 0
+        self.progress.active.load(Ordering::Relaxed) == 0
     }
 
-    /// Fewer workers were had than asked for: the others leave before they came.
-    pub fn give_back(&self, workers: usize) {
-        self.seats.fetch_sub(workers, Ordering::Relaxed);
+    /// The job got fewer workers than it asked for: the missing ones leave before they start.
+    pub fn release_workers(&self, workers: usize) {
+        self.progress.seats.fetch_sub(workers, Ordering::Relaxed);
         for _ in 0..workers {
-            self.leave();
+            self.worker_left();
         }
     }
 
-    /// A worker has no more to do. The last one ends the job and rings the host's bell.
-    pub fn leave(&self) {
-        if self.active.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.fail_the_rest();
+    /// A worker has left. The last one ends the job and wakes the host.
+    pub fn worker_left(&self) {
+        if self.progress.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.fail_unstarted();
             self.mailbox.finish();
         }
     }
 
-    /// Gives an outcome to the tasks that nobody will begin.
-    fn fail_the_rest(&self) {
-        let rest = self.cursor.swap(self.tasks.len(), Ordering::Relaxed)..self.tasks.len();
+    /// Gives an outcome to the tasks that never began.
+    fn fail_unstarted(&self) {
+        let rest = self.progress.cursor.swap(self.tasks.len(), Ordering::Relaxed)..self.tasks.len();
         if !rest.is_empty() {
             let error = || if self.is_cancelled() { Error::Cancelled } else { Error::NeverBegun };
-            let nobody = self.seat();
+            let nobody = self.add_worker();
             rest.for_each(|index| self.put(&nobody, index, Err(error().into())));
         }
     }
 
-    /// Takes the outcomes that all lanes have by now.
+    /// Takes all outcomes that the lanes have now.
     pub fn take_outcomes(&self) -> Vec<Lane> {
         self.mailbox.take_results();
         let take = |worker: &Arc<Worker>| {
@@ -260,7 +271,7 @@ impl Job {
         self.lock_workers().iter().map(take).collect()
     }
 
-    /// Has outcomes that were taken, but could not be merged, be there again.
+    /// Puts back outcomes that were taken and could not be merged.
     pub fn give_back_outcomes(&self, lanes: Vec<Lane>) {
         for (worker, lane) in self.lock_workers().iter().zip(lanes) {
             worker.lane.lock().unwrap_or_else(PoisonError::into_inner).prepend(lane);
@@ -268,7 +279,7 @@ impl Job {
         self.mailbox.offer_results();
     }
 
-    /// Writes the file of its timeline, if it has one that was not written.
+    /// Writes the trace, if there is one that has not been written.
     pub fn write_trace(&self) -> std::io::Result<()> {
         let Some(trace) = &self.trace else { return Ok(()) };
         let title = format!("gma2workers Job_{}", self.id);
@@ -284,14 +295,14 @@ impl Job {
     }
 
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::SeqCst)
+        self.progress.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Tasks that have not begun never do, those that wait for the host are released, and those that run
-    /// are stopped.
+    /// Cancels the job: waiting tasks never begin, tasks that wait for the host are released, and running tasks are
+    /// stopped.
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::SeqCst);
-        // First of all: a task that is told that its host call has no answer must not get to see it.
+        self.progress.cancelled.store(true, Ordering::SeqCst);
+        // The stops come first: a task must not see that its host call has no answer.
         for worker in self.workers() {
             worker.seat.stop(Reason::Cancelled);
         }
@@ -308,7 +319,6 @@ mod tests {
     fn a_job_holds_nothing_of_a_state() {
         fn is_plain<T: Send + Sync + 'static>() {}
         is_plain::<Job>();
-        is_plain::<Parts>();
         is_plain::<Worker>();
     }
 }

@@ -1,16 +1,16 @@
-//! A lane: what became of the tasks that one worker has run, in the order in which it had them.
+//! A lane: the outcomes of the tasks that one worker has run, in that order.
 //!
-//! Plain `Send` data. Small results stand one after another in one buffer, so that a small task costs no allocation.
+//! Plain `Send` data. Small results share one buffer, so a small task costs no allocation.
 
 use crate::error::{Error, Kind};
 
-/// What a failed task's response entry is made of.
+/// The contents of a failed task's entry in the response.
 #[derive(Debug)]
 pub struct Failure {
     pub kind: Kind,
     pub message: Vec<u8>,
     pub traceback: Vec<u8>,
-    /// A message with the error value, if that was no string and can cross.
+    /// A message with the error value, if it was not a string and can cross.
     pub value: Option<Vec<u8>>,
 }
 
@@ -23,7 +23,8 @@ impl From<Error> for Failure {
 /// Results up to this size share the buffer; larger ones are moved, not copied.
 const SHARED_BELOW: usize = 64 << 10;
 
-/// A task's index and the length of its message, before that. A Lua list has fewer items than four bytes count.
+/// A task's index and the length of its message stand before the message. Both fit into four bytes: a Lua list is
+/// shorter.
 const HEAD: usize = 2 * size_of::<u32>();
 
 #[derive(Debug)]
@@ -37,15 +38,15 @@ enum Other {
 pub struct Lane {
     small: Vec<u8>,
     others: Vec<(usize, Other)>,
-    /// The host was told of what there is.
+    /// The host was told that there are outcomes.
     is_offered: bool,
 }
 
-/// From so many bytes up it is worth the host's while to merge what a lane has while its worker runs.
+/// From this many bytes on, the host merges a lane while its worker still runs.
 const WORTH_MERGING: usize = 64 << 10;
 
 impl Lane {
-    /// Puts in the outcome of a task: the message with its results, which is copied or taken, or its failure.
+    /// Adds the outcome of a task: the message with its results, which is copied or moved, or its failure.
     pub fn put(&mut self, index: usize, outcome: Result<&mut Vec<u8>, Failure>) {
         let other = match outcome {
             Ok(message) if message.len() >= SHARED_BELOW => Some(Other::Large(std::mem::take(message))),
@@ -65,21 +66,21 @@ impl Lane {
         Ok(())
     }
 
-    /// Puts back what was taken out of the lane.
+    /// Puts back outcomes that were taken out of the lane.
     pub fn prepend(&mut self, mut taken: Lane) {
         taken.small.append(&mut self.small);
         taken.others.append(&mut self.others);
         *self = Lane { is_offered: true, ..taken };
     }
 
-    /// Whether the host should hear of what there is, before the worker is done. True once, until it is taken.
+    /// Whether to tell the host that there are outcomes, before the worker is done. True once until they are taken.
     pub fn offers(&mut self) -> bool {
         let is_large = |(_, other): &(usize, Other)| matches!(other, Other::Large(_));
         let is_worth_it = self.small.len() >= WORTH_MERGING || self.others.last().is_some_and(is_large);
         is_worth_it && !std::mem::replace(&mut self.is_offered, true)
     }
 
-    /// How many bytes of messages there are.
+    /// The size of all messages, in bytes.
     pub fn size(&self) -> usize {
         let others = self.others.iter().map(|(_, other)| match other {
             Other::Large(message) => message.len(),
@@ -88,7 +89,7 @@ impl Lane {
         self.small.len() + others.sum::<usize>()
     }
 
-    /// Each outcome with its task's index: the message of its results, or its failure.
+    /// Each outcome with its task's index: the message with its results, or its failure.
     pub fn outcomes(&self) -> impl Iterator<Item = (usize, Result<&[u8], &Failure>)> {
         let others = self.others.iter().map(|(index, other)| match other {
             Other::Large(message) => (*index, Ok(message.as_slice())),
@@ -98,7 +99,7 @@ impl Lane {
     }
 }
 
-/// What is left to be read of the small messages.
+/// The small messages that have not been read yet.
 struct Small<'a>(&'a [u8]);
 
 impl<'a> Iterator for Small<'a> {

@@ -17,34 +17,44 @@
 //! | `host` | names the host's functions, and carries out host calls | host |
 //! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and ends idle threads | its own |
 //! | `executor` | runs a job's tasks on a thread of the pool | worker |
-//! | `registry` | finds running jobs by their number | host |
-//! | `job` | the data of a job, shared by its threads | both |
-//! | `lane` | the outcomes of one worker's tasks | both |
-//! | `seat` | a worker's current task: its deadline, and how it is stopped | both |
-//! | `config` | reads and checks the options | host |
-//! | `value` | a Lua value as options and messages need it | host |
 //! | `state` | makes a worker's Lua state, prepares it for a job, and restores it between tasks | worker |
-//! | `bytecode` | tells from bytecode that a function has no side effects | worker |
 //! | `modules` | `require` in a task | worker |
 //! | `gma` | the `gma` table in a task | worker |
 //! | `stdlib`, `coroutine`, `locale` | the parts of Lua's standard library that are different in a task | worker |
+//! | `hostcall` | makes a task's host calls | worker |
+//! | `current` | the job and the task that a thread works on | worker |
+//! | `bytecode` | tells from bytecode that a function has no side effects | worker |
+//! | `registry` | finds running jobs by their number | host |
+//! | `job` | the data of a job, shared by its threads | both |
+//! | `environment` | what a job's tasks find in their states: globals, modules, the shape of `gma` | both |
+//! | `lane` | the outcomes of one worker's tasks | both |
+//! | `seat` | a worker's current task: its deadline, and how it is stopped | both |
+//! | `mailbox` | the queue of host calls and their answers, and the wake-ups of both sides | both |
+//! | `trace` | records a job's timeline and writes its file | both |
+//! | `config` | reads and checks the options | host |
+//! | `value` | a Lua value as options and messages need it | host |
 //! | `names` | the names by which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
-//! | `hostcall` | the queue of host calls and their answers | both |
-//! | `trace` | records a job's timeline and writes its file | both |
-//! | `pool` | the pool of threads; knows no Lua | both |
+//! | `pool`, `idle_queue` | the pool of threads, and where idle ones look for work; they know no Lua | both |
 //! | `ffi` | wraps the Lua C API; unsafe code | both |
 //! | `system` | memory and process facilities of the operating system; unsafe code | both |
+//! | `bit_lock` | an atomic word that another thread can hold in place | both |
+//! | `sync` | locks, atomics, and short waits | both |
 //! | `fault` | failpoints for tests | both |
 //! | `error` | all errors, and their texts | both |
+//!
+//! `waiting.md` tells what each thread may see when, and why no wake-up is lost.
 
 mod api;
+mod bit_lock;
 mod bytecode;
 mod callbacks;
 mod codec;
 mod config;
 mod coroutine;
+mod current;
 mod dispatcher;
+mod environment;
 mod error;
 mod executor;
 mod fault;
@@ -57,9 +67,11 @@ pub mod fuzzing;
 mod gma;
 mod host;
 mod hostcall;
+mod idle_queue;
 mod job;
 mod lane;
 mod locale;
+mod mailbox;
 mod modules;
 mod names;
 mod pool;
@@ -68,6 +80,7 @@ mod response;
 mod seat;
 mod state;
 mod stdlib;
+mod sync;
 #[allow(unsafe_code, reason = "the other fence")]
 mod system;
 mod tasks;

@@ -1,9 +1,9 @@
-//! `os.setlocale` in a task: the locale is the process's, so it is told and never changed.
+//! `os.setlocale` in a task: it tells the process's locale, and never changes it.
 
 use crate::ffi::{Leave, Protected, Returns, Type};
 
-/// Asking is harmless; a change would be the host's, too. So what is there already can be set, and all else gives nil, which
-/// is how Lua says that it was refused.
+/// Asking changes nothing, but a new locale would also be the host's. So the current locale can be set, and any other
+/// gives nil, which is Lua's way to refuse it.
 pub fn set(stack: &Protected) -> Returns {
     let category = match stack.kind(2) {
         Type::None | Type::Nil => Some("LC_ALL"),
@@ -13,7 +13,7 @@ pub fn set(stack: &Protected) -> Returns {
         _ => None,
     };
     let (Type::String | Type::Number, Some(category)) = (stack.kind(1), category) else {
-        // Without a locale it is a question; with a wrong category, Lua says so before it sets anything.
+        // Without a locale it is a question. With a wrong category, Lua raises before it sets anything.
         if category.is_none() && matches!(stack.kind(1), Type::String | Type::Number) {
             stack.push_nil();
             stack.replace(1);
@@ -27,7 +27,7 @@ pub fn set(stack: &Protected) -> Returns {
     stack.call(2, 1);
     let (wanted, there) = (stack.bytes(1), stack.bytes(3));
     let is_there = match wanted {
-        // No locale is called like a number.
+        // No locale has a number for a name.
         _ if stack.kind(1) == Type::Number => false,
         b"" => is_native_locale(there, category),
         b"POSIX" => there == b"C",
@@ -39,7 +39,7 @@ pub fn set(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// The categories of a locale: as Lua names them, and their variables in the environment.
+/// The categories of a locale, by their names in Lua, and their environment variables.
 const CATEGORIES: [(&str, &str); 6] = [
     ("all", "LC_ALL"),
     ("collate", "LC_COLLATE"),
@@ -49,10 +49,10 @@ const CATEGORIES: [(&str, &str); 6] = [
     ("time", "LC_TIME"),
 ];
 
-/// Whether a locale is the one that the environment asks for in a category, as far as that is known: in all of them, where
-/// they are not one and the same, nobody says which.
+/// Whether a locale is the one that the environment asks for in a category. If the environment gives the categories
+/// different locales, the answer for all of them is no.
 fn is_native_locale(name: &[u8], category: &str) -> bool {
-    /// All that there are on a system of ours, beside those that Lua knows.
+    /// The other categories that our systems have, beside those that Lua knows.
     const OTHERS: [&str; 7] = [
         "LC_MESSAGES",
         "LC_PAPER",
@@ -63,7 +63,7 @@ fn is_native_locale(name: &[u8], category: &str) -> bool {
         "LC_IDENTIFICATION",
     ];
     if cfg!(windows) {
-        // There the system's settings say it.
+        // On Windows the system's settings decide.
         return false;
     }
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());

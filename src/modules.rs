@@ -1,24 +1,24 @@
 //! What `require` finds in a task.
 //!
-//! Worker side, on the worker's thread and state. Lua's own searchers look where the host's do, and differ in two ways:
+//! Worker side, on the worker's thread and state. Lua's own searchers look where the host's do, with two differences:
 //!
-//! - What the host has in its `package.preload` is asked for when a task requires it, so a host with many such modules
-//!   pays for those alone that are used, and one that can't cross fails nobody else. A job asks once for each name.
+//! - A module in the host's `package.preload` is fetched when a task requires it. So a host with many such modules pays
+//!   only for those that are used, and one that can't cross makes no other task fail. Each name is fetched once per
+//!   job.
 //! - A module's file is text: Lua does not verify bytecode.
 //!
-//! gma2workers itself is there as a stand-in, for modules that load it at their top.
+//! gma2workers itself is a stand-in here, for modules that require it when they are loaded.
 
-use std::cell::RefCell;
 use std::ffi::c_int;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use rustc_hash::FxHashMap;
+use std::sync::Arc;
 
 use crate::codec::decode;
+use crate::current;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, Leave, Protected, Returns, Type, native};
 use crate::gma;
-use crate::hostcall::{self, Answer};
+use crate::hostcall;
+use crate::mailbox::{Answer, PRELOAD};
 use crate::pool;
 use crate::stdlib;
 
@@ -28,55 +28,16 @@ pub const OWN_NAMES: [&str; 3] = ["gma2workers", "gma2-workers", "gma2_workers"]
 /// The functions of gma2workers that a task can't call.
 const FUNCTIONS: [&str; 5] = ["Dispatch", "Map", "Poll", "RunAsync", "RunSync"];
 
-/// The messages of what was asked for, by name: loaders, or nil where there is none of that name.
-type Loaders = FxHashMap<Box<[u8]>, Arc<[u8]>>;
-
-/// What a host's `require` finds beyond files, at the time of a job's call.
-#[derive(Debug, Default)]
-pub struct HostModules {
-    /// There is something in its `package.preload`.
-    pub has_preloaded: bool,
-    /// It has other searchers than Lua's.
-    pub has_other_searchers: bool,
-    loaders: Mutex<Loaders>,
-}
-
-impl PartialEq for HostModules {
-    fn eq(&self, other: &HostModules) -> bool {
-        (self.has_preloaded, self.has_other_searchers) == (other.has_preloaded, other.has_other_searchers)
+/// Asks the host for the message with a module's loader.
+fn ask_for_loader(name: &[u8]) -> Result<Arc<[u8]>> {
+    match hostcall::call(PRELOAD, name.to_vec()) {
+        Answer::Returned(message) => Ok(message.into()),
+        Answer::Failed(error) => Err(error),
+        Answer::Raised(_) | Answer::Gone => Err(Error::HostGone { name: "require".into() }),
     }
 }
 
-impl Eq for HostModules {}
-
-impl HostModules {
-    /// The message of a name's loader, asked for on the host where no worker of the job has it yet.
-    fn loader(&self, name: &[u8]) -> Result<Arc<[u8]>> {
-        let loaders = || self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = loaders().get(name) {
-            return Ok(Arc::clone(known));
-        }
-        let message: Arc<[u8]> = match hostcall::call(hostcall::PRELOAD, name.to_vec()) {
-            Answer::Returned(message) => message.into(),
-            Answer::Failed(error) => return Err(error),
-            Answer::Raised(_) | Answer::Gone => return Err(Error::HostGone { name: "require".into() }),
-        };
-        loaders().insert(name.into(), Arc::clone(&message));
-        Ok(message)
-    }
-}
-
-thread_local! {
-    /// What the host of this thread's job has.
-    static HOST: RefCell<Arc<HostModules>> = RefCell::default();
-}
-
-/// Says what the host has whose tasks run on this thread from now on.
-pub fn set_host(modules: &Arc<HostModules>) {
-    HOST.set(Arc::clone(modules));
-}
-
-/// Puts the searchers and the stand-in into `package`. *Raises.*
+/// Installs the searchers and the stand-in in `package`.
 pub fn install(stack: &Protected) {
     let top = stack.top();
     stack.push_globals();
@@ -101,7 +62,7 @@ pub fn install(stack: &Protected) {
     stack.set_top(top);
 }
 
-/// The searcher of `package.preload`: the state's own, and then the host's. Its upvalue is Lua's.
+/// The searcher of `package.preload`: first the state's own, then the host's. Its upvalue is Lua's searcher.
 fn search_preload(stack: &Protected) -> Returns {
     stack.set_top(1);
     stack.push_upvalue(1);
@@ -110,9 +71,11 @@ fn search_preload(stack: &Protected) -> Returns {
     if stack.kind(-1) != Type::String || stack.kind(1) != Type::String {
         return Ok(1);
     }
-    let host = HOST.with_borrow(Arc::clone);
+    let Some(work) = current::work() else { return Ok(1) };
+    let host = &work.job.environment.modules;
     if host.has_preloaded {
-        let loader = host.loader(stack.bytes(1)).map_err(Leave::Bare)?;
+        let name = stack.bytes(1);
+        let loader = host.loader(name, || ask_for_loader(name)).map_err(Leave::Bare)?;
         decode(stack, &loader, &gma::WorkerNames).map_err(Leave::Bare)?;
         if stack.kind(-1) == Type::Function {
             return Ok(1);
@@ -120,7 +83,7 @@ fn search_preload(stack: &Protected) -> Returns {
         stack.pop(1);
     }
     if host.has_other_searchers {
-        drop(host);
+        drop(work);
         stack.push_bytes(
             b"\n\tno searcher of the host's: a task has none that was added to package.searchers",
         );
@@ -154,16 +117,16 @@ fn search_files(stack: &Protected) -> Returns {
     Err(Leave::Bare(Error::Lua(parts.concat())))
 }
 
-/// In the registry, where a task has required gma2workers.
+/// In the registry of a state in which gma2workers was required.
 static STAND_IN: Key = Key::new();
 
-/// What `require` calls for gma2workers.
+/// The loader of gma2workers.
 fn load_stand_in(stack: &Protected) -> Returns {
     push_stand_in(stack);
     Ok(1)
 }
 
-/// Pushes what a task gets for gma2workers. *Raises.*
+/// Pushes the stand-in for gma2workers.
 pub fn push_stand_in(stack: &Protected) {
     if stack.registry_get(&STAND_IN) == Type::Table {
         return;

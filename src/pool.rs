@@ -1,28 +1,29 @@
 //! The pool: threads that run closures. It knows no Lua.
 //!
-//! One pool serves the process. It is a list of rayon pools: the first has a thread for each usable
-//! core, and where a job asks for more threads than stand idle, a further one is built for each missing
-//! thread, so that each of them can end alone when it had nothing to do for a while. No closure is handed to a rayon pool
-//! that has no idle thread for it, so what is spawned really runs at the same time, also past the number of cores. Threads
-//! are named `gma2worker-N`, block every signal (the host's handlers stay the host's) and have stacks that hold Lua's
-//! deepest C recursion.
+//! One pool serves the process. It is a list of rayon pools. The first has a thread for each usable core. If a job
+//! needs more threads than are idle, one pool is built for each missing thread, so each of these threads can end by
+//! itself after it was idle for a while. A closure is only given to a rayon pool that has an idle thread for it, so all
+//! closures really run at the same time, also if there are more of them than cores. The threads are named
+//! `gma2worker-N`, block every signal (the host's handlers stay the host's), and have stacks that hold Lua's deepest C
+//! recursion.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use once_cell::sync::OnceCell;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustc_hash::FxHashSet;
 
 use crate::error::{Error, Result};
+use crate::idle_queue::IdleQueue;
+use crate::sync::usable_cores;
 use crate::{fault, system};
 
 /// Lua's own limits on C recursion need 1.7 MB, more in debug builds.
 const STACK_BYTES: usize = 8 << 20;
 
-/// No more threads than this in all: past it a job gets fewer than it asks for, but one at least.
+/// The most threads in all. Beyond it a job gets fewer than it asks for, but at least one.
 const THREAD_LIMIT: usize = 1024;
 
 /// One rayon pool.
@@ -32,114 +33,52 @@ struct Segment {
     first: usize,
     size: usize,
     busy: Arc<AtomicUsize>,
-    lobby: Arc<Lobby>,
-    /// It was idle at the last [`Pool::end_idle`], and had no work since.
+    idle_queue: Arc<IdleQueue<Work>>,
+    /// It was idle at the last [`Pool::end_idle`], and has had no work since.
     was_idle: bool,
 }
 
 impl Segment {
     fn is_idle(&self) -> bool {
-        self.busy.load(Ordering::Acquire) == 0
+        self.busy.load(Ordering::Relaxed) == 0
     }
 }
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Where threads that have come to the end of their work look for more, before they sleep: waking one takes longer
-/// than a small job does.
-#[derive(Default)]
-struct Lobby {
-    inner: Mutex<Waiting>,
-    /// How much work is there, to be read without the lock.
-    offered: AtomicUsize,
-}
+/// How long a thread that has finished its work looks for more before it sleeps.
+const SPIN_TIME: Duration = Duration::from_micros(50);
 
-#[derive(Default)]
-struct Waiting {
-    threads: usize,
-    work: VecDeque<Work>,
-}
-
-/// How long a thread stays in the lobby.
-const STAY: Duration = Duration::from_micros(50);
-
-/// How many threads are in the lobbies of all segments.
-static STAYING: AtomicUsize = AtomicUsize::new(0);
-
-impl Lobby {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Offers work to a thread that waits here, if there is one: it will take it.
-    fn offer(&self, work: Work) -> std::result::Result<(), Work> {
-        let mut waiting = self.lock();
-        if waiting.work.len() == waiting.threads {
-            return Err(work);
-        }
-        waiting.work.push_back(work);
-        self.offered.store(waiting.work.len(), Ordering::Release);
-        Ok(())
-    }
-
-    /// Waits for work for a moment. No more threads do than leave a core for the host.
-    fn wait(&self) -> Option<Work> {
-        let others = STAYING.fetch_add(1, Ordering::Relaxed);
-        let work = if others + 1 >= usable_cores() { None } else { self.stay() };
-        STAYING.fetch_sub(1, Ordering::Relaxed);
-        work
-    }
-
-    fn stay(&self) -> Option<Work> {
-        self.lock().threads += 1;
-        spin(STAY, || self.offered.load(Ordering::Acquire) > 0);
-        let mut waiting = self.lock();
-        waiting.threads -= 1;
-        let work = waiting.work.pop_front();
-        self.offered.store(waiting.work.len(), Ordering::Release);
-        work
-    }
-}
-
-/// Waits for `is_there`, for so long at most and without sleeping. Not where there is one core: what is waited for
-/// needs it.
-pub fn spin(at_most: Duration, is_there: impl Fn() -> bool) {
-    // Asking for the time takes about as long as this many looks.
-    const LOOKS: usize = 16;
-    if usable_cores() < 2 {
-        return;
-    }
-    let start = Instant::now();
-    while start.elapsed() < at_most {
-        for _ in 0..LOOKS {
-            if is_there() {
-                return;
-            }
-            std::hint::spin_loop();
-        }
-    }
+/// Looks for work in the queue for a moment. The number of threads that do so leaves a core for the host.
+fn next_work(idle_queue: &IdleQueue<Work>) -> Option<Work> {
+    static SPINNING: AtomicUsize = AtomicUsize::new(0);
+    let others = SPINNING.fetch_add(1, Ordering::Relaxed);
+    let work = if others + 1 >= usable_cores() { None } else { idle_queue.look_for_work(SPIN_TIME) };
+    SPINNING.fetch_sub(1, Ordering::Relaxed);
+    work
 }
 
 /// The process's threads.
 pub struct Pool {
     segments: Mutex<Vec<Segment>>,
-    /// What a thread calls as it starts, and before it sleeps.
-    rest: fn(),
+    /// Called on each thread as it starts, and before it sleeps.
+    on_idle: fn(),
 }
 
-/// Marks one thread as taken while it lives.
+/// Marks one thread as taken, while it exists.
 pub struct Busy(Arc<AtomicUsize>);
 
 impl Busy {
     fn new(count: &Arc<AtomicUsize>) -> Busy {
-        count.fetch_add(1, Ordering::AcqRel);
+        // Relaxed, like all accesses of this count: it guards no data. See `waiting.md`.
+        count.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(count))
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -148,8 +87,7 @@ static POOL: OnceCell<Pool> = OnceCell::new();
 /// Set in a process that was forked off the one with the threads.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
-/// Whether this process was forked off the one that has the threads: it has none, and locks that they held
-/// stay locked.
+/// Whether this process was forked off the one with the threads: it has none, and locks that they held stay locked.
 pub fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
@@ -167,44 +105,36 @@ fn watch_for_forks() -> Result<()> {
     Ok(())
 }
 
-/// The pool, made at the first call. From here on the library stays mapped: threads run in it. A thread calls `rest` as
-/// it starts, and before it sleeps; a panic in it would abort the process.
-pub fn get(rest: fn()) -> Result<&'static Pool> {
+/// The pool, made at the first call. From then on the library stays mapped, because threads run in it. Each thread
+/// calls `on_idle` as it starts, and before it sleeps; a panic in it would abort the process.
+pub fn get(on_idle: fn()) -> Result<&'static Pool> {
     POOL.get_or_try_init(|| {
         system::pin()?;
         watch_for_forks()?;
-        Pool::new(rest)
+        Pool::new(on_idle)
     })
 }
 
-/// How many cores this process may use, minding affinity and quota, as it was when that was first asked: finding out
-/// takes the time of a small job.
-pub fn usable_cores() -> usize {
-    static CORES: LazyLock<usize> =
-        LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
-    *CORES
-}
-
-/// How many threads there are by now.
+/// How many threads there are now.
 pub fn threads() -> usize {
     POOL.get().map_or(0, Pool::threads)
 }
 
-/// Ends the threads beyond the number of cores that had nothing to do since this was last called, and says whether all
-/// others had nothing, either.
+/// Ends the threads beyond the number of cores that had no work since the last call, and says whether the others had
+/// none, either.
 pub fn end_idle() -> bool {
     POOL.get().is_none_or(Pool::end_idle)
 }
 
 static LOST: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts a thread whose work was given up: it stays busy until that comes to an end, if ever.
-pub fn lose() {
+/// Counts a thread whose task was given up: it stays busy until the task ends, if it ever does.
+pub fn mark_lost() {
     LOST.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A lost thread is back.
-pub fn find() {
+/// The task on a lost thread has ended.
+pub fn mark_recovered() {
     LOST.fetch_sub(1, Ordering::Relaxed);
 }
 
@@ -214,8 +144,8 @@ pub fn lost() -> usize {
 }
 
 impl Pool {
-    fn new(rest: fn()) -> Result<Pool> {
-        Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0, rest)?]), rest })
+    fn new(on_idle: fn()) -> Result<Pool> {
+        Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0, on_idle)?]), on_idle })
     }
 
     fn threads(&self) -> usize {
@@ -225,7 +155,7 @@ impl Pool {
     /// See [`end_idle`].
     fn end_idle(&self) -> bool {
         let mut segments = self.lock();
-        // Work is spawned under this lock: whoever is idle now stays so.
+        // Work is given under this lock, so a thread that is idle now stays idle.
         let was_idle = |segment: &mut Segment| {
             let is_idle = segment.is_idle();
             std::mem::replace(&mut segment.was_idle, is_idle) && is_idle
@@ -234,7 +164,7 @@ impl Pool {
         let ended: Vec<Segment> = segments.extract_if(1.., was_idle).collect();
         let all_were_idle = cores_were_idle && segments.len() == 1;
         drop(segments);
-        // Their threads end when they have come to rest: nobody waits for that.
+        // Nobody waits for their threads to end.
         drop(ended);
         all_were_idle
     }
@@ -243,9 +173,9 @@ impl Pool {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs what `make` makes on that many threads at once, and gives how many were had. Each gets its
-    /// [`Busy`] mark, to drop when its thread may be counted on again. A panic in one would abort the process: they must
-    /// catch their own.
+    /// Runs closures from `make` on that many threads at the same time, and gives how many threads there were. Each
+    /// closure gets a [`Busy`] mark, and drops it when its thread may be given work again. It must catch its panics: a
+    /// panic would abort the process.
     pub fn spawn<F>(&self, wanted: usize, make: impl Fn() -> F) -> Result<usize>
     where
         F: FnOnce(Busy) + Send + 'static,
@@ -253,7 +183,7 @@ impl Pool {
         let mut segments = self.lock();
         let size: usize = segments.iter().map(|segment| segment.size).sum();
         let idle: usize =
-            segments.iter().map(|segment| segment.size - segment.busy.load(Ordering::Acquire)).sum();
+            segments.iter().map(|segment| segment.size - segment.busy.load(Ordering::Relaxed)).sum();
         let missing = wanted.saturating_sub(idle);
         let allowed = missing.min(THREAD_LIMIT.saturating_sub(size)).max(usize::from(idle == 0));
         if allowed > 0 {
@@ -261,19 +191,19 @@ impl Pool {
         }
         let mut started = 0;
         for segment in segments.iter_mut() {
-            while started < wanted && segment.busy.load(Ordering::Acquire) < segment.size {
+            while started < wanted && segment.busy.load(Ordering::Relaxed) < segment.size {
                 let busy = Busy::new(&segment.busy);
                 segment.was_idle = false;
                 let work = make();
-                if let Err(work) = segment.lobby.offer(Box::new(move || work(busy))) {
-                    let (lobby, rest) = (Arc::clone(&segment.lobby), self.rest);
+                if let Err(work) = segment.idle_queue.offer(Box::new(move || work(busy))) {
+                    let (idle_queue, on_idle) = (Arc::clone(&segment.idle_queue), self.on_idle);
                     segment.threads.spawn(move || {
                         let mut next = Some(work);
                         while let Some(work) = next {
                             work();
-                            next = lobby.wait();
+                            next = next_work(&idle_queue);
                         }
-                        rest();
+                        on_idle();
                     });
                 }
                 started += 1;
@@ -282,14 +212,14 @@ impl Pool {
         Ok(started)
     }
 
-    /// Adds so many threads, under numbers that none has. Fewer than asked for are better than none: an error where one is
-    /// needed, and can't be had.
+    /// Adds that many threads, with numbers that no other thread has. Adding fewer is no error, unless there is none at
+    /// all and one is needed.
     fn add(&self, segments: &mut Vec<Segment>, count: usize, is_needed: bool) -> Result<()> {
         let taken: FxHashSet<usize> =
             segments.iter().flat_map(|segment| segment.first..segment.first + segment.size).collect();
         let before = segments.len();
         for number in (0..).filter(|number| !taken.contains(number)).take(count) {
-            match build(1, number, self.rest) {
+            match build(1, number, self.on_idle) {
                 Ok(segment) => segments.push(segment),
                 Err(error) if is_needed && segments.len() == before => return Err(error),
                 Err(_) => break,
@@ -299,17 +229,17 @@ impl Pool {
     }
 }
 
-/// Builds `size` threads, numbered from `first` up, and waits until they have started: the C library ends the process
-/// where a thread that starts gets no memory, and tasks may have taken all soon.
-fn build(size: usize, first: usize, rest: fn()) -> Result<Segment> {
+/// Builds `size` threads, numbered from `first`, and waits until they have started: the C library ends the process if a
+/// starting thread gets no memory, and tasks may soon use up all memory.
+fn build(size: usize, first: usize, on_idle: fn()) -> Result<Segment> {
     let (sender, started) = mpsc::channel();
     let builder = ThreadPoolBuilder::new()
         .num_threads(size)
         .stack_size(STACK_BYTES)
         .thread_name(move |index| format!("gma2worker-{}", first + index))
         .start_handler(move |_| {
-            rest();
-            // Nobody listens where the others could not be made.
+            on_idle();
+            // Nobody receives this if the other threads could not be made.
             let _ = sender.send(());
         });
     fault::point("threads").map_err(|cause| Error::NoWorkers(cause.to_string()))?;
@@ -321,10 +251,10 @@ fn build(size: usize, first: usize, rest: fn()) -> Result<Segment> {
         threads
     });
     let threads = threads.map_err(|cause| Error::NoWorkers(cause.to_string()))?;
-    Ok(Segment { threads, first, size, busy: Arc::default(), lobby: Arc::default(), was_idle: false })
+    Ok(Segment { threads, first, size, busy: Arc::default(), idle_queue: Arc::default(), was_idle: false })
 }
 
-/// Starts a thread of its own, outside of the pool, and waits until it has.
+/// Starts a thread outside of the pool, and waits until it runs.
 pub fn spawn_thread(name: &str, body: fn()) -> Result<()> {
     let (sender, started) = mpsc::channel();
     let builder = std::thread::Builder::new().name(name.to_owned());
@@ -340,15 +270,15 @@ pub fn spawn_thread(name: &str, body: fn()) -> Result<()> {
     })
 }
 
-/// Runs `body` with all signals blocked: a thread inherits the mask of the one that makes it, so there is
-/// no moment in which a worker could take a signal.
+/// Runs `body` with all signals blocked. A thread inherits the mask of its maker, so a worker can't take a signal at
+/// any moment.
 #[cfg(unix)]
 fn without_signals<R>(body: impl FnOnce() -> R) -> R {
     use nix::sys::signal::{SigSet, SigmaskHow};
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     let outcome = body();
     if let Ok(before) = before {
-        // It was this thread's mask a moment ago, so it can be set.
+        // This can't fail: it was this thread's mask a moment ago.
         let _ = before.thread_set_mask();
     }
     outcome
@@ -365,7 +295,7 @@ mod tests {
     use std::sync::Barrier;
 
     #[test]
-    fn what_is_spawned_runs_at_the_same_time_past_the_cores() {
+    fn closures_run_at_the_same_time_past_the_number_of_cores() {
         let wanted = usable_cores() * 3 + 1;
         let barrier = Arc::new(Barrier::new(wanted));
         let (sender, receiver) = mpsc::channel();
@@ -386,10 +316,10 @@ mod tests {
     }
 
     #[test]
-    fn threads_beyond_the_cores_end_when_they_had_nothing_to_do() {
+    fn idle_threads_beyond_the_cores_end() {
         let pool = Pool::new(|| {}).expect("threads can be made here");
         let cores = usable_cores();
-        // Each says when it runs, and goes on until it is told to end.
+        // Each closure says when it runs, and goes on until it is told to end.
         let begin = |wanted| {
             let (sender, receiver) = mpsc::channel();
             let held = Arc::new(Mutex::new(()));
@@ -417,7 +347,7 @@ mod tests {
         assert_eq!(pool.threads(), cores + 20);
         pool.end_idle();
         assert_eq!(pool.threads(), cores + 20, "they have just been busy");
-        // Those that are used meanwhile stay, and as many come as are missing.
+        // Threads that were used meanwhile stay, and the missing ones are added.
         begin(cores + 5);
         pool.end_idle();
         assert_eq!(pool.threads(), cores + 5);

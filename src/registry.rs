@@ -1,5 +1,4 @@
-//! The jobs that run now. The host holds each by its number, since a number can outlive the job without
-//! harm.
+//! The running jobs. The host holds each by its number, because a number may safely outlive its job.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +12,7 @@ fn running<R>(body: impl FnOnce(&mut FxHashMap<u64, Arc<Job>>) -> R) -> R {
     body(RUNNING.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
 }
 
-/// Enters a job among those that run.
+/// Adds a job.
 pub fn insert(job: &Arc<Job>) {
     running(|jobs| jobs.insert(job.id, Arc::clone(job)));
 }
@@ -23,7 +22,7 @@ pub fn get(id: u64) -> Option<Arc<Job>> {
     running(|jobs| jobs.get(&id).cloned())
 }
 
-/// Takes a job off the list: its outcomes were collected, or nobody wants them.
+/// Removes a job: its outcomes were collected, or nobody needs them.
 pub fn remove(id: u64) -> Option<Arc<Job>> {
     running(|jobs| jobs.remove(&id))
 }

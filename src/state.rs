@@ -1,20 +1,20 @@
-//! A worker's Lua state: made, fitted to a job, put back between tasks.
+//! A worker's Lua state: made, fitted to a job, restored between tasks.
 //!
-//! A [`State`] lives on one thread. It has Lua's standard library, changed where [`crate::stdlib`] and
-//! [`crate::coroutine`] say, and an allocator of its own with an account. Two images are taken of it: as it was when
-//! it was made, and fitted to a job, with `gma` in the host's shape, the job's globals, its functions, and the
-//! coroutine that its tasks run in. Putting it back to one undoes whatever ran since, down to the last byte.
+//! A [`State`] lives on one thread. It has Lua's standard library with the changes of [`crate::stdlib`] and
+//! [`crate::coroutine`], and an allocator of its own that counts its memory. Two snapshots of it are taken. The first
+//! is the new state. The second is the state fitted to a job: with `gma` in the host's shape, the job's globals and
+//! functions, and the coroutine for the tasks. Restoring a snapshot undoes everything since then, to the last byte.
 
 use std::ffi::c_int;
 use std::sync::Arc;
 
 use crate::codec::decode_initial;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
-use crate::modules::{self, HostModules};
-use crate::{bytecode, codec, coroutine, fault, gma, stdlib};
+use crate::{bytecode, codec, coroutine, fault, gma, modules, stdlib};
 
-/// In the registry of every state of ours.
+/// A mark in the registry of every worker's state.
 static WORKER: Key = Key::new();
 
 /// Whether a state is a worker's.
@@ -24,85 +24,65 @@ pub fn is_worker(stack: &Stack) -> bool {
     found
 }
 
-/// What a job asks of the states that run its tasks.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Environment {
-    /// The host's `package.path` and `package.cpath`.
-    pub path: Vec<u8>,
-    pub cpath: Vec<u8>,
-    /// What else the host's `require` finds.
-    pub modules: Arc<HostModules>,
-    /// A message with the shape of the host's `gma`; none on a host without one.
-    pub gma: Option<Vec<u8>>,
-    /// A message with a table of the job's globals by name.
-    pub globals: Option<Vec<u8>>,
-    /// A message for each of the job's functions.
-    pub functions: Vec<Vec<u8>>,
-    pub sandbox: bool,
-    /// How many bytes a state may take.
-    pub memory_limit: usize,
-}
-
 /// A state that tasks run in, one after another.
 pub struct State {
     own: OwnState,
     environment: Arc<Environment>,
-    /// It has what the environment says, not only what it was made with.
+    /// It has the environment's contents, not only the standard library.
     is_fitted: bool,
-    /// The job's functions that stand on the state's stack; those that can't, with the reason.
+    /// The job's functions on the state's stack, or the reason why a function could not be loaded.
     functions: Vec<Result<Function>>,
-    life: Life,
-    /// How many C libraries were loaded when it was made.
+    reuse: Reuse,
+    /// How many C libraries were loaded when the state was made.
     libraries: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Function {
-    is_harmless: bool,
+    is_pure: bool,
 }
 
-/// What a state is to be used for.
+/// How often a state is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum Reuse {
     /// One task.
-    Once,
-    /// Task after task: it can be put back.
-    Long,
+    SingleUse,
+    /// Many tasks: it can be restored.
+    Pooled,
 }
 
-/// The images, in the order in which they are taken.
+/// The snapshots, in the order in which they are taken.
 const MADE: usize = 1;
 const FITTED: usize = 2;
 
-/// Where things stand on the state's own stack: Lua's list of loaded C libraries, the coroutine for tasks, and from
-/// there up the functions.
+/// The state's own stack: Lua's list of loaded C libraries, the coroutine for tasks, and above that the functions.
 const LIBRARIES: c_int = 1;
 const COROUTINE: c_int = 2;
 
-/// More functions than this, or more bytes of them, are not kept in the state: it is copied for every task.
+/// The most functions, and bytes of functions, that are kept in the state: all of it is copied for every task.
 const FUNCTIONS_KEPT: usize = 16;
 const BYTES_KEPT: usize = 64 << 10;
 
-/// What a task may leave for the collector, or for the next [`State::put_back`], if it did nothing else.
-const WORTH_PUTTING_BACK: usize = 64 << 10;
+/// How many bytes of garbage a pure function may leave in the state before it is restored.
+const RESTORE_ABOVE: usize = 64 << 10;
 
-/// How many KiB tasks may take before the collector begins: most are over before, and are put back. More than
-/// [`WORTH_PUTTING_BACK`].
+/// How many KiB a task may allocate before the collector starts: most tasks end before that, and are undone. More than
+/// [`RESTORE_ABOVE`].
 const UNCOLLECTED: c_int = 256;
 
 impl State {
     /// A new state, fitted to a job.
-    pub fn new(environment: &Arc<Environment>, life: Life) -> Result<State> {
+    pub fn new(environment: &Arc<Environment>, reuse: Reuse) -> Result<State> {
         fault::point("state")?;
         let own = OwnState::new(environment.memory_limit).ok_or(Error::Memory)?;
         let mut libraries = 0;
         let count = &mut libraries;
         let stack = own.stack();
         stack.protected(0, |stack| {
-            // Nothing here is worth a collection yet.
+            // There is no garbage yet.
             stack.run_collector(false);
             stack.open_libraries();
-            // A vendor's own may leave something there.
+            // The opener of a vendor's library may leave values on the stack.
             stack.set_top(0);
             push_libraries(stack);
             *count = stack.raw_len(-1);
@@ -112,7 +92,7 @@ impl State {
             modules::install(stack);
             coroutine::install(stack);
             if environment.sandbox {
-                stdlib::restrict(stack);
+                stdlib::apply_sandbox(stack);
             }
             stack.run_collector(true);
             stack.postpone_collector(UNCOLLECTED);
@@ -124,16 +104,16 @@ impl State {
             environment: Arc::default(),
             is_fitted: false,
             functions: Vec::new(),
-            life,
+            reuse,
             libraries,
         };
         state.fit(environment)?;
         Ok(state)
     }
 
-    /// Gives the state, as it was made, what a job's tasks expect.
+    /// Fits a new state to a job.
     fn fit(&mut self, environment: &Arc<Environment>) -> Result<()> {
-        if self.life == Life::Long {
+        if self.reuse == Reuse::Pooled {
             self.own.take_image()?;
         }
         self.own.set_limit(environment.memory_limit);
@@ -150,7 +130,6 @@ impl State {
             stack.set_top(0);
             Ok(())
         })?;
-        modules::set_host(&environment.modules);
         if let Some(globals) = &environment.globals {
             set_globals(&stack, globals)?;
         }
@@ -161,49 +140,46 @@ impl State {
                 if loaded.is_err() {
                     stack.push_nil();
                 }
-                let is_harmless = codec::bytecode(message).is_some_and(bytecode::has_no_side_effects);
-                self.functions.push(loaded.map(|_| Function { is_harmless }));
+                let is_pure = codec::bytecode(message).is_some_and(bytecode::has_no_side_effects);
+                self.functions.push(loaded.map(|_| Function { is_pure }));
             }
         }
         self.environment = Arc::clone(environment);
         self.is_fitted = true;
-        if self.life == Life::Long { self.own.take_image() } else { Ok(()) }
+        if self.reuse == Reuse::Pooled { self.own.take_image() } else { Ok(()) }
     }
 
-    /// Makes the state, as [`State::put_back`] left it, what the tasks of a job have to find. False where it can't be, and
-    /// a new state is needed.
+    /// Fits the state, which was restored, to a job. False if that is impossible, and a new state is needed.
     pub fn prepare(&mut self, environment: &Arc<Environment>) -> Result<bool> {
-        if self.life == Life::Once || self.environment.sandbox != environment.sandbox {
+        if self.reuse == Reuse::SingleUse || self.environment.sandbox != environment.sandbox {
             return Ok(false);
         }
         if !self.is_fitted {
             self.fit(environment)?;
-        } else if Arc::ptr_eq(&self.environment, environment) || *self.environment == **environment {
-            modules::set_host(&environment.modules);
-        } else {
-            self.rest();
+        } else if !Arc::ptr_eq(&self.environment, environment) && *self.environment != **environment {
+            self.reset();
             self.fit(environment)?;
         }
         Ok(true)
     }
 
     /// Makes the state what it was before the last task.
-    pub fn put_back(&mut self) {
-        if self.life == Life::Long {
+    pub fn restore(&mut self) {
+        if self.reuse == Reuse::Pooled {
             self.own.put_back(FITTED);
         }
     }
 
-    /// Makes the state what it was before the last task, which ended well and had this function of the job's. What a
-    /// harmless one left for the collector may stay for a while.
-    pub fn put_back_after(&mut self, function: usize) {
-        let is_harmless = matches!(self.functions.get(function), Some(Ok(Function { is_harmless: true })));
-        if !is_harmless || self.own.growth() > WORTH_PUTTING_BACK {
-            self.put_back();
+    /// Makes the state what it was before the last task, which ended well and had this function of the job's. A pure
+    /// function leaves nothing but garbage, which may stay for a while.
+    pub fn restore_after(&mut self, function: usize) {
+        let is_pure = matches!(self.functions.get(function), Some(Ok(Function { is_pure: true })));
+        if !is_pure || self.own.growth() > RESTORE_ABOVE {
+            self.restore();
         }
     }
 
-    /// Moves one of the job's functions to the coroutine that runs it.
+    /// Moves one of the job's functions to the coroutine that will run it.
     pub fn push_function(&self, index: usize, coroutine: &Stack) -> Result<()> {
         match self.functions.get(index) {
             Some(Ok(_)) => {
@@ -226,26 +202,25 @@ impl State {
         Ok((coroutine, self.own.stack().pointer(COROUTINE)))
     }
 
-    /// Whether memory has run out in this state.
+    /// Whether this state has run out of memory.
     pub fn has_run_out(&self) -> bool {
         self.own.is_exhausted()
     }
 
-    /// Whether the state can be put back: not where a C library was loaded into it. It must not be where a task left
-    /// something to finalize ([`stdlib::is_spoiled`]), either.
-    pub fn is_fit(&self) -> bool {
+    /// Whether the state can be restored: not if a C library was loaded into it. It must not be restored if a task left
+    /// something to finalize ([`crate::current::Notes::has_finalizers`]), either.
+    pub fn is_restorable(&self) -> bool {
         !self.has_run_out() && self.own.stack().raw_len(LIBRARIES) == self.libraries
     }
 
-    /// Makes the state what it was when it was made, and takes no more memory for it than it needs: nothing of its job is
-    /// left.
-    pub fn rest(&mut self) {
+    /// Restores the new state, and gives back memory: nothing of its job is left.
+    pub fn reset(&mut self) {
         if self.is_fitted {
             self.own.put_back(MADE);
             self.own.forget_images();
             self.is_fitted = false;
             self.functions = Vec::new();
-            // With the job's globals, and all its functions.
+            // This drops the job's globals and functions, too.
             let sandbox = self.environment.sandbox;
             self.environment = Arc::new(Environment { sandbox, ..Environment::default() });
         }
@@ -256,8 +231,8 @@ impl State {
     }
 }
 
-/// Pushes the table in which Lua keeps the C libraries that were loaded; some other value where it has none. It is the
-/// one table under an address in the registry of a state in which nothing has run. *Raises.*
+/// Pushes the table in which Lua keeps the loaded C libraries, or some other value if there is none. In the registry of
+/// a new state it is the only table whose key is an address.
 fn push_libraries(stack: &Stack) {
     let registry = stack.top() + 1;
     stack.push_registry();
@@ -272,7 +247,7 @@ fn push_libraries(stack: &Stack) {
     stack.set_top(registry);
 }
 
-/// Sets the globals that a message has as one table by name.
+/// Sets the globals from a message, which has them as one table by name.
 fn set_globals(stack: &Stack, globals: &[u8]) -> Result<()> {
     decode_initial(stack, globals, &gma::WorkerNames)?;
     stack.protected(1, |stack| {

@@ -1,4 +1,4 @@
-//! Where a worker's standard library is not Lua's.
+//! The differences between a worker's standard library and Lua's.
 //!
 //! - `load`, `loadfile` and `dofile` take text only: Lua does not verify bytecode.
 //! - `print` and `io.write` give whole lines: one write to the C stream a call, which locks it.
@@ -13,55 +13,42 @@
 //! Most look at their arguments and then go on in Lua's own function ([`Leave::Original`]), so that what
 //! is not meant to differ doesn't. The coroutine library is in [`crate::coroutine`], `require` in [`crate::modules`].
 
-use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::io::Write;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::current;
 use crate::error::Error;
 use crate::ffi::{Leave, NativeFunction, OwnState, Protected, Returns, Stack, Type, native};
 use crate::locale;
 
-thread_local! {
-    /// Whether the task gave this thread's state something to finalize.
-    static SPOILED: Cell<bool> = const { Cell::new(false) };
-    /// None until the task asks for a random number.
-    static RANDOM: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
-}
-
 /// Makes each task's random numbers its own.
 static SEED: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(fastrand::u64(..)));
 
-/// What the standard library has to know of the thread's next task.
-pub fn begin_task() {
-    SPOILED.set(false);
-    RANDOM.set(None);
-}
-
-/// Runs `body` with the task's random numbers.
+/// Runs `body` with the task's random number generator.
 fn with_random<R>(body: impl FnOnce(&mut fastrand::Rng) -> R) -> R {
-    // The golden ratio's bits spread neighbouring counts over the seeds.
+    // Multiplying by the golden ratio's bits spreads neighbouring counts over all seeds.
     let seed = || SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    RANDOM.with_borrow_mut(|random| body(random.get_or_insert_with(|| fastrand::Rng::with_seed(seed()))))
+    current::with_notes(|notes| body(notes.random.get_or_insert_with(|| fastrand::Rng::with_seed(seed()))))
 }
 
-/// `clock()`: wall seconds since some moment, never backwards, the same in all states of the process.
-/// Lua's own `os.clock` counts the processor time of the whole process, all threads together.
+/// `clock()`: wall-clock seconds since some moment, never backwards, the same in all states of the process. Lua's own
+/// `os.clock` gives the processor time of the whole process, all threads together.
 pub fn clock(stack: &Protected) -> Returns {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     stack.push_number(ORIGIN.elapsed().as_secs_f64());
     Ok(1)
 }
 
-/// The functions that step through what `ipairs` and `utf8.codes` are called with. No library has them, but they are the
-/// same in all states: a fresh one tells which they are.
+/// The iterators that `ipairs` and `utf8.codes` return. They are in no library, but all states have the same ones, so a
+/// new state shows which they are.
 pub fn iterators() -> Vec<(&'static str, NativeFunction)> {
     let mut iterators = Vec::new();
     let Some(state) = OwnState::new(usize::MAX) else { return iterators };
     let found = &mut iterators;
-    // Where memory runs out, they are functions like any other of C's.
+    // If memory runs out, they are treated like other C functions.
     let _: Result<(), Error> = state.stack().protected(0, |stack| {
         stack.open_libraries();
         stack.push_globals();
@@ -82,12 +69,7 @@ pub fn iterators() -> Vec<(&'static str, NativeFunction)> {
     iterators
 }
 
-/// Whether this thread's state has finalizers to run.
-pub fn is_spoiled() -> bool {
-    SPOILED.get()
-}
-
-/// Puts the functions into the libraries: those that this Lua has. *Raises.*
+/// Puts the functions into the libraries that this Lua has.
 pub fn install(stack: &Protected) {
     stack.push_globals();
     let globals = stack.top();
@@ -96,7 +78,7 @@ pub fn install(stack: &Protected) {
     wrap(stack, "loadfile", native(load_file));
     replace(stack, "dofile", native(do_file));
     if stack.raw_get_text(globals, "loadstring") != Type::Nil {
-        // A Lua with `LUA_COMPAT_5_1` has `load` under that name, too.
+        // With `LUA_COMPAT_5_1`, Lua has `load` under this name, too.
         stack.raw_get_text(globals, "load");
         stack.raw_set_text(globals, "loadstring");
     }
@@ -114,8 +96,8 @@ pub fn install(stack: &Protected) {
     stack.set_top(globals - 1);
 }
 
-/// Takes out what a sandbox has not: files, modules, the system, and the rest of `debug`. *Raises.*
-pub fn restrict(stack: &Protected) {
+/// Removes what a sandbox lacks: files, modules, the system, and the rest of `debug`.
+pub fn apply_sandbox(stack: &Protected) {
     const ABSENT: [&str; 6] = ["io", "package", "debug", "require", "loadfile", "dofile"];
     stack.push_globals();
     let globals = stack.top();
@@ -135,7 +117,7 @@ pub fn restrict(stack: &Protected) {
     stack.set_top(globals - 1);
 }
 
-/// Clears all other fields of the table on top, if there is one. *Raises.*
+/// Clears all other fields of the table on top, if it is one.
 fn keep_only(stack: &Protected, names: &[&str]) {
     let table = stack.top();
     if stack.kind(table) != Type::Table {
@@ -145,7 +127,7 @@ fn keep_only(stack: &Protected, names: &[&str]) {
     while stack.next(table) {
         stack.pop(1);
         if !names.iter().any(|name| name.as_bytes() == stack.bytes(-1)) {
-            // Clearing a field is what `next` allows during a walk.
+            // `next` allows a walk to clear fields.
             stack.push_value(-1);
             stack.push_nil();
             stack.raw_set(table);
@@ -153,7 +135,7 @@ fn keep_only(stack: &Protected, names: &[&str]) {
     }
 }
 
-/// Puts `print`, `io.write` and `file:write` in, and closes standard input. *Raises.*
+/// Installs `print`, `io.write` and `file:write`, and closes standard input.
 fn install_files(stack: &Protected, globals: c_int) {
     stack.raw_get_text(globals, "string");
     stack.raw_get_text(-1, "format");
@@ -170,7 +152,7 @@ fn install_files(stack: &Protected, globals: c_int) {
     stack.raw_get_text(io, "stdout");
     let stdout = stack.top();
     if stack.kind(stdout) != Type::Userdata || !stack.metatable(stdout) {
-        // Without files there is no way to the C stream.
+        // Without files the C stream can't be reached.
         stack.push_value(globals);
         replace(stack, "print", native(print_without_files));
         stack.set_top(globals);
@@ -202,14 +184,14 @@ fn install_files(stack: &Protected, globals: c_int) {
     stack.set_top(globals);
 }
 
-/// Whether the table on top, if it is one, has the function.
+/// Whether the value on top is a table that has the function.
 fn has(stack: &Protected, name: &str) -> bool {
     let kind = stack.raw_get_text(-1, name);
     stack.pop(1);
     kind == Type::Function
 }
 
-/// Replaces a function of the library on top, where there is one. *Raises.*
+/// Replaces a function of the library on top, if it is there.
 pub fn replace(stack: &Protected, name: &str, function: NativeFunction) {
     if has(stack, name) {
         stack.push_native(function);
@@ -217,7 +199,7 @@ pub fn replace(stack: &Protected, name: &str, function: NativeFunction) {
     }
 }
 
-/// Replaces a function of the library on top by one that goes on in the original, where there is one. *Raises.*
+/// Replaces a function of the library on top, if it is there, by one that goes on in the original.
 fn wrap(stack: &Protected, name: &str, function: NativeFunction) {
     if has(stack, name) {
         stack.raw_get_text(-1, name);
@@ -226,7 +208,7 @@ fn wrap(stack: &Protected, name: &str, function: NativeFunction) {
     }
 }
 
-/// The error of an argument of another type than expected, in Lua's words.
+/// The error for an argument of the wrong type, in Lua's words.
 pub fn bad_type(stack: &Protected, n: c_int, expected: &str) -> Leave {
     let named = stack.metatable(n) && stack.raw_get_text(-1, "__name") == Type::String;
     let got = match stack.kind(n) {
@@ -243,7 +225,7 @@ fn set_metatable(stack: &Protected) -> Returns {
         let arguments = stack.top();
         stack.push_bytes(b"__gc");
         if stack.raw_get(2) != Type::Nil {
-            SPOILED.set(true);
+            current::with_notes(|notes| notes.has_finalizers = true);
         }
         stack.set_top(arguments);
     }
@@ -251,11 +233,11 @@ fn set_metatable(stack: &Protected) -> Returns {
 }
 
 fn open_file(_: &Protected) -> Returns {
-    SPOILED.set(true);
+    current::with_notes(|notes| notes.has_finalizers = true);
     Err(Leave::Original)
 }
 
-/// The first byte of every chunk of bytecode.
+/// The first byte of all bytecode.
 const BYTECODE_MARK: u8 = 0x1b;
 
 fn load(stack: &Protected) -> Returns {
@@ -281,7 +263,7 @@ fn refuse_stdin(stack: &Stack) -> Result<(), Leave> {
     }
 }
 
-/// Makes the mode at an index one that lets text in, if it did, and bytecode never.
+/// Changes the mode at an index so that it still allows text, if it did, and never bytecode.
 fn refuse_bytecode(stack: &Protected, index: c_int) {
     match stack.kind(index) {
         Type::None | Type::Nil => set_mode(stack, index, b"t"),
@@ -293,7 +275,7 @@ fn refuse_bytecode(stack: &Protected, index: c_int) {
                 set_mode(stack, index, b"");
             }
         }
-        // The original says what is wrong with it.
+        // The original function reports what is wrong with it.
         _ => {}
     }
 }
@@ -315,7 +297,7 @@ fn do_file(stack: &Protected) -> Returns {
     Err(if stack.load_text_file(1) { Leave::Call(0) } else { Leave::Top })
 }
 
-/// Makes texts of all arguments, and leaves them on the stack joined into one line. *Raises.*
+/// Converts all arguments to text, and leaves them on the stack joined into one line.
 fn join_line(stack: &Protected) -> Result<(), Leave> {
     let count = stack.top();
     if !stack.check(2 * count + 4) {
@@ -359,11 +341,11 @@ fn print(stack: &Protected) -> Returns {
     Ok(0)
 }
 
-/// Lua's own would write a line in parts.
+/// Lua's own function would write a line in parts.
 fn print_without_files(stack: &Protected) -> Returns {
     join_line(stack)?;
     let mut stdout = std::io::stdout().lock();
-    // Lua's own `print` says nothing of a failure, either.
+    // Lua's own `print` does not report a failure, either.
     let _ = stdout.write_all(stack.bytes(-1)).and_then(|()| stdout.flush());
     Ok(0)
 }
@@ -388,7 +370,7 @@ fn is_standard_stream(stack: &Stack) -> bool {
     })
 }
 
-/// What a function of a file gives that was refused, in Lua's way.
+/// The results of a refused change of a file, in Lua's way.
 fn refuse_change(stack: &Protected) -> Returns {
     const NOT_PERMITTED: i64 = 1;
     stack.push_nil();
@@ -400,7 +382,7 @@ fn refuse_change(stack: &Protected) -> Returns {
 fn file_setvbuf(stack: &Protected) -> Returns {
     let is_right = [&b"no"[..], b"full", b"line"].contains(&stack.bytes(2))
         && (matches!(stack.kind(3), Type::None | Type::Nil) || stack.integer(3).is_some());
-    // The original says what is wrong with an argument.
+    // The original function reports a wrong argument.
     if is_right && is_standard_stream(stack) { refuse_change(stack) } else { Err(Leave::Original) }
 }
 
@@ -412,8 +394,8 @@ fn file_seek(stack: &Protected) -> Returns {
     if is_right && !stays && is_standard_stream(stack) { refuse_change(stack) } else { Err(Leave::Original) }
 }
 
-/// Makes one text of the arguments from `first` up, where all of them can be written. The second upvalue
-/// is `string.format`, if there is one: it writes floats as `write` does, in fewer digits than `tostring` or in none.
+/// Joins the arguments from `first` on into one text, if all can be written. The second upvalue is `string.format`, if
+/// there is one: `write` formats floats with fewer digits than `tostring`.
 fn join(stack: &Protected, first: c_int) {
     let last = stack.top();
     let formats = has_format(stack);
@@ -477,6 +459,6 @@ fn random(stack: &Protected) -> Returns {
 
 fn random_seed(stack: &Protected) -> Returns {
     let seed = stack.number(1).ok_or_else(|| bad_type(stack, 1, "number"))?;
-    RANDOM.set(Some(fastrand::Rng::with_seed(seed.to_bits())));
+    current::with_notes(|notes| notes.random = Some(fastrand::Rng::with_seed(seed.to_bits())));
     Ok(0)
 }

@@ -1,17 +1,16 @@
-//! A job's timeline: what its workers and its host did when, as a file that Perfetto and chrome://tracing open.
+//! A job's timeline: when its workers and its host did what, as a file for Perfetto and chrome://tracing.
 //!
-//! Plain `Send` data. A job without one pays a look at a `None` for each task.
+//! Plain `Send` data. A job without a trace only checks a `None` for each task.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
 
-/// Which row of the picture: the host's is the first, each worker has one.
+/// A row of the picture: the host has the first, and each worker has one.
 pub type Row = usize;
 
 pub const HOST: Row = 0;
@@ -30,9 +29,9 @@ struct Span {
     row: Row,
     what: What,
     begun: Instant,
-    /// None while it goes on, and for good where its worker was given up.
+    /// None while it goes on; it stays none if its worker was given up.
     ended: Option<Instant>,
-    /// How a task ended.
+    /// Whether a task succeeded.
     success: bool,
 }
 
@@ -40,7 +39,7 @@ struct Span {
 struct Spans {
     /// In the order in which they began.
     list: Vec<Span>,
-    /// For each row the task, or the host call, that goes on there.
+    /// For each row the task, or the host call, that is open there.
     open: Vec<Option<usize>>,
 }
 
@@ -74,24 +73,24 @@ impl Spans {
 pub struct Trace {
     origin: Instant,
     spans: Mutex<Spans>,
-    /// None once it was written.
+    /// None after it was written.
     file: Mutex<Option<File>>,
 }
 
 /// A slice that ends when this is dropped.
-pub struct Open<'a> {
+pub struct OpenSpan<'a> {
     trace: &'a Trace,
     span: usize,
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenSpan<'_> {
     fn drop(&mut self) {
         self.trace.lock().list[self.span].ended = Some(Instant::now());
     }
 }
 
 impl Trace {
-    /// A timeline for the file with that path, which is made at once; its times count from `origin`.
+    /// A timeline for the file with that path, which is created now. Its times count from `origin`.
     pub fn create(path: &str, origin: Instant) -> io::Result<Trace> {
         Ok(Trace { origin, spans: Mutex::default(), file: Mutex::new(Some(File::create(path)?)) })
     }
@@ -105,7 +104,7 @@ impl Trace {
         self.lock().open(worker, What::Task(index));
     }
 
-    /// The task that a worker has begun has its outcome.
+    /// A worker's open task has its outcome.
     pub fn end_task(&self, worker: Row, success: bool) {
         self.lock().close(worker, success);
     }
@@ -115,24 +114,29 @@ impl Trace {
         self.lock().open(HOST, What::Other(name.to_owned().into(), "host call"));
     }
 
-    /// The host is done with the host call it has taken, if there is one.
+    /// The host is done with its open host call, if there is one.
     pub fn end_call(&self) {
         self.lock().close(HOST, true);
     }
 
-    /// The host does something until what this gives is dropped.
-    pub fn host(&self, name: &'static str) -> Open<'_> {
-        Open { trace: self, span: self.lock().begin(HOST, What::Other(name.into(), "host")) }
+    /// The host does something until the guard is dropped.
+    pub fn host(&self, name: &'static str) -> OpenSpan<'_> {
+        OpenSpan { trace: self, span: self.lock().begin(HOST, What::Other(name.into(), "host")) }
     }
 
-    /// What the host has done since `origin`.
+    /// Records what the host has done since `origin`.
     pub fn host_did(&self, name: &'static str) {
         let what = What::Other(name.into(), "host");
         let ended = Some(Instant::now());
         self.lock().list.push(Span { row: HOST, what, begun: self.origin, ended, success: true });
     }
 
-    /// Writes the file, once. What still goes on has ended now.
+    /// A worker's task waits for something of that name until the guard is dropped.
+    pub fn wait(&self, worker: Row, name: String) -> OpenSpan<'_> {
+        OpenSpan { trace: self, span: self.lock().begin(worker, What::Other(name.into(), "waiting")) }
+    }
+
+    /// Writes the file, once. Slices that are still open end now.
     pub fn write<'a>(&self, title: &str, name_of: impl Fn(usize) -> Option<&'a str>) -> io::Result<()> {
         let Some(file) = self.file.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(());
@@ -159,7 +163,7 @@ impl Trace {
 }
 
 impl Spans {
-    /// For each slice of a task how long it has waited for the host, in seconds.
+    /// For each slice of a task how long it waited for the host, in seconds.
     fn waits(&self, now: Instant) -> Vec<f64> {
         let mut waits = vec![0.0; self.list.len()];
         let mut tasks = vec![None; self.list.iter().map(|span| span.row + 1).max().unwrap_or(0)];
@@ -177,7 +181,7 @@ impl Spans {
     }
 }
 
-/// What the trace viewers read: see "Trace Event Format". Times are in microseconds.
+/// The format of the trace viewers: see "Trace Event Format". Times are in microseconds.
 #[derive(Serialize)]
 struct Event<'a> {
     name: Cow<'a, str>,
@@ -202,7 +206,7 @@ enum Arguments<'a> {
     None {},
 }
 
-/// All that is in one file is one process to them.
+/// The viewers show one process for each file.
 const PROCESS: u32 = 1;
 
 impl<'a> Event<'a> {
@@ -246,56 +250,22 @@ fn write_event(out: &mut impl Write, event: &Event) -> io::Result<()> {
     Ok(serde_json::to_writer(out, event)?)
 }
 
-thread_local! {
-    /// The timeline of the job whose tasks run on this thread, and the worker's row.
-    static WORKER: RefCell<Option<(Arc<Trace>, Row)>> = const { RefCell::new(None) };
-}
-
-/// What this thread's tasks wait for is on the timeline until the guard is dropped.
-pub fn follow(trace: Option<&Arc<Trace>>, worker: Row) -> Followed {
-    WORKER.set(trace.map(|trace| (Arc::clone(trace), worker)));
-    Followed(())
-}
-
-pub struct Followed(());
-
-impl Drop for Followed {
-    fn drop(&mut self) {
-        WORKER.set(None);
-    }
-}
-
-/// Runs `body`, in which a task waits for something of that name.
-pub fn waiting<R>(name: impl FnOnce() -> String, body: impl FnOnce() -> R) -> R {
-    let Some((trace, worker)) = WORKER.with_borrow(Clone::clone) else { return body() };
-    let span = trace.lock().begin(worker, Other(name().into(), "waiting"));
-    let _open = Open { trace: &trace, span };
-    body()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_rows_and_slices_and_what_goes_on() {
+    fn a_file_has_rows_slices_and_open_slices() {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let path = folder.path().join("job.json");
-        let trace =
-            Arc::new(Trace::create(&path.display().to_string(), Instant::now()).expect("a file can be made"));
+        let trace = Trace::create(&path.display().to_string(), Instant::now()).expect("a file can be made");
         trace.host_did("encode");
         trace.begin_task(2, 0);
         {
-            let _followed = follow(Some(&trace), 2);
-            waiting(
-                || "gma.cmd".into(),
-                || {
-                    trace.begin_call("gma.cmd");
-                    trace.end_call();
-                },
-            );
+            let _wait = trace.wait(2, "gma.cmd".into());
+            trace.begin_call("gma.cmd");
+            trace.end_call();
         }
-        waiting(|| unreachable!(), || {});
         trace.end_task(2, true);
         trace.end_task(2, false);
         trace.begin_task(1, 7);

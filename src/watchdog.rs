@@ -1,9 +1,9 @@
-//! The watchdog: a thread that stops tasks whose time is over, and gives up those that don't stop. It also has threads end
+//! The watchdog: a thread that stops tasks whose time is over, and gives up tasks that don't stop. It also ends threads
 //! that nobody needs any more.
 //!
-//! It is started with the first job, since any job may be cancelled or dropped later, when no thread may be had any
+//! It starts with the first job, because any job may be cancelled or dropped later, when no thread can be started any
 //! more. It sleeps until the next moment at which something may have to happen. A worker that is given up keeps its
-//! thread for as long as its task holds it; its job gets another one in its place.
+//! thread as long as its task runs; the job gets another worker in its place.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,30 +12,29 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::job::{Job, Worker};
-use crate::seat::Sight;
+use crate::seat::WatchResult;
 use crate::{executor, pool, system};
 
-/// The jobs that are watched. Weak, so that a job's end is not put off until the next look: its workers hold it until
-/// they have left, whoever else has dropped it.
+/// The watched jobs. Weak, so that a dropped job ends when its last worker has left it, not at the next check.
 static JOBS: Mutex<Vec<Weak<Job>>> = Mutex::new(Vec::new());
 
-/// Rings when a job comes.
+/// Wakes the watchdog when a job is added.
 static BELL: Condvar = Condvar::new();
 
 fn lock() -> MutexGuard<'static, Vec<Weak<Job>>> {
     JOBS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How often to look for threads that had nothing to do. They end at the second look.
+/// How often to check for idle threads. They end at the second check.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// Threads are looked for: nobody has to say that they were given work.
-static LOOKS_FOR_IDLE: AtomicBool = AtomicBool::new(false);
+/// The watchdog checks for idle threads already: nobody has to wake it. Relaxed: see `waiting.md`.
+static ENDS_IDLE: AtomicBool = AtomicBool::new(false);
 
-/// When to look again at a job that is about to be over.
+/// When to check a cancelled job again: it will be over soon.
 const SOON: Duration = Duration::from_millis(20);
 
-/// Watches over a job until it is over.
+/// Watches a job until it is over.
 pub fn watch(job: &Arc<Job>) {
     let mut jobs = lock();
     if !jobs.iter().any(|watched| watched.as_ptr() == Arc::as_ptr(job)) {
@@ -45,7 +44,7 @@ pub fn watch(job: &Arc<Job>) {
     BELL.notify_one();
 }
 
-/// Starts the watchdog, unless it was. Without it no job may start.
+/// Starts the watchdog, unless it runs already. No job may start without it.
 pub fn start() -> Result<(), Error> {
     static STARTED: Mutex<bool> = Mutex::new(false);
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,32 +55,32 @@ pub fn start() -> Result<(), Error> {
     Ok(())
 }
 
-/// Looks for idle threads from now on, until all are. To be called when some were given work.
+/// Makes the watchdog check for idle threads until all are idle. To be called after threads were given work.
 pub fn watch_threads() {
-    if !LOOKS_FOR_IDLE.swap(true, Ordering::SeqCst) {
-        // Taken once, so that the watchdog sleeps when the bell rings, or has not looked yet.
+    if !ENDS_IDLE.swap(true, Ordering::Relaxed) {
+        // The watchdog holds this lock unless it sleeps: either it sleeps now, or it will see the flag.
         drop(lock());
         system::cache_pages(true);
         BELL.notify_one();
     }
 }
 
-/// Has idle threads end if it is time, and says when that is again. Once all have been idle for a while, what the
-/// allocator has kept of their work is given back, too.
-fn look_for_idle(at: Option<Instant>) -> Option<Instant> {
+/// Ends idle threads if it is time, and says when to check again. When all have been idle for a while, the allocator's
+/// free memory is given back, too.
+fn end_idle_threads(at: Option<Instant>) -> Option<Instant> {
     let now = Instant::now();
     match at {
-        None if !LOOKS_FOR_IDLE.load(Ordering::SeqCst) => return None,
+        None if !ENDS_IDLE.load(Ordering::Relaxed) => return None,
         Some(at) if at > now => return Some(at),
         None => {}
         Some(_) => {
-            // First: work that is given after the look is told of.
-            LOOKS_FOR_IDLE.store(false, Ordering::SeqCst);
+            // The flag is cleared first, so work that is given after the check sets it again.
+            ENDS_IDLE.store(false, Ordering::Relaxed);
             if pool::end_idle() {
                 system::trim_allocator();
                 return None;
             }
-            LOOKS_FOR_IDLE.store(true, Ordering::SeqCst);
+            ENDS_IDLE.store(true, Ordering::Relaxed);
         }
     }
     Some(now + IDLE)
@@ -93,7 +92,7 @@ fn run() {
     loop {
         jobs.retain(|job| job.upgrade().is_some_and(|job| !job.is_over()));
         let next = jobs.iter().filter_map(|job| look_after_safely(&job.upgrade()?)).min();
-        idle = look_for_idle(idle);
+        idle = end_idle_threads(idle);
         let next = next.into_iter().chain(idle).min();
         jobs = match next {
             None => BELL.wait(jobs).unwrap_or_else(PoisonError::into_inner),
@@ -105,43 +104,43 @@ fn run() {
     }
 }
 
-/// As [`look_after`]; a fault in it must not leave the other jobs without their watchdog.
+/// Calls [`look_after`], and catches its panics: a panic must not leave the other jobs without a watchdog.
 fn look_after_safely(job: &Arc<Job>) -> Option<Instant> {
     catch_unwind(AssertUnwindSafe(|| look_after(job))).unwrap_or_else(|_| Some(Instant::now() + SOON))
 }
 
-/// Looks after a job's workers, and says when to look again.
+/// Checks a job's workers, and says when to check again.
 fn look_after(job: &Arc<Job>) -> Option<Instant> {
     let now = Instant::now();
     let mut next = None;
     for worker in job.workers() {
-        let quiet_until = match worker.seat.watch() {
-            Sight::Quiet(until) => until,
-            Sight::Stuck { index, reason } => {
+        let check_again = match worker.seat.watch() {
+            WatchResult::CheckAgain(until) => until,
+            WatchResult::Stuck { index, reason } => {
                 give_up(job, &worker, index, job.stopped(reason));
                 None
             }
         };
-        next = next.into_iter().chain(quiet_until).min();
+        next = next.into_iter().chain(check_again).min();
     }
     job.mailbox.wake_sleepers();
-    // A task that begins after this look has the whole limit before it. A cancelled job is over soon.
+    // A task that begins after this check has its whole limit left. A cancelled job is over soon.
     let begins = job.timeout.and_then(|timeout| now.checked_add(timeout));
     let ends = job.is_cancelled().then(|| now + SOON);
     next.into_iter().chain(begins).chain(ends).min()
 }
 
-/// The task has to end without its worker, which gets a successor.
+/// Ends the task without its worker, and starts another worker in its place.
 fn give_up(job: &Arc<Job>, worker: &Worker, index: usize, why: Error) {
     if !worker.seat.give_up(index) {
         return;
     }
-    pool::lose();
+    pool::mark_lost();
     job.put(worker, index, Err(Error::Stuck(Box::new(why)).into()));
-    // A panic is no successor, either. A cancelled job needs none: no task begins any more.
+    // A panic means that there is no other worker, either. A cancelled job needs none: no further task begins.
     let has_successor = !job.is_cancelled()
         && matches!(catch_unwind(AssertUnwindSafe(|| executor::start(job, 1))), Ok(Ok(())));
     if !has_successor {
-        job.leave();
+        job.worker_left();
     }
 }

@@ -9,23 +9,20 @@
 
 use std::cell::RefCell;
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mlua::ffi as lua;
 
 use super::own_state::Account;
 use super::protected::Protected;
 use super::stack::Stack;
+use crate::bit_lock::BitLock;
 
 /// Which coroutine runs on a worker's thread, so that another thread can interrupt it.
 #[derive(Debug, Default)]
 pub struct Running {
-    /// The address of its `lua_State`, 0 for none; [`HELD`] is added while somebody interrupts it.
-    coroutine: AtomicUsize,
+    /// The address of its `lua_State`, 0 for none. States are aligned, so the lowest bit is free.
+    coroutine: BitLock,
 }
-
-/// States are aligned, so the lowest bit of their address is free.
-const HELD: usize = 1;
 
 impl Running {
     /// Runs `body`, on the worker's thread, with a coroutine as the one that runs; after that it is again the one before. An
@@ -37,57 +34,30 @@ impl Running {
         }
         impl Drop for Before<'_> {
             fn drop(&mut self) {
-                self.running.switch(self.coroutine);
+                self.running.coroutine.replace(self.coroutine);
             }
         }
-        let _before = Before { running: self, coroutine: self.switch(coroutine.l as usize) };
+        let _before = Before { running: self, coroutine: self.coroutine.replace(coroutine.l as usize) };
         body()
     }
 
     /// Says that no coroutine runs.
     pub fn clear(&self) {
-        self.switch(0);
-    }
-
-    /// Says which coroutine runs from now on, and gives the one before, once no interruption holds it any more.
-    fn switch(&self, to: usize) -> usize {
-        let mut from = self.coroutine.load(Ordering::Relaxed) & !HELD;
-        while let Err(now) =
-            self.coroutine.compare_exchange_weak(from, to, Ordering::SeqCst, Ordering::Relaxed)
-        {
-            from = now & !HELD;
-            if now & HELD != 0 {
-                std::thread::yield_now();
-            }
-        }
-        from
+        self.coroutine.replace(0);
     }
 
     /// Stops what runs, on any thread, if `still_wanted` says so once nothing can change any more: the
     /// coroutine stays the one that runs until this returns.
     pub fn interrupt(&self, still_wanted: impl FnOnce() -> bool) {
-        let mut running = self.coroutine.load(Ordering::SeqCst);
-        loop {
-            if running == 0 {
-                return;
+        self.coroutine.hold(|running| {
+            if still_wanted() {
+                // SAFETY: the worker can't leave this coroutine while it is held, so it is alive; and
+                // `lua_sethook` is made to be called while the state runs.
+                unsafe {
+                    lua::lua_sethook(running as *mut lua::lua_State, Some(stop_hook), lua::LUA_MASKCOUNT, 1)
+                };
             }
-            let free = running & !HELD;
-            match self.coroutine.compare_exchange_weak(free, free | HELD, Ordering::SeqCst, Ordering::SeqCst)
-            {
-                Ok(_) => break,
-                Err(now) => running = now,
-            }
-            if running & HELD != 0 {
-                std::thread::yield_now();
-            }
-        }
-        let free = running & !HELD;
-        if still_wanted() {
-            // SAFETY: the worker can't leave this coroutine while it is held, so it is alive; and
-            // `lua_sethook` is made to be called while the state runs.
-            unsafe { lua::lua_sethook(free as *mut lua::lua_State, Some(stop_hook), lua::LUA_MASKCOUNT, 1) };
-        }
-        self.coroutine.store(free, Ordering::Release);
+        });
     }
 }
 

@@ -8,11 +8,12 @@ use super::digest::digest;
 use super::{assert_expected, expand, mix};
 use crate::codec::wire::{self, put_length};
 use crate::codec::{Decoder, Functions, Policy, Resolve, Upvalues, decode as decode_message, encode};
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Protected, Stack};
 use crate::gma;
 use crate::host::HostNames;
-use crate::state::{Environment, Life, State};
+use crate::state::{Reuse, State};
 
 /// Flag of an input: decode it on a full stack, too. That is slow, since Lua reallocates a large stack now and then.
 const FULL: u8 = 64;
@@ -150,12 +151,12 @@ fn in_a_worker(message: &[u8]) {
     }
     WORKER.with_borrow_mut(|kept| {
         let is_ready = kept.as_mut().is_some_and(|(state, environment)| {
-            state.put_back();
-            state.is_fit() && state.prepare(environment).expect("memory enough")
+            state.restore();
+            state.is_restorable() && state.prepare(environment).expect("memory enough")
         });
         if !is_ready {
             let environment = Arc::new(environment());
-            let state = State::new(&environment, Life::Long).expect("a state");
+            let state = State::new(&environment, Reuse::Pooled).expect("a state");
             *kept = Some((state, environment));
         }
         let Some((state, _)) = kept else { return };

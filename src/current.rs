@@ -1,0 +1,225 @@
+//! The job and the task that this thread works on.
+//!
+//! Worker side. A worker enters its job once, with [`enter`], and begins each task with [`begin_task`]. Host calls and
+//! the native functions of a worker's state find here all that they need to know of both. Nothing has to be reset: each task
+//! gets new [`Notes`], and leaving the job drops everything.
+//!
+//! Two things of a task are noted in [`ffi`] and not here, because the code that notes them is part of the fence and may be
+//! left by a `longjmp`: the place where a task was stopped, and the text of an error on its way into Lua. [`begin_task`] and
+//! [`clear`] reset them with the rest.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::ffi::{self, Stack};
+use crate::job::{Job, Worker};
+use crate::mailbox::Reply;
+
+/// A worker and its job.
+pub struct Work {
+    pub job: Arc<Job>,
+    pub worker: Arc<Worker>,
+    /// Where the answers to this worker's host calls arrive.
+    pub reply: Arc<Reply>,
+    /// False while a state is closed: its finalizers can't call the host.
+    has_host: Cell<bool>,
+}
+
+/// What the native functions of a worker's state note of the running task.
+pub struct Notes {
+    /// The coroutine that the task runs in, by identity.
+    pub coroutine: usize,
+    pub wrap_failure: Option<WrapFailure>,
+    /// The task gave its state something to finalize.
+    pub has_finalizers: bool,
+    /// None until the task asks for a random number.
+    pub random: Option<fastrand::Rng>,
+}
+
+/// The last error that left a `coroutine.wrap`, and the call stack inside it.
+pub struct WrapFailure {
+    pub raised: Raised,
+    pub traceback: Vec<u8>,
+}
+
+/// An error value: a text, or something else by its identity.
+#[derive(PartialEq)]
+pub enum Raised {
+    Text(Vec<u8>),
+    Value(usize),
+}
+
+impl Notes {
+    const fn new(coroutine: usize) -> Notes {
+        Notes { coroutine, wrap_failure: None, has_finalizers: false, random: None }
+    }
+}
+
+struct Current {
+    /// None between jobs.
+    work: Option<Rc<Work>>,
+    notes: Notes,
+}
+
+impl Current {
+    const fn new(work: Option<Rc<Work>>) -> Current {
+        Current { work, notes: Notes::new(0) }
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Current> = const { RefCell::new(Current::new(None)) };
+}
+
+/// This thread works on a job until the guard is dropped.
+pub fn enter(job: Arc<Job>, worker: Arc<Worker>) -> Entered {
+    let work = Rc::new(Work { job, worker, reply: Arc::default(), has_host: Cell::new(true) });
+    CURRENT.replace(Current::new(Some(work)));
+    Entered(())
+}
+
+/// While it lives, this thread works on a job.
+pub struct Entered(());
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        clear();
+    }
+}
+
+/// Forgets the job and its last task. Called on a new thread, it makes what the thread keeps for itself: that takes memory,
+/// which tasks may use up later.
+pub fn clear() {
+    CURRENT.replace(Current::new(None));
+    ffi::take_stopped_at();
+    ffi::forget_message();
+}
+
+/// The worker begins a task, which runs in this coroutine.
+pub fn begin_task(coroutine: usize) {
+    CURRENT.with_borrow_mut(|current| current.notes = Notes::new(coroutine));
+    ffi::take_stopped_at();
+}
+
+/// Gives `body` the notes of the running task.
+pub fn with_notes<R>(body: impl FnOnce(&mut Notes) -> R) -> R {
+    CURRENT.with_borrow_mut(|current| body(&mut current.notes))
+}
+
+/// What this thread works on; none between jobs.
+pub fn work() -> Option<Rc<Work>> {
+    CURRENT.with_borrow(|current| current.work.clone())
+}
+
+fn with_work<R>(body: impl FnOnce(&Work) -> R) -> Option<R> {
+    CURRENT.with_borrow(|current| current.work.as_deref().map(body))
+}
+
+/// Whether the running task has to stop.
+pub fn is_stopping() -> bool {
+    with_work(Work::is_stopping) == Some(true)
+}
+
+/// Runs `body` as the code of a coroutine that can be stopped while it runs.
+pub fn stoppable<R>(coroutine: &Stack, body: impl FnOnce() -> R) -> R {
+    match work() {
+        Some(work) => work.worker.seat.stoppable(coroutine, body),
+        None => body(),
+    }
+}
+
+/// Runs `body` while host calls are refused and sleeps end at once.
+pub fn without_host(body: impl FnOnce()) {
+    with_work(|work| work.has_host.set(false));
+    body();
+    with_work(|work| work.has_host.set(true));
+}
+
+impl Work {
+    pub fn is_stopping(&self) -> bool {
+        self.worker.seat.is_stopping()
+    }
+
+    /// Whether the task may call its host.
+    pub fn has_host(&self) -> bool {
+        self.has_host.get() && !self.is_stopping()
+    }
+
+    /// Runs `body`, in which the task waits for something of that name: its trace shows it.
+    pub fn traced<R>(&self, name: impl FnOnce() -> String, body: impl FnOnce() -> R) -> R {
+        let _span = self.job.trace.as_ref().map(|trace| trace.wait(self.worker.row, name()));
+        body()
+    }
+}
+
+#[cfg(all(test, feature = "linked"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ffi::{OwnState, Protected, Resumed, Returns, native};
+    use crate::seat::{End, Reason};
+
+    thread_local! {
+        static HOOKED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    fn note_hook(stack: &Protected) -> Returns {
+        HOOKED.set(stack.is_hooked());
+        Ok(0)
+    }
+
+    /// Whether code that begins now on this thread has a hook.
+    fn is_hooked(state: &OwnState) -> bool {
+        let stack = state.unprotected();
+        let coroutine = stack.new_thread();
+        coroutine.push_native(native(note_hook));
+        assert_eq!(stoppable(&coroutine, || coroutine.resume(&stack, 0)), Resumed::Returned);
+        HOOKED.get()
+    }
+
+    #[test]
+    fn a_task_runs_without_a_hook_until_it_has_to_stop() {
+        let state = OwnState::new(usize::MAX).expect("a state");
+        let job = Arc::new(Job::without_tasks());
+        let worker = job.add_worker();
+        let _entered = enter(Arc::clone(&job), Arc::clone(&worker));
+        let seat = &worker.seat;
+        seat.begin(0, Some(Duration::from_secs(60)));
+        assert!(!is_hooked(&state));
+        seat.stop(Reason::Cancelled);
+        assert!(is_hooked(&state));
+        assert_eq!(seat.end(), End::Stopped(Reason::Cancelled));
+        seat.begin(1, None);
+        assert!(!is_hooked(&state));
+        assert_eq!(seat.end(), End::NotStopped);
+    }
+
+    #[test]
+    fn a_task_finds_no_notes_of_the_one_before() {
+        let job = Arc::new(Job::without_tasks());
+        let worker = job.add_worker();
+        let entered = enter(job, worker);
+        begin_task(1);
+        with_notes(|notes| {
+            notes.has_finalizers = true;
+            notes.random = Some(fastrand::Rng::with_seed(1));
+            notes.wrap_failure = Some(WrapFailure { raised: Raised::Value(1), traceback: vec![1] });
+        });
+        let are_new = |coroutine| {
+            with_notes(|notes| {
+                notes.coroutine == coroutine
+                    && !notes.has_finalizers
+                    && notes.random.is_none()
+                    && notes.wrap_failure.is_none()
+            })
+        };
+        assert!(!are_new(1));
+        begin_task(2);
+        assert!(are_new(2));
+        with_notes(|notes| notes.has_finalizers = true);
+        drop(entered);
+        assert!(are_new(0) && work().is_none());
+    }
+}

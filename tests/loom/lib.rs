@@ -1,0 +1,22 @@
+//! The library's modules in which threads meet: the mailbox, the seat with its running coroutine, and the idle queue.
+//!
+//! They are its own files. Here they are compiled with another `sync`, so that loom sees and orders every step of theirs, and
+//! with coroutines that are no Lua. `src/waiting.md` says what has to hold of them, and why.
+
+pub mod ffi;
+pub mod sync;
+
+/// A host call's error, of which the mailbox knows only that it may be an answer.
+pub mod error {
+    #[derive(Debug)]
+    pub struct Error;
+}
+
+#[path = "../../src/bit_lock.rs"]
+pub mod bit_lock;
+#[path = "../../src/idle_queue.rs"]
+pub mod idle_queue;
+#[path = "../../src/mailbox.rs"]
+pub mod mailbox;
+#[path = "../../src/seat.rs"]
+pub mod seat;

@@ -1,0 +1,5 @@
+//! What has to hold in every order of the threads' steps. See `src/waiting.md`.
+
+mod idle_queue;
+mod mailbox;
+mod seat;

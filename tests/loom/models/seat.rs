@@ -1,0 +1,159 @@
+//! A task at a seat has one end, and a stop reaches the task that it was meant for and no other.
+
+use std::time::Duration;
+
+use loom::thread;
+
+use gma2workers::ffi::Stack;
+use gma2workers::seat::{End, Reason, Seat};
+use gma2workers::sync::Arc;
+use gma2workers::sync::atomic::{AtomicBool, Ordering};
+
+/// A limit that is over at once.
+const NO_TIME: Option<Duration> = Some(Duration::ZERO);
+
+fn spawn<R: 'static>(seat: &Arc<Seat>, body: impl FnOnce(&Seat) -> R + 'static) -> thread::JoinHandle<R> {
+    let seat = Arc::clone(seat);
+    thread::spawn(move || body(&seat))
+}
+
+/// What a worker knows of a coroutine that it has left.
+struct Left {
+    coroutine: Stack,
+    sees_stop: bool,
+}
+
+impl Left {
+    /// To be called when no thread can set a hook any more: a worker that saw no stop does not look for one.
+    fn check(&self) {
+        assert!(
+            self.sees_stop || !self.coroutine.is_hooked(),
+            "a hook without a stop stays for the next task"
+        );
+    }
+}
+
+/// Runs a task's code in a coroutine that is freed afterwards, as a worker does.
+fn run(seat: &Seat) -> Left {
+    let coroutine = Stack::default();
+    seat.stoppable(&coroutine, || {});
+    let sees_stop = seat.is_stopping();
+    coroutine.free();
+    Left { coroutine, sees_stop }
+}
+
+#[test]
+fn a_time_out_reaches_its_task_and_not_the_next() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        seat.begin(0, NO_TIME);
+        let watchdog = spawn(&seat, |seat| drop(seat.watch()));
+        let first = run(&seat);
+        assert!(matches!(seat.end(), End::NotStopped | End::Stopped(Reason::TimedOut)));
+        seat.begin(1, None);
+        let second = run(&seat);
+        watchdog.join().unwrap();
+        first.check();
+        second.check();
+        assert!(!second.sees_stop);
+        assert_eq!(seat.end(), End::NotStopped);
+    });
+}
+
+#[test]
+fn one_stop_reaches_a_coroutine_that_goes_on_forever() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        seat.begin(0, None);
+        let canceller = spawn(&seat, |seat| seat.stop(Reason::Cancelled));
+        let coroutine = Stack::default();
+        seat.stoppable(&coroutine, || {
+            canceller.join().unwrap();
+            assert!(coroutine.is_hooked(), "the coroutine goes on");
+        });
+    });
+}
+
+#[test]
+fn one_stop_reaches_a_task_that_has_just_left_a_coroutine() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        seat.begin(0, None);
+        let canceller = spawn(&seat, |seat| seat.stop(Reason::Cancelled));
+        let outer = Stack::default();
+        seat.stoppable(&outer, || {
+            // As `resume` and `wrap` do in a task.
+            let inner = run(&seat);
+            canceller.join().unwrap();
+            inner.check();
+            assert!(inner.sees_stop || outer.is_hooked(), "the task goes on");
+        });
+    });
+}
+
+#[test]
+fn a_job_that_is_cancelled_as_a_task_begins_stops_it() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        let is_cancelled = Arc::new(AtomicBool::new(false));
+        let canceller = {
+            let is_cancelled = Arc::clone(&is_cancelled);
+            spawn(&seat, move |seat| {
+                is_cancelled.store(true, Ordering::SeqCst);
+                seat.stop(Reason::Cancelled);
+            })
+        };
+        seat.begin(0, None);
+        if is_cancelled.load(Ordering::SeqCst) {
+            seat.stop(Reason::Cancelled);
+        }
+        canceller.join().unwrap();
+        assert!(seat.is_stopping(), "neither has stopped the task");
+    });
+}
+
+#[test]
+fn a_task_that_is_stopped_twice_has_one_reason() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        seat.begin(0, NO_TIME);
+        let watchdog = spawn(&seat, |seat| drop(seat.watch()));
+        let canceller = spawn(&seat, |seat| seat.stop(Reason::Cancelled));
+        let end = seat.end();
+        watchdog.join().unwrap();
+        canceller.join().unwrap();
+        assert!(matches!(end, End::NotStopped | End::Stopped(_)));
+        assert!(!seat.is_stopping(), "a stop is left for the next task");
+    });
+}
+
+#[test]
+fn a_task_is_given_up_or_ends_but_not_both() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        seat.begin(0, None);
+        seat.stop(Reason::Cancelled);
+        let watchdog = spawn(&seat, |seat| seat.give_up(0));
+        let end = seat.end();
+        let is_given_up = watchdog.join().unwrap();
+        assert_eq!(end, if is_given_up { End::GivenUp } else { End::Stopped(Reason::Cancelled) });
+    });
+}
+
+#[test]
+fn the_task_after_the_one_to_be_given_up_goes_on() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        seat.begin(0, None);
+        seat.stop(Reason::Cancelled);
+        let watchdog = spawn(&seat, |seat| seat.give_up(0));
+        if seat.end() == End::GivenUp {
+            // The worker has no seat any more.
+            assert!(watchdog.join().unwrap());
+            return;
+        }
+        seat.begin(1, None);
+        assert!(!watchdog.join().unwrap());
+        assert_eq!(seat.end(), End::NotStopped);
+    });
+}
