@@ -12,7 +12,8 @@ use memmap2::MmapMut;
 
 use super::blocks::Blocks;
 use super::headroom;
-use super::pages::{Bytes, expect_filling};
+use super::page_buffer::PageBuffer;
+use super::pages::expect_filling;
 
 /// Sizes are rounded up to this, which is also how blocks are aligned.
 const STEP: usize = 16;
@@ -60,7 +61,7 @@ const HEADER: usize = size_of::<Large>();
 struct Snapshot {
     cursor: Cursor,
     /// The used parts of the regions, then the large blocks in the order of their list.
-    bytes: Bytes,
+    bytes: PageBuffer,
 }
 
 pub struct Arena {
@@ -317,7 +318,7 @@ impl Arena {
         let mut size: usize = self.parts(&self.cursor).map(|(_, length)| length).sum();
         // SAFETY: the list holds live headers alone.
         size += self.headers().map(|header| unsafe { (*header).size }).sum::<usize>();
-        let room = Bytes::with_room(size, self.held, self.spare.take());
+        let room = PageBuffer::with_room(size, self.held, self.spare.take());
         let (Some(mut bytes), Ok(())) = (room, self.snapshots.try_reserve(1)) else {
             return false;
         };

@@ -20,6 +20,18 @@ pub fn drop_cached_pages() -> bool {
     false
 }
 
+/// Makes the allocator give back what it keeps for later. That takes a while where there is much.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn trim_allocator() {
+    cache_pages(false);
+    drop_cached_pages();
+    // SAFETY: it may be called at any time, on any thread.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn trim_allocator() {}
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod paged {
     use std::alloc::Layout;

@@ -1,18 +1,13 @@
-//! Memory by the page: snapshots, large blocks about to be filled, and the unused part of stacks.
+//! Advice to the system about pages: large blocks about to be filled, and the unused part of stacks.
 
 #[cfg(target_os = "linux")]
 use std::ffi::c_void;
 #[cfg(target_os = "linux")]
 use std::mem::MaybeUninit;
+#[cfg(target_os = "linux")]
 use std::ptr;
 #[cfg(target_os = "linux")]
 use std::sync::LazyLock;
-
-use memmap2::MmapMut;
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-use super::blocks::{cache_pages, drop_cached_pages};
-use super::headroom;
 
 /// The size of two huge pages.
 pub const LARGE: usize = 4 << 20;
@@ -32,32 +27,6 @@ fn page() -> usize {
 fn whole_pages(start: usize, end: usize, page: usize) -> (usize, usize) {
     let first = start.next_multiple_of(page);
     (first, (end / page * page).saturating_sub(first))
-}
-
-/// Bytes that are filled part by part, in pages of their own: the system gets those back, while an allocator keeps what is
-/// freed.
-pub struct Bytes {
-    pub pages: MmapMut,
-    filled: usize,
-}
-
-impl Bytes {
-    /// Room for `size` bytes, for a state that holds `held` bytes. Reuses the `used` pages if they suffice. None if memory
-    /// has run out.
-    pub fn with_room(size: usize, held: usize, used: Option<MmapMut>) -> Option<Bytes> {
-        let used = used.filter(|pages| pages.len() >= size);
-        let pages = used.or_else(|| headroom::ask(held, size, || MmapMut::map_anon(size.max(1)).ok()))?;
-        Some(Bytes { pages, filled: 0 })
-    }
-
-    /// # Safety
-    /// `part` has that many bytes to read, and there is room for them.
-    pub unsafe fn append(&mut self, part: *const u8, length: usize) {
-        // SAFETY: as promised by the caller. Bytes that were never written may be anything, since they are only ever
-        // copied back.
-        unsafe { ptr::copy_nonoverlapping(part, self.pages.as_mut_ptr().add(self.filled), length) };
-        self.filled += length;
-    }
 }
 
 /// Advises the system on the whole pages between two addresses.
@@ -94,18 +63,6 @@ pub fn release_stack() {
 
 #[cfg(not(target_os = "linux"))]
 pub fn release_stack() {}
-
-/// Makes the allocator give back what it keeps for later. That takes a while where there is much.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub fn trim_allocator() {
-    cache_pages(false);
-    drop_cached_pages();
-    // SAFETY: it may be called at any time, on any thread.
-    unsafe { libc::malloc_trim(0) };
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub fn trim_allocator() {}
 
 /// Asks for huge pages for a large block that is about to be filled, so that it takes a few page faults and not thousands.
 /// Has no other effect.
