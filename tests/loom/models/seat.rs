@@ -20,6 +20,7 @@ fn spawn<R: 'static>(seat: &Arc<Seat>, body: impl FnOnce(&Seat) -> R + 'static) 
 /// What a worker knows of a coroutine that it has left.
 struct Left {
     coroutine: Stack,
+    sees_hook: bool,
     sees_stop: bool,
 }
 
@@ -37,9 +38,9 @@ impl Left {
 fn run(seat: &Seat) -> Left {
     let coroutine = Stack::default();
     seat.stoppable(&coroutine, || {});
-    let sees_stop = seat.is_stopping();
+    let (sees_hook, sees_stop) = (coroutine.is_hooked(), seat.is_stopping());
     coroutine.free();
-    Left { coroutine, sees_stop }
+    Left { coroutine, sees_hook, sees_stop }
 }
 
 #[test]
