@@ -25,12 +25,12 @@ struct Left {
 }
 
 impl Left {
-    /// To be called when no thread can set a hook any more: a worker that saw no stop does not look for one.
+    /// To be called when no thread can set a hook any more.
     fn check(&self) {
-        assert!(
-            self.sees_stop || !self.coroutine.is_hooked(),
-            "a hook without a stop stays for the next task"
-        );
+        let is_hooked = self.coroutine.is_hooked();
+        assert_eq!(self.sees_hook, is_hooked, "the hook was written behind the worker's back");
+        // A worker that saw no stop does not look for a hook.
+        assert!(self.sees_stop || !is_hooked, "a hook without a stop stays for the next task");
     }
 }
 
