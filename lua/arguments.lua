@@ -1,22 +1,33 @@
---- Checks of arguments, with the same message everywhere, at the caller's line.
+--- Checks of arguments, with the same message everywhere.
 
 local arguments = {}
 
---- Raises unless `value` is of one of the expected types.
+--- The refusal of an argument.
+-- @int position which argument it is, from 1
+-- @string name the function's name
+-- @string problem what is wrong with it
+function arguments.refusal(position, name, problem)
+  return string.format("bad argument #%d to '%s' (%s)", position, name, problem)
+end
+
+--- The type of a value, as messages name it.
+function arguments.type(value)
+  return value == nil and "no value" or type(value)
+end
+
+--- The refusal of an argument that is of none of the expected types; nil for a right one.
 -- @param value what was given
 -- @string expected the type, or types joined by " or "
 -- @int position which argument it is, from 1
 -- @string name the function's name
--- @int level where the fault lies: 2 is the caller of the function that checks
-function arguments.check(value, expected, position, name, level)
-  local got = type(value)
+-- @treturn ?string
+function arguments.check(value, expected, position, name)
   for kind in string.gmatch(expected, "%a+") do
-    if kind == got then
-      return value
+    if kind == type(value) then
+      return nil
     end
   end
-  local shown = value == nil and "no value" or got
-  error(string.format("bad argument #%d to '%s' (%s expected, got %s)", position, name, expected, shown), level + 1)
+  return arguments.refusal(position, name, string.format("%s expected, got %s", expected, arguments.type(value)))
 end
 
 return arguments

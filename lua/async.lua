@@ -1,4 +1,4 @@
---- Jobs that nobody waits for: what turns them, and who hears of their end.
+--- Asynchronous jobs: starts their pump, calls their callbacks and reports the callbacks' errors.
 
 local core, modules = ...
 local drivers, pump = modules.drivers, modules.pump
@@ -8,17 +8,9 @@ local async = {}
 -- About an engine's tick.
 local SOON = 0.01
 
---- Shows an error that nobody can catch: a callback's of an asynchronous job.
+--- Reports the error of an asynchronous job's callback, which nobody can catch.
 local function report(failure)
-  local text = "gma2workers: error in a callback: " .. failure.traceback
-  local engine = rawget(_G, "gma")
-  if type(engine) == "table" and type(engine.echo) == "function" then
-    engine.echo(text)
-  elseif io then
-    io.stderr:write(text, "\n")
-  else
-    print(text)
-  end
+  modules.report("gma2workers: error in a callback: " .. failure.traceback)
 end
 
 local function complete(job)
@@ -35,15 +27,15 @@ local function complete(job)
   end
 end
 
---- Has a started job pumped to its end from elsewhere, and `onComplete` called then. On a host without an engine nothing
--- turns it but Poll() and job:wait().
+--- Starts the coroutine of the engine's that pumps a job to its end and then calls `onComplete`. Without an engine, only Poll()
+-- and job:wait() pump it.
 -- @tab job
 -- @string mode
 function async.run(job, mode)
   job.complete = complete
   pump.add(job)
   job.closed = drivers[mode]("gma2workers_job_" .. job.id, function()
-    -- The engine may have begun inside the very call that asked for it; then the job must not end before that call has.
+    -- The engine may run this inside the call that asks for it. The job must not end before that call does.
     if not job.returned then
       _G.gma.sleep(SOON)
     end
@@ -52,7 +44,7 @@ function async.run(job, mode)
   if not job.closed then
     pump.keep(job)
   elseif job.response then
-    -- Another's Poll() was quicker.
+    -- The Poll() of another coroutine has ended the job already.
     job.closed()
   end
   job.returned = true

@@ -1,19 +1,19 @@
---- What starts a coroutine of the engine's: a timer or a command line. Each starts one, once, and nothing of it is left.
--- A driver gives a function that takes back what is left of it while it has not begun; nil on a host without an engine.
+--- Starts coroutines of the engine's, by a timer or by a command line. A driver starts one and leaves nothing behind. It returns
+-- a function that cleans up if the coroutine has not begun; nil on a host without an engine.
 
 local drivers = {}
 
--- A timer that is called once; what it is called with then does the sleeping.
+-- The timer fires once; its function sleeps by itself.
 local ONCE = 1
 local SOON = 0.01
 
---- The engine, where there is one that has this function.
+--- The engine, if there is one with this function.
 local function engine_with(name)
   local engine = rawget(_G, "gma")
   return type(engine) == "table" and type(engine[name]) == "function" and engine or nil
 end
 
---- Whether the engine can be given time from here.
+--- Whether this coroutine can let the engine run.
 function drivers.can_sleep()
   return engine_with("sleep") ~= nil and coroutine.isyieldable()
 end
@@ -29,8 +29,8 @@ function drivers.timer(_, body)
   return nothing_left
 end
 
---- A command line can only name a global, so there is one until the command has begun.
--- @string alias its name, which nobody else has
+--- A command line can only name a global, so there is one until the command begins.
+-- @string alias its unique name
 function drivers.cmd(alias, body)
   local engine = engine_with("cmd")
   if not engine then

@@ -1,5 +1,5 @@
 --- gma2workers: runs tasks of a plugin in parallel, in isolated Lua states on real threads.
--- The other modules are loaded where they are first needed: a small job needs none of them.
+-- The other modules are loaded on first use: a small job needs none of them.
 -- @module gma2workers
 
 local core, modules = ...
@@ -14,12 +14,12 @@ setmetatable(modules, {
 
 local gma2workers = {}
 
---- What this is.
+--- The library's description.
 -- @table info
 -- @field name
 -- @field version
 -- @field backend "native", or "cooperative" where the binary can't be loaded
--- @field threads how many threads the pool has by now: 0 before the first job
+-- @field threads how many threads the pool has: 0 before the first job
 -- @field lost how many of them are held by a task that could not be stopped
 gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, backend = core.backend }, {
   __index = function(_, key)
@@ -27,44 +27,39 @@ gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, 
   end,
 })
 
--- An error can come at any instruction, since that is how Ctrl-C comes: so a job has its number from within the native
--- call that starts it, and whoever has the job ends it.
+-- An error can come at any instruction, since that is how Ctrl-C comes. So the native call that starts a job also sets its
+-- number, and the function that catches the error ends the job.
 
--- As many levels of the call stack as `core.entry` puts between what it calls and the caller.
-local ENTRY = core.entry_levels
+--- The refusal of an argument that should be a job's options; nil for a table that may be.
+local function check_options(name, options)
+  if type(options) == "table" and options ~= gma2workers then
+    return nil
+  end
+  local arguments = modules.arguments
+  local got = options == gma2workers and string.format("itself: write .%s with a dot", name) or arguments.type(options)
+  return arguments.refusal(1, name, string.format("gma2Workers.%s expects a config table, got %s", name, got))
+end
 
---- Checks the options and starts the workers. Raises at the caller's line.
+--- Checks the options and starts the workers.
 -- @tab job gets its number, `id`, and that of its tasks, `total`
 -- @string name the function that was called
 -- @tab options
--- @int level where the fault lies: 2 is the caller of the function that called this
-local function start(job, name, options, level)
-  if type(options) ~= "table" then
-    local shown = options == nil and "no value" or type(options)
-    error(string.format("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got %s)", name, name, shown), level)
-  elseif options == gma2workers then
-    error(string.format("bad argument #1 to '%s' (gma2Workers.%s expects a config table, got itself: write .%s with a dot)",
-      name, name, name), level)
-  end
-  local problem = core.start(job, options, name == "RunAsync")
-  if problem then
-    error(problem, level)
-  end
+-- @treturn ?string the refusal
+local function start(job, name, options)
+  return check_options(name, options) or core.start(job, options, name == "RunAsync", job.chunk)
 end
 
 --- Running
 -- @section running
 
---- A message without its place inside of the Lua side (an interrupt's, say), which tells the caller nothing; nil where it
--- has none.
+--- A message without its position in the library's own files, which tells the caller nothing. An interrupt has one. Nil if the
+-- message has none.
 local function without_place(message)
-  return type(message) == "string" and string.match(message, "^gma2workers/[%a_]+%.lua:%d+: (.*)$") or nil
+  return type(message) == "string" and string.match(message, "^gma2workers/[%a_/]+%.lua:%d+: (.*)$") or nil
 end
 
---- Ends a job that an error came into, and gives what to raise.
--- @treturn string the message
--- @treturn int the level it has to be raised at by the caller
-local function fail(job, message)
+--- Ends a job.
+local function end_job(job)
   if job.pumped then
     modules.pump.drop(job)
   elseif job.id then
@@ -73,23 +68,29 @@ local function fail(job, message)
   if job.bar then
     job.bar:close()
   end
+end
+
+--- Ends a job that an error interrupted. Returns nil and the message if it has to be raised at the caller's line, else raises the
+-- error again.
+local function fail(job, message)
+  end_job(job)
   local text = without_place(message)
-  return text or message, text and 2 or 0
+  if text then
+    return nil, text
+  end
+  error(message, 0)
 end
 
---- Ends a job that an error came into, for `core.entry`, which the caller has called.
-local function raise(job, message)
-  local text, level = fail(job, message)
-  error(text, level > 0 and 3 or 0)
-end
-
---- Starts a job, and waits for its end.
--- @treturn table the response
--- @treturn ?table what `onProgress` raised, where it did
-local function run(job, options, level)
-  start(job, "RunSync", options, level)
+--- Starts a job and waits for its end.
+-- @treturn ?table the response; nil if the job was refused
+-- @return the refusal; or, as a table, the error of `onProgress`
+local function run(job, options)
+  local refusal = start(job, "RunSync", options)
+  if refusal then
+    return nil, refusal
+  end
   if rawget(options, "onProgress") == nil and rawget(options, "progress") == nil and rawget(options, "trace") == nil then
-    -- A small job is over before a pump for it would be made.
+    -- A small job ends sooner than its pump could be set up.
     local response, failed = core.collect_soon(job.id)
     if response then
       if failed[1] then
@@ -109,9 +110,12 @@ end
 -- @treturn table the response
 function gma2workers.RunSync(options)
   local job = {}
-  local ok, response, failure = pcall(run, job, options, 5)
+  local ok, response, failure = pcall(run, job, options)
   if not ok then
-    error(fail(job, response))
+    response, failure = fail(job, response)
+  end
+  if not response then
+    error(failure, 2)
   end
   local onComplete = rawget(options, "onComplete")
   if onComplete then
@@ -123,17 +127,22 @@ function gma2workers.RunSync(options)
   return response
 end
 
---- The name that RunSync once had.
+--- The former name of RunSync.
 gma2workers.Dispatch = gma2workers.RunSync
 
---- Starts a job, and has it pumped to its end from elsewhere. It stands between `core.entry` and `start`.
--- @treturn job a handle
-local function leave(job, options)
-  start(job, "RunAsync", options, 3 + ENTRY)
+--- Starts a job that the engine pumps to its end.
+-- @treturn ?job a handle; nil if the job was refused
+-- @treturn ?string the refusal
+local function run_async(job, options)
+  local refusal = start(job, "RunAsync", options)
+  if refusal then
+    return nil, refusal
+  end
   modules.job.open(job, options)
   local ok, message = pcall(modules.async.run, job, rawget(options, "mode") or "timer")
   if not ok then
-    error(without_place(message) or message, 2 + ENTRY)
+    end_job(job)
+    return nil, without_place(message) or message
   end
   return modules.job.handle(job)
 end
@@ -142,31 +151,32 @@ end
 -- @function RunAsync
 -- @tab options see the README's table of options
 -- @treturn job a handle
-gma2workers.RunAsync = core.entry(leave, raise)
+gma2workers.RunAsync = core.entry(run_async, fail)
 
 --- Calls `func(item, index)` in workers for each item of the list, some items a task.
 -- @function Map
 -- @func func
 -- @tab list
 -- @tab[opt] options those of RunSync but `tasks`; `chunk`, how many items a task gets; `onError`, "raise" or "collect"
--- @treturn table the results, or with `onError = "collect"` a record for each; with `onComplete` a handle, and those go there
+-- @treturn table the results, or with `onError = "collect"` a record for each; with `onComplete` a handle, and `onComplete` gets
+-- the results
 gma2workers.Map = core.entry(function(job, func, list, options)
-  local config = modules.map.prepare(job, func, list, options)
-  if config.onComplete then
-    return leave(job, config)
+  local config, refusal = modules.map.prepare(job, func, list, options)
+  if not config then
+    return nil, refusal
+  elseif config.onComplete then
+    return run_async(job, config)
   end
-  local response, failure = run(job, config, 4 + ENTRY)
-  if failure then
+  local response, failure = run(job, config)
+  if not response then
+    return nil, failure
+  elseif failure then
     error(failure.value, 0)
   end
-  local results, problem = job.read(response)
-  if problem then
-    error(problem, 2 + ENTRY)
-  end
-  return results
-end, raise)
+  return job.read(response)
+end, fail)
 
---- Wall seconds since some moment. A task may use it too: it crosses as what it is, `local clock = gma2workers.clock`.
+--- Wall seconds since a fixed moment. Tasks may use it too: `local clock = gma2workers.clock` crosses.
 -- @function clock
 -- @treturn number
 gma2workers.clock = core.clock

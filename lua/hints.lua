@@ -1,4 +1,4 @@
---- Adds to a failed task's error what only the host can know: the global it missed is here.
+--- Hints for failed tasks that missed a global, which only the host can give.
 
 local core = ...
 
@@ -9,10 +9,10 @@ local function missing_global(message)
   return string.match(message, "a nil value %(global '([^']+)'%)$")
 end
 
--- What a sandbox is without.
+-- The globals that a sandbox lacks.
 local NOT_IN_SANDBOX = { io = true, package = true, debug = true, require = true, loadfile = true, dofile = true }
 
--- What every task begins with.
+-- The globals that every task begins with.
 local STANDARD = {}
 for name in string.gmatch([[_G _VERSION assert collectgarbage coroutine debug dofile error getmetatable gma io ipairs load loadfile
   math next os package pairs pcall print rawequal rawget rawlen rawset require select setmetatable string table tonumber tostring

@@ -1,11 +1,11 @@
---- The drop-in folder: `require` of the folder this file lies in gives gma2workers.
--- The binary lies beside this file, or, installed as a rock, on `package.cpath`. Where it can't be loaded, the cooperative
--- backend beside this file takes its place, and says so. Nothing here knows the folder's name, so it may be renamed.
+--- The drop-in folder: `require` of the folder that holds this file gives gma2workers.
+-- The binary is beside this file or, with a rock, on `package.cpath`. If it can't be loaded, the cooperative backend beside this
+-- file takes its place and reports why. Nothing here depends on the folder's name, so it may be renamed.
 
 local VERSION = "0.1.0"
 
--- A program that has the module already, under whichever name, gets the same one; and in a worker, where
--- there is none, the clear error that stands there.
+-- A program that has loaded the module under another name gets the same one. In a worker, which can't have it, the preloaded
+-- stand-in raises a clear error.
 if package.loaded["gma2workers"] then
   return package.loaded["gma2workers"]
 elseif package.preload["gma2workers"] then
@@ -16,14 +16,15 @@ if _VERSION ~= "Lua 5.3" then
   error("gma2workers needs Lua 5.3, this is " .. _VERSION, 0)
 end
 
--- `require` passes the name and the path of this file; a chunk that was loaded otherwise knows its source.
+-- `require` passes the name and the path of this file; a chunk loaded in another way knows its source.
 local _, path = ...
 local debugging = package.loaded.debug
 local source = type(path) == "string" and path or debugging and debugging.getinfo(1, "S").source:gsub("^@", "") or "init.lua"
 local folder = source:match("^(.*[/\\])[^/\\]*$") or "./"
 local is_windows = package.config:sub(1, 1) == "\\"
 
---- What the binary may be called: as the zips have it, so that one folder can hold those of all systems, or as a build makes it.
+--- The names that the binary may have: that of the zips, so that one folder can hold the binaries of all systems, or that of a
+-- build.
 local function binary_names()
   local ending = is_windows and ".dll" or ".so"
   local system = is_windows and "windows" or "linux"
@@ -33,17 +34,17 @@ end
 
 local function exists(name)
   if not io then
-    -- A path without a mark for the name is tried as it is.
+    -- Without a question mark in it, the path itself is tried.
     return package.searchpath("", folder .. name) ~= nil
   end
   local file = io.open(folder .. name, "rb")
   return file ~= nil and file:close()
 end
 
---- On Linux, a host may have loaded its Lua in a way that hides it from all other libraries (`RTLD_LOCAL`). Opened by its own
--- `loadlib` for all of a library, it is hidden no longer. It is the one in whose memory a function of its is.
--- @treturn boolean whether there is any use in another try
-local function show_lua()
+--- Makes the host's Lua visible to other libraries. On Linux, a host may have loaded it with `RTLD_LOCAL`, which hides it. Its own
+-- `loadlib` with "*" makes it global. The mapped file that contains one of Lua's functions is the library.
+-- @treturn boolean whether to try again
+local function make_lua_global()
   local address = math.tointeger(tonumber(tostring(rawequal):match("0x%x+")))
   local maps = address and io and io.open("/proc/self/maps")
   if not maps then
@@ -64,7 +65,7 @@ end
 local function load_binary(binary)
   local open, problem, where = package.loadlib(binary, "luaopen_gma2workers")
   if not open and problem:find("undefined symbol: lua", 1, true) then
-    if show_lua() then
+    if make_lua_global() then
       return package.loadlib(binary, "luaopen_gma2workers")
     end
     problem = problem .. " (the host shows its Lua to no other library)"
@@ -74,7 +75,7 @@ local function load_binary(binary)
   return open, problem
 end
 
---- The binary's entry and its path; nil and why where it can't be loaded.
+--- The binary's entry and its path; nil and the reason if it can't be loaded.
 local function find_binary()
   local names, problem = binary_names(), nil
   for _, name in ipairs(names) do
@@ -97,7 +98,7 @@ local function find_binary()
   return nil, problem or ("there is no %s and no %s"):format(names[1], names[2])
 end
 
---- The module out of the binary; nil and why where that refuses the host's Lua.
+--- Loads the module from the binary; nil and the reason if the binary refuses the host's Lua.
 local function open_binary(open, binary)
   local ok, gma2workers = pcall(open, "gma2workers", binary)
   if not ok then
@@ -129,34 +130,23 @@ local function read(name, globals)
   return assert(load(text, "@gma2workers/" .. name .. ".lua", "t", globals))
 end
 
---- The cooperative backend, with globals that no plugin can change.
+--- Compiles the cooperative backend, with globals that no plugin can change.
 local function read_cooperative()
-  return read("cooperative", read("cooperative_globals", _G)(package.loaded))
+  return read("cooperative/init", read("cooperative/globals", _G)(package.loaded))
 end
 
-local function say(text)
-  local engine = rawget(_G, "gma")
-  if type(engine) == "table" and type(engine.echo) == "function" then
-    engine.echo(text)
-  elseif io then
-    io.stderr:write(text, "\n")
-  else
-    print(text)
-  end
-end
-
---- What takes the place of a binary that can't be loaded.
+--- Loads the cooperative backend in place of a binary that can't be loaded.
 local function fall_back(reason, wanted)
   local ok, chunk = pcall(read_cooperative)
   if not ok or wanted == "native" then
     error(("gma2workers: cannot load its binary, which belongs beside %s: %s"):format(source, reason), 0)
   end
   local gma2workers = chunk(read, VERSION)
-  say("gma2workers: its binary can't be loaded, so tasks take turns on the host (the cooperative backend): " .. reason)
+  read("report", _G)()("gma2workers: its binary can't be loaded, so tasks take turns on the host (the cooperative backend): " .. reason)
   return gma2workers
 end
 
--- For tests, a backend may be asked for.
+-- Tests can choose a backend.
 local wanted = os and os.getenv("GMA2WORKERS_BACKEND") or ""
 ---@type gma2workers
 local gma2workers

@@ -1,12 +1,11 @@
---- A job as the Lua side has it, and the handle to one.
+--- A job on the Lua side, and its handle.
 
 local core, modules = ...
 local arguments, pump = modules.arguments, modules.pump
 
 local job = {}
 
--- A job that nobody can wait for any more is dropped with its last reference: so it is when its plugin's
--- coroutine was killed, and when the host's state closes.
+-- Releases a job when nothing refers to it any more: the engine has killed its plugin's coroutine, or the host's state closes.
 local Ticket = {}
 
 function Ticket:__gc()
@@ -16,7 +15,7 @@ function Ticket:__gc()
   end
 end
 
---- A number of tasks done and one of all, in what the caller counts: the items of a `Map`.
+--- Converts numbers of tasks, done and in all, to what the caller counts: a `Map`'s items.
 local function in_items(this, done, total)
   if this.count then
     return this.count(done, total)
@@ -24,14 +23,14 @@ local function in_items(this, done, total)
   return done, total
 end
 
---- Gives a started job what its pump needs.
+--- Sets the fields of a started job that its pump needs.
 function job.open(started, options)
   started.started = core.clock()
   started.onProgress = rawget(options, "onProgress")
   started.sandbox, started.globals = rawget(options, "sandbox"), rawget(options, "globals")
   started.next_progress = 0
-  started.told = -1
-  -- Both are taken by one native call each: onComplete to be called, the other to tell of the end.
+  started.reported = -1
+  -- A native call takes each out of its list: `onComplete`, so that it is called once, and the right to report the job's end.
   started.completion, started.ending = { rawget(options, "onComplete") }, { true }
   started.result, started.failed = core.lists(started.total)
   started.ticket = setmetatable({ id = started.id }, Ticket)
@@ -48,36 +47,42 @@ local Job = {}
 Job.__index = Job
 Job.__name = "gma2workers.job"
 
--- The handle shows its id alone.
+-- The jobs by their handles: a handle has no field but its id.
 local jobs = setmetatable({}, { __mode = "k" })
 
+--- The job of a handle; nil and a refusal for anything else.
 local function job_of(handle, method)
   local found = type(handle) == "table" and jobs[handle]
   if not found then
-    error(string.format("bad argument #1 to '%s' (job expected, got %s): write job:%s()", method, type(handle), method), 3)
+    local refusal = arguments.refusal(1, method, "job expected, got " .. type(handle))
+    return nil, string.format("%s: write job:%s()", refusal, method)
   end
   return found
 end
 
---- Where the job stands.
+--- The job's status.
 -- @treturn string "running", "done" or "cancelled"
 -- @treturn int how many tasks are done
 -- @treturn int how many tasks there are
 function Job:status()
-  local this = job_of(self, "status")
-  if this.response then
+  local this, refusal = job_of(self, "status")
+  if not this then
+    error(refusal, 2)
+  elseif this.response then
     return this.cancelled and "cancelled" or "done", in_items(this, this.total, this.total)
   end
   local done, total = core.progress(this.id)
-  -- None where another pump is about to merge it.
+  -- There are no numbers while another pump merges the results.
   return this.cancelled and "cancelled" or "running", in_items(this, done or this.total, total or this.total)
 end
 
---- Stops the job: tasks that run are stopped, those that wait never begin. `onComplete` still gets the response.
--- @treturn boolean false where the job was over already
+--- Cancels the job: running tasks are stopped, waiting ones never begin. `onComplete` still gets the response.
+-- @treturn boolean false if the job was already over
 function Job:cancel()
-  local this = job_of(self, "cancel")
-  if this.response then
+  local this, refusal = job_of(self, "cancel")
+  if not this then
+    error(refusal, 2)
+  elseif this.response then
     return false
   end
   this.cancelled = true
@@ -88,13 +93,15 @@ function Job:cancel()
   return true
 end
 
---- Waits for the job, and pumps it meanwhile.
+--- Pumps the job until it is over.
 -- @tparam[opt] number seconds how long at most
--- @treturn ?table the response, or a `Map`'s results; nil when the time is over
+-- @treturn ?table the response, or a `Map`'s results; nil if time ran out
 function Job:wait(seconds)
-  local this = job_of(self, "wait")
-  arguments.check(seconds, "number or nil", 1, "wait", 2)
-  if not this.over then
+  local this, refusal = job_of(self, "wait")
+  refusal = refusal or arguments.check(seconds, "number or nil", 1, "wait")
+  if refusal then
+    error(refusal, 2)
+  elseif not this.over then
     pump.run(this, seconds and core.clock() + seconds)
   end
   if not this.response then
@@ -113,7 +120,7 @@ function Job:__tostring()
   return "gma2workers.job " .. self.id
 end
 
---- A handle to a job.
+--- Makes a handle to a job.
 function job.handle(of)
   local handle = setmetatable({ id = "Job_" .. of.id }, Job)
   jobs[handle] = of

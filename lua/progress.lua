@@ -1,15 +1,15 @@
---- The bar that shows how far a job is: the engine's own, or one on the terminal that the standard error goes to.
--- Nothing that goes wrong with a bar is the job's fault, so it is passed over; but Ctrl-C is not the bar's.
+--- A job's progress bar: the engine's, or one on the terminal if standard error goes there.
+-- A bar's error must not fail the job, so it is ignored; but Ctrl-C is passed on.
 
 local core, modules = ...
 
 local progress = {}
 
--- On a terminal, whose width is not known, all of it has to fit into 80 columns.
+-- A terminal's width is unknown, so the bar fits into 80 columns.
 local WIDTH = 24
 local TITLE = 30
 
---- Calls what may be the engine's.
+--- Calls a function that may be the engine's.
 local function attempt(func, ...)
   local ok, value = pcall(func, ...)
   if not ok and modules.pump.is_interrupt(value) then
@@ -18,7 +18,7 @@ local function attempt(func, ...)
   return ok and value or nil
 end
 
---- Seconds as people read them.
+--- Formats seconds as minutes or hours.
 local function as_time(seconds)
   local whole = math.ceil(seconds)
   local hours, minutes = whole // 3600, whole // 60 % 60
@@ -28,7 +28,7 @@ local function as_time(seconds)
   return string.format("%d:%02d", minutes, whole % 60)
 end
 
---- The engine's bars, where it has them.
+--- The engine's functions for progress bars, if it has them.
 local function engine_bars()
   local engine = rawget(_G, "gma")
   local gui = type(engine) == "table" and engine.gui
@@ -37,7 +37,7 @@ local function engine_bars()
   return is_there and bars or nil
 end
 
---- Shows a bar of the engine's, where it gives one.
+--- Opens a bar of the engine's, if it gives one.
 local function open_engine_bar(bar, bars, title, total)
   local handle = attempt(bars.start, title)
   if handle == nil then
@@ -51,7 +51,7 @@ local function open_engine_bar(bar, bars, title, total)
   end
 end
 
---- As much of a title as fits, on one line.
+--- The part of a title that fits, on one line.
 local function fitting(title)
   title = string.gsub(title, "%c", " ")
   local past = utf8 and utf8.len(title) and utf8.offset(title, TITLE + 1) or #title > TITLE and TITLE + 1
@@ -74,7 +74,7 @@ end
 local Bar = {}
 Bar.__index = Bar
 
---- Shows how far the job is. It may yield.
+--- Draws the progress. It may yield.
 function Bar:show(done, total)
   if #self.closers == 0 or not self.draw then
     return
@@ -86,7 +86,8 @@ function Bar:show(done, total)
   attempt(self.draw, done, text, total)
 end
 
---- Takes the bar away, the first time. Several may call it, and the engine may switch between them at any instruction.
+--- Removes the bar, on the first call. Several coroutines may call it, and the engine may switch between them at any
+-- instruction.
 function Bar:close()
   local close = table.remove(self.closers)
   if close then
@@ -94,11 +95,11 @@ function Bar:close()
   end
 end
 
---- A bar for a job that has begun. It is the job's before it is there, so that whoever ends the job closes it.
--- Without an engine's and without a terminal it shows nothing.
+--- Opens a bar for a started job. The job gets it before it appears, so that the job's end closes it in any case. With neither
+-- an engine's bars nor a terminal it shows nothing.
 -- @tab job gets it, as `bar`
 -- @string title
--- @int total what there is to do
+-- @int total how many tasks or items there are
 function progress.open(job, title, total)
   local bar = setmetatable({ closers = {}, since = core.clock() }, Bar)
   job.bar, job.ticket.bar = bar, bar

@@ -1,17 +1,16 @@
-//! What Lua sees: the module table, made of the embedded Lua side over a few native calls.
+//! Makes the module table: the embedded Lua side, on top of a few native functions.
 //!
-//! The native calls, in a table that only `lua/*.lua` gets, are plain functions that don't block for
-//! long and know a job by its number. `start` gives a message instead of raising, so that the Lua side raises at the
-//! caller's line.
+//! The native functions are in a table that only `lua/*.lua` gets. They don't block for long, and identify a job by its
+//! number. A refusal is returned as nil and its text, up to [`callbacks::entry`], which raises it at the caller's line.
 
 use std::ffi::{CStr, c_int};
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::callbacks;
 use crate::config;
 use crate::dispatcher;
-use crate::entry;
 use crate::error::{self, Error, Result};
 use crate::ffi::{Leave, NativeFunction, Protected, Returns, Stack, Type, native};
 use crate::gma;
@@ -26,27 +25,31 @@ use crate::response;
 use crate::state;
 use crate::stdlib;
 
-/// The Lua side: the name of each module, its chunk's, and its code. A chunk gets the native calls and the table of all
-/// modules, and returns its own table.
-const MODULES: [(&str, &CStr, &str); 9] = [
+/// The modules of the Lua side: name, name of the chunk, and code. A chunk gets the native functions and the table of all
+/// modules, and returns its own table or function.
+const MODULES: [(&str, &CStr, &str); 13] = [
     ("arguments", c"@gma2workers/arguments.lua", include_str!("../lua/arguments.lua")),
     ("async", c"@gma2workers/async.lua", include_str!("../lua/async.lua")),
     ("drivers", c"@gma2workers/drivers.lua", include_str!("../lua/drivers.lua")),
     ("gma2workers", c"@gma2workers/gma2workers.lua", include_str!("../lua/gma2workers.lua")),
     ("hints", c"@gma2workers/hints.lua", include_str!("../lua/hints.lua")),
+    ("items", c"@gma2workers/items.lua", include_str!("../lua/items.lua")),
     ("job", c"@gma2workers/job.lua", include_str!("../lua/job.lua")),
     ("map", c"@gma2workers/map.lua", include_str!("../lua/map.lua")),
+    ("map_results", c"@gma2workers/map_results.lua", include_str!("../lua/map_results.lua")),
+    ("mapper", c"@gma2workers/mapper.lua", include_str!("../lua/mapper.lua")),
     ("progress", c"@gma2workers/progress.lua", include_str!("../lua/progress.lua")),
     ("pump", c"@gma2workers/pump.lua", include_str!("../lua/pump.lua")),
+    ("report", c"@gma2workers/report.lua", include_str!("../lua/report.lua")),
 ];
 
-/// Where the host's registry keeps the module table, which every name that loads it gets.
+/// The key of the module table in the host's registry: every name that loads the module gets the same table.
 const MODULE: &str = "gma2workers.module";
 
-/// What the module is called where a task has captured it.
+/// The name of the module in a task that has captured it.
 const NAME: &str = "gma2workers";
 
-/// `luaopen_gma2workers`. An error may come at any instruction of it: it is the host's, and nothing is loaded then.
+/// `luaopen_gma2workers`. A hook's error may come at any instruction: it goes to the host, and nothing is loaded.
 pub fn open(stack: &Protected) -> Returns {
     if state::is_worker(stack) {
         modules::push_stand_in(stack);
@@ -57,7 +60,7 @@ pub fn open(stack: &Protected) -> Returns {
     let registry = stack.top();
     if stack.raw_get_text(registry, MODULE) != Type::Table {
         build(stack)?;
-        // A hook may have loaded it meanwhile; there is one for all.
+        // A hook may have loaded the module meanwhile; then that table is the one for all.
         if stack.raw_get_text(registry, MODULE) != Type::Table {
             stack.pop(1);
             stack.push_value(-1);
@@ -67,20 +70,19 @@ pub fn open(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// The native calls; beside them there are `version`, `backend`, and `entry_levels`, how many levels of the call stack an
-/// [`entry::entry`] takes.
+/// The native functions. [`build`] adds `version` and `backend`.
 fn native_calls() -> [(&'static str, NativeFunction); 25] {
     [
         ("load", native(load)),
         ("start", native(start)),
         ("wait", native(wait)),
-        ("serve", native(entry::serve)),
+        ("serve", native(callbacks::serve)),
         ("progress", native(progress)),
         ("lists", native(lists)),
         ("merge", native(merge)),
-        ("exclusively", native(entry::exclusively)),
-        ("call_once", native(entry::call_once)),
-        ("entry", native(entry::entry)),
+        ("exclusively", native(callbacks::exclusively)),
+        ("call_once", native(callbacks::call_once)),
+        ("entry", native(callbacks::entry)),
         ("collect", native(collect)),
         ("collect_soon", native(collect_soon)),
         ("cancel", native(cancel)),
@@ -99,21 +101,19 @@ fn native_calls() -> [(&'static str, NativeFunction); 25] {
     ]
 }
 
-/// Pushes a new module table. *Raises.*
+/// Pushes a new module table.
 fn build(stack: &Protected) -> std::result::Result<(), Leave> {
     names::read_standard(stack, gma::own());
-    // The first module has the others compiled where they are first asked for: that takes longer than a small job does.
+    // The first module compiles the others when they are first used: compiling all takes longer than a small job.
     load_module(stack, b"gma2workers")?;
     names::push_own_globals(stack);
     stack.set_upvalue(-2, 1);
     let calls = native_calls();
-    stack.create_table(0, calls.len() as c_int + 3);
+    stack.create_table(0, calls.len() as c_int + 2);
     stack.push_bytes(env!("CARGO_PKG_VERSION").as_bytes());
     stack.raw_set_text(-2, "version");
     stack.push_bytes(b"native");
     stack.raw_set_text(-2, "backend");
-    stack.push_integer(1);
-    stack.raw_set_text(-2, "entry_levels");
     for (name, function) in calls {
         stack.push_native(function);
         stack.raw_set_text(-2, name);
@@ -124,8 +124,8 @@ fn build(stack: &Protected) -> std::result::Result<(), Leave> {
     Ok(())
 }
 
-/// Names the module on top and its functions, so that a task that has captured one is told that it is not there. Its
-/// `clock` has a name already, and is. *Raises.*
+/// Names the module on top and its functions, so that a task that has captured one fails with an error that says why. Its
+/// `clock` has a name already: tasks have it, too.
 fn name_module(stack: &Protected) {
     let module = stack.top();
     stack.push_value(module);
@@ -146,7 +146,7 @@ fn name_module(stack: &Protected) {
     }
 }
 
-/// `load(name, globals)`: the chunk of a module of the Lua side, with these globals.
+/// `load(name, globals)`: returns the chunk of a module of the Lua side, with these globals.
 fn load(stack: &Protected) -> Returns {
     stack.set_top(2);
     load_module(stack, stack.bytes(1))?;
@@ -155,7 +155,7 @@ fn load(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// Pushes the chunk of a module of the Lua side. *Raises.*
+/// Pushes the chunk of a module of the Lua side.
 fn load_module(stack: &Stack, name: &[u8]) -> Result<()> {
     match MODULES.iter().find(|(known, ..)| known.as_bytes() == name) {
         Some((_, chunk, code)) => stack.load(code.as_bytes(), chunk),
@@ -163,7 +163,7 @@ fn load_module(stack: &Stack, name: &[u8]) -> Result<()> {
     }
 }
 
-/// Pushes a text of ours, in a protected call.
+/// Pushes a text in a protected call.
 fn push_text(stack: &Stack, text: &[u8]) -> Result<()> {
     stack.protected(0, |stack| {
         stack.push_bytes(text);
@@ -171,28 +171,29 @@ fn push_text(stack: &Stack, text: &[u8]) -> Result<()> {
     })
 }
 
-/// Runs `body`; a panic in it is its error.
-fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
+/// Runs `body`, and returns a panic in it as an error.
+fn catch_panic<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
 
-/// `start(job, options, is_async)`: gives the job's table the number of the started job, as `id`, and that of its tasks,
-/// as `total`; returns what is wrong where it did not start.
+/// `start(job, options, is_async, chunk)`: starts a job; that of a `Map` has `chunk` items a task. Sets `id`, the job's
+/// number, and `total`, the number of its tasks, in the job's table. Returns a message if the job did not start.
 fn start(stack: &Protected) -> Returns {
     const JOB: c_int = 1;
     const OPTIONS: c_int = 2;
     const ID: c_int = 4;
     const TOTAL: c_int = 5;
     let is_async = stack.boolean(3);
+    let chunk = stack.integer(4);
     stack.set_top(3);
-    // There is room for both before anything runs: from then on, nothing is raised.
+    // Both fields are made before anything runs: setting them again takes no memory and raises nothing.
     for name in ["id", "total"] {
         stack.push_bytes(name.as_bytes());
         stack.push_value(-1);
         stack.push_boolean(false);
         stack.raw_set(JOB);
     }
-    match guarded(|| dispatcher::start(stack, OPTIONS, is_async)) {
+    match catch_panic(|| dispatcher::start(stack, OPTIONS, is_async, chunk)) {
         Ok(job) => {
             for (name, value) in [(ID, job.id), (TOTAL, job.tasks.len() as u64)] {
                 stack.push_value(name);
@@ -208,10 +209,10 @@ fn start(stack: &Protected) -> Returns {
     }
 }
 
-/// `read_map(options)`: what `Map` has to know before it has a list of tasks. Returns what is wrong; or nil, `chunk` where
-/// it is given, whether all failures are collected, and how many workers there are to be.
+/// `read_map(options)`: reads the options that `Map` needs before it has a list of tasks. Returns a message if one is
+/// wrong; else nil, `chunk` if given, whether failures are collected, and the number of workers.
 fn read_map(stack: &Protected) -> Returns {
-    match guarded(|| config::read_map(stack, 1)) {
+    match catch_panic(|| config::read_map(stack, 1)) {
         Ok(split) => {
             stack.push_nil();
             match split.chunk {
@@ -229,7 +230,7 @@ fn read_map(stack: &Protected) -> Returns {
     }
 }
 
-/// `is_list(table, count)`: whether all that the table has are values from 1 to that number, without a hole.
+/// `is_list(table, count)`: whether the table's keys are exactly 1 to `count`.
 fn is_list(stack: &Protected) -> Returns {
     let count = stack.integer(2).unwrap_or(0);
     let mut found = 0;
@@ -246,9 +247,9 @@ fn is_list(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// `check(value, place, copies)`: raises where the value, which stands at that place, can't cross.
+/// `check(value, place, copies)`: see [`gma::check_with`].
 fn check(stack: &Protected) -> Returns {
-    Ok(gma::check_value(stack, &HostNames::default()).map(|()| 0)?)
+    gma::check_with(stack, &HostNames::default())
 }
 
 /// `metatable(value)`: as `debug.getmetatable`, which a host may lack.
@@ -267,26 +268,27 @@ fn traceback(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// `is_on_terminal()`: whether people see what is written to the standard error.
+/// `is_on_terminal()`: whether the standard error is a terminal.
 fn is_on_terminal(stack: &Protected) -> Returns {
     stack.push_boolean(std::io::stderr().is_terminal());
     Ok(1)
 }
 
-/// `wait(job, seconds)`: whether there is something to do, as soon as there is; whether that is the end: every task has
-/// its outcome, and every host call was taken; and whether there are results to merge before that.
+/// `wait(job, seconds)`: waits until the host has something to do for the job, but no longer than that. Returns whether
+/// it has; whether the job is finished: every task has its outcome, and every host call was taken; and whether there
+/// are results to merge.
 fn wait(stack: &Protected) -> Returns {
     let at_most = mailbox::seconds(stack.number(2).unwrap_or(0.0));
-    let job = entry::job(stack)?;
+    let job = callbacks::job(stack)?;
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.wait(at_most)));
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.is_finished()));
     stack.push_boolean(job.is_some_and(|job| job.mailbox.has_results()));
     Ok(3)
 }
 
-/// `progress(job)`: how many tasks are done, and how many there are.
+/// `progress(job)`: returns how many tasks are done, and the number of all tasks.
 fn progress(stack: &Protected) -> Returns {
-    let Some((done, total)) = entry::job(stack)?.map(|job| (job.done(), job.tasks.len())) else {
+    let Some((done, total)) = callbacks::job(stack)?.map(|job| (job.done(), job.tasks.len())) else {
         return Ok(0);
     };
     stack.push_integer(done as i64);
@@ -294,23 +296,23 @@ fn progress(stack: &Protected) -> Returns {
     Ok(2)
 }
 
-/// `lists(count)`: the list of results of so many tasks, and that of the indices of the failed ones, both empty.
+/// `lists(count)`: returns the lists that [`merge`] fills for `count` tasks, both empty.
 fn lists(stack: &Protected) -> Returns {
     let count = stack.integer(1).and_then(|count| usize::try_from(count).ok());
     response::push_lists(stack, count.unwrap_or(0))?;
     Ok(2)
 }
 
-/// `merge(job, result, failed)`: fills the outcomes that there are by now into both lists. Returns why it could not, and they
-/// are as they were. An error is the host's own.
+/// `merge(job, result, failed)`: adds the outcomes so far to the list of results and the list of failed tasks' indices.
+/// Returns a message if it could not; then both lists are as before. It raises the error of a hook.
 fn merge(stack: &Protected) -> Returns {
-    let Some(job) = entry::job(stack)? else { return Ok(0) };
+    let Some(job) = callbacks::job(stack)? else { return Ok(0) };
     stack.set_top(3);
-    told(stack, guarded(|| response::merge(stack, &job, &HostNames::default())))
+    return_error(stack, catch_panic(|| response::merge(stack, &job, &HostNames::default())))
 }
 
-/// Returns the text of an error, but for a hook's, which is raised.
-fn told(stack: &Stack, outcome: Result<()>) -> Returns {
+/// Returns the text of an error to Lua; raises the error of a hook.
+fn return_error(stack: &Stack, outcome: Result<()>) -> Returns {
     match outcome {
         Ok(()) => Ok(0),
         Err(error) if error.is_a_hooks() => Err(Leave::Bare(error)),
@@ -321,35 +323,34 @@ fn told(stack: &Stack, outcome: Result<()>) -> Returns {
     }
 }
 
-/// `collect(job, table, result, failed)`: fills what is missing into both lists, and gives the table the response with that
-/// list of results, as `response`, and why its trace could not be written, where that is so, as `problem`. The job is over
-/// then, and nobody else can collect it. Returns why it could not be done. An error is the host's own, and then it can be done
-/// again.
+/// `collect(job, table, result, failed)`: adds the remaining outcomes to both lists and sets `response` in the table; also
+/// `problem`, a message, if the trace could not be written. The job is over then and can't be collected again. Returns a
+/// message if it could not. It raises the error of a hook, and can then be called again.
 fn collect(stack: &Protected) -> Returns {
     const TABLE: c_int = 2;
     const RESPONSE: c_int = 3;
     const PROBLEM: c_int = 4;
-    if entry::job(stack)?.is_none() {
+    if callbacks::job(stack)?.is_none() {
         return Ok(0);
     }
     stack.set_top(4);
     for (name, slot) in [("response", RESPONSE), ("problem", PROBLEM)] {
         stack.push_bytes(name.as_bytes());
         stack.insert(slot);
-        // It takes no memory, and so raises nothing, to set a field again.
+        // Setting an existing field takes no memory, so it raises nothing later.
         stack.push_value(slot);
         stack.push_boolean(false);
         stack.raw_set(TABLE);
     }
-    let Some(job) = entry::job(stack)? else { return Ok(0) };
-    if let Err(error) = guarded(|| response::collect(stack, &job, &HostNames::default())) {
-        return told(stack, Err(error));
+    let Some(job) = callbacks::job(stack)? else { return Ok(0) };
+    if let Err(error) = catch_panic(|| response::collect(stack, &job, &HostNames::default())) {
+        return return_error(stack, Err(error));
     }
     stack.pop(1);
     stack.push_value(RESPONSE);
     stack.insert(-2);
     stack.raw_set_again(TABLE);
-    if let Some(problem) = end(&job) {
+    if let Some(problem) = finish(&job) {
         stack.push_value(PROBLEM);
         push_text(stack, problem.as_bytes())?;
         stack.raw_set_again(TABLE);
@@ -357,59 +358,59 @@ fn collect(stack: &Protected) -> Returns {
     Ok(0)
 }
 
-/// Takes a collected job off the list. Gives why its trace could not be written, where that is so.
-fn end(job: &Job) -> Option<String> {
+/// Removes a collected job from the registry, and writes its trace. Returns a message if that failed.
+fn finish(job: &Job) -> Option<String> {
     registry::remove(job.id);
     let cause = job.write_trace().err()?;
     Some(format!("option 'trace': the job is done, but its timeline can't be written: {cause}"))
 }
 
-/// How long a job may take that is waited for without a pump.
+/// How long [`collect_soon`] waits. The host does nothing else meanwhile.
 const SOON: Duration = Duration::from_millis(1);
 
-/// `collect_soon(job)`: the response of a job without a trace, and the list of its failed tasks, where it is over soon and
-/// calls nothing of the host's; nothing where it is not.
+/// `collect_soon(job)`: returns the response of a job without a trace and the list of its failed tasks, if the job ends
+/// within [`SOON`] and makes no host call; else nothing.
 fn collect_soon(stack: &Protected) -> Returns {
-    match entry::job(stack)? {
+    match callbacks::job(stack)? {
         Some(job) if job.mailbox.wait(SOON) && job.mailbox.is_finished() => {
             stack.set_top(1);
             response::push_lists(stack, job.tasks.len())?;
             response::collect(stack, &job, &HostNames::default())?;
-            end(&job);
+            finish(&job);
             Ok(2)
         }
         _ => Ok(0),
     }
 }
 
-/// `cancel(job)`: its tasks are stopped, or never begin; it still ends with an outcome.
+/// `cancel(job)`: stops the job's running tasks; waiting ones never start. The job still gets a response.
 fn cancel(stack: &Protected) -> Returns {
-    if let Some(job) = entry::job(stack)? {
+    if let Some(job) = callbacks::job(stack)? {
         dispatcher::cancel(&job);
     }
     Ok(0)
 }
 
-/// `release(job)`: nobody wants the job's outcome any more.
+/// `release(job)`: cancels a job whose response is not wanted any more.
 fn release(stack: &Protected) -> Returns {
     let id = stack.integer(1).and_then(|id| u64::try_from(id).ok());
     if !pool::is_forked()
         && let Some(job) = id.and_then(registry::remove)
     {
         dispatcher::cancel(&job);
-        // Nobody is there to hear that it can't be written.
+        // There is nobody to tell if the trace can't be written.
         let _ = job.write_trace();
     }
     Ok(0)
 }
 
-/// `threads()`: how many the pool has.
+/// `threads()`: returns the number of the pool's threads.
 fn threads(stack: &Protected) -> Returns {
     stack.push_integer(pool::threads() as i64);
     Ok(1)
 }
 
-/// `lost()`: how many of them are held by a task that was given up.
+/// `lost()`: returns how many threads are held by a task that did not stop.
 fn lost(stack: &Protected) -> Returns {
     stack.push_integer(pool::lost() as i64);
     Ok(1)
@@ -420,7 +421,7 @@ mod tests {
     use super::*;
     use crate::ffi::OwnState;
 
-    /// Loads the module as `require` does, and says whether it is a table.
+    /// Loads the module as `require` does. Returns whether it is a table.
     fn load_module_table(stack: &Stack) -> Result<bool> {
         let mut is_table = false;
         let loaded = &mut is_table;

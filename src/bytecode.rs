@@ -1,8 +1,8 @@
-//! What a function can do, as far as its bytecode says.
+//! Tells from a function's bytecode that it has no side effects.
 //!
-//! A task whose function is [`is_pure`] leaves its state as it found it, so that need not be restored. What is read
-//! here is `lua_dump`'s format and the instructions of Lua 5.3 (`ldump.c`, `lopcodes.h`). Whatever is not known for
-//! certain counts as harm.
+//! A task with such a function leaves its state unchanged, so the state needs no restoring. This file reads the format
+//! of `lua_dump` and the instructions of Lua 5.3 (`ldump.c`, `lopcodes.h`). An instruction that it does not know counts
+//! as a side effect.
 
 use std::sync::OnceLock;
 
@@ -10,21 +10,20 @@ use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack};
 
-/// What a longer function does takes longer than to restore its state.
-const WORTH_READING: usize = 256;
+/// A longer function runs longer than restoring its state takes, so reading it is not worth the time.
+const MAX_INSTRUCTIONS: usize = 256;
 
-/// Whether a function, run in a state in which nothing has a metatable but strings and files, can't change anything
-/// that was there before it, and calls nothing.
+/// Whether a dumped function calls nothing and changes nothing that existed before it ran.
 ///
-/// It may read, compute, branch and loop, and make tables and fill those. No instruction that it may have calls a
-/// metamethod there: strings and files have `__index` alone, and that is a table.
-pub fn is_pure(dump: &[u8]) -> bool {
-    static HAS_ITS_NUMBERS: OnceLock<bool> = OnceLock::new();
-    *HAS_ITS_NUMBERS.get_or_init(|| judge_samples().unwrap_or(false)) && looks_pure(dump)
+/// It may read, compute, branch and loop, and make tables and fill them. This holds in a state where only strings and
+/// files have metatables: those have just `__index`, which is a table, so no allowed instruction calls a metamethod.
+pub fn has_no_side_effects(dump: &[u8]) -> bool {
+    static HAS_STOCK_OPCODES: OnceLock<bool> = OnceLock::new();
+    *HAS_STOCK_OPCODES.get_or_init(|| check_samples().unwrap_or(false)) && looks_side_effect_free(dump)
 }
 
-/// Functions, each returned by a chunk, and whether they are pure. They have all instructions with side effects, and all that
-/// make a table look like one of the function's own.
+/// Chunks that return a function, and whether that has no side effects. They have every instruction with a side effect, and
+/// every instruction that could make another table look like one that the function made.
 const SAMPLES: [(&str, bool); 13] = [
     ("return function() end", true),
     ("return function(a) local t = { a } t.x = a + 1 return t end", true),
@@ -41,12 +40,13 @@ const SAMPLES: [(&str, bool); 13] = [
     ("return function() return function() end end", false),
 ];
 
-/// Whether this Lua numbers its instructions as a stock Lua does: a vendor may have changed that. It shows in the samples.
-fn judge_samples() -> Result<bool> {
+/// Whether this Lua numbers its instructions as stock Lua does, which a vendor may have changed: then the samples are
+/// judged wrong.
+fn check_samples() -> Result<bool> {
     const LIMIT: usize = 1 << 20;
     let state = OwnState::new(LIMIT).ok_or(Error::Memory)?;
-    for (code, is_pure) in SAMPLES {
-        if looks_pure(&dump_of(&state.stack(), code)?) != is_pure {
+    for (code, expected) in SAMPLES {
+        if looks_side_effect_free(&dump_of(&state.stack(), code)?) != expected {
             return Ok(false);
         }
     }
@@ -67,11 +67,11 @@ fn dump_of(stack: &Stack, code: &str) -> Result<Vec<u8>> {
     Ok(dump)
 }
 
-fn looks_pure(dump: &[u8]) -> bool {
-    read_code(dump).is_some_and(|code| (1..=WORTH_READING).contains(&code.len()) && harms_nothing(&code))
+fn looks_side_effect_free(dump: &[u8]) -> bool {
+    read_code(dump).is_some_and(|code| (1..=MAX_INSTRUCTIONS).contains(&code.len()) && allows_all(&code))
 }
 
-/// The instructions of a dumped function, but not of those inside it; none where the dump is of another Lua.
+/// The instructions of a dumped function, without those of nested functions; none if the dump is of another Lua.
 fn read_code(dump: &[u8]) -> Option<Vec<u32>> {
     const HEADER: &[u8] = b"\x1bLua\x53\x00\x19\x93\r\n\x1a\n";
     const SIZES: [u8; 5] = [
@@ -91,7 +91,7 @@ fn read_code(dump: &[u8]) -> Option<Vec<u32>> {
     }
     reader.slice(SAMPLES)?;
     let _upvalues = reader.byte()?;
-    // The length of the source's name, and one more; in one byte where that is enough.
+    // The length of the source's name plus one; in one byte if it fits.
     let length = match reader.byte()? {
         0xff => reader.word()?,
         length => length.into(),
@@ -107,7 +107,7 @@ fn read_code(dump: &[u8]) -> Option<Vec<u32>> {
     )
 }
 
-/// Lua 5.3's instructions, as far as they are told apart here.
+/// The opcodes of Lua 5.3 that this file tells apart.
 mod op {
     pub const MOVE: u32 = 0;
     pub const LOADK: u32 = 1;
@@ -149,12 +149,12 @@ impl Instruction {
         (self.0 >> 14 & 0x1ff) as usize
     }
 
-    /// How far a jump goes, from the next instruction.
+    /// The distance of a jump, counted from the next instruction.
     fn jump(self) -> isize {
         (self.0 >> 14) as isize - 0x1_ffff
     }
 
-    /// Where the instruction at `at` may go on, other than at the next one.
+    /// Where the instruction at `at` may continue, other than at the next one.
     fn target(self, at: usize) -> Option<usize> {
         match self.op() {
             op::JMP | op::FORLOOP | op::FORPREP => (at + 1).checked_add_signed(self.jump()),
@@ -165,12 +165,13 @@ impl Instruction {
     }
 }
 
-fn harms_nothing(code: &[u32]) -> bool {
+/// Whether every instruction is free of side effects.
+fn allows_all(code: &[u32]) -> bool {
     const REGISTERS: usize = 256;
     let targets: Vec<usize> =
         code.iter().enumerate().filter_map(|(at, word)| Instruction(*word).target(at)).collect();
-    // The registers that hold a table which the function itself has made, for certain. Known along straight lines
-    // only: where lines meet, nothing is.
+    // The registers that certainly hold a table made by the function itself. This is known within straight-line code
+    // only: nothing is known at the target of a jump.
     let mut made = [false; REGISTERS];
     for (at, word) in code.iter().enumerate() {
         let instruction = Instruction(*word);
@@ -188,7 +189,7 @@ fn harms_nothing(code: &[u32]) -> bool {
                 made[a..].iter_mut().take(instruction.b() + 1).for_each(|register| *register = false)
             }
             op::SETTABLE | op::SETLIST if made[a] => {}
-            // It closes no variable, since nothing has captured one; and the loops' own registers hold numbers.
+            // These close no variable, since the function makes no closure; a loop's own registers hold numbers.
             op::JMP | op::EQ..=op::TEST | op::RETURN => {}
             op::FORLOOP | op::FORPREP => made = [false; REGISTERS],
             _ => return false,
@@ -201,14 +202,14 @@ fn harms_nothing(code: &[u32]) -> bool {
 mod tests {
     use super::*;
 
-    /// Whether the function that a chunk returns is pure.
+    /// Whether the function that a chunk returns has no side effects.
     fn judge(code: &str) -> bool {
         let state = OwnState::new(usize::MAX).expect("a state");
-        is_pure(&dump_of(&state.stack(), code).expect("code without a fault"))
+        has_no_side_effects(&dump_of(&state.stack(), code).expect("code without a fault"))
     }
 
     #[test]
-    fn reading_computing_and_making_tables_is_pure() {
+    fn reading_computing_and_making_tables_are_no_side_effects() {
         for code in [
             "return function() end",
             "return function(a, b) return a + b end",
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_writes_to_anything_else_or_calls_is_not() {
+    fn calls_and_writes_to_anything_else_are_side_effects() {
         for code in [
             "return function() x = 1 end",
             "return function() string.x = 1 end",
@@ -253,11 +254,11 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_dump_is_not_pure() {
+    fn bytes_that_are_no_dump_are_refused() {
         let dump: Vec<u8> = b"\x1bLua\x53\x00\x19\x93\r\n\x1a\n\x04\x08\x04\x08\x08".to_vec();
         for length in 0..dump.len() {
-            assert!(!is_pure(&dump[..length]));
+            assert!(!has_no_side_effects(&dump[..length]));
         }
-        assert!(!is_pure(b"\x1bLua\x51"));
+        assert!(!has_no_side_effects(b"\x1bLua\x51"));
     }
 }

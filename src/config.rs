@@ -1,8 +1,9 @@
-//! The options of a job: read, checked, and refused with a message a plugin's author can act on.
+//! The options of a job: read, checked, and refused with a message that a plugin's author can act on.
 //!
-//! Each option is deserialized by serde into the type that says what it may be; what it was expected to
-//! be, what was found instead and the nearest right spelling make up the message.
+//! Serde deserializes each option into a type that allows only its right values. A refusal says what was expected and what was
+//! found, or the nearest right spelling.
 
+use std::borrow::Cow;
 use std::ffi::c_int;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::codec::Upvalues;
-use crate::error::{Error, Result};
+use crate::error::{Error, Meant, Problem, Result};
 use crate::ffi::{Stack, Type};
 use crate::sync;
 use crate::value::Value;
@@ -18,18 +19,18 @@ use crate::value::Value;
 /// The most workers that one job may ask for.
 pub const WORKER_LIMIT: u64 = 256;
 
-/// What becomes of a worker's state between two tasks.
+/// What happens to a worker's state between two tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It is put back to what it was, and used again.
+    /// It is restored and used again.
     #[default]
     Timer,
     /// It is closed, and the next task gets a new one.
     Cmd,
 }
 
-/// A number of workers, as a whole number or as text that is one.
+/// A number of workers: a whole number, or the text of one.
 struct Workers(usize);
 
 impl<'de> Deserialize<'de> for Workers {
@@ -81,7 +82,7 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
-/// A number of bytes above 0, which may be a float that is whole: `2^30` is one.
+/// A whole number of bytes above 0, which may be a float: `2^30` is one.
 struct Bytes(usize);
 
 impl<'de> Deserialize<'de> for Bytes {
@@ -102,12 +103,12 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// How many bytes a worker's state may take if nothing else was said: far above normal use.
+/// How many bytes a worker's state may take by default: far above normal use.
 const MEMORY_LIMIT: usize = if usize::BITS > 32 { 2 << 30 } else { 512 << 20 };
 
-/// A job's options, but for its callbacks, which stay in Lua.
+/// A job's options, except its callbacks, which stay in Lua.
 pub struct Config {
-    /// Where the list of tasks stands on the stack.
+    /// The stack index of the list of tasks.
     pub tasks: c_int,
     pub mode: Mode,
     pub workers: usize,
@@ -120,51 +121,63 @@ pub struct Config {
     pub trace: Option<String>,
 }
 
-/// Every option there is, for messages.
-const OPTIONS: [&str; 12] = [
-    "tasks",
-    "onComplete",
-    "mode",
-    "workers",
-    "upvalues",
-    "globals",
-    "timeout",
-    "memoryLimit",
-    "sandbox",
-    "onProgress",
-    "trace",
-    "progress",
+/// A call that takes options.
+#[derive(Clone, Copy, PartialEq)]
+enum Call {
+    /// `RunSync` and `RunAsync`.
+    Run,
+    Map,
+}
+
+const RUN: &[Call] = &[Call::Run];
+const MAP: &[Call] = &[Call::Map];
+const BOTH: &[Call] = &[Call::Run, Call::Map];
+
+/// Every option, and the calls that take it, in the order in which messages list them.
+const OPTIONS: [(&str, &[Call]); 14] = [
+    ("tasks", RUN),
+    ("chunk", MAP),
+    ("onError", MAP),
+    ("onComplete", BOTH),
+    ("mode", BOTH),
+    ("workers", BOTH),
+    ("upvalues", BOTH),
+    ("globals", BOTH),
+    ("timeout", BOTH),
+    ("memoryLimit", BOTH),
+    ("sandbox", BOTH),
+    ("onProgress", BOTH),
+    ("progress", BOTH),
+    ("trace", BOTH),
 ];
 
-/// Every option of `Map`, for messages.
-const MAP_OPTIONS: [&str; 13] = [
-    "chunk",
-    "onError",
-    "onComplete",
-    "mode",
-    "workers",
-    "upvalues",
-    "globals",
-    "timeout",
-    "memoryLimit",
-    "sandbox",
-    "onProgress",
-    "progress",
-    "trace",
-];
+impl Call {
+    /// The names of the options that the call takes.
+    fn options(self) -> impl Iterator<Item = &'static str> {
+        OPTIONS.into_iter().filter(move |(_, calls)| calls.contains(&self)).map(|(name, _)| name)
+    }
 
-/// What becomes of the failures of a `Map`.
+    /// An option with its name, for a message.
+    fn example(self) -> &'static str {
+        match self {
+            Call::Run => "tasks = { ... }",
+            Call::Map => "chunk = 10",
+        }
+    }
+}
+
+/// What happens to the failures of a `Map`.
 #[derive(Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum OnError {
-    /// The first one is raised.
+    /// The first one is raised as an error.
     #[default]
     Raise,
-    /// Each is its item's record.
+    /// Each becomes the record of its item.
     Collect,
 }
 
-/// A number of items above 0, which may be a float that is whole.
+/// A whole number of items above 0, which may be a float.
 struct Count(usize);
 
 impl<'de> Deserialize<'de> for Count {
@@ -188,9 +201,9 @@ pub struct Split {
     pub workers: usize,
 }
 
-/// Reads those options of `Map` that are not the job's, and refuses unknown ones. The job's are read when it starts.
+/// Reads the options that only `Map` has, and refuses unknown ones. The job's own options are read when it starts.
 pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
-    let options = Options::read(stack, options, &MAP_OPTIONS)?;
+    let options = Options::read(stack, options, Call::Map)?;
     options.callback("onComplete")?;
     let chunk: Option<Count> = options.parse("chunk", || "a whole number of items above 0")?;
     let on_error: Option<OnError> = options.parse("onError", || "\"raise\" or \"collect\"")?;
@@ -201,19 +214,20 @@ pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
     })
 }
 
-/// Reads and checks all options of `RunSync` or, where nobody waits for the job, of `RunAsync`: the table at that index.
-/// Nothing is started, no metamethod of the table runs, and nothing is raised. Leaves the tables among the options on the
-/// stack.
+/// Reads and checks all options of `RunSync` or, if `is_async`, of `RunAsync`: the table at that index. Starts nothing, calls no
+/// metamethod and raises nothing. Leaves the tables among the options on the stack.
 pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
-    let options = Options::read(stack, options, &OPTIONS)?;
+    let options = Options::read(stack, options, Call::Run)?;
     for name in ["onComplete", "onProgress"] {
         match options.get(name) {
             Value::Function => {}
             value if is_async && name == "onComplete" => {
+                let advice = "RunAsync requires an onComplete callback";
                 let got = value.describe();
-                let problem =
-                    format!("must be a function, got {got}: RunAsync requires an onComplete callback");
-                return Err(Error::option(name, problem));
+                return Err(Error::option(
+                    name,
+                    Problem::Unexpected { expected: "a function".into(), got, advice },
+                ));
             }
             _ => options.callback(name)?,
         }
@@ -244,35 +258,34 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
     })
 }
 
-/// The options that are given, by name. Each has a known one.
+/// The given options by name. All names are known.
 struct Options(Vec<(&'static str, Value)>);
 
 impl Options {
-    fn read(stack: &Stack, options: c_int, known: &[&'static str]) -> Result<Options> {
+    fn read(stack: &Stack, options: c_int, call: Call) -> Result<Options> {
         let mut given = Vec::new();
-        // Each option may be a table, which stays; and there are a key and a value.
-        if !stack.check(known.len() as c_int + 3) {
+        // Each option may be a table, which stays on the stack, and the walk needs a key and a value.
+        if !stack.check(OPTIONS.len() as c_int + 3) {
             return Err(Error::Memory);
         }
         stack.push_nil();
         while stack.next(options) {
             if stack.kind(-2) != Type::String {
-                let example = if known == MAP_OPTIONS { "chunk = 10" } else { "tasks = { ... }" };
-                return Err(Error::BadCall(format!(
-                    "options have names, but there is one at [{}]: write {{ {example} }}",
-                    Value::at(stack, -2).describe()
-                )));
+                let key = Value::at(stack, -2).describe();
+                return Err(Error::UnnamedOption { key, example: call.example() });
             }
             let name = stack.bytes(-2);
-            let Some(name) = known.iter().find(|known| name == known.as_bytes()) else {
-                let name = String::from_utf8_lossy(name);
-                return Err(Error::option(&name, format!("is unknown: {}", advice(&name, known))));
+            let Some(name) = call.options().find(|known| name == known.as_bytes()) else {
+                let name = String::from_utf8_lossy(name).into_owned();
+                let known: Vec<_> = call.options().collect();
+                let nearest = nearest(&name, &known);
+                return Err(Error::option(name, Problem::UnknownOption { nearest, known }));
             };
             if stack.kind(-1) == Type::Table {
                 stack.insert(-2);
-                given.push((*name, Value::at(stack, -2)));
+                given.push((name, Value::at(stack, -2)));
             } else {
-                given.push((*name, Value::at(stack, -1)));
+                given.push((name, Value::at(stack, -1)));
                 stack.pop(1);
             }
         }
@@ -283,8 +296,8 @@ impl Options {
         self.0.iter().find(|(known, _)| *known == name).map_or(&Value::Nil, |(_, value)| value)
     }
 
-    /// Checks an option that is a function, if it is given.
-    fn callback(&self, name: &str) -> Result<()> {
+    /// Checks an option that must be a function, if it is given.
+    fn callback(&self, name: &'static str) -> Result<()> {
         match self.get(name) {
             Value::Nil | Value::Function => Ok(()),
             value => Err(unexpected(name, "a function", value)),
@@ -298,21 +311,19 @@ impl Options {
         Ok(workers.map_or_else(|| sync::usable_cores().min(WORKER_LIMIT as usize), |workers| workers.0))
     }
 
-    fn parse<T: DeserializeOwned, E: AsRef<str>>(
+    fn parse<T: DeserializeOwned, E: Into<Cow<'static, str>>>(
         &self,
-        name: &str,
+        name: &'static str,
         expected: impl Fn() -> E,
     ) -> Result<Option<T>> {
         match self.get(name) {
             Value::Nil => Ok(None),
-            value => {
-                T::deserialize(value).map(Some).map_err(|_| unexpected(name, expected().as_ref(), value))
-            }
+            value => T::deserialize(value).map(Some).map_err(|_| unexpected(name, expected(), value)),
         }
     }
 }
 
-/// The path of a file.
+/// Reads the path of a file.
 fn path(value: &Value) -> Result<Option<String>> {
     match (value, value.text()) {
         (Value::Nil, _) => Ok(None),
@@ -321,7 +332,7 @@ fn path(value: &Value) -> Result<Option<String>> {
     }
 }
 
-/// The list of names of globals.
+/// Reads a list of names of globals.
 fn names(stack: &Stack, value: &Value) -> Result<Vec<String>> {
     let refuse = || unexpected("globals", "a list of names of globals: { \"name\", ... }", value);
     let list = match value {
@@ -347,15 +358,7 @@ fn names(stack: &Stack, value: &Value) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What somebody who wrote `name` may have meant.
-pub fn advice(name: &str, known: &[&str]) -> String {
-    match nearest(name, known) {
-        Some(nearest) => format!("did you mean '{nearest}'?"),
-        None => format!("there are {}", known.join(", ")),
-    }
-}
-
-/// The known name that `name` looks like a slip of.
+/// The known name that `name` looks like a misspelling of.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     known
@@ -367,7 +370,7 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, known)| known)
 }
 
-/// What people call a field of a task that has another name.
+/// Other names that people use for a task's fields.
 const SYNONYMS: [(&str, &str); 10] = [
     ("arg", "args"),
     ("argument", "args"),
@@ -381,19 +384,18 @@ const SYNONYMS: [(&str, &str); 10] = [
     ("function", "func"),
 ];
 
-/// Words that are one letter away from a field of a task, and as likely the caller's own.
+/// Words one letter away from a task's field that are probably the caller's own fields.
 const WORDS: [&str; 16] = [
     "arcs", "ares", "arms", "arts", "came", "dame", "fame", "fund", "funk", "game", "lame", "named", "names",
     "nave", "same", "tame",
 ];
 
-/// What is wrong with a task's field of this name, which is none of `fields`: a slip of one, a synonym, or an option of
-/// the job; none where it is the caller's own.
-pub fn misnamed(name: &str, fields: &[&str]) -> Option<String> {
+/// What the author of a task's field of this name meant, which is none of `fields`: a misspelling, a synonym, or an option of the
+/// job. None if the field is the caller's own.
+pub fn misnamed(name: &str, fields: &[&'static str]) -> Option<Meant> {
     let lower = name.to_ascii_lowercase();
-    if let Some(option) = OPTIONS.iter().find(|option| option.to_ascii_lowercase() == lower) {
-        let advice = format!("write {{ tasks = {{ ... }}, {option} = ... }}");
-        return Some(format!(", which is an option of the job: {advice}"));
+    if let Some(option) = Call::Run.options().find(|option| option.to_ascii_lowercase() == lower) {
+        return Some(Meant::Option(option));
     }
     let synonym = SYNONYMS.iter().find(|(synonym, _)| *synonym == lower).map(|(_, field)| *field);
     let is_slip = |field: &str| {
@@ -401,12 +403,11 @@ pub fn misnamed(name: &str, fields: &[&str]) -> Option<String> {
             && strsim::generic_damerau_levenshtein(lower.as_bytes(), field.as_bytes()) <= 1
     };
     let slip = || fields.iter().copied().find(|field| !WORDS.contains(&name) && is_slip(field));
-    let meant = synonym.or_else(slip)?;
-    Some(format!(": did you mean '{meant}'?"))
+    synonym.or_else(slip).map(Meant::Field)
 }
 
-fn unexpected(name: &str, expected: &str, value: &Value) -> Error {
-    Error::option(name, format!("must be {expected}, got {}", value.describe()))
+fn unexpected(name: &'static str, expected: impl Into<Cow<'static, str>>, value: &Value) -> Error {
+    Error::option(name, Problem::Unexpected { expected: expected.into(), got: value.describe(), advice: "" })
 }
 
 #[cfg(all(test, feature = "linked"))]
@@ -414,7 +415,7 @@ mod tests {
     use super::*;
     use crate::ffi::OwnState;
 
-    /// Reads the options that a piece of code is.
+    /// Reads the options from the code of a table.
     fn read_code(code: &str) -> Result<Config> {
         let state = OwnState::new(usize::MAX).expect("a state");
         let code = format!("return {code}");
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_a_task_is_a_slip_or_the_callers_own() {
+    fn a_field_of_a_task_is_a_misspelling_or_the_callers_own() {
         const FIELDS: [&str; 3] = ["func", "args", "name"];
         for own in [
             "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "area", "unit",
@@ -461,13 +462,10 @@ mod tests {
             ("nsme", "name"),
             ("callback", "func"),
         ] {
-            assert_eq!(misnamed(slip, &FIELDS), Some(format!(": did you mean '{meant}'?")), "{slip}");
+            assert_eq!(misnamed(slip, &FIELDS), Some(Meant::Field(meant)), "{slip}");
         }
-        for option in OPTIONS {
-            assert!(
-                misnamed(option, &FIELDS).is_some_and(|problem| problem.contains(" of the job: ")),
-                "{option}"
-            );
+        for option in Call::Run.options() {
+            assert_eq!(misnamed(option, &FIELDS), Some(Meant::Option(option)));
         }
     }
 

@@ -6,10 +6,10 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::codec::{Functions, GMA, Policy, encode};
+use crate::codec::{Functions, GMA, Path, Policy, encode};
 use crate::config::{self, Config};
 use crate::environment::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Problem, Result};
 use crate::executor;
 use crate::fault;
 use crate::ffi::{self, Protected, Stack, Type};
@@ -23,8 +23,9 @@ use crate::tasks::TaskReader;
 use crate::trace::Trace;
 use crate::watchdog;
 
-/// Reads and checks all options, then starts the job's workers. The table of options is at that index.
-pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> {
+/// Reads and checks all options, then starts the job's workers. The table of options is at that index; `chunk` is the number
+/// of items in each task of a `Map`.
+pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) -> Result<Arc<Job>> {
     if pool::is_forked() {
         return Err(Error::Forked);
     }
@@ -41,6 +42,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
         Ok(())
     })?;
     let mut reader = TaskReader::new(&names, config.upvalues);
+    reader.tasks.chunk = chunk;
     stack.push_value(config.tasks);
     reader.read(stack)?;
     if !config.globals.is_empty() {
@@ -83,7 +85,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
 /// Makes the trace of a job. The tasks have been read since the job started.
 fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
     let trace = Trace::create(path, started).map_err(|cause| {
-        Error::option("trace", format!("names a file that can't be written, \"{path}\": {cause}"))
+        Error::option("trace", Problem::Unwritable { path: path.to_owned(), cause: cause.to_string() })
     })?;
     trace.host_did("read tasks");
     Ok(Arc::new(trace))
@@ -98,7 +100,7 @@ pub fn cancel(job: &Arc<Job>) {
 /// Reads what does not depend on the job's options: the host's module paths, and the shape of its `gma`.
 fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment) -> Result<()> {
     let top = stack.top();
-    if names::push_kept(stack, "package") == Type::Table {
+    if names::push_host_standard(stack, "package") == Type::Table {
         stack.raw_get_text(top + 1, "path");
         stack.raw_get_text(top + 1, "cpath");
         environment.path.extend_from_slice(stack.bytes(top + 2));
@@ -107,7 +109,7 @@ fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment
     stack.set_top(top);
     stack.push_globals();
     if stack.raw_get_text(top + 1, GMA) == Type::Table {
-        let place = |_, path: &str| format!("{GMA}{path}");
+        let place = |_, path: &Path| format!("{GMA}{path}");
         let policy = Policy { names, functions: Functions::Shape, place: &place };
         encode(stack, 1, environment.gma.get_or_insert_default(), &policy)?;
     }
@@ -132,12 +134,12 @@ fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
 /// The host's globals for the job, as one table in one message.
 fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec<u8>> {
     let mut message = Vec::new();
-    let place = |_, path: &str| format!("globals{path}");
+    let place = |_, path: &Path| format!("globals{path}");
     let policy = Policy { names, functions: Functions::Carry(config.upvalues), place: &place };
     stack.protected(0, |stack| collect_globals(stack, &config.globals))?;
     encode(stack, 1, &mut message, &policy).map_err(|cause| match cause.is_a_hooks() {
         true => cause,
-        false => Error::option("globals", format!("holds what cannot cross: {cause}")),
+        false => Error::option("globals", Problem::Unsendable(Box::new(cause))),
     })?;
     Ok(message)
 }
@@ -149,13 +151,12 @@ fn collect_globals(stack: &Protected, names: &[String]) -> Result<()> {
     stack.push_globals();
     for (index, name) in names.iter().enumerate() {
         if stack.raw_get_text(globals, name) == Type::Nil {
-            let place = format!("option 'globals'[{}]", index + 1);
-            let advice = match nearest_global(stack, globals, name) {
-                Some(meant) => format!("did you mean '{meant}'?"),
-                None => "a local is passed in args".to_owned(),
-            };
-            let problem = format!("names no global of the host: '{name}': {advice}");
-            return Err(Error::BadConfig { place, problem });
+            let place = Place::Item { option: "globals", index: index + 1 };
+            let nearest = nearest_global(stack, globals, name);
+            return Err(Error::BadConfig {
+                place,
+                problem: Problem::NoGlobal { name: name.clone(), nearest },
+            });
         }
         stack.raw_set_text(copies, name);
     }

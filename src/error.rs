@@ -1,28 +1,28 @@
 //! Everything that can go wrong, as one enum of plain values.
 //!
-//! An [`Error`] is made where the fault is seen, crosses threads as it is, and becomes Lua text in one
-//! place at the edge: lower case, no full stop, the thing and its place first, then what to do.
+//! An [`Error`] is made where the fault is found, crosses threads as it is, and becomes Lua text here alone: lower case, no full
+//! stop, the thing and its place first, then what to do.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
-/// What a failed task's response entry says in its `kind` field.
+/// The `kind` of a failed task's response entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The task raised an error, or something inside the library failed while it ran.
     Runtime,
-    /// The function could not cross, because of something it has captured.
+    /// The function could not cross because of something it has captured.
     Upvalue,
     /// An argument or a returned value could not cross.
     Transfer,
     /// Memory ran out in the task's state.
     Memory,
-    /// It took longer than it may.
+    /// The task took longer than it may.
     Timeout,
-    /// Its job was cancelled.
+    /// The task's job was cancelled.
     Cancelled,
-    /// It could not be stopped, or no worker was left to run it.
+    /// The task could not be stopped, or no worker was left to run it.
     Lost,
 }
 
@@ -44,8 +44,8 @@ thread_local! {
     static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Has this library's panics say nothing on standard error, which is the host's, and remember their place
-/// for their [`Error`].
+/// Makes this library's panics print nothing on standard error, which is the host's, and remember their place for their
+/// [`Error`].
 pub fn note_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|place| {
@@ -56,78 +56,234 @@ pub fn note_panics() {
     }));
 }
 
-/// How an error of a stock interpreter's ends at Ctrl-C, wherever Lua code happens to run.
+/// The end of the error that a stock interpreter raises at Ctrl-C, in whatever code runs.
 pub const INTERRUPTED: &[u8] = b"interrupted!";
 
 /// A fault, with all that its message needs.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// An option, or a part of `tasks`, is not what the contract says. `place` is `option 'workers'`
-    /// or `tasks[3].func`; `problem` says what was expected, what was found and what to do.
-    BadConfig { place: String, problem: String },
-    /// The call itself is refused, with one of the texts that plugins may match.
+    /// An option, or a part of `tasks`, is not what the contract says.
+    BadConfig { place: Place, problem: Problem },
+    /// An option without a name. `key` describes its key, `example` is one with a name.
+    UnnamedOption { key: String, example: &'static str },
+    /// The call itself is refused. The text is Lua's own, or one that plugins may match.
     BadCall(String),
     /// A task asked for gma2workers itself.
     InWorker,
-    /// A value that can't cross. `what` is the kind of value, `path` where it stands.
+    /// A value can't cross. `what` is its kind, `path` its place.
     Unsendable { what: &'static str, path: String },
     /// A function can't cross because of an upvalue. `function` is `plugin.lua:12`.
-    Upvalue { name: String, holds: Cow<'static, str>, function: String, advice: &'static str },
-    /// A thing of the host's standard library that a worker's state does not have.
+    Upvalue { name: String, holds: Cow<'static, str>, function: String, remedy: Remedy },
+    /// The function that `Map` was given can't cross. `holds` is `a C function`.
+    MapFunction { holds: Cow<'static, str> },
+    /// The result of an item of a `Map`'s list can't cross.
+    Item { index: i64, cause: Box<Error> },
+    /// A worker's state lacks a part of the host's standard library.
     Absent { name: String },
-    /// A host call that names nothing callable on the host.
+    /// A host call names nothing callable on the host.
     NoHostFunction { name: String },
-    /// A host call that can't be made now: the task is over, or its job is closing.
+    /// A host call can't be made now: the task is over, or its job is closing.
     HostGone { name: String },
-    /// The host function answered with something that can't cross.
+    /// The host function's results can't cross.
     HostAnswer { name: String, cause: Box<Error> },
     /// A task required a module whose loader, in the host's `package.preload`, can't cross.
     Preloaded { module: String, cause: Box<Error> },
     /// A Lua error, as text.
     Lua(Vec<u8>),
-    /// An error of a finalizer that the collector called while something else was done, as text.
+    /// The error of a finalizer that the collector happened to call, as text.
     Finalizer(Vec<u8>),
-    /// `lua_Alloc` had nothing to give.
+    /// Memory ran out.
     Memory,
     /// A task took longer than it may, in seconds of wall time.
     TimedOut(f64),
-    /// A task was stopped, or never begun, because its job was cancelled.
+    /// A task was stopped, or never began, because its job was cancelled.
     Cancelled,
-    /// A task did not end when it was stopped: its thread was given up.
+    /// A task did not end when it was stopped, so its thread was given up.
     Stuck(Box<Error>),
     /// No worker was left to begin a task.
     NeverBegun,
-    /// This process was forked off the one that has the workers.
+    /// This process is a fork of the one that has the workers.
     Forked,
-    /// A message between two states that is not one of ours.
+    /// A message between two states is malformed.
     Corrupt(&'static str),
     /// The operating system gave no threads.
     NoWorkers(String),
     /// A panic, caught before it could leave Rust.
     Panic(String),
-    /// Something that can't be, said rather than hidden.
+    /// A state that should be impossible.
     Internal(String),
 }
 
+/// A part of a job's options.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// An option, by its name.
+    Option(Cow<'static, str>),
+    /// An item of an option that is a list, from 1.
+    Item { option: &'static str, index: usize },
+    /// A task, from 1, or the field of one: `.args.n`.
+    Task { index: i64, field: &'static str },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Option(name) => write!(f, "option '{name}'"),
+            Place::Item { option, index } => write!(f, "option '{option}'[{index}]"),
+            Place::Task { index, field } => write!(f, "tasks[{index}]{field}"),
+        }
+    }
+}
+
+/// What is wrong with a part of a job's options.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Problem {
+    /// It is something else than expected. `advice` may be empty.
+    Unexpected { expected: Cow<'static, str>, got: String, advice: &'static str },
+    /// It is required. `example` shows one.
+    Missing { example: &'static str },
+    /// There is no such option.
+    UnknownOption { nearest: Option<&'static str>, known: Vec<&'static str> },
+    /// A list has an item before 1.
+    StartsBefore(i64),
+    /// A list has a key that is no position: its kind.
+    BadKey(&'static str),
+    /// A list has a field. `example` shows one without.
+    Field { name: String, example: &'static str },
+    /// A list has no such item, but has one at `last`.
+    Hole { last: i64 },
+    /// A task has a field that looks like a slip.
+    Misnamed { name: String, meant: Meant },
+    /// A list of arguments has a value at a key that counts no argument.
+    LostValue { key: String },
+    /// A list of arguments has a field.
+    LostField { name: String },
+    /// There are more arguments than a task may have.
+    TooMany { limit: i64, got: i64 },
+    /// A file can't be written.
+    Unwritable { path: String, cause: String },
+    /// A value can't cross.
+    Unsendable(Box<Error>),
+    /// The host has no such global.
+    NoGlobal { name: String, nearest: Option<String> },
+}
+
+/// What the author of a misnamed field of a task meant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Meant {
+    /// A field of a task.
+    Field(&'static str),
+    /// An option of the job.
+    Option(&'static str),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Unexpected { expected, got, advice: "" } => write!(f, "must be {expected}, got {got}"),
+            Problem::Unexpected { expected, got, advice } => {
+                write!(f, "must be {expected}, got {got}: {advice}")
+            }
+            Problem::Missing { example } => write!(f, "is missing: write {example}"),
+            Problem::UnknownOption { nearest: Some(nearest), .. } => {
+                write!(f, "is unknown: did you mean '{nearest}'?")
+            }
+            Problem::UnknownOption { nearest: None, known } => {
+                write!(f, "is unknown: there are {}", known.join(", "))
+            }
+            Problem::StartsBefore(index) => write!(f, "must be a list that starts at 1, but has [{index}]"),
+            Problem::BadKey(kind) => write!(f, "must be a list, but has a {kind} as a key"),
+            Problem::Field { name, example } => {
+                write!(f, "must be a list, but has a field '{name}': write {example}")
+            }
+            Problem::Hole { last } => write!(f, "is missing: the list has a hole (tasks[{last}] is there)"),
+            Problem::Misnamed { name, meant: Meant::Field(field) } => {
+                write!(f, "has a field '{name}': did you mean '{field}'?")
+            }
+            Problem::Misnamed { name, meant: Meant::Option(option) } => {
+                let advice = format_args!("write {{ tasks = {{ ... }}, {option} = ... }}");
+                write!(f, "has a field '{name}', which is an option of the job: {advice}")
+            }
+            Problem::LostValue { key } => {
+                write!(f, "has a value at [{key}], which would be lost: arguments are numbered from 1")
+            }
+            Problem::LostField { name } => {
+                let advice =
+                    "arguments have no names, so pass a table that has it, args = { { name = value } }";
+                write!(f, "has a field '{name}', which would be lost: {advice}")
+            }
+            Problem::TooMany { limit, got } => {
+                write!(f, "must hold 0 to {limit} arguments, got {got}: pass one table with them instead")
+            }
+            Problem::Unwritable { path, cause } => {
+                write!(f, "names a file that can't be written, \"{path}\": {cause}")
+            }
+            Problem::Unsendable(cause) => write!(f, "holds what cannot cross: {cause}"),
+            Problem::NoGlobal { name, nearest: Some(nearest) } => {
+                write!(f, "names no global of the host: '{name}': did you mean '{nearest}'?")
+            }
+            Problem::NoGlobal { name, nearest: None } => {
+                write!(f, "names no global of the host: '{name}': a local is passed in args")
+            }
+        }
+    }
+}
+
+/// How a function can do without the upvalue that keeps it from crossing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Remedy {
+    /// Its data can be an argument, or be copied.
+    PassOrCopy,
+    /// Its data can be copied: it can't be an argument, or there are none.
+    Copy,
+    /// An environment's metatable has to be one that can be made again.
+    PlainEnvironment,
+    /// It has to be the task's own.
+    Make,
+    /// It has to be the task's own, or what it holds an argument.
+    MakeOrPass,
+    /// It has to be called on the host, or its module be the task's own.
+    CallOrRequire,
+    /// A worker's state does not have it.
+    Absent,
+}
+
+impl Remedy {
+    /// What to do about an upvalue that holds this.
+    fn advice(self, holds: &str) -> &'static str {
+        match self {
+            Remedy::PassOrCopy => "pass it in args, or set upvalues = \"copy\"",
+            Remedy::Copy => "set upvalues = \"copy\"",
+            Remedy::PlainEnvironment => {
+                "give that __index = _G and nothing else, or the function _G as its _ENV"
+            }
+            Remedy::Make => "make it in the task",
+            Remedy::MakeOrPass => "make it in the task, or pass what it holds in args",
+            Remedy::CallOrRequire => "call it on the host, or require its module in the task",
+            Remedy::Absent => instead_of_absent(holds),
+        }
+    }
+}
+
 impl Error {
-    /// Whether this is what a stock interpreter raises at Ctrl-C.
+    /// Whether this is the error that a stock interpreter raises at Ctrl-C.
     pub fn is_interrupt(&self) -> bool {
         matches!(self, Error::Lua(text) if text.ends_with(INTERRUPTED))
     }
 
-    /// Whether a hook of the host's raised it, as Ctrl-C's does in a stock interpreter: of Lua's code, nothing else but a
-    /// finalizer runs while the host's values are read or built.
+    /// Whether a hook of the host's raised it, such as Ctrl-C's in a stock interpreter. While the host's values are read or built,
+    /// the only Lua code that runs is hooks and finalizers.
     pub fn is_a_hooks(&self) -> bool {
         matches!(self, Error::Lua(_))
     }
 
     /// The error of an option, by its name.
-    pub fn option(name: &str, problem: impl Into<String>) -> Error {
-        Error::BadConfig { place: format!("option '{name}'"), problem: problem.into() }
+    pub fn option(name: impl Into<Cow<'static, str>>, problem: Problem) -> Error {
+        Error::BadConfig { place: Place::Option(name.into()), problem }
     }
 
-    /// The text a panic was raised with and, where [`note_panics`] was called, its place.
+    /// The error of a panic: its text and, after [`note_panics`], its place.
     pub fn panic(payload: Box<dyn std::any::Any + Send>) -> Error {
         let text = match payload.downcast::<String>() {
             Ok(text) => *text,
@@ -139,11 +295,12 @@ impl Error {
         Error::Panic(text + &PANIC_PLACE.take())
     }
 
-    /// The `kind` of the response entry that this error ends in.
+    /// The `kind` of the response entry that this error becomes.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Upvalue { .. } | Error::Absent { .. } => Kind::Upvalue,
+            Error::Upvalue { .. } | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
             Error::Unsendable { .. } | Error::Corrupt(_) => Kind::Transfer,
+            Error::Item { cause, .. } => cause.kind(),
             Error::Memory => Kind::Memory,
             Error::TimedOut(_) => Kind::Timeout,
             Error::Cancelled => Kind::Cancelled,
@@ -152,7 +309,7 @@ impl Error {
         }
     }
 
-    /// The message as Lua sees it. A Lua error's own text may hold any bytes, so this is not a `String`.
+    /// The message as Lua sees it. A Lua error's text may hold any bytes, so this is no `String`.
     pub fn text(&self) -> Vec<u8> {
         match self {
             Error::Lua(text) | Error::Finalizer(text) => text.clone(),
@@ -161,7 +318,7 @@ impl Error {
     }
 }
 
-/// What to do with a kind of value that can't cross.
+/// What to do instead of sending a kind of value that can't cross.
 fn instead_of(what: &str) -> &'static str {
     match what {
         "coroutine" => "send the function it runs, and make it there",
@@ -171,8 +328,8 @@ fn instead_of(what: &str) -> &'static str {
     }
 }
 
-/// What to do about a thing that a worker's state does not have.
-pub fn instead_of_absent(name: &str) -> &'static str {
+/// What to do instead of using something that a worker's state lacks.
+fn instead_of_absent(name: &str) -> &'static str {
     match name.strip_prefix("gma2workers") {
         Some(_) => "start jobs on the host, and take its clock as local clock = gma2workers.clock",
         None => "call it on the host",
@@ -190,9 +347,15 @@ impl fmt::Display for Error {
             Error::Unsendable { what, path } => {
                 write!(f, "cannot send a {what} (at {path}): {}", instead_of(what))
             }
-            Error::Upvalue { name, holds, function, advice } => {
+            Error::UnnamedOption { key, example } => {
+                write!(f, "options have names, but there is one at [{key}]: write {{ {example} }}")
+            }
+            Error::Upvalue { name, holds, function, remedy } => {
+                let advice = remedy.advice(holds);
                 write!(f, "upvalue '{name}' ({holds}) of the function at {function} cannot cross: {advice}")
             }
+            Error::MapFunction { holds } => write!(f, "cannot send {holds} (at func)"),
+            Error::Item { index, cause } => write!(f, "list[{index}]: {cause}"),
             Error::Absent { name } => {
                 write!(f, "{name} is not available in a worker: {}", instead_of_absent(name))
             }
@@ -241,17 +404,17 @@ mod tests {
             name: "rate".into(),
             holds: "a number".into(),
             function: "plugin.lua:12".into(),
-            advice: "pass it in args",
+            remedy: Remedy::Copy,
         };
         assert_eq!(
             error.to_string(),
-            "upvalue 'rate' (a number) of the function at plugin.lua:12 cannot cross: pass it in args"
+            "upvalue 'rate' (a number) of the function at plugin.lua:12 cannot cross: set upvalues = \"copy\""
         );
         assert_eq!(error.kind().name(), "upvalue");
     }
 
     #[test]
-    fn a_panic_keeps_its_text_whatever_it_was_raised_with() {
+    fn a_panic_keeps_its_text_whatever_its_payload() {
         let text = |payload| Error::panic(payload).to_string();
         assert_eq!(text(Box::new("boom")), "internal error: boom");
         assert_eq!(text(Box::new(String::from("boom"))), "internal error: boom");

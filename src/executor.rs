@@ -4,11 +4,11 @@
 //! of the state, with its functions and arguments decoded for it. Whatever happens in it, also a panic, becomes the
 //! task's outcome. A worker that was given up notices this when its task ends, and leaves nothing behind.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::codec::{Functions, Policy, encode_counted, furnish};
+use crate::codec::{Functions, Path, Policy, decode_initial, encode_counted};
 use crate::config::Mode;
 use crate::environment::Environment;
 use crate::error::{Error, Kind};
@@ -125,7 +125,7 @@ fn run_task(job: &Job, index: usize, cache: &mut StateCache, out: &mut Vec<u8>) 
     fault::point("task")?;
     let reuse = if job.mode == Mode::Cmd { Reuse::SingleUse } else { Reuse::Pooled };
     let state = cache.state(&job.environment, reuse)?;
-    let outcome = run_function(job, state, &task, out);
+    let outcome = run_function(job, index, state, &task, out);
     outcome.map_err(|mut failure| {
         // The error of Lua's string buffers has a text of its own: "not enough memory for buffer allocation".
         if state.has_run_out() && String::from_utf8_lossy(&failure.message).contains("not enough memory") {
@@ -139,18 +139,24 @@ fn run_task(job: &Job, index: usize, cache: &mut StateCache, out: &mut Vec<u8>) 
     })
 }
 
-fn run_function(job: &Job, state: &State, task: &Task, out: &mut Vec<u8>) -> Result<(), Failure> {
+fn run_function(
+    job: &Job,
+    index: usize,
+    state: &State,
+    task: &Task,
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
     let stack = state.stack();
     let (coroutine, identity) = state.coroutine()?;
     current::begin_task(identity);
     state.push_function(task.function, &coroutine)?;
-    let count = furnish(&coroutine, task.arguments, &gma::WorkerNames)?;
+    let count = decode_initial(&coroutine, task.arguments, &gma::WorkerNames)?;
     let resumed = current::stoppable(&coroutine, || {
         let resumed = coroutine.resume(&stack, count);
         fault::point("returned").map(|()| resumed)
     });
     match resumed? {
-        Resumed::Returned => Ok(encode_results(job, &coroutine, out)?),
+        Resumed::Returned => Ok(encode_results(job, index, &coroutine, out)?),
         // The stop may have caused the error, and would also stop its `__tostring`.
         _ if current::is_stopping() => Err(stopped(&coroutine)),
         Resumed::Raised => Err(current::stoppable(&stack, || failure(job, &stack, &coroutine))),
@@ -166,15 +172,24 @@ fn stopped(coroutine: &Stack) -> Failure {
     Failure { traceback: traceback.into_bytes(), ..Error::Cancelled.into() }
 }
 
-fn encode_results(job: &Job, coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
+fn encode_results(job: &Job, index: usize, coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
     let count = coroutine.top();
-    let place = |n: usize, path: &str| match count {
-        1 => format!("result{path}"),
+    let first_item = job.tasks.first_item(index);
+    let failed_item = Cell::new(None);
+    let place = |n: usize, path: &Path| match (first_item, n, path.split_item()) {
+        (Some(first), 1, Some((item, path))) => {
+            failed_item.set(Some(first + item - 1));
+            format!("result{path}")
+        }
+        _ if count == 1 => format!("result{path}"),
         _ => format!("returns[{n}]{path}"),
     };
     let policy =
         Policy { names: &gma::WorkerNames, functions: Functions::Carry(job.upvalues), place: &place };
-    encode_counted(coroutine, count, out, &policy)
+    encode_counted(coroutine, count, out, &policy).map_err(|cause| match failed_item.get() {
+        Some(index) => Error::Item { index, cause: Box::new(cause) },
+        None => cause,
+    })
 }
 
 /// The failure of a task that raised an error. The error value is on top of the coroutine.
@@ -208,7 +223,7 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
 /// The error value on top, if it can cross.
 fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
     let mut message = Vec::new();
-    let place = |_, path: &str| format!("error{path}");
+    let place = |_, path: &Path| format!("error{path}");
     let policy =
         Policy { names: &gma::WorkerNames, functions: Functions::Carry(job.upvalues), place: &place };
     stack.push_value(-1);

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use crate::codec::{
-    Functions, GMA, Names, Policy, Resolve, SEPARATOR, Upvalues, decode, encode, encode_counted,
+    Functions, GMA, Names, Path, Policy, Resolve, SEPARATOR, Upvalues, decode, encode, encode_counted,
 };
 use crate::error::{Error, Result};
 use crate::ffi::{Leave, NativeFunction, Protected, Returns, Stack, Type, native};
@@ -55,16 +55,30 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
     &OWN
 }
 
-/// `check(value, place, copies)`, in a task: see [`check_value`].
+/// `check(value, place, copies)`, in a task: see [`check_with`].
 pub fn check(stack: &Protected) -> Returns {
-    Ok(check_value(stack, &WorkerNames).map(|()| 0)?)
+    check_with(stack, &WorkerNames)
 }
 
-/// The error that keeps the value at index 1 from leaving this state. Index 2 says where the value stands, index 3
-/// whether the upvalues of functions are copied.
-pub fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
+/// If the value at index 1 can't leave this state, returns the kind and the text of the failure, otherwise nothing. Index 2 is
+/// the value's place, and index 3 tells whether the upvalues of functions are copied. A hook's error is raised.
+pub fn check_with(stack: &Stack, names: &dyn Names) -> Returns {
+    let Err(error) = check_value(stack, names) else { return Ok(0) };
+    if error.is_a_hooks() {
+        return Err(Leave::Bare(error));
+    }
+    let (kind, text) = (error.kind().name(), error.text());
+    stack.protected(0, |stack| {
+        stack.push_bytes(kind.as_bytes());
+        stack.push_bytes(&text);
+        Ok(())
+    })?;
+    Ok(2)
+}
+
+fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
     let place = String::from_utf8_lossy(stack.bytes(2)).into_owned();
-    let place = |_, path: &str| format!("{place}{path}");
+    let place = |_, path: &Path| format!("{place}{path}");
     let upvalues = if stack.boolean(3) { Upvalues::Copy } else { Upvalues::Error };
     let policy = Policy { names, functions: Functions::Carry(upvalues), place: &place };
     stack.push_value(1);
@@ -133,7 +147,7 @@ fn stub_name(stack: &Stack) -> String {
 /// Encodes the running host call's arguments.
 fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     let mut message = Vec::new();
-    let place = |n: usize, path: &str| format!("args[{n}]{path} of {}", names::display(name));
+    let place = |n: usize, path: &Path| format!("args[{n}]{path} of {}", names::display(name));
     let policy = Policy { names: &WorkerNames, functions: Functions::Refuse, place: &place };
     encode_counted(stack, stack.top(), &mut message, &policy)?;
     Ok(message)

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 
-use crate::codec::{self, Decoder, Functions, GMA, Names, Policy, Resolve, encode};
+use crate::codec::{self, Decoder, Functions, GMA, Names, Path, Policy, Resolve, encode};
 use crate::environment::HostModules;
 use crate::error::{Error, Result};
 use crate::fault;
@@ -16,10 +16,10 @@ use crate::mailbox::{self, Answer};
 use crate::modules::OWN_NAMES;
 use crate::names;
 
-/// The names of the things in the host's state, for one native call.
+/// The names of things in the host's state, for the time of one native call.
 #[derive(Default)]
 pub struct HostNames {
-    /// What stands under `gma` was read in this call: when something was met that may be there.
+    /// This call has read the names under `gma`, which it does when it first meets something unknown.
     has_read_gma: Cell<bool>,
 }
 
@@ -38,7 +38,7 @@ impl Names for HostNames {
 impl Resolve for HostNames {
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
         if !gma::is_gma(name) {
-            return match names::push_kept(stack, name) {
+            return match names::push_host_standard(stack, name) {
                 Type::Nil => {
                     stack.pop(1);
                     Err(Error::Absent { name: name.to_owned() })
@@ -54,7 +54,7 @@ impl Resolve for HostNames {
     }
 }
 
-/// Reads the names of all that stands under `gma` now. *Raises.*
+/// Reads the names of everything under the host's `gma`.
 fn read_gma(stack: &Protected) {
     stack.push_globals();
     stack.raw_get_text(-1, GMA);
@@ -62,7 +62,7 @@ fn read_gma(stack: &Protected) {
     names::read_gma(stack);
 }
 
-/// Pushes what stands under a name of `gma` on the host now. *Raises.*
+/// Pushes the host's thing of this name under `gma`. Returns its kind.
 fn push_host_function(stack: &Protected, name: &str) -> Type {
     stack.push_globals();
     stack.raw_get_text(-1, GMA);
@@ -70,7 +70,7 @@ fn push_host_function(stack: &Protected, name: &str) -> Type {
     names::follow(stack, name)
 }
 
-/// Pushes the table in which `require` looks for loaders before it looks for files. *Raises.*
+/// Pushes `package.preload` from the registry. Returns its kind.
 fn push_preload(stack: &Protected) -> Type {
     stack.push_registry();
     let kind = stack.raw_get_text(-1, "_PRELOAD");
@@ -78,7 +78,7 @@ fn push_preload(stack: &Protected) -> Type {
     kind
 }
 
-/// Reads what the host's `require` finds beyond files. *Raises.*
+/// Finds out what the host's `require` can find beyond files.
 pub fn read_modules(stack: &Protected, modules: &mut HostModules) {
     const STANDARD: i64 = 4;
     let top = stack.top();
@@ -104,8 +104,8 @@ pub fn read_modules(stack: &Protected, modules: &mut HostModules) {
     stack.set_top(top);
 }
 
-/// Answers a task that requires a module which the host may have in `package.preload`: with its loader, or nil where it
-/// is not there. An error is a hook's, and then the task waits on.
+/// Answers a task that requires a module: with the loader from the host's `package.preload`, or with nil. An error is a
+/// hook's; the task then still waits for its answer.
 fn answer_preload(
     stack: &Stack,
     job: &Job,
@@ -114,7 +114,7 @@ fn answer_preload(
     module: &[u8],
 ) -> Result<()> {
     let module_name = || String::from_utf8_lossy(module).into_owned();
-    let place = |_, path: &str| format!("package.preload[{:?}]{path}", module_name());
+    let place = |_, path: &Path| format!("package.preload[{:?}]{path}", module_name());
     let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
     let mut message = Vec::new();
     let pushed = stack.protected(0, |stack| {
@@ -146,9 +146,8 @@ fn answer_preload(
     Ok(())
 }
 
-/// Takes the next host call of a job and pushes what it takes to carry it out: its ticket (false where
-/// nobody waits for the answer), its name for messages, its function, and its arguments, which are counted. None where
-/// there is no call.
+/// Takes a job's next host call and pushes its ticket (false if no task waits for the answer), its name for messages, its
+/// function and its arguments. Returns the number of arguments; none if there is no call.
 pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c_int>> {
     if let Some(trace) = &job.trace {
         trace.end_call();
@@ -185,7 +184,7 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
         let error = match pushed {
             Ok(None) => Error::NoHostFunction { name: display },
             Ok(count) => return Ok(count),
-            // It has nothing to do with the call, which is still to be made.
+            // A hook's error has nothing to do with the call, which is still to be made.
             Err(error) if error.is_a_hooks() => {
                 job.mailbox.requeue(request, ticket);
                 return Err(error);
@@ -200,8 +199,8 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
     Ok(None)
 }
 
-/// Answers a host call with the values from index `first` up: its results, or what it raised. An error is that of a hook,
-/// Ctrl-C's say, which came meanwhile.
+/// Answers a host call with the values from index `first` up: its results, or the error that it raised. An error of this
+/// function is that of a hook, such as Ctrl-C's, which ran meanwhile.
 pub fn answer(
     stack: &Stack,
     job: &Job,
@@ -211,7 +210,7 @@ pub fn answer(
     returned: bool,
     first: c_int,
 ) -> Result<()> {
-    let place = |n: usize, path: &str| format!("returns[{n}]{path} of {name}");
+    let place = |n: usize, path: &Path| format!("returns[{n}]{path} of {name}");
     let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
     let mut message = Vec::new();
     let failed = |cause| Error::HostAnswer { name: name.to_owned(), cause: Box::new(cause) };
@@ -231,7 +230,7 @@ pub fn answer(
     let mut encoded = encode_answer();
     let hooks = encoded.as_ref().err().filter(|error| error.is_a_hooks()).cloned();
     if hooks.is_some() {
-        // The function has done its work: its answer must not be lost.
+        // The host function has run, so its answer must not be lost.
         stack.set_top(last);
         encoded = encode_answer();
     }
@@ -248,7 +247,7 @@ pub fn answer(
     hooks.map_or(Ok(()), Err)
 }
 
-/// Encodes what a host function raised, on top of the stack: itself or, where it can't cross, its text.
+/// Encodes the error value of a host function, which is on top of the stack, or its text if the value can't cross.
 fn encode_raised(
     stack: &Stack,
     message: &mut Vec<u8>,

@@ -28,6 +28,8 @@ pub struct Tasks {
     refused: FxHashMap<usize, Error>,
     /// The messages with their arguments, one after another.
     pub arguments: Vec<u8>,
+    /// The number of items in each task of a `Map`.
+    pub chunk: Option<i64>,
 }
 
 /// The fields that every task has. Small, since there may be millions.
@@ -74,6 +76,11 @@ impl Tasks {
 
     pub fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// The first item of a `Map`'s task, counted from 1. The task's index is counted from 0.
+    pub fn first_item(&self, index: usize) -> Option<i64> {
+        self.chunk.map(|chunk| (index as i64).saturating_mul(chunk) + 1)
     }
 
     /// The task with that index, counted from 0; or the reason why it could not cross.

@@ -1,11 +1,11 @@
-//! The names of things that both sides have: the standard library, and what stands under `gma`.
+//! The names of things that exist on both sides: the standard library, and everything under `gma`.
 //!
-//! A function that captured `local sin = math.sin` crosses with the name `math.sin` in its place, and
-//! finds the other state's own. Names under `gma` are its keys behind `gma`, separated by zeros; a
-//! table's ends with one.
+//! A function that captured `local sin = math.sin` crosses with the name `math.sin` in place of that upvalue, and gets
+//! the receiving state's own. A name under `gma` is `gma` and the keys, separated by zeros; a table's name ends with a
+//! zero.
 //!
-//! A state keeps names in tables of its registry, by the things themselves. A table holds its keys, so no thing that has
-//! a name is ever collected and its address given to another one.
+//! A state's registry has tables of names, whose keys are the things themselves. A key is never collected, so no other
+//! thing can get the address of a named one.
 
 use std::ffi::c_int;
 
@@ -13,15 +13,15 @@ use crate::codec::{GMA, SEPARATOR};
 use crate::error::{Error, Result};
 use crate::ffi::{Key, NativeFunction, Protected, Stack, Type};
 
-/// In the registry of a host's state: its standard library as it was when the module was loaded, names by things and things
-/// by names.
+/// In the registry of a host's state: its standard library as it was when the module was loaded. The table maps things to
+/// names and names to things.
 static STANDARD: Key = Key::new();
 
-/// In the registry: the names of what stands under `gma`.
+/// In the registry: the names of the things under `gma`.
 static UNDER_GMA: Key = Key::new();
 
-/// The base library's functions: its table is the globals, which hold what others put there too.
-const BASE: [&str; 23] = [
+/// The functions of the base library. Their table is the globals, which have other things, too.
+const BASE_FUNCTIONS: [&str; 23] = [
     "assert",
     "collectgarbage",
     "dofile",
@@ -47,19 +47,19 @@ const BASE: [&str; 23] = [
     "xpcall",
 ];
 
-/// `bit32` where Lua was built with it.
+/// `bit32` only exists if Lua was built with it.
 const LIBRARIES: [&str; 10] =
     ["bit32", "coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8"];
 
-/// The name of the globals, which are no library.
+/// The name of the table of globals.
 pub const GLOBALS: &str = "_G";
 
-/// What is in all states beside the standard library: functions of our own, by their names.
+/// Our own functions that exist in all states, by name.
 pub type Own<'a> = &'a [(&'static str, NativeFunction)];
 
-/// Calls `body` with each thing of the standard library that crosses by its name on top of the stack, and with its library
-/// and its name there, until it gives something. A function written in Lua is somebody's replacement, and crosses as code.
-/// *Raises.*
+/// Calls `body` for each thing of the standard library that crosses by name, until it returns something. The thing is on
+/// top of the stack; `body` gets its library and its name in it. A function written in Lua is somebody's replacement, and
+/// crosses as code.
 fn find_standard<R>(
     stack: &Protected,
     own: Own,
@@ -76,7 +76,7 @@ fn find_standard<R>(
         stack.pop(1);
     }
     stack.push_globals();
-    for name in BASE {
+    for name in BASE_FUNCTIONS {
         if found.is_some() {
             break;
         }
@@ -108,7 +108,7 @@ fn find_standard<R>(
     found
 }
 
-/// Pushes a library's table, also where a sandbox has no global of that name: what `package.loaded` has. *Raises.*
+/// Pushes a library's table from `package.loaded`: a sandbox may lack the global.
 fn push_library(stack: &Protected, library: &str) -> Type {
     stack.push_registry();
     stack.raw_get_text(-1, "_LOADED");
@@ -118,12 +118,12 @@ fn push_library(stack: &Protected, library: &str) -> Type {
     kind
 }
 
-/// Pushes the globals of our own Lua files, their `_ENV`: the standard ones as they are now. *Raises.*
+/// Pushes the `_ENV` of our own Lua files: a copy of the standard globals as they are now.
 ///
-/// All plugins of a console share the host's, and each may set `debug`, `type` or `string.format` to something else; some of
-/// our files are not even compiled before a job needs them. So they get copies, of the libraries' fields too, and read
-/// plain names. What is meant to be the host's of then is read from its own table, which is `_G` here. A method of a text
-/// would be looked up in the host's `string`, so our files write `string.format(text)`.
+/// All plugins of a console share the host's globals. Each may set `debug`, `type` or `string.format` to something else, also
+/// before one of our files is compiled, which happens when a job first needs it. So our files use copies, of the
+/// libraries' fields as well. `_G` in them is the host's own table, for its values at the time of use. A method call on a
+/// string would use the host's `string`, so our files write `string.format(text)`.
 pub fn push_own_globals(stack: &Protected) {
     stack.create_table(0, 48);
     let own = stack.top();
@@ -131,16 +131,16 @@ pub fn push_own_globals(stack: &Protected) {
     let globals = stack.top();
     stack.push_value(globals);
     stack.raw_set_text(own, GLOBALS);
-    for name in BASE.into_iter().chain(["_VERSION"]) {
+    for name in BASE_FUNCTIONS.into_iter().chain(["_VERSION"]) {
         stack.raw_get_text(globals, name);
         stack.raw_set_text(own, name);
     }
     for library in LIBRARIES {
-        // A host may have entered a library in one of the two places alone.
+        // A host may have the library in one of the two places only.
         if push_library(stack, library) != Type::Table {
             stack.raw_get_text(globals, library);
         }
-        // The fields of `package` say how things are by then.
+        // The fields of `package` must be the current ones, so it is not copied.
         if stack.kind(-1) == Type::Table && library != "package" {
             push_copy(stack);
         }
@@ -148,13 +148,13 @@ pub fn push_own_globals(stack: &Protected) {
         stack.set_top(globals);
     }
     stack.set_top(own);
-    // Where our own code crosses, these are the task's globals.
+    // If our own code crosses, this `_ENV` becomes the task's globals.
     stack.push_value(own);
     stack.push_bytes(GLOBALS.as_bytes());
     add_standard(stack);
 }
 
-/// Pushes a copy of the table on top. *Raises.*
+/// Pushes a copy of the table on top.
 fn push_copy(stack: &Protected) {
     let table = stack.top();
     stack.create_table(0, 32);
@@ -166,7 +166,7 @@ fn push_copy(stack: &Protected) {
     }
 }
 
-/// Whether the value on top is one that crosses by its name.
+/// Whether the value on top crosses by name.
 fn is_named(stack: &Stack) -> bool {
     match stack.kind(-1) {
         Type::Function => stack.is_native(-1),
@@ -181,8 +181,8 @@ fn join(library: &str, name: &[u8]) -> String {
     }
 }
 
-/// Reads a host's standard library, as it is now: the names of its things, and the things by their names, which
-/// [`push_kept`] finds whatever the host's globals are by then. *Raises.*
+/// Records a host's standard library as it is now: names by things, and things by names, so that
+/// [`push_host_standard`] finds them even if the host's globals have changed.
 pub fn read_standard(stack: &Protected, own: Own) {
     stack.create_table(0, 400);
     let known = stack.top();
@@ -194,14 +194,14 @@ pub fn read_standard(stack: &Protected, own: Own) {
             stack.push_bytes(name);
             stack.concat(3);
         }
-        enter(stack, known, thing);
+        record_name(stack, known, thing);
         None::<()>
     });
     stack.registry_set(&STANDARD);
 }
 
-/// Enters a thing under the name on top, and pops that. *Raises.*
-fn enter(stack: &Protected, known: c_int, thing: c_int) {
+/// Records a thing under the name on top, and pops the name.
+fn record_name(stack: &Protected, known: c_int, thing: c_int) {
     stack.push_value(thing);
     stack.push_value(-2);
     stack.raw_set(known);
@@ -209,8 +209,8 @@ fn enter(stack: &Protected, known: c_int, thing: c_int) {
     stack.raw_set(known);
 }
 
-/// Pushes a thing of the host's standard library by its name, as it was when it was read; its kind. *Raises.*
-pub fn push_kept(stack: &Protected, name: &str) -> Type {
+/// Pushes a thing of the host's standard library by its name, as [`read_standard`] recorded it. Returns its kind.
+pub fn push_host_standard(stack: &Protected, name: &str) -> Type {
     if stack.registry_get(&STANDARD) == Type::Table {
         stack.raw_get_text(-1, name);
         stack.remove(-2);
@@ -218,7 +218,7 @@ pub fn push_kept(stack: &Protected, name: &str) -> Type {
     stack.kind(-1)
 }
 
-/// Gives the function or table below the top the text on top as its name, unless it has one. Pops both. *Raises.*
+/// Names the function or table below the top with the text on top, unless it has a name. Pops both.
 pub fn add_standard(stack: &Protected) {
     let text = stack.top();
     let names = text + 1;
@@ -233,12 +233,12 @@ pub fn add_standard(stack: &Protected) {
     stack.set_top(text - 2);
 }
 
-/// The name that a host has for the thing on top, if it is of its standard library.
+/// The name of the thing on top, if it is in the host's standard library.
 pub fn host_standard_name(stack: &Stack) -> Option<String> {
     find_name(stack, &STANDARD)
 }
 
-/// The name of the thing on top, if it stood under `gma` when that was last read.
+/// The name of the thing on top, if it was under `gma` when that was last read.
 pub fn gma_name(stack: &Stack) -> Option<String> {
     find_name(stack, &UNDER_GMA)
 }
@@ -256,8 +256,8 @@ fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
     name
 }
 
-/// The name of the thing on top in a worker's state, if it is of the standard library. For where that is seldom asked: it
-/// is looked for. *Raises.*
+/// The name of the thing on top, if it is in a worker's standard library. Searches the library each time, since a worker
+/// seldom asks.
 pub fn standard_name(stack: &Protected, own: Own) -> Option<String> {
     let pointer = stack.pointer(-1);
     find_standard(stack, own, |stack, library, name| {
@@ -265,7 +265,7 @@ pub fn standard_name(stack: &Protected, own: Own) -> Option<String> {
     })
 }
 
-/// Pushes a thing of the standard library by its name: the state's own. *Raises.*
+/// Pushes a thing of this state's standard library by its name.
 pub fn push_standard(stack: &Protected, own: Own, name: &str) -> Result<()> {
     let base = stack.top();
     if let Some((_, function)) = own.iter().find(|(known, _)| *known == name) {
@@ -296,8 +296,8 @@ pub fn push_standard(stack: &Protected, own: Own, name: &str) -> Result<()> {
     Err(Error::Absent { name: name.to_owned() })
 }
 
-/// Reads the names of all functions and tables under the `gma` table on top of the stack, and pops it. With anything else
-/// there, nothing has a name. *Raises.*
+/// Records the names of all functions and tables under the `gma` table on top of the stack, and pops it. If the value on
+/// top is no table, nothing has a name.
 pub fn read_gma(stack: &Protected) {
     let gma = stack.top();
     stack.create_table(0, 0);
@@ -311,7 +311,7 @@ pub fn read_gma(stack: &Protected) {
     stack.registry_set(&UNDER_GMA);
 }
 
-/// Enters the functions and tables under the `gma` table on top into a table of names, and pops it. *Raises.*
+/// Adds the functions and tables under the `gma` table on top to a table of names, and pops it.
 fn name_fields(stack: &Protected, names: c_int) {
     let base = stack.top();
     stack.push_bytes(GMA.as_bytes());
@@ -320,7 +320,7 @@ fn name_fields(stack: &Protected, names: c_int) {
     stack.push_value(base);
     stack.push_value(base + 1);
     stack.raw_set(names);
-    // The tables still to be read stand on the stack from `base` up, each below its own name.
+    // A queue of the tables still to be read is on the stack from `base` up, each table below its name.
     let mut table = base;
     while table < stack.top() && stack.check(10) {
         let name = table + 1;
@@ -329,7 +329,9 @@ fn name_fields(stack: &Protected, names: c_int) {
             let key = stack.top() - 1;
             let value = stack.top();
             let kind = stack.kind(value);
-            if !is_part(stack, key) || !matches!(kind, Type::Function | Type::Table) || has_name(stack, names)
+            if !is_name_part(stack, key)
+                || !matches!(kind, Type::Function | Type::Table)
+                || has_name(stack, names)
             {
                 stack.pop(1);
                 continue;
@@ -344,7 +346,7 @@ fn name_fields(stack: &Protected, names: c_int) {
             } else {
                 stack.push_bytes(&[SEPARATOR as u8]);
                 stack.concat(3);
-                // key, value, value, name: two of each, and the key goes on top for the next step.
+                // The stack is key, value, value, name. Both are queued, and the key goes on top for the next step.
                 stack.push_value(-2);
                 stack.push_value(-2);
                 stack.raw_set(names);
@@ -358,13 +360,13 @@ fn name_fields(stack: &Protected, names: c_int) {
     stack.set_top(base - 1);
 }
 
-/// Whether a key can be a part of a name.
-fn is_part(stack: &Stack, key: c_int) -> bool {
+/// Whether a key can be part of a name.
+fn is_name_part(stack: &Stack, key: c_int) -> bool {
     stack.kind(key) == Type::String
         && std::str::from_utf8(stack.bytes(key)).is_ok_and(|key| !key.is_empty() && !key.contains(SEPARATOR))
 }
 
-/// Whether the value on top has a name already.
+/// Whether the value on top has a name.
 fn has_name(stack: &Stack, names: c_int) -> bool {
     stack.push_value(-1);
     let has_name = stack.raw_get(names) != Type::Nil;
@@ -372,8 +374,8 @@ fn has_name(stack: &Stack, names: c_int) -> bool {
     has_name
 }
 
-/// Walks from the table on top along the keys of a name under `gma`, and puts what it finds in its place;
-/// nil where the way ends early. *Raises.*
+/// Replaces the table on top by the thing that a name under `gma` leads to from there, or by nil if there is none.
+/// Returns its kind.
 pub fn follow(stack: &Protected, name: &str) -> Type {
     for key in name.split(SEPARATOR).skip(1).filter(|key| !key.is_empty()) {
         if stack.kind(-1) != Type::Table {
@@ -387,7 +389,7 @@ pub fn follow(stack: &Protected, name: &str) -> Type {
     stack.kind(-1)
 }
 
-/// A name under `gma` as people write it: `gma.show.getobj`.
+/// A name under `gma` as in source code: `gma.show.getobj`.
 pub fn display(name: &str) -> String {
     name.trim_end_matches(SEPARATOR).replace(SEPARATOR, ".")
 }

@@ -1,4 +1,4 @@
-//! The response: a finished job's outcomes, merged on the host in the order of the list.
+//! Merges a job's outcomes into its response, on the host, in the order of the list of tasks.
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,14 +11,14 @@ use crate::host::HostNames;
 use crate::job::Job;
 use crate::lane::{Failure, Lane};
 
-/// Where [`merge`] has what it fills, and the field names it needs for each entry.
+/// The slots of the two lists that [`merge`] fills, and of two field names that every entry has.
 const RESULT: c_int = 1;
 const FAILED: c_int = 2;
 const SUCCESS: c_int = 3;
 const DATA: c_int = 4;
 
-/// Fills the outcomes that there are by now into the list of results and that of the failed tasks' indices, which are the
-/// top two values. Where that fails, they are as they were, and the outcomes are still to be merged.
+/// Adds the outcomes so far to the list of results and the list of the failed tasks' indices, which are the top two
+/// values. After an error, both lists are as before, and the outcomes can be merged again.
 pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     fault::point("collect")?;
     let lanes = job.take_outcomes();
@@ -50,6 +50,7 @@ fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
     let mut unsendable = Vec::new();
     let size = lanes.iter().map(Lane::size).sum();
     stack.building_on_host(size, 2, |stack| {
+        let (result, failed_tasks) = (stack.table(RESULT), stack.table(FAILED));
         stack.push_bytes(b"success");
         stack.push_bytes(b"data");
         let mut failures = stack.raw_len(FAILED) as i64;
@@ -73,11 +74,11 @@ fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
                     push_error_value(stack, &mut decoder, value);
                 }
                 let failed = failed.is_some();
-                stack.raw_set_i(RESULT, index as i64 + 1);
+                result.raw_set_i(index as i64 + 1);
                 if failed {
                     failures += 1;
                     stack.push_integer(index as i64 + 1);
-                    stack.raw_set_i(FAILED, failures);
+                    failed_tasks.raw_set_i(failures);
                 }
             }
         }
@@ -85,8 +86,8 @@ fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
     })
 }
 
-/// Merges what is left of a finished job's outcomes into the top two values, and puts the response in place of the list of
-/// results.
+/// Merges the remaining outcomes of a finished job into the top two values, and replaces the list of results by the
+/// response.
 pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     merge(stack, job, names)?;
     let id = format!("Job_{}", job.id);
@@ -110,7 +111,7 @@ pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     })
 }
 
-/// Pushes the list of results that [`merge`] fills, with room for each, and that of the failed tasks.
+/// Pushes the two lists that [`merge`] fills: results, with room for all tasks, and the failed tasks' indices.
 pub fn push_lists(stack: &Stack, tasks: usize) -> Result<()> {
     stack.protected(0, |stack| {
         stack.create_table(tasks.try_into().unwrap_or(0), 0);
@@ -119,22 +120,23 @@ pub fn push_lists(stack: &Stack, tasks: usize) -> Result<()> {
     })
 }
 
-/// As [`push_success`]; a panic is that one entry's error.
+/// As [`push_success`]; a panic is the error of this entry alone.
 fn push_guarded<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
     catch_unwind(AssertUnwindSafe(|| push_success(stack, decoder, message)))
         .unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
 
-/// Pushes the entry of a task that ended well. *Raises.*
+/// Pushes the entry of a task that succeeded.
 fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
     stack.create_table(0, 2);
     let entry = stack.top();
+    let table = stack.table(entry);
     stack.push_value(SUCCESS);
     stack.push_boolean(true);
-    stack.raw_set(entry);
+    table.raw_set();
     stack.push_value(DATA);
     if decode_scalars(stack, message)? == Some(1) {
-        stack.raw_set(entry);
+        table.raw_set();
         return Ok(());
     }
     stack.set_top(entry);
@@ -158,7 +160,7 @@ fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [
     Ok(())
 }
 
-/// Pushes the entry of a task that failed. *Raises.*
+/// Pushes the entry of a task that failed.
 fn push_failure(stack: &Protected, failure: &Failure) {
     stack.create_table(0, 5);
     let entry = stack.top();
@@ -178,10 +180,10 @@ fn push_failure(stack: &Protected, failure: &Failure) {
     }
 }
 
-/// Adds to the entry on top the value that the task raised. *Raises.*
+/// Adds the error value of the task to the entry on top.
 fn push_error_value<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) {
     let entry = stack.top();
-    // What crossed out of the worker and means nothing here is left out: its text is in `data`.
+    // A value that this state can't take is left out: its text is in `data`.
     if let Ok(1) = decoder.message(stack, message) {
         stack.raw_set_text(entry, "error");
     }

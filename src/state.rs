@@ -8,7 +8,7 @@
 use std::ffi::c_int;
 use std::sync::Arc;
 
-use crate::codec::furnish;
+use crate::codec::decode_initial;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
@@ -136,11 +136,11 @@ impl State {
         self.functions.clear();
         if are_kept(&environment.functions) {
             for message in &environment.functions {
-                let loaded = furnish(&stack, message, &gma::WorkerNames);
+                let loaded = decode_initial(&stack, message, &gma::WorkerNames);
                 if loaded.is_err() {
                     stack.push_nil();
                 }
-                let is_pure = codec::bytecode(message).is_some_and(bytecode::is_pure);
+                let is_pure = codec::bytecode(message).is_some_and(bytecode::has_no_side_effects);
                 self.functions.push(loaded.map(|_| Function { is_pure }));
             }
         }
@@ -189,7 +189,9 @@ impl State {
                 Ok(())
             }
             Some(Err(error)) => Err(error.clone()),
-            None => furnish(coroutine, &self.environment.functions[index], &gma::WorkerNames).map(drop),
+            None => {
+                decode_initial(coroutine, &self.environment.functions[index], &gma::WorkerNames).map(drop)
+            }
         }
     }
 
@@ -247,7 +249,7 @@ fn push_libraries(stack: &Stack) {
 
 /// Sets the globals from a message, which has them as one table by name.
 fn set_globals(stack: &Stack, globals: &[u8]) -> Result<()> {
-    furnish(stack, globals, &gma::WorkerNames)?;
+    decode_initial(stack, globals, &gma::WorkerNames)?;
     stack.protected(1, |stack| {
         stack.push_globals();
         stack.push_nil();

@@ -1,44 +1,45 @@
-//! The list of tasks: read once, checked, and put into messages.
+//! Reads the list of tasks, checks it, and encodes it into messages.
 //!
-//! Host side, raw: no metamethod runs. Functions are dumped once each; a task whose function or arguments
-//! can't cross is refused alone, a list that is wrong is refused whole.
+//! Host side. Access is raw: no metamethod runs. Each function is dumped once. A task whose function or arguments can't
+//! cross fails alone; a list that is wrong is refused as a whole.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{Encoder, Functions, Policy, Upvalues, encode};
+use crate::codec::{Encoder, Functions, Path, Policy, Upvalues, encode};
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Problem, Result};
 use crate::ffi::{Protected, Stack, Type};
 use crate::host::HostNames;
 use crate::job::Tasks;
 use crate::value::Value;
 
 /// The most arguments that a task may have.
-const ARGUMENT_LIMIT: i64 = 100_000;
+const MAX_ARGUMENTS: i64 = 100_000;
 
 /// Reads the list of tasks into messages.
 pub struct TaskReader<'a> {
     names: &'a HostNames,
     upvalues: Upvalues,
-    /// Functions by identity, and which of the job's they are: each is dumped once.
-    seen: FxHashMap<usize, Result<u32>>,
-    /// The Lua function that was met last, by identity, and which of the job's it is.
+    /// The index in `functions`, or the error, of each function, by its address.
+    known: FxHashMap<usize, Result<u32>>,
+    /// The address and the index of the last function: tasks often have the same one.
     last: Option<(usize, u32)>,
     pub functions: Vec<Vec<u8>>,
     pub tasks: Tasks,
 }
 
-/// Where the list of tasks stands, and above it the names of a task's fields.
+/// The slot of the list of tasks. The names of a task's fields are above it.
 const LIST: c_int = 1;
 const FIELDS: [&str; 3] = ["func", "args", "name"];
 const NAMES: c_int = 2;
 
-/// Where the task stands, and above it what it holds.
+/// The slot of the current task. Its keys and values are above it.
 const TASK: c_int = 5;
 
-/// Where the values of a task's fields stand; [`ABSENT`] for one that it does not have.
+/// The slots of the values of a task's fields; [`ABSENT`] for a missing field.
 #[derive(Clone, Copy)]
 struct Fields {
     func: c_int,
@@ -48,11 +49,16 @@ struct Fields {
 
 const ABSENT: c_int = 0;
 
-/// What a small function takes as a message, and what a few numbers do: a buffer that has to grow costs more than either.
+/// The arguments of a `Map`'s task that hold its items, and the callable table that `Map` was given: see lua/map.lua.
+const ITEMS: usize = 1;
+const CALLABLE: usize = 2;
+
+/// The sizes of the messages of a small function and of a few numbers, in bytes: growing a buffer would take longer than
+/// writing either.
 const FUNCTION_SIZE: usize = 512;
 const ARGUMENTS_SIZE: usize = 32;
 
-/// As many slots as the list, a task, its fields and a few arguments take, and more.
+/// More slots than the list, a task, its fields and a few arguments need.
 const SLOTS: c_int = 40;
 
 impl<'a> TaskReader<'a> {
@@ -60,7 +66,7 @@ impl<'a> TaskReader<'a> {
         TaskReader {
             names,
             upvalues,
-            seen: FxHashMap::default(),
+            known: FxHashMap::default(),
             last: None,
             functions: Vec::new(),
             tasks: Tasks::default(),
@@ -75,7 +81,12 @@ impl<'a> TaskReader<'a> {
         let mut arguments = std::mem::take(&mut self.tasks.arguments);
         arguments.try_reserve(ARGUMENTS_SIZE * count as usize)?;
         let names = self.names;
-        let place = |n: usize, path: &str| format!("args[{n}]{path}");
+        let first_item = Cell::new(None);
+        let place = |n: usize, path: &Path| match (first_item.get(), n, path.split_item()) {
+            (Some(first), ITEMS, Some((item, path))) => format!("list[{}]{path}", first + item - 1),
+            (Some(_), CALLABLE, _) => format!("func{path}"),
+            _ => format!("args[{n}]{path}"),
+        };
         let functions = Functions::Carry(self.upvalues);
         let policy = Policy { names, functions, place: &place };
         let encoder = &mut Encoder::new(&mut arguments, &policy);
@@ -88,10 +99,10 @@ impl<'a> TaskReader<'a> {
             }
             for index in 1..=count {
                 stack.set_top(NAMES + 2);
+                first_item.set(self.tasks.first_item(index as usize - 1));
                 if stack.raw_get_i(LIST, index) != Type::Table {
-                    let got = stack.kind(-1).name();
-                    let example = "a task { func = f, args = { ... } }";
-                    return Err(bad_task(index, "", format!("must be {example}, got a {got}")));
+                    let expected = "a task { func = f, args = { ... } }";
+                    return Err(unexpected(index, "", expected, stack.kind(-1), ""));
                 }
                 let fields = read_fields(stack, index)?;
                 self.read_task(stack, index, fields, encoder, &mut name)?;
@@ -100,13 +111,13 @@ impl<'a> TaskReader<'a> {
             Ok(())
         };
         let read = stack.protected(1, read);
-        encoder.finish_deep(stack)?;
+        encoder.resume_collector(stack)?;
         read?;
         self.tasks.arguments = arguments;
         Ok(())
     }
 
-    /// Reads the task whose fields stand on the stack.
+    /// Reads the task whose fields are on the stack.
     fn read_task(
         &mut self,
         stack: &Protected,
@@ -119,19 +130,16 @@ impl<'a> TaskReader<'a> {
             ABSENT => None,
             slot => match stack.kind(slot) {
                 Type::String => Some(String::from_utf8_lossy(stack.bytes(slot)).into()),
-                kind => {
-                    return Err(bad_task(index, ".name", format!("must be a string, got a {}", kind.name())));
-                }
+                kind => return Err(unexpected(index, ".name", "a string", kind, "")),
             },
         };
         let arguments = match fields.args {
-            ABSENT => Arguments::Few { first: 1, count: 0 },
+            ABSENT => Arguments::OnStack { first: 1, count: 0 },
             slot => match stack.kind(slot) {
                 Type::Table => count_arguments(stack, slot, index)?,
                 kind => {
-                    let example = "write args = { value, ... }";
-                    let problem = format!("must be a table, got a {}: {example}", kind.name());
-                    return Err(bad_task(index, ".args", problem));
+                    let advice = "write args = { value, ... }";
+                    return Err(unexpected(index, ".args", "a table", kind, advice));
                 }
             },
         };
@@ -152,7 +160,7 @@ impl<'a> TaskReader<'a> {
             .and_then(|function| encode_arguments(stack, encoder, callable, arguments).map(|()| function));
         match encoded {
             Ok(function) => self.tasks.push(function, encoder.length(), name.take()),
-            // Not the task's own.
+            // A hook's error is not the task's.
             Err(error) if error.is_a_hooks() => return Err(error),
             Err(error) => self.tasks.refuse(error),
         }
@@ -160,14 +168,14 @@ impl<'a> TaskReader<'a> {
         Ok(())
     }
 
-    /// Which of the job's functions the one on top is. It is dumped where it is met first.
+    /// The index of the function on top. It is dumped at its first occurrence.
     fn function(&mut self, stack: &Stack) -> Result<u32> {
         let pointer = stack.pointer(-1);
-        let function = match self.seen.get(&pointer) {
+        let function = match self.known.get(&pointer) {
             Some(known) => known.clone(),
             None => {
                 let function = self.dump(stack);
-                self.seen.insert(pointer, function.clone());
+                self.known.insert(pointer, function.clone());
                 function
             }
         };
@@ -178,32 +186,50 @@ impl<'a> TaskReader<'a> {
     fn dump(&mut self, stack: &Stack) -> Result<u32> {
         let mut message = Vec::new();
         message.try_reserve(FUNCTION_SIZE)?;
-        let place = |_, path: &str| format!("func{path}");
+        let place = |_, path: &Path| format!("func{path}");
         let policy = Policy { names: self.names, functions: Functions::Carry(self.upvalues), place: &place };
         stack.push_value(-1);
-        encode(stack, 1, &mut message, &policy)?;
+        encode(stack, 1, &mut message, &policy).map_err(|error| match error {
+            // What the function of a `Map`'s tasks has captured is the function that `Map` was given.
+            Error::Upvalue { holds, function, .. }
+                if self.tasks.chunk.is_some() && function == stack.place_of(-1) =>
+            {
+                Error::MapFunction { holds }
+            }
+            error => error,
+        })?;
         self.functions.push(message);
         Ok(self.functions.len() as u32 - 1)
     }
 }
 
-fn bad_task(index: i64, field: &str, problem: String) -> Error {
-    Error::BadConfig { place: format!("tasks[{index}]{field}"), problem }
+fn bad_task(index: i64, field: &'static str, problem: Problem) -> Error {
+    Error::BadConfig { place: Place::Task { index, field }, problem }
 }
 
-/// How many tasks the list has. It must be a list without holes.
+/// The error of a task, or its field, that is of another kind than expected.
+fn unexpected(
+    index: i64,
+    field: &'static str,
+    expected: &'static str,
+    kind: Type,
+    advice: &'static str,
+) -> Error {
+    let got = format!("a {}", kind.name());
+    bad_task(index, field, Problem::Unexpected { expected: expected.into(), got, advice })
+}
+
+/// The number of tasks in the list, which must have no holes.
 fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
     let (mut count, mut last) = (0, 0);
+    let table = stack.table(list);
     stack.push_nil();
-    while stack.next(list) {
+    while table.next() {
         match stack.kind(-2) {
             Type::Number if stack.is_integer(-2) => {
                 let index = stack.integer(-2).unwrap_or(0);
                 if index < 1 {
-                    return Err(Error::option(
-                        "tasks",
-                        format!("must be a list that starts at 1, but has [{index}]"),
-                    ));
+                    return Err(Error::option("tasks", Problem::StartsBefore(index)));
                 }
                 count += 1;
                 last = last.max(index);
@@ -211,18 +237,10 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
             Type::String if stack.bytes(-2) == b"n" => {}
             Type::String => {
                 let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
-                let advice = "write tasks = { { func = f, args = { ... } }, ... }";
-                return Err(Error::option(
-                    "tasks",
-                    format!("must be a list, but has a field '{name}': {advice}"),
-                ));
+                let example = "tasks = { { func = f, args = { ... } }, ... }";
+                return Err(Error::option("tasks", Problem::Field { name, example }));
             }
-            kind => {
-                return Err(Error::option(
-                    "tasks",
-                    format!("must be a list, but has a {} as a key", kind.name()),
-                ));
-            }
+            kind => return Err(Error::option("tasks", Problem::BadKey(kind.name()))),
         }
         stack.pop(1);
     }
@@ -232,20 +250,20 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
             stack.pop(1);
             hole += 1;
         }
-        let problem = format!("is missing: the list has a hole (tasks[{last}] is there)");
-        return Err(bad_task(hole, "", problem));
+        return Err(bad_task(hole, "", Problem::Hole { last }));
     }
     Ok(count)
 }
 
-/// Leaves the values of the fields of the task on top on the stack. Refuses a field that looks like a slip of one of
-/// ours; others are the caller's own.
+/// Leaves the values of a task's fields on the stack. Refuses a field that looks like a misspelt one; other fields are the
+/// caller's own.
 fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
     let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT };
     let mut value = TASK + 2;
+    let task = stack.table(TASK);
     stack.push_nil();
-    while stack.next(TASK) {
-        // Two texts that are equal are one, if they are as short as these.
+    while task.next() {
+        // Lua interns short strings, so equal ones are identical.
         let is = |field: c_int| stack.raw_equal(-2, NAMES + field);
         if is(0) {
             fields.func = value;
@@ -258,7 +276,7 @@ fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
             stack.pop(1);
             continue;
         }
-        // The value stays where it is, below the key for the next step.
+        // The value stays below a copy of the key, for the next step.
         stack.push_value(-2);
         value += 2;
     }
@@ -271,7 +289,7 @@ fn check_field(stack: &Stack, index: i64) -> Result<()> {
     }
     let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
     match config::misnamed(&name, &FIELDS) {
-        Some(problem) => Err(bad_task(index, "", format!("has a field '{name}'{problem}"))),
+        Some(meant) => Err(bad_task(index, "", Problem::Misnamed { name, meant })),
         None => Ok(()),
     }
 }
@@ -279,80 +297,75 @@ fn check_field(stack: &Stack, index: i64) -> Result<()> {
 /// A task's arguments.
 #[derive(Clone, Copy)]
 enum Arguments {
-    /// So many, which stand on the stack from there up.
-    Few { first: c_int, count: c_int },
-    /// So many, in the table at that index.
-    Many { list: c_int, count: c_int },
+    /// On the stack, from this slot up.
+    OnStack { first: c_int, count: c_int },
+    /// In the table at this slot.
+    InTable { list: c_int, count: c_int },
 }
 
-/// More than these are read one by one.
-const FEW: c_int = 8;
+/// More arguments are read from the table one by one.
+const MAX_ON_STACK: c_int = 8;
 
-/// Finds out how many arguments the table holds: its `n`, or its last whole-numbered key.
+/// Counts the arguments in the table: its `n`, or its largest whole-number key.
 fn count_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arguments> {
     let base = stack.top();
     let mut count = 0;
+    let table = stack.table(list);
     stack.push_nil();
-    while stack.next(list) {
-        // All that a plain list has comes in the order 1, 2, 3…. The length of a table says nothing of its other keys.
-        if count == FEW || stack.whole(-2) != Some(i64::from(count) + 1) {
+    while table.next() {
+        // The keys of a plain list come in the order 1, 2, 3…. The length operator would not tell about other keys.
+        if count == MAX_ON_STACK || stack.whole(-2) != Some(i64::from(count) + 1) {
             stack.set_top(base);
             return count_any_arguments(stack, list, index);
         }
         count += 1;
-        // The value stays, below the key for the next step.
+        // The value stays below the key, for the next step.
         stack.insert(-2);
     }
-    Ok(Arguments::Few { first: base + 1, count })
+    Ok(Arguments::OnStack { first: base + 1, count })
 }
 
-/// As [`count_arguments`], of any table. What is no argument would be lost, and is refused.
+/// As [`count_arguments`], for any table. A value that is no argument would be lost, so it is refused.
 fn count_any_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arguments> {
     let (mut last, mut n) = (0, None);
+    let table = stack.table(list);
     stack.push_nil();
-    while stack.next(list) {
+    while table.next() {
         if let Some(key) = stack.whole(-2).filter(|key| *key >= 1) {
             last = last.max(key);
         } else if stack.kind(-2) != Type::String {
             let key = Value::at(stack, -2).describe();
-            let problem =
-                format!("has a value at [{key}], which would be lost: arguments are numbered from 1");
-            return Err(bad_task(index, ".args", problem));
+            return Err(bad_task(index, ".args", Problem::LostValue { key }));
         } else if stack.bytes(-2) == b"n" {
             match stack.integer(-1).filter(|_| stack.kind(-1) == Type::Number) {
                 Some(count) => n = Some(count),
                 None => return Err(bad_count(stack, index)),
             }
         } else {
-            let name = String::from_utf8_lossy(stack.bytes(-2));
-            let advice = "arguments have no names, so pass a table that has it, args = { { name = value } }";
-            let problem = format!("has a field '{name}', which would be lost: {advice}");
-            return Err(bad_task(index, ".args", problem));
+            let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
+            return Err(bad_task(index, ".args", Problem::LostField { name }));
         }
         stack.pop(1);
     }
     match n.unwrap_or(last) {
-        count @ 0..=ARGUMENT_LIMIT => Ok(Arguments::Many { list, count: count as c_int }),
-        count => {
-            let advice = "pass one table with them instead";
-            let problem = format!("must hold 0 to {ARGUMENT_LIMIT} arguments, got {count}: {advice}");
-            Err(bad_task(index, ".args", problem))
-        }
+        count @ 0..=MAX_ARGUMENTS => Ok(Arguments::InTable { list, count: count as c_int }),
+        got => Err(bad_task(index, ".args", Problem::TooMany { limit: MAX_ARGUMENTS, got })),
     }
 }
 
-/// The error of an `n`, on top of the stack, that counts nothing.
+/// The error of an `n`, on top of the stack, that is no whole number.
 fn bad_count(stack: &Stack, index: i64) -> Error {
     let got = match stack.kind(-1) {
         Type::String => format!("\"{}\"", String::from_utf8_lossy(stack.bytes(-1))),
         Type::Number => stack.number(-1).unwrap_or(f64::NAN).to_string(),
         kind => format!("a {}", kind.name()),
     };
-    bad_task(index, ".args.n", format!("must be a whole number of arguments, got {got}"))
+    let expected = "a whole number of arguments".into();
+    bad_task(index, ".args.n", Problem::Unexpected { expected, got, advice: "" })
 }
 
-/// Makes what stands on top the function to run; true where the callable table it came from is to be its
-/// first argument, and stands below it. *Raises.*
+/// Makes the value on top the function to run. True if it was a callable table, which is then below the function and must
+/// be its first argument.
 fn push_callable(stack: &Protected, index: i64) -> Result<bool> {
     let kind = stack.kind(-1);
     if kind == Type::Function {
@@ -365,17 +378,16 @@ fn push_callable(stack: &Protected, index: i64) -> Result<bool> {
         }
         stack.pop(2);
     }
-    let problem = match kind {
-        Type::Nil => "is missing: write { func = f, args = { ... } }".to_owned(),
-        kind => format!(
-            "must be a function or a callable table, got a {}: write func = f, not \"f\" or f()",
-            kind.name()
-        ),
-    };
-    Err(bad_task(index, ".func", problem))
+    Err(match kind {
+        Type::Nil => bad_task(index, ".func", Problem::Missing { example: "{ func = f, args = { ... } }" }),
+        kind => {
+            let advice = "write func = f, not \"f\" or f()";
+            unexpected(index, ".func", "a function or a callable table", kind, advice)
+        }
+    })
 }
 
-/// Appends the message of a task's arguments. A callable table, below the top, is the first of them. *Raises.*
+/// Appends the message of a task's arguments. A callable table, below the top, is the first argument.
 fn encode_arguments(
     stack: &Protected,
     encoder: &mut Encoder,
@@ -383,23 +395,23 @@ fn encode_arguments(
     arguments: Arguments,
 ) -> Result<()> {
     let count = match arguments {
-        Arguments::Few { first, count } if !callable => {
+        Arguments::OnStack { first, count } if !callable => {
             if (first..first + count).all(|index| stack.kind(index).is_plain()) {
                 return encoder.plain_message(stack, first, count);
             }
             count
         }
-        Arguments::Few { count, .. } | Arguments::Many { count, .. } => count,
+        Arguments::OnStack { count, .. } | Arguments::InTable { count, .. } => count,
     };
     encoder.begin(count as usize + usize::from(callable));
     if callable {
         stack.push_value(-2);
-        encoder.extra_value(stack)?;
+        encoder.uncounted_value(stack)?;
     }
     for n in 1..=count {
         match arguments {
-            Arguments::Few { first, .. } => stack.push_value(first + n - 1),
-            Arguments::Many { list, .. } => {
+            Arguments::OnStack { first, .. } => stack.push_value(first + n - 1),
+            Arguments::InTable { list, .. } => {
                 stack.raw_get_i(list, n.into());
             }
         }

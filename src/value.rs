@@ -1,4 +1,4 @@
-//! A value of the host's as options and messages have it.
+//! A value of the host's, as options hold it and messages describe it.
 
 use std::borrow::Cow;
 use std::ffi::c_int;
@@ -9,7 +9,7 @@ use serde::{Deserializer, forward_to_deserialize_any};
 
 use crate::ffi::{Stack, Type};
 
-/// Serde reads it as the type that says what it may be.
+/// Serde deserializes it into the type of an option.
 #[derive(Debug)]
 pub enum Value {
     Nil,
@@ -17,15 +17,15 @@ pub enum Value {
     Integer(i64),
     Float(f64),
     Text(Vec<u8>),
-    /// It stands at that index.
+    /// The table at that stack index.
     Table(c_int),
     Function,
-    /// Something else, by the name that Lua's `type` gives it.
+    /// Any other value, by the name that Lua's `type` gives it.
     Other(&'static str),
 }
 
 impl Value {
-    /// The value at an index, where it stays if it is a table.
+    /// Reads the value at an index. A table stays there.
     pub fn at(stack: &Stack, index: c_int) -> Value {
         match stack.kind(index) {
             Type::None | Type::Nil => Value::Nil,
@@ -42,7 +42,7 @@ impl Value {
         }
     }
 
-    /// The value as a message shows it: what it is, and its text where that helps.
+    /// The value as a message shows it: its kind, or its text if that helps.
     pub fn describe(&self) -> String {
         match self {
             Value::Nil => "nothing".to_owned(),
@@ -57,7 +57,7 @@ impl Value {
         }
     }
 
-    /// The value, if it is a text.
+    /// The value's text, if it is a string.
     pub fn text(&self) -> Option<Cow<'_, str>> {
         match self {
             Value::Text(text) => Some(String::from_utf8_lossy(text)),

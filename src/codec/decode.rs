@@ -1,26 +1,26 @@
-//! Values into a state: from a message onto its stack.
+//! Decodes a message onto a state's stack.
 //!
-//! Runs on the thread of the state it fills, without the collector where the message is large, and inside a protected
-//! call of its own, so a full memory is an error and leaves nothing behind. Like [`crate::codec::encode`] it iterates, one or two
-//! slots of Lua's stack a level, and goes on in a coroutine's stack where one is full: that is half a million levels. A
-//! message that is not one of ours is an error, never more.
+//! Runs on the state's thread, with the collector paused if the message is large, and inside a protected call of its own: a
+//! lack of memory is an error and leaves nothing on the stack. Like [`crate::codec::encode`], it keeps one or two slots of
+//! Lua's stack for each level, and continues on the stack of a new coroutine when one is full. Bytes that are no
+//! message give an error.
 
 mod functions;
 
 use std::ffi::c_int;
 
-use crate::codec::wire::{self, HAS_SHARED, Reader, SHARED, ends_early};
+use crate::codec::wire::{self, HAS_SHARED, Reader, SHARED, truncated};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
 
-/// Finds what a name stands for in a state.
+/// Finds things by their names in a state.
 pub trait Resolve {
-    /// Pushes the thing that has this name here. *Raises.*
+    /// Pushes the thing of this name.
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()>;
 }
 
-/// Pushes a message's values and gives their count, in a protected call of its own.
+/// Pushes a message's values and returns their count, in a protected call of its own.
 pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
     if let Some(count) = decode_scalars(stack, message)? {
         return Ok(count);
@@ -29,8 +29,9 @@ pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_in
     stack.building(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
-/// As [`decode`], for what a state is to have before its code runs.
-pub fn furnish(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
+/// As [`decode`], for values that a state gets once, before its code runs: the collector waits until that code has
+/// allocated as much again.
+pub fn decode_initial(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
     if let Some(count) = decode_scalars(stack, message)? {
         return Ok(count);
     }
@@ -38,20 +39,20 @@ pub fn furnish(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_i
     stack.furnishing(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
-/// As [`decode`], for a few values that take no memory; pushes nothing where there are others.
+/// As [`decode`], for a few values that take no memory. Pushes nothing if the message has any other.
 pub fn decode_scalars(stack: &Stack, message: &[u8]) -> Result<Option<c_int>> {
-    // Lua gives a function, and a fresh coroutine, room for twenty values.
+    // Lua guarantees a function, and a new coroutine, room for twenty values.
     const FEW: u32 = 8;
     let mut reader = Reader::new(message);
-    let (flags, count) = (reader.byte().ok_or_else(ends_early)?, reader.u32().ok_or_else(ends_early)?);
+    let (flags, count) = (reader.byte().ok_or_else(truncated)?, reader.u32().ok_or_else(truncated)?);
     if flags != 0 || count > FEW || !holds_scalars(message, count) {
         return Ok(None);
     }
     fault::point("decode")?;
     for _ in 0..count {
-        match reader.byte().ok_or_else(ends_early)? {
-            wire::INTEGER => stack.push_integer(reader.u64().ok_or_else(ends_early)?.cast_signed()),
-            wire::FLOAT => stack.push_number(f64::from_bits(reader.u64().ok_or_else(ends_early)?)),
+        match reader.byte().ok_or_else(truncated)? {
+            wire::INTEGER => stack.push_integer(reader.u64().ok_or_else(truncated)?.cast_signed()),
+            wire::FLOAT => stack.push_number(f64::from_bits(reader.u64().ok_or_else(truncated)?)),
             wire::NIL => stack.push_nil(),
             tag => stack.push_boolean(tag == wire::TRUE),
         }
@@ -59,7 +60,7 @@ pub fn decode_scalars(stack: &Stack, message: &[u8]) -> Result<Option<c_int>> {
     Ok(Some(count as c_int))
 }
 
-/// Whether a message is so many numbers, booleans and nils, and all of them are there.
+/// Whether a message has exactly `count` numbers, booleans and nils, and is complete.
 fn holds_scalars(message: &[u8], count: u32) -> bool {
     let mut reader = Reader::new(message);
     reader.slice(wire::HEADER).is_some()
@@ -70,38 +71,43 @@ fn holds_scalars(message: &[u8], count: u32) -> bool {
         })
 }
 
-/// What a value is for, once it is on the stack.
+/// The destination of a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// It stays: a value of the message, or a key whose value follows.
-    Stay,
+    /// The stack: a value of the message, or a key whose value follows.
+    Top,
     Item(u32),
     Field,
     Upvalue(c_int),
 }
 
+/// A table whose entries are still being read.
 #[derive(Clone, Copy)]
-struct TableFrame {
+struct PartialTable {
     slot: c_int,
+    /// How many array items have been read.
     array: u32,
     array_size: u32,
     record_left: u32,
+    /// A key is on the stack; its value is read next.
     has_key: bool,
 }
 
-struct FunctionFrame {
+/// A function whose upvalues are still being read.
+struct PartialFunction {
     slot: c_int,
+    /// The last upvalue that was read, from 1.
     upvalue: c_int,
     count: c_int,
 }
 
-enum Parent {
-    Table(TableFrame),
-    Function(FunctionFrame),
+enum Partial {
+    Table(PartialTable),
+    Function(PartialFunction),
 }
 
-struct Frame {
-    parent: Parent,
+struct Unfinished {
+    value: Partial,
     /// Whether the table or function stays on the stack when it is complete.
     stays: bool,
 }
@@ -110,28 +116,29 @@ struct Frame {
 pub struct Decoder<'a> {
     reader: Reader<'a>,
     names: &'a dyn Resolve,
-    frames: Vec<Frame>,
+    unfinished: Vec<Unfinished>,
     has_shared: bool,
-    /// Where, in the stack that is built in, the things stand that are referred to again.
+    /// The slot, in the stack that is built on, of the table of shared things. The slot above it is for the table of keys.
     shared_slot: c_int,
     next_id: i64,
-    /// How many long texts there were. They stand there, too, under negative numbers.
+    /// How many long texts were read. The shared ones are in that table, too, at negative numbers.
     texts: i64,
-    /// How many keys have a number. They stand in a table above those things, if there is one.
+    /// How many keys have a number.
     keys: i64,
     has_keys: bool,
-    /// How many more values the tables of the message may announce: each is a byte of it at least.
+    /// How many more values the message's tables may announce: each takes at least one byte of it.
     unannounced: u64,
 }
 
-/// As many keys as most messages have.
-const KEYS: c_int = 8;
+/// Most messages have no more numbered keys.
+const INITIAL_KEYS: c_int = 8;
 
-/// The slots that one level may need at most.
+/// The most stack slots that one level needs.
 const LEVEL: c_int = 10;
 
-/// Under which number the thing with this id is kept. Nothing has an id so large that it would not be its own.
-fn number_of(id: usize) -> i64 {
+/// The number of the thing with this id in the table of shared things. A forged id may be too large; no thing has the
+/// number that it then gets.
+fn shared_number(id: usize) -> i64 {
     i64::try_from(id).map_or(i64::MAX, |id| id.saturating_add(1))
 }
 
@@ -140,7 +147,7 @@ impl<'a> Decoder<'a> {
         Decoder {
             reader: Reader::new(&[]),
             names,
-            frames: Vec::new(),
+            unfinished: Vec::new(),
             has_shared: false,
             shared_slot: 0,
             next_id: 0,
@@ -151,18 +158,18 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Pushes a message's values and gives their count. *Raises.*
+    /// Pushes a message's values and returns their count.
     pub fn message(&mut self, stack: &Protected, message: &'a [u8]) -> Result<c_int> {
         fault::point("decode")?;
         self.reader = Reader::new(message);
-        self.frames.clear();
+        self.unfinished.clear();
         self.next_id = 0;
         self.texts = 0;
         self.keys = 0;
         self.has_keys = false;
         self.unannounced = message.len() as u64;
-        self.has_shared = self.reader.byte().ok_or_else(ends_early)? & HAS_SHARED != 0;
-        let count = self.reader.u32().ok_or_else(ends_early)?;
+        self.has_shared = self.reader.byte().ok_or_else(truncated)? & HAS_SHARED != 0;
+        let count = self.reader.u32().ok_or_else(truncated)?;
         if !stack.check(LEVEL) {
             return Err(Error::Memory);
         }
@@ -173,13 +180,13 @@ impl<'a> Decoder<'a> {
         }
         self.shared_slot = stack.top();
         let base = self.shared_slot;
-        // The place of the table of keys.
+        // Keeps the slot of the table of keys.
         stack.push_nil();
         for _ in 0..count {
             if !stack.check(LEVEL) {
                 return Err(Error::Memory);
             }
-            self.value(stack, Place::Stay)?;
+            self.value(stack, Place::Top)?;
             self.build(stack, 0)?;
         }
         stack.remove(base);
@@ -187,15 +194,15 @@ impl<'a> Decoder<'a> {
         Ok(stack.top() + 1 - base)
     }
 
-    /// Completes the tables and functions that are begun, but for the first `floor`.
+    /// Completes the unfinished tables and functions, except the first `floor`.
     fn build(&mut self, here: &Protected, floor: usize) -> Result<()> {
-        while self.frames.len() > floor {
-            match self.frames.last_mut().map(|frame| &mut frame.parent) {
-                Some(Parent::Table(table)) => {
+        while self.unfinished.len() > floor {
+            match self.unfinished.last_mut().map(|unfinished| &mut unfinished.value) {
+                Some(Partial::Table(table)) => {
                     let begun = *table;
                     self.fields(here, begun)?;
                 }
-                Some(Parent::Function(function)) if function.upvalue < function.count => {
+                Some(Partial::Function(function)) if function.upvalue < function.count => {
                     function.upvalue += 1;
                     let place = Place::Upvalue(function.upvalue);
                     self.value(here, place)?;
@@ -206,8 +213,9 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Fills the innermost table, until something needs a frame of its own or it is complete.
-    fn fields(&mut self, here: &Protected, mut table: TableFrame) -> Result<()> {
+    /// Fills the innermost table, until one of its values must be built first or it is complete.
+    fn fields(&mut self, here: &Protected, mut table: PartialTable) -> Result<()> {
+        let target = here.table(table.slot);
         loop {
             let place = if table.array < table.array_size {
                 table.array += 1;
@@ -218,27 +226,27 @@ impl<'a> Decoder<'a> {
                 Place::Field
             } else if table.record_left > 0 {
                 table.has_key = true;
-                Place::Stay
+                Place::Top
             } else {
                 self.finish(here);
                 return Ok(());
             };
-            let tag = self.reader.byte().ok_or_else(ends_early)?;
-            if !self.push_plain(here, tag).ok_or_else(ends_early)? {
-                if let Some(Frame { parent: Parent::Table(paused), .. }) = self.frames.last_mut() {
+            let tag = self.reader.byte().ok_or_else(truncated)?;
+            if !self.push_plain(here, tag).ok_or_else(truncated)? {
+                if let Some(Unfinished { value: Partial::Table(paused), .. }) = self.unfinished.last_mut() {
                     *paused = table;
                 }
                 return self.tagged_value(here, tag, place);
             }
             match place {
-                Place::Item(n) => here.raw_set_i(table.slot, n.into()),
-                Place::Field => here.raw_set(table.slot),
+                Place::Item(n) => target.raw_set_i(n.into()),
+                Place::Field => target.raw_set(),
                 _ => {}
             }
         }
     }
 
-    /// Pushes a value that is neither table nor function; false where the tag is of another kind.
+    /// Pushes a value that needs no further steps; false if the tag is of another kind.
     #[inline]
     fn push_plain(&mut self, here: &Protected, tag: u8) -> Option<bool> {
         match tag {
@@ -255,7 +263,7 @@ impl<'a> Decoder<'a> {
             }
             wire::NEW_KEY => {
                 here.push_bytes(self.reader.bytes()?);
-                self.remember_key(here);
+                self.number_key(here);
             }
             wire::KEY => {
                 let number = self.reader.byte().map(i64::from).filter(|number| *number < self.keys)?;
@@ -266,37 +274,37 @@ impl<'a> Decoder<'a> {
         Some(true)
     }
 
-    /// Reads one value and puts it in its place; a table or function then gets a frame.
+    /// Reads one value and puts it in its place; a table or function is then unfinished.
     fn value(&mut self, here: &Protected, place: Place) -> Result<()> {
-        let tag = self.reader.byte().ok_or_else(ends_early)?;
-        if self.push_plain(here, tag).ok_or_else(ends_early)? {
-            return self.settle(here, place);
+        let tag = self.reader.byte().ok_or_else(truncated)?;
+        if self.push_plain(here, tag).ok_or_else(truncated)? {
+            return self.store(here, place);
         }
         self.tagged_value(here, tag, place)
     }
 
-    /// As [`Decoder::value`], for what has been found to be no plain value.
+    /// As [`Decoder::value`], after `push_plain` gave false.
     fn tagged_value(&mut self, here: &Protected, tag: u8, place: Place) -> Result<()> {
         match tag & !SHARED {
             wire::NAMED => {
-                let name = self.reader.bytes().ok_or_else(ends_early)?;
+                let name = self.reader.bytes().ok_or_else(truncated)?;
                 let name = std::str::from_utf8(name).map_err(|_| Error::Corrupt("a name"))?;
                 if let Err(error) = self.names.push_named(here, name) {
-                    return Err(self.absent(here, place, error));
+                    return Err(self.unresolved(here, place, error));
                 }
             }
             wire::REFERENCE => {
-                let id = self.reader.length().ok_or_else(ends_early)?;
-                self.push_shared(here, number_of(id))?;
+                let id = self.reader.length().ok_or_else(truncated)?;
+                self.push_shared(here, shared_number(id))?;
             }
             wire::TEXT => {
-                here.push_bytes(self.reader.bytes().ok_or_else(ends_early)?);
+                here.push_bytes(self.reader.bytes().ok_or_else(truncated)?);
                 self.texts += 1;
-                self.remember(here, -self.texts)?;
+                self.register(here, -self.texts)?;
             }
             wire::TEXT_AGAIN => {
-                let id = self.reader.length().ok_or_else(ends_early)?;
-                self.push_shared(here, -number_of(id))?;
+                let id = self.reader.length().ok_or_else(truncated)?;
+                self.push_shared(here, -shared_number(id))?;
             }
             wire::TABLE => return self.open_table(here, place, tag, false),
             wire::ENVIRONMENT => return self.environment(here, place),
@@ -304,66 +312,66 @@ impl<'a> Decoder<'a> {
             wire::GLOBALS => here.push_globals(),
             wire::JOINED => {
                 let Place::Upvalue(n) = place else { return Err(Error::Corrupt("a stray upvalue")) };
-                let id = self.reader.length().ok_or_else(ends_early)?;
-                let index = c_int::from(self.reader.byte().ok_or_else(ends_early)?);
+                let id = self.reader.length().ok_or_else(truncated)?;
+                let index = c_int::from(self.reader.byte().ok_or_else(truncated)?);
                 return self.join(here, n, id, index);
             }
             _ => return Err(Error::Corrupt("an unknown tag")),
         }
-        self.settle(here, place)
+        self.store(here, place)
     }
 
-    /// Makes the table of keys, if there is none yet.
+    /// Makes the table of keys unless there is one.
     fn make_keys(&mut self, here: &Protected) {
         if !self.has_keys {
-            here.create_table(KEYS, 0);
+            here.create_table(INITIAL_KEYS, 0);
             here.replace(self.shared_slot + 1);
             self.has_keys = true;
         }
     }
 
-    /// Gives the text on top the next number.
-    fn remember_key(&mut self, here: &Protected) {
+    /// Gives the key on top the next number.
+    fn number_key(&mut self, here: &Protected) {
         self.make_keys(here);
         self.keys += 1;
         here.push_value(-1);
         here.raw_set_i(self.shared_slot + 1, self.keys);
     }
 
-    /// Puts the value on top in its place.
+    /// Moves the value on top to its destination.
     #[inline]
-    fn settle(&self, here: &Protected, place: Place) -> Result<()> {
-        match (place, self.frames.last().map(|frame| &frame.parent)) {
-            (Place::Stay, _) => {}
-            (Place::Item(n), Some(Parent::Table(table))) => here.raw_set_i(table.slot, n.into()),
-            (Place::Field, Some(Parent::Table(table))) => here.raw_set(table.slot),
-            (Place::Upvalue(n), Some(Parent::Function(function))) => here.set_upvalue(function.slot, n),
+    fn store(&self, here: &Protected, place: Place) -> Result<()> {
+        match (place, self.unfinished.last().map(|unfinished| &unfinished.value)) {
+            (Place::Top, _) => {}
+            (Place::Item(n), Some(Partial::Table(table))) => here.raw_set_i(table.slot, n.into()),
+            (Place::Field, Some(Partial::Table(table))) => here.raw_set(table.slot),
+            (Place::Upvalue(n), Some(Partial::Function(function))) => here.set_upvalue(function.slot, n),
             _ => return Err(Error::Corrupt("a value without a place")),
         }
         Ok(())
     }
 
-    /// Puts the table or function on top in its place at once, empty as it is, and keeps it on top for
-    /// what it holds: so a parent never waits for its children.
-    fn settle_and_keep(&mut self, here: &Protected, place: Place, tag: u8) -> Result<()> {
+    /// Stores the table or function on top at its destination while it is still empty, and keeps it on top to be filled: so
+    /// a parent never waits for its children, and a cycle needs no second pass.
+    fn store_and_keep(&mut self, here: &Protected, place: Place, tag: u8) -> Result<()> {
         if tag & SHARED != 0 {
-            self.remember(here, self.next_id + 1)?;
+            self.register(here, self.next_id + 1)?;
         }
         self.next_id += 1;
-        if place != Place::Stay {
+        if place != Place::Top {
             here.push_value(-1);
             if place == Place::Field {
-                // table, key, child, child: the child goes below its key.
+                // table, key, child, child: one child goes below the key.
                 here.insert(-3);
             }
-            self.settle(here, place)?;
+            self.store(here, place)?;
         }
         Ok(())
     }
 
     fn open_table(&mut self, here: &Protected, place: Place, tag: u8, is_environment: bool) -> Result<()> {
-        let array = self.reader.u32().ok_or_else(ends_early)?;
-        let record = self.reader.u32().ok_or_else(ends_early)?;
+        let array = self.reader.u32().ok_or_else(truncated)?;
+        let record = self.reader.u32().ok_or_else(truncated)?;
         let announced = u64::from(array) + 2 * u64::from(record);
         self.unannounced = self
             .unannounced
@@ -374,14 +382,19 @@ impl<'a> Decoder<'a> {
         if is_environment {
             functions::look_up_in_globals(here);
         }
-        self.settle_and_keep(here, place, tag)?;
-        let table =
-            TableFrame { slot: here.top(), array: 0, array_size: array, record_left: record, has_key: false };
-        self.push_frame(here, Parent::Table(table), place)
+        self.store_and_keep(here, place, tag)?;
+        let table = PartialTable {
+            slot: here.top(),
+            array: 0,
+            array_size: array,
+            record_left: record,
+            has_key: false,
+        };
+        self.begin(here, Partial::Table(table), place)
     }
 
-    /// Keeps the thing on top, under a number, for what refers to it.
-    fn remember(&self, here: &Protected, number: i64) -> Result<()> {
+    /// Puts the thing on top into the table of shared things, at this number.
+    fn register(&self, here: &Protected, number: i64) -> Result<()> {
         if !self.has_shared {
             return Err(Error::Corrupt("shared without its flag"));
         }
@@ -401,17 +414,17 @@ impl<'a> Decoder<'a> {
     }
 
     /// Begins to fill the table or function on top.
-    #[inline(always)] // The frame is made where it stays.
-    fn push_frame(&mut self, here: &Protected, parent: Parent, place: Place) -> Result<()> {
-        self.frames.try_reserve(1)?;
-        self.frames.push(Frame { parent, stays: place == Place::Stay });
-        if here.check(LEVEL) { Ok(()) } else { self.go_on_elsewhere(here, place) }
+    #[inline(always)] // So that the value is built in place, not moved.
+    fn begin(&mut self, here: &Protected, value: Partial, place: Place) -> Result<()> {
+        self.unfinished.try_reserve(1)?;
+        self.unfinished.push(Unfinished { value, stays: place == Place::Top });
+        if here.check(LEVEL) { Ok(()) } else { self.continue_on_new_stack(here, place) }
     }
 
-    /// Completes the table or function on top in a new coroutine's stack, since this one is full. It is a
-    /// protected call of its own: a coroutine that nobody resumed has none to raise into.
-    fn go_on_elsewhere(&mut self, here: &Protected, place: Place) -> Result<()> {
-        let floor = self.frames.len() - 1;
+    /// Completes the table or function on top on the stack of a new coroutine, since this one is full. This is a protected
+    /// call of its own: an error in a coroutine that was never resumed has no other place to go.
+    fn continue_on_new_stack(&mut self, here: &Protected, place: Place) -> Result<()> {
+        let floor = self.unfinished.len() - 1;
         self.make_keys(here);
         let shared_slot = self.shared_slot;
         let next = here.new_thread();
@@ -419,9 +432,9 @@ impl<'a> Decoder<'a> {
         here.push_value(shared_slot + 1);
         here.push_value(-4);
         here.move_to(&next, 3);
-        match &mut self.frames[floor].parent {
-            Parent::Table(table) => table.slot = 3,
-            Parent::Function(function) => function.slot = 3,
+        match &mut self.unfinished[floor].value {
+            Partial::Table(table) => table.slot = 3,
+            Partial::Function(function) => function.slot = 3,
         }
         self.shared_slot = 1;
         next.protected(3, |next| {
@@ -433,15 +446,15 @@ impl<'a> Decoder<'a> {
             Ok(())
         })?;
         self.shared_slot = shared_slot;
-        // The coroutine, and what was completed in it where that has found its place.
-        here.pop(if place == Place::Stay { 1 } else { 2 });
+        // Pops the coroutine, and the completed value if it has been stored.
+        here.pop(if place == Place::Top { 1 } else { 2 });
         Ok(())
     }
 
-    /// The table or function on top is complete.
+    /// Closes the table or function on top, which is complete.
     fn finish(&mut self, here: &Stack) {
-        if let Some(frame) = self.frames.pop()
-            && !frame.stays
+        if let Some(unfinished) = self.unfinished.pop()
+            && !unfinished.stays
         {
             here.pop(1);
         }

@@ -1,10 +1,9 @@
-//! Values out of a state: from its stack into a message.
+//! Encodes values on a state's stack into a message.
 //!
-//! Runs on the thread of the state it reads, with the collector stopped and inside [`Stack::protected`],
-//! the [`Encoder`] owned outside of it. It walks with a list of frames and Lua's own stack, two slots a level,
-//! and goes on in a fresh coroutine's stack where one is full, which is at half a million levels: so depth is
-//! bounded by memory alone. Fields are read raw; no metamethod runs and, but for those coroutines, nothing is
-//! allocated in Lua.
+//! Runs on the state's thread, inside [`Stack::protected`]; the [`Encoder`] is owned outside of that call. The walk keeps
+//! a list of frames, and two slots of Lua's stack for each level. When a stack is full, at half a million levels, it
+//! continues on the stack of a new coroutine, so only memory limits the depth. Fields are read raw and no metamethod
+//! runs. Nothing is allocated in Lua except those coroutines.
 
 mod functions;
 
@@ -13,29 +12,29 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::frame::{self, Frame, TableFrame};
-use crate::codec::keys::{KeyCache, Met};
-use crate::codec::outgoing::Outgoing;
+use crate::codec::buffer::MessageBuffer;
+use crate::codec::frame::{self, Frame, Path, TableFrame};
+use crate::codec::identity_map::{Entry, IdentityMap};
+use crate::codec::keys::{KeyCache, Occurrence};
 use crate::codec::policy::{Functions, Policy};
-use crate::codec::seen::{Seen, SeenSet};
 use crate::codec::wire::{self, SHORT_TEXT, put_eight, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
 
-/// Appends a message of the top `count` values to `out`, and pops them, in a protected call of its own.
+/// Appends a message of the top `count` values to `out` and pops them, in a protected call of its own.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
     encode_with(&mut Encoder::new(out, policy), stack, count)
 }
 
-/// As [`encode`], out of a state of ours: what its values take on their way counts for its limit.
+/// As [`encode`], from a worker's state: the message counts for the state's memory limit.
 pub fn encode_counted(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
-    encode_with(&mut Encoder::within(stack.memory_left(), out, policy), stack, count)
+    encode_with(&mut Encoder::with_limit(stack.memory_left(), out, policy), stack, count)
 }
 
 fn encode_with(encoder: &mut Encoder, stack: &Stack, count: c_int) -> Result<()> {
     if (1..=count).all(|n| stack.kind(-n).is_plain()) {
-        // Reading them allocates nothing in Lua and raises nothing, so that needs no protection.
+        // Reading plain values allocates nothing in Lua and raises nothing, so it needs no protected call.
         let first = stack.top() - count + 1;
         let written = catch_unwind(AssertUnwindSafe(|| encoder.plain_message(stack, first, count)));
         let written = written.unwrap_or_else(|payload| Err(Error::panic(payload)));
@@ -49,9 +48,9 @@ fn encode_with(encoder: &mut Encoder, stack: &Stack, count: c_int) -> Result<()>
     let written = stack.protected(count, |stack| {
         let mut written = encoder.message(stack, 1, count);
         if written == Err(Error::Memory) && encoder.out.is_limited() {
-            // What nothing refers to does not count.
+            // Garbage does not count for the limit.
             stack.set_top(count);
-            encoder.finish_deep(stack)?;
+            encoder.resume_collector(stack)?;
             stack.collect();
             encoder.out.set_limit(stack.memory_left());
             written = encoder.message(stack, 1, count);
@@ -60,52 +59,53 @@ fn encode_with(encoder: &mut Encoder, stack: &Stack, count: c_int) -> Result<()>
         stack.set_top(0);
         Ok(())
     });
-    encoder.finish_deep(stack)?;
+    encoder.resume_collector(stack)?;
     written
 }
 
 /// Writes one message after another into `out`.
 pub struct Encoder<'a> {
-    out: Outgoing<'a>,
+    out: MessageBuffer<'a>,
     policy: &'a Policy<'a>,
     frames: Vec<Frame>,
-    /// How many frames stand on other stacks than the innermost, and the way through them.
-    elsewhere: usize,
-    path: String,
+    /// How many frames are on other stacks than the current one; the path and the name through those frames, which can't be
+    /// read from here; and whether one of their keys can't be part of a name.
+    suspended: usize,
+    path: Path,
     name: String,
-    is_nameless: bool,
-    seen: SeenSet,
+    has_unnamed_key: bool,
+    identities: IdentityMap,
     /// The long texts among the values and keys.
-    texts: SeenSet,
+    texts: IdentityMap,
     keys: KeyCache,
-    /// Variables that functions of this message have captured: as which upvalue of which one first.
-    variables: FxHashMap<usize, (Seen, c_int)>,
+    /// The variables that functions of this message have captured: the function that came first, and its upvalue.
+    variables: FxHashMap<usize, (Entry, c_int)>,
     start: usize,
     position: usize,
-    /// The collector is held: a value goes deeper than one stack.
+    /// The collector is paused, since a value goes deeper than one stack.
     holds_collector: bool,
 }
 
-/// The slots that one level of the walk may need at most.
+/// The most stack slots that one level of the walk needs.
 const LEVEL: c_int = 12;
 
 impl<'a> Encoder<'a> {
     pub fn new(out: &'a mut Vec<u8>, policy: &'a Policy<'a>) -> Encoder<'a> {
-        Encoder::within(usize::MAX, out, policy)
+        Encoder::with_limit(usize::MAX, out, policy)
     }
 
-    /// As [`Encoder::new`], where all messages together may take so many bytes.
-    pub fn within(at_most: usize, out: &'a mut Vec<u8>, policy: &'a Policy<'a>) -> Encoder<'a> {
+    /// As [`Encoder::new`]; all messages together may take `limit` bytes.
+    pub fn with_limit(limit: usize, out: &'a mut Vec<u8>, policy: &'a Policy<'a>) -> Encoder<'a> {
         Encoder {
-            out: Outgoing::new(out, at_most),
+            out: MessageBuffer::new(out, limit),
             policy,
             frames: Vec::new(),
-            elsewhere: 0,
-            path: String::new(),
+            suspended: 0,
+            path: Path::default(),
             name: String::new(),
-            is_nameless: false,
-            seen: SeenSet::default(),
-            texts: SeenSet::default(),
+            has_unnamed_key: false,
+            identities: IdentityMap::default(),
+            texts: IdentityMap::default(),
             keys: KeyCache::default(),
             variables: FxHashMap::default(),
             start: 0,
@@ -114,18 +114,18 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// To be called after the protected call that values were written in.
-    pub fn finish_deep(&mut self, stack: &Stack) -> Result<()> {
+    /// Resumes the collector. Call it after the protected call in which the values were written.
+    pub fn resume_collector(&mut self, stack: &Stack) -> Result<()> {
         if std::mem::take(&mut self.holds_collector) { stack.release_collector() } else { Ok(()) }
     }
 
-    /// Appends a message of the `count` values from index `first` up. What was appended before an error
-    /// is taken back. *Raises.*
+    /// Appends a message of the `count` values from index `first` up. After an error, the buffer has
+    /// nothing of it.
     pub fn message(&mut self, stack: &Protected, first: c_int, count: c_int) -> Result<()> {
         self.begin(count as usize);
         for index in first..first + count {
             if !stack.check(LEVEL) {
-                return self.give_up(Error::Memory);
+                return self.roll_back(Error::Memory);
             }
             stack.push_value(index);
             self.next_value(stack)?;
@@ -133,7 +133,7 @@ impl<'a> Encoder<'a> {
         self.end()
     }
 
-    /// As [`Encoder::message`], of plain values: it raises nothing.
+    /// As [`Encoder::message`], for plain values: raises nothing.
     pub fn plain_message(&mut self, stack: &Stack, first: c_int, count: c_int) -> Result<()> {
         if count > 0 {
             fault::point("encode")?;
@@ -141,7 +141,7 @@ impl<'a> Encoder<'a> {
         self.begin(count as usize);
         for index in first..first + count {
             if let Err(error) = self.plain_value(stack, index, stack.kind(index)) {
-                return self.give_up(error);
+                return self.roll_back(error);
             }
         }
         self.end()
@@ -149,60 +149,60 @@ impl<'a> Encoder<'a> {
 
     fn end(&mut self) -> Result<()> {
         let checked = self.out.check();
-        checked.or_else(|error| self.give_up(error))
+        checked.or_else(|error| self.roll_back(error))
     }
 
     /// Starts a message whose `count` values are then given to [`Encoder::next_value`].
     pub fn begin(&mut self, count: usize) {
-        self.seen.clear();
+        self.identities.clear();
         self.texts.clear();
         self.keys.clear();
         self.variables.clear();
         self.frames.clear();
-        self.elsewhere = 0;
-        self.path.clear();
+        self.suspended = 0;
+        self.path.truncate(0);
         self.name.clear();
-        self.is_nameless = false;
+        self.has_unnamed_key = false;
         self.start = self.out.len();
         self.position = 0;
         self.out.push(0);
         self.out.extend_from_slice(&(count as u32).to_le_bytes());
     }
 
-    /// Appends the value on top of the stack to the message, and pops it. *Raises.*
+    /// Appends the value on top of the stack to the message, and pops it.
     pub fn next_value(&mut self, stack: &Protected) -> Result<()> {
         self.position += 1;
         let written = fault::point("encode").and_then(|()| self.value(stack));
         match written.and_then(|()| self.walk(stack, 0)) {
             Ok(()) => Ok(()),
-            Err(error) => self.give_up(error),
+            Err(error) => self.roll_back(error),
         }
     }
 
-    /// Appends the value on top as one that an error's path does not count. *Raises.*
-    pub fn extra_value(&mut self, stack: &Protected) -> Result<()> {
+    /// As [`Encoder::next_value`]; the value does not count in the place of an error.
+    pub fn uncounted_value(&mut self, stack: &Protected) -> Result<()> {
         let position = self.position;
         let appended = self.next_value(stack);
         self.position = position;
         appended
     }
 
-    /// How many bytes all messages have so far.
+    /// The length of all messages so far in bytes.
     pub fn length(&self) -> usize {
         self.out.len()
     }
 
-    fn give_up(&mut self, error: Error) -> Result<()> {
+    fn roll_back(&mut self, error: Error) -> Result<()> {
         self.out.truncate(self.start);
         Err(error)
     }
 
-    /// Writes what the begun tables and functions hold, but for the first `floor`.
+    /// Writes the contents of the open tables and functions, except the first `floor`.
     fn walk(&mut self, here: &Protected, floor: usize) -> Result<()> {
         while self.frames.len() > floor {
             match self.frames.last_mut() {
                 Some(Frame::Table(table)) if table.in_key => {
-                    // The key is written and gone: table, key, value.
+                    // The key is written and popped; the stack is table, key, value.
                     table.in_key = false;
                     self.value(here)?;
                 }
@@ -221,13 +221,14 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes fields of the innermost table, which has its last key on top, until one needs a frame of its own or
-    /// there are none left.
+    /// Writes fields of the innermost table, whose last key is on top, until one needs a frame of its own or none is
+    /// left.
     fn fields(&mut self, here: &Protected, begun: (u32, u32, bool)) -> Result<()> {
         let (mut array, mut record, mut in_array) = begun;
         let only_shape = self.policy.functions == Functions::Shape;
+        let table = here.table(-2);
         loop {
-            if !here.next(-2) {
+            if !table.next() {
                 if let Some(Frame::Table(table)) = self.frames.last() {
                     let header = table.header;
                     self.out[header + 1..header + 5].copy_from_slice(&array.to_le_bytes());
@@ -250,7 +251,7 @@ impl<'a> Encoder<'a> {
                     Type::String => self.key(here, -2)?,
                     key if key.is_plain() => self.plain_value(here, -2, key)?,
                     _ => {
-                        self.pause(array, record, in_array, true);
+                        self.save_progress(array, record, in_array, true);
                         here.push_value(-2);
                         return self.value(here);
                     }
@@ -258,7 +259,7 @@ impl<'a> Encoder<'a> {
             }
             let kind = here.kind(-1);
             if !kind.is_plain() {
-                self.pause(array, record, in_array, false);
+                self.save_progress(array, record, in_array, false);
                 return self.value(here);
             }
             self.plain_value(here, -1, kind)?;
@@ -266,39 +267,39 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Notes how far the innermost table is written.
-    fn pause(&mut self, array: u32, record: u32, in_array: bool, in_key: bool) {
+    /// Saves how far the innermost table is written.
+    fn save_progress(&mut self, array: u32, record: u32, in_array: bool, in_key: bool) {
         if let Some(Frame::Table(table)) = self.frames.last_mut() {
             (table.array, table.record, table.in_array, table.in_key) = (array, record, in_array, in_key);
         }
     }
 
-    /// Writes a text that is a key. Those that come again and again are written once, and by their number from then on.
+    /// Writes a text that is a key: as its number if it repeats.
     fn key(&mut self, here: &Stack, index: c_int) -> Result<()> {
         let bytes = here.bytes(index);
         if bytes.len() > SHORT_TEXT {
             return self.text(bytes);
         }
-        match self.keys.meet(bytes) {
-            Met::Known(number) => {
-                self.out.room(0)?;
+        match self.keys.record(bytes) {
+            Occurrence::Numbered(number) => {
+                self.out.ensure_room(0)?;
                 self.out.extend_from_slice(&[wire::KEY, number]);
                 Ok(())
             }
-            Met::Again => self.put_text(wire::NEW_KEY, bytes),
-            Met::Once => self.put_text(wire::STRING, bytes),
+            Occurrence::Second => self.put_text(wire::NEW_KEY, bytes),
+            Occurrence::First => self.put_text(wire::STRING, bytes),
         }
     }
 
-    /// Writes the value on top. A scalar is popped at once; a table or function stays, with a frame of
-    /// its own, until it is finished.
+    /// Writes the value on top. A scalar is popped at once; a table or function gets a frame and stays until it is
+    /// finished.
     fn value(&mut self, here: &Protected) -> Result<()> {
-        self.out.room(0)?;
+        self.out.ensure_room(0)?;
         match here.kind(-1) {
             kind if kind.is_plain() => self.plain_value(here, -1, kind)?,
             Type::Table => {
                 let pointer = here.pointer(-1);
-                if !self.environments_own(here)? && !self.reference(pointer)? {
+                if !self.environment_field(here)? && !self.reference(pointer)? {
                     return self.open_table(here, pointer, false);
                 }
             }
@@ -327,10 +328,10 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes a value of a plain kind, and leaves it where it is.
+    /// Writes a plain value, and leaves it on the stack.
     #[inline]
     fn plain_value(&mut self, here: &Stack, index: c_int, kind: Type) -> Result<()> {
-        self.out.room(0)?;
+        self.out.ensure_room(0)?;
         match kind {
             Type::Boolean => self.out.push(if here.boolean(index) { wire::TRUE } else { wire::FALSE }),
             Type::Number => match here.whole(index) {
@@ -344,18 +345,17 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes a text. One that is known by where its bytes stand, and that this message holds already, is written as its
-    /// number.
-    #[inline(always)] // Most of what many values hold are texts.
+    /// Writes a text. A long text that the message has already, by its address, is written as its number.
+    #[inline(always)] // Texts are the most frequent values.
     fn text(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.len() <= SHORT_TEXT {
             return self.put_text(wire::STRING, bytes);
         }
-        match self.texts.meet(bytes.as_ptr() as usize, self.out.len())? {
+        match self.texts.get_or_insert(bytes.as_ptr() as usize, self.out.len())? {
             None => self.put_text(wire::TEXT, bytes),
-            Some(Seen { id, tag }) => {
-                self.out.room(0)?;
-                self.share(tag);
+            Some(Entry { id, tag }) => {
+                self.out.ensure_room(0)?;
+                self.mark_shared(tag);
                 self.out.push(wire::TEXT_AGAIN);
                 put_length(&mut self.out, id as usize);
                 Ok(())
@@ -365,7 +365,7 @@ impl<'a> Encoder<'a> {
 
     #[inline(always)]
     fn put_text(&mut self, tag: u8, bytes: &[u8]) -> Result<()> {
-        self.out.room(bytes.len())?;
+        self.out.ensure_room(bytes.len())?;
         self.out.push(tag);
         put_length(&mut self.out, bytes.len());
         self.out.extend_from_slice(bytes);
@@ -384,30 +384,30 @@ impl<'a> Encoder<'a> {
         self.put_text(wire::NAMED, name.as_bytes())
     }
 
-    /// Writes a reference to what this message holds already, and marks that as shared.
+    /// Writes a reference if the message has this table or function already, and marks the latter as shared.
     fn reference(&mut self, pointer: usize) -> Result<bool> {
-        let Some(Seen { id, tag }) = self.seen.find(pointer)? else { return Ok(false) };
-        self.share(tag);
+        let Some(Entry { id, tag }) = self.identities.get(pointer)? else { return Ok(false) };
+        self.mark_shared(tag);
         self.out.push(wire::REFERENCE);
         put_length(&mut self.out, id as usize);
         Ok(true)
     }
 
-    fn share(&mut self, tag: usize) {
+    fn mark_shared(&mut self, tag: usize) {
         self.out[tag] |= wire::SHARED;
         self.out[self.start] |= wire::HAS_SHARED;
     }
 
-    /// Gives the table or function on top its id, and makes sure of room for its frame.
-    fn remember(&mut self, pointer: usize) -> Result<Seen> {
+    /// Gives the table or function on top its id, and makes room for its frame.
+    fn register(&mut self, pointer: usize) -> Result<Entry> {
         self.frames.try_reserve(1)?;
-        self.seen.insert(pointer, self.out.len())
+        self.identities.insert(pointer, self.out.len())
     }
 
     fn open_table(&mut self, here: &Protected, pointer: usize, is_environment: bool) -> Result<()> {
-        self.remember(pointer)?;
+        self.register(pointer)?;
         let header = self.out.len();
-        // How many items and fields there are shows at the end.
+        // The counts are filled in when the table is finished.
         self.out.extend_from_slice(&[wire::TABLE, 0, 0, 0, 0, 0, 0, 0, 0]);
         self.frames.push(Frame::Table(TableFrame {
             slot: here.top(),
@@ -422,30 +422,30 @@ impl<'a> Encoder<'a> {
             here.push_nil();
             Ok(())
         } else {
-            self.go_on_elsewhere(here)
+            self.continue_on_new_stack(here)
         }
     }
 
-    /// The way to where the walk is, for an error: `.deep[1]`.
-    fn path(&self, here: &Stack) -> String {
+    /// The path to the current position, for an error: `.deep[1]`.
+    fn path(&self, here: &Stack) -> Path {
         let mut path = self.path.clone();
-        frame::push_path(&mut path, &self.frames[self.elsewhere..], here);
+        path.push(&self.frames[self.suspended..], here);
         path
     }
 
-    /// The name, by its keys, of the function that the walk is at. A key that can't be part of one leaves it without.
+    /// The name under `gma` of the current function, made of its keys; none if a key can't be part of a name.
     fn name(&self, here: &Stack) -> Option<String> {
         let mut name = wire::GMA.to_owned() + &self.name;
-        let is_name = frame::push_name(&mut name, &self.frames[self.elsewhere..], here);
-        (is_name && !self.is_nameless).then_some(name)
+        let is_name = frame::push_name(&mut name, &self.frames[self.suspended..], here);
+        (is_name && !self.has_unnamed_key).then_some(name)
     }
 
-    /// Notes the way to the frame `floor`, from which the walk goes on in another stack.
-    fn note_way(&mut self, here: &Stack, floor: usize) {
-        let frames = &self.frames[self.elsewhere..floor];
-        frame::push_path(&mut self.path, frames, here);
-        self.is_nameless |= !frame::push_name(&mut self.name, frames, here);
-        self.elsewhere = floor;
+    /// Saves the path to the frame `floor`, whose contents are written on another stack.
+    fn save_path(&mut self, here: &Stack, floor: usize) {
+        let frames = &self.frames[self.suspended..floor];
+        self.path.push(frames, here);
+        self.has_unnamed_key |= !frame::push_name(&mut self.name, frames, here);
+        self.suspended = floor;
     }
 
     /// The error of a value that can't cross, with the path to it.
@@ -453,9 +453,9 @@ impl<'a> Encoder<'a> {
         Error::Unsendable { what, path: (self.policy.place)(self.position, &self.path(here)) }
     }
 
-    /// Writes the table or function on top, and pops it, in a new coroutine's stack, since this one is full. It
-    /// is a protected call of its own: a coroutine that nobody resumed has none to raise into. *Raises.*
-    fn go_on_elsewhere(&mut self, here: &Protected) -> Result<()> {
+    /// Writes the table or function on top and pops it, on the stack of a new coroutine, since this one is full. This is
+    /// a protected call of its own: an error in a coroutine that was never resumed has no other place to go.
+    fn continue_on_new_stack(&mut self, here: &Protected) -> Result<()> {
         let floor = self.frames.len() - 1;
         if !self.holds_collector {
             self.holds_collector = here.hold_collector();
@@ -463,9 +463,9 @@ impl<'a> Encoder<'a> {
         let next = here.new_thread();
         here.push_value(-2);
         here.move_to(&next, 1);
-        let (elsewhere, path, name) = (self.elsewhere, self.path.len(), self.name.len());
-        let is_nameless = self.is_nameless;
-        self.note_way(here, floor);
+        let (suspended, path, name) = (self.suspended, self.path.len(), self.name.len());
+        let has_unnamed_key = self.has_unnamed_key;
+        self.save_path(here, floor);
         next.protected(1, |next| {
             if !next.check(LEVEL) {
                 return Err(Error::Memory);
@@ -479,15 +479,15 @@ impl<'a> Encoder<'a> {
             }
             self.walk(next, floor)
         })?;
-        self.elsewhere = elsewhere;
+        self.suspended = suspended;
         self.path.truncate(path);
         self.name.truncate(name);
-        self.is_nameless = is_nameless;
+        self.has_unnamed_key = has_unnamed_key;
         here.pop(2);
         Ok(())
     }
 
-    /// The table or function on top is written.
+    /// Closes the table or function on top, which is written.
     fn finish(&mut self, here: &Stack) {
         self.frames.pop();
         here.pop(1);

@@ -1,30 +1,32 @@
-//! Where a walk over a value is: a frame for each table and function that it is in. An error says so as a path.
+//! The encoder's position in a value: a frame for each table and function that is open. The path in an error, and the
+//! name of a function under `gma`, are made from the frames.
 
 use std::ffi::c_int;
+use std::fmt;
 
-use crate::codec::seen::Seen;
+use crate::codec::identity_map::Entry;
 use crate::codec::wire::SEPARATOR;
-use crate::error::Error;
+use crate::error::{Error, Remedy};
 use crate::ffi::{Stack, Type};
 
 pub struct TableFrame {
-    /// Where the table stands; its current key is in the slot above.
+    /// The slot of the table; its current key is in the slot above.
     pub slot: c_int,
     pub header: usize,
     pub array: u32,
     pub record: u32,
-    /// The walk is still in 1, 2, 3…, which `next` gives first.
+    /// All keys so far were 1, 2, 3…, which `next` gives first.
     pub in_array: bool,
-    /// The key is being written, and its value waits on the stack.
+    /// The key is being written; its value is on the stack.
     pub in_key: bool,
-    /// It is the `_ENV` of a function.
+    /// The table is the `_ENV` of a function.
     pub is_environment: bool,
 }
 
 pub struct FunctionFrame {
     pub slot: c_int,
-    pub seen: Seen,
-    /// The upvalue being written, from 1.
+    pub entry: Entry,
+    /// The upvalue that is being written, from 1.
     pub upvalue: c_int,
     pub count: c_int,
 }
@@ -34,69 +36,109 @@ pub enum Frame {
     Function(FunctionFrame),
 }
 
-const PASS_IT: &str = "pass it in args, or set upvalues = \"copy\"";
-/// An argument can't be an environment.
-const COPY_IT: &str = "set upvalues = \"copy\"";
-const LET_IT_FALL_THROUGH: &str = "give that __index = _G and nothing else, or the function _G as its _ENV";
-
-/// The name of the upvalue in which Lua looks up globals.
+/// The name of the upvalue that holds a function's globals.
 pub const ENVIRONMENT: &str = "_ENV";
 
 impl FunctionFrame {
-    /// The error of the upvalue that the walk is at: one of that kind can't cross.
+    /// The error of the current upvalue, which has a kind that can't cross.
     pub fn refusal(&self, here: &Stack, kind: Type) -> Error {
-        let (holds, advice) = match kind {
-            Type::Function => ("a C function", "call it on the host, or require its module in the task"),
-            Type::Userdata => ("a userdata", "make it in the task, or pass what it holds in args"),
-            Type::Thread => ("a coroutine", "make it in the task"),
-            Type::Number => ("a number", PASS_IT),
-            Type::String => ("a string", PASS_IT),
-            Type::Boolean => ("a boolean", PASS_IT),
-            Type::Table => ("a table", PASS_IT),
-            _ => ("a light userdata", PASS_IT),
+        let (holds, remedy) = match kind {
+            Type::Function => ("a C function", Remedy::CallOrRequire),
+            Type::Userdata => ("a userdata", Remedy::MakeOrPass),
+            Type::Thread => ("a coroutine", Remedy::Make),
+            Type::Number => ("a number", Remedy::PassOrCopy),
+            Type::String => ("a string", Remedy::PassOrCopy),
+            Type::Boolean => ("a boolean", Remedy::PassOrCopy),
+            Type::Table => ("a table", Remedy::PassOrCopy),
+            _ => ("a light userdata", Remedy::PassOrCopy),
         };
         let name = here.upvalue_name(self.slot, self.upvalue);
-        let advice = if name == ENVIRONMENT && kind == Type::Table { COPY_IT } else { advice };
-        Error::Upvalue { name, holds: holds.into(), function: here.place_of(self.slot), advice }
+        // An argument can't be an environment.
+        let remedy = if name == ENVIRONMENT && kind == Type::Table { Remedy::Copy } else { remedy };
+        Error::Upvalue { name, holds: holds.into(), function: here.place_of(self.slot), remedy }
     }
 
-    /// The error of an environment whose metatable does something that a copy would not.
+    /// The error of an environment whose metatable has an effect that a copy would lack.
     pub fn environment_refusal(&self, here: &Stack) -> Error {
         Error::Upvalue {
             name: ENVIRONMENT.to_owned(),
             holds: "a table with a metatable".into(),
             function: here.place_of(self.slot),
-            advice: LET_IT_FALL_THROUGH,
+            remedy: Remedy::PlainEnvironment,
         }
     }
 }
 
-/// The error of a function that nobody calls with arguments of theirs.
+/// The same error for a function that takes no arguments from a task: it does not advise to pass any.
 pub fn without_arguments(error: Error) -> Error {
     match error {
-        Error::Upvalue { name, holds, function, advice: PASS_IT } => {
-            Error::Upvalue { name, holds, function, advice: COPY_IT }
+        Error::Upvalue { name, holds, function, remedy: Remedy::PassOrCopy } => {
+            Error::Upvalue { name, holds, function, remedy: Remedy::Copy }
         }
         error => error,
     }
 }
 
-/// Appends the way through frames, which all stand on one stack, to a path: `.deep[1]`.
-pub fn push_path(path: &mut String, frames: &[Frame], stack: &Stack) {
-    for frame in frames {
-        match frame {
-            Frame::Table(table) if table.in_key => path.push_str(", in a key"),
-            Frame::Table(table) => push_key(path, stack, table.slot + 1),
-            Frame::Function(function) => {
-                let name = stack.upvalue_name(function.slot, function.upvalue);
-                let place = stack.place_of(function.slot);
-                path.push_str(&format!(", in upvalue '{name}' of the function at {place}"));
+/// The path to a part of a value, for an error: `.deep[1]`.
+#[derive(Clone, Default)]
+pub struct Path {
+    /// If the first step is a position in a list: that position.
+    item: Option<i64>,
+    steps: Vec<String>,
+}
+
+impl Path {
+    /// Appends the path through these frames, which must all be on this stack.
+    pub fn push(&mut self, frames: &[Frame], stack: &Stack) {
+        for frame in frames {
+            if self.steps.is_empty()
+                && let Frame::Table(table) = frame
+                && !table.in_key
+            {
+                self.item = stack.whole(table.slot + 1);
             }
+            self.steps.push(step(frame, stack));
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Drops all steps but the first `length`.
+    pub fn truncate(&mut self, length: usize) {
+        self.steps.truncate(length);
+        if length == 0 {
+            self.item = None;
+        }
+    }
+
+    /// If the first step is a position in a list: that position, and the rest of the path.
+    pub fn split_item(&self) -> Option<(i64, String)> {
+        Some((self.item?, self.steps[1..].concat()))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| f.write_str(step))
+    }
+}
+
+/// The step from a table or function into the part of it that is being written.
+fn step(frame: &Frame, stack: &Stack) -> String {
+    match frame {
+        Frame::Table(table) if table.in_key => ", in a key".to_owned(),
+        Frame::Table(table) => key(stack, table.slot + 1),
+        Frame::Function(function) => {
+            let name = stack.upvalue_name(function.slot, function.upvalue);
+            let place = stack.place_of(function.slot);
+            format!(", in upvalue '{name}' of the function at {place}")
         }
     }
 }
 
-/// Appends the keys on the way through frames, which all stand on one stack, to a name. False where one can't be part of one.
+/// Appends the keys of these frames, which must all be on this stack, to a name. False if a key can't be part of a name.
 pub fn push_name(name: &mut String, frames: &[Frame], stack: &Stack) -> bool {
     frames.iter().all(|frame| {
         let Frame::Table(table) = frame else { return false };
@@ -108,25 +150,20 @@ pub fn push_name(name: &mut String, frames: &[Frame], stack: &Stack) -> bool {
     })
 }
 
-/// Appends `.key`, `[1]` or `["a key"]` to a path.
-fn push_key(path: &mut String, stack: &Stack, index: c_int) {
+/// A key as a step of a path: `.key`, `[1]` or `["a key"]`.
+fn key(stack: &Stack, index: c_int) -> String {
     match stack.kind(index) {
         Type::String => {
             let key = String::from_utf8_lossy(stack.bytes(index)).into_owned();
             let is_word = key.chars().next().is_some_and(|first| first == '_' || first.is_ascii_alphabetic())
                 && key.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-            if is_word {
-                path.push('.');
-                path.push_str(&key);
-            } else {
-                path.push_str(&format!("[{key:?}]"));
-            }
+            if is_word { format!(".{key}") } else { format!("[{key:?}]") }
         }
-        Type::Number => match stack.is_integer(index).then(|| stack.integer(index)).flatten() {
-            Some(key) => path.push_str(&format!("[{key}]")),
-            None => path.push_str(&format!("[{}]", stack.number(index).unwrap_or(f64::NAN))),
+        Type::Number => match stack.whole(index) {
+            Some(key) => format!("[{key}]"),
+            None => format!("[{}]", stack.number(index).unwrap_or(f64::NAN)),
         },
-        Type::Boolean => path.push_str(&format!("[{}]", stack.boolean(index))),
-        kind => path.push_str(&format!("[a {}]", kind.name())),
+        Type::Boolean => format!("[{}]", stack.boolean(index)),
+        kind => format!("[a {}]", kind.name()),
     }
 }

@@ -1,60 +1,108 @@
-//! The keys that a message holds already: those that come again and again are written once, and by their number from
-//! then on.
+//! Numbers the keys that repeat in a message: such a key is written once, and as one byte from then on.
 
 use std::ptr;
 
-/// Texts that were met as keys, by where their bytes stand: Lua has each short text once. Each has one place here that
-/// it can be in, and drives another out of it.
+/// A direct-mapped cache of short keys by address: Lua interns short strings, so equal keys have equal addresses. Each
+/// key has one slot that it can occupy, and evicts another key from it.
 #[derive(Default)]
 pub struct KeyCache {
-    /// Empty until so many keys were met that it is worth the memory.
-    places: Vec<(*const u8, Option<u8>)>,
-    met: usize,
-    /// How many have a number.
+    /// Empty until the message has [`MIN_KEYS`] keys.
+    slots: Vec<(*const u8, Option<u8>)>,
+    /// How many keys came before there were slots.
+    count: usize,
+    /// How many keys have a number.
     numbered: u8,
 }
 
-const KEY_PLACES: usize = 64;
+const SLOTS: usize = 64;
 
-/// A message with fewer keys is read and written as quickly without.
-const WORTH_REMEMBERING: usize = 64;
+/// With fewer keys, the cache saves no time.
+const MIN_KEYS: usize = 64;
 
-pub enum Met {
-    /// For the first time, or where there are no numbers left.
-    Once,
-    /// For the second time: it has the next number now.
-    Again,
-    Known(u8),
+/// How often the cache has met a key.
+pub enum Occurrence {
+    /// The first time, or the cache has no number left for it.
+    First,
+    /// The second time: the key just got the next number.
+    Second,
+    /// The key has this number.
+    Numbered(u8),
 }
 
 impl KeyCache {
     pub fn clear(&mut self) {
-        self.places.clear();
-        (self.met, self.numbered) = (0, 0);
+        self.slots.clear();
+        (self.count, self.numbered) = (0, 0);
     }
 
-    /// Notes a key, which is a short text, and says whether it was met before.
-    pub fn meet(&mut self, key: &[u8]) -> Met {
-        if self.places.is_empty() {
-            self.met += 1;
-            if self.met < WORTH_REMEMBERING || self.places.try_reserve(KEY_PLACES).is_err() {
-                return Met::Once;
+    /// Records a key, which must be a short string.
+    pub fn record(&mut self, key: &[u8]) -> Occurrence {
+        if self.slots.is_empty() {
+            self.count += 1;
+            if self.count < MIN_KEYS || self.slots.try_reserve(SLOTS).is_err() {
+                return Occurrence::First;
             }
-            self.places.resize(KEY_PLACES, (ptr::null(), None));
+            self.slots.resize(SLOTS, (ptr::null(), None));
         }
         let start = key.as_ptr();
-        let place = &mut self.places[(start as usize >> 4) % KEY_PLACES];
-        match place {
-            (known, Some(number)) if *known == start => Met::Known(*number),
+        let slot = &mut self.slots[(start as usize >> 4) % SLOTS];
+        match slot {
+            (known, Some(number)) if *known == start => Occurrence::Numbered(*number),
             (known, none) if *known == start && self.numbered < u8::MAX => {
                 *none = Some(self.numbered);
                 self.numbered += 1;
-                Met::Again
+                Occurrence::Second
             }
             _ => {
-                *place = (start, None);
-                Met::Once
+                *slot = (start, None);
+                Occurrence::First
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records a key, and gives a letter and its number.
+    fn record(cache: &mut KeyCache, key: &[u8]) -> (char, u8) {
+        match cache.record(key) {
+            Occurrence::First => ('f', 0),
+            Occurrence::Second => ('s', 0),
+            Occurrence::Numbered(number) => ('n', number),
+        }
+    }
+
+    #[test]
+    fn a_key_gets_a_number_at_its_second_occurrence() {
+        let mut cache = KeyCache::default();
+        // Sixteen bytes apart, so each has a slot of its own.
+        let keys = [[0_u8; 16]; 4];
+        for round in 0..2 {
+            for _ in 1..MIN_KEYS {
+                assert_eq!(record(&mut cache, &keys[3]), ('f', 0), "the cache does not record yet");
+            }
+            for expected in [|_| ('f', 0), |_| ('s', 0), |n| ('n', n)] {
+                for (key, n) in keys[..3].iter().zip(0..) {
+                    assert_eq!(record(&mut cache, key), expected(n), "key {n} in round {round}");
+                }
+            }
+            cache.clear();
+        }
+    }
+
+    #[test]
+    fn a_key_without_a_number_left_is_new_each_time() {
+        let mut cache = KeyCache::default();
+        let keys = vec![[0_u8; 16]; 300];
+        for _ in 1..MIN_KEYS {
+            cache.record(&keys[0]);
+        }
+        for (n, key) in keys.iter().enumerate() {
+            assert_eq!(record(&mut cache, key), ('f', 0));
+            let expected = if n < usize::from(u8::MAX) { 's' } else { 'f' };
+            assert_eq!(record(&mut cache, key).0, expected, "key {n}");
         }
     }
 }

@@ -6,24 +6,25 @@
 //! | `decode` | reads one onto a stack |
 //! | `wire` | the layout of a message |
 //! | `policy` | which values may cross, and under which names |
-//! | `frame` | where a walk over a value is |
-//! | `keys` | the keys that a message holds already |
-//! | `seen` | the tables and long texts that a message holds already |
-//! | `outgoing` | the bytes of a message while it is written |
+//! | `frame` | the encoder's position in a value, and the paths and names that come of it |
+//! | `keys` | numbers the keys that repeat |
+//! | `identity_map` | numbers tables, functions and long texts, to find those that repeat |
+//! | `buffer` | the buffer that messages are written into, with a limit |
 
+mod buffer;
 mod decode;
 mod encode;
 mod frame;
+mod identity_map;
 mod keys;
-mod outgoing;
 mod policy;
 #[cfg(all(test, feature = "linked"))]
 mod roundtrip;
-mod seen;
-mod wire;
+// Public for the fuzz targets, which write messages of their own.
+pub mod wire;
 
-pub use decode::{Decoder, Resolve, decode, decode_scalars, furnish};
+pub use decode::{Decoder, Resolve, decode, decode_initial, decode_scalars};
 pub use encode::{Encoder, encode, encode_counted};
-pub use frame::without_arguments;
+pub use frame::{Path, without_arguments};
 pub use policy::{Functions, Names, Policy, Upvalues};
 pub use wire::{GMA, Reader, SEPARATOR, bytecode};

@@ -1,39 +1,41 @@
-//! What may cross, and under which names.
+//! Which values may cross, and by which names.
 
+use crate::codec::frame::Path;
 use crate::ffi::Protected;
 
-/// What happens to data (numbers, texts, booleans, plain tables) that a function has captured.
+/// The treatment of data (numbers, texts, booleans, plain tables) in a function's upvalues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Upvalues {
-    /// The function can't cross, and the error says what to do.
+    /// The function is refused; the error says what to do.
     #[default]
     Error,
-    /// It is copied like an argument.
+    /// The data is copied like an argument.
     Copy,
 }
 
-/// What becomes of functions in a message.
+/// The treatment of functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Functions {
+    /// Their code and upvalues cross.
     Carry(Upvalues),
-    /// They are refused, as arguments of host calls.
+    /// They are refused: a task can't pass one to a host call.
     Refuse,
-    /// For a table of functions, of which only the shape crosses: each is named by its keys, behind
-    /// [`crate::codec::GMA`]. What is neither function nor data is left out.
+    /// Only the shape of the `gma` table crosses: each function is a name, made of [`crate::codec::GMA`] and its keys.
+    /// Values that are neither functions nor data are left out.
     Shape,
 }
 
-/// The names of things that both sides have.
+/// The names of things that exist on both sides.
 pub trait Names {
-    /// The name of the function or table on top of the stack. *Raises.*
+    /// The name of the function or table on top of the stack.
     fn name_of(&self, stack: &Protected) -> Option<String>;
 }
 
-/// How values are read.
+/// How the encoder treats the values of a message.
 pub struct Policy<'a> {
     pub names: &'a dyn Names,
     pub functions: Functions,
-    /// Where something stands, for an error: under which keys (`.deep.h`) of the `n`-th value, from 1.
-    pub place: &'a dyn Fn(usize, &str) -> String,
+    /// Makes the place of an error from the number of the value, from 1, and the path in it (`.deep.h`).
+    pub place: &'a dyn Fn(usize, &Path) -> String,
 }

@@ -1,32 +1,31 @@
-//! The wire: how values are laid out in a message between two states.
+//! The layout of a message between two states.
 //!
-//! A message is one flat run of bytes, so it is plain `Send` data and dropping it is one `free`, however
-//! deep the values were. [`crate::codec::encode`] writes it, [`crate::codec::decode`] reads it; both iterate, never
-//! recurse. Layout:
+//! A message is one flat array of bytes. So it is plain `Send` data, and freeing it is one `free`, however deep the values
+//! were. [`crate::codec::encode`] writes it and [`crate::codec::decode`] reads it, both without recursion. Layout:
 //!
 //! ```text
 //! message  = flags:u8 count:u32 value*count
 //! value    = NIL | FALSE | TRUE
 //!          | INTEGER i64 | FLOAT u64 (the bits) | LIGHT u64
 //!          | STRING length bytes          a short text
-//!          | TEXT length bytes            a long one
+//!          | TEXT length bytes            a long text
 //!          | TEXT_AGAIN id                the id-th TEXT of the message, from 0
 //!          | TABLE array:u32 record:u32 value*array (value value)*record
 //!          | FUNCTION size:u32 bytecode upvalues:u8 upvalue*upvalues
-//!          | NAMED length name            a thing that both sides have, by its name
+//!          | NAMED length name            the receiver's own thing of that name
 //!          | NEW_KEY length bytes         a text, and its number as a key, from 0
 //!          | KEY number:u8                that text again
 //!          | REFERENCE id                 the id-th table or function of the message, from 0
-//!          | GLOBALS                      the state's own, among the fields of an environment
-//! upvalue  = GLOBALS                      the state's own globals
-//!          | ENVIRONMENT value            a table that looks up in them what it lacks
-//!          | JOINED id index:u8           the same variable as that function's upvalue
+//!          | GLOBALS                      the receiver's globals, as a field of an environment
+//! upvalue  = GLOBALS                      the receiver's globals
+//!          | ENVIRONMENT value            a table whose `__index` is the receiver's globals
+//!          | JOINED id index:u8           the same variable as upvalue `index` of function `id`
 //!          | value
 //! ```
 //!
-//! Numbers are little-endian; `length` and `id` are LEB128. A table, function or long text that something refers
-//! back to has [`SHARED`] set in its tag, so only those are remembered while decoding. Tables and functions are
-//! counted together, long texts by themselves.
+//! Numbers are little-endian; `length` and `id` are LEB128. Tables and functions are counted together, long texts
+//! separately. A table, function or long text that the message refers to again has [`SHARED`] set in its tag, so the
+//! decoder remembers only these.
 
 use crate::error::Error;
 
@@ -49,26 +48,26 @@ pub const TEXT: u8 = 15;
 pub const TEXT_AGAIN: u8 = 16;
 pub const ENVIRONMENT: u8 = 17;
 
-/// The most bytes of a short text. Of a longer one Lua 5.3 may have several, each with an identity of its own; a short one
-/// it has once, in whatever state (`LUAI_MAXSHORTLEN`).
+/// The largest size of a short text in bytes (`LUAI_MAXSHORTLEN`). Lua 5.3 interns short strings; of a longer string, a
+/// state may have several equal copies.
 pub const SHORT_TEXT: usize = 40;
 
-/// Set in the tag of a table, function or long text that is referred to again.
+/// Set in the tag of a table, function or long text that the message refers to again.
 pub const SHARED: u8 = 0x80;
 
-/// Set in a message's flags when any of its tags has [`SHARED`].
+/// Set in a message's flags if any tag has [`SHARED`].
 pub const HAS_SHARED: u8 = 1;
 
-/// The bytes of a message before its first value.
+/// The size in bytes of a message's flags and count.
 pub const HEADER: usize = 5;
 
-/// The path that begins the name of everything under the host's `gma` table.
+/// The first part of the name of everything in the host's `gma` table.
 pub const GMA: &str = "gma";
 
-/// What separates the keys in such a name. A key that holds one has no name.
+/// Separates the keys in such a name. A key that contains it can't be part of a name.
 pub const SEPARATOR: char = '\0';
 
-/// The bytecode of a message that is one function.
+/// The bytecode of the function that is a message's first value.
 pub fn bytecode(message: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader::new(message);
     reader.slice(HEADER)?;
@@ -86,19 +85,19 @@ pub fn put_length(out: &mut Vec<u8>, mut value: usize) {
     out.push(value as u8);
 }
 
-/// Appends a tag, and a value of eight bytes.
+/// Appends a tag and eight bytes.
 pub fn put_eight(out: &mut Vec<u8>, tag: u8, value: u64) {
     let mut bytes = [tag; 9];
     bytes[1..].copy_from_slice(&value.to_le_bytes());
     out.extend_from_slice(&bytes);
 }
 
-/// The error of a message that is shorter than it says.
-pub fn ends_early() -> Error {
+/// The error of a message that ends before its last value does.
+pub fn truncated() -> Error {
     Error::Corrupt("it ends early")
 }
 
-/// A cursor over a message. What it reads is none where the bytes end early.
+/// Reads a message from its start to its end. Each method gives none if the bytes end early.
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -132,7 +131,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// As wide as an address, and in the machine's own order, as Lua dumps it.
+    /// A `size_t` as Lua dumps it: as wide as an address, and in the machine's byte order.
     pub fn word(&mut self) -> Option<usize> {
         self.array().map(usize::from_ne_bytes)
     }
@@ -157,7 +156,7 @@ impl<'a> Reader<'a> {
         Some(slice)
     }
 
-    /// A length and that many bytes.
+    /// A length, and that many bytes.
     #[inline]
     pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.length()?;
@@ -170,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_come_back() {
+    fn lengths_are_read_as_they_were_written() {
         for value in [0, 1, 127, 128, 300, 1 << 20, usize::MAX] {
             let mut out = Vec::new();
             put_length(&mut out, value);
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_early_is_none_and_not_a_panic() {
+    fn bytes_that_end_early_give_none_and_no_panic() {
         assert!(Reader::new(&[]).byte().is_none());
         assert!(Reader::new(&[1, 2]).u32().is_none());
         assert!(Reader::new(&[0x80; 12]).length().is_none());

@@ -21,6 +21,14 @@ use super::types::{Key, Type};
 /// To be raised on the innermost protected call: not through the `Protected` of one coroutine inside the body of another's.
 pub struct Protected<'s>(Stack<'s>);
 
+/// A table on the stack that was found to be one: for loops, which then need not look again each time. Its slot has to keep
+/// it, which debug builds assert.
+#[derive(Clone, Copy)]
+pub struct Table<'a> {
+    stack: &'a Protected<'a>,
+    index: c_int,
+}
+
 impl<'s> Deref for Protected<'s> {
     type Target = Stack<'s>;
 
@@ -97,20 +105,20 @@ impl Protected<'_> {
         self.raw_get(table)
     }
 
+    /// The table at an index.
+    pub fn table(&self, index: c_int) -> Table<'_> {
+        self.assert_table(index);
+        Table { stack: self, index }
+    }
+
     /// Sets the key below the top to the value on top, and pops both.
     pub fn raw_set(&self, table: c_int) {
-        self.assert_valid(-2);
-        self.assert_table(table);
-        // SAFETY: `l` is live; there is a table, and the caller pushed a key and a value.
-        unsafe { lua::lua_rawset(self.l, table) }
+        self.table(table).raw_set();
     }
 
     /// Sets item `n` to the value on top, and pops it.
     pub fn raw_set_i(&self, table: c_int, n: i64) {
-        self.assert_valid(-1);
-        self.assert_table(table);
-        // SAFETY: `l` is live; there is a table, and the caller pushed a value.
-        unsafe { lua::lua_rawseti(self.l, table, n) }
+        self.table(table).raw_set_i(n);
     }
 
     /// Sets a text key to the value on top, and pops it.
@@ -123,10 +131,7 @@ impl Protected<'_> {
 
     /// As [`Stack::next`], and faster: a key that the table does not hold is a raised error.
     pub fn next(&self, table: c_int) -> bool {
-        self.assert_valid(-1);
-        self.assert_table(table);
-        // SAFETY: `l` is live; there is a table, the caller pushed a key and has room for one more value.
-        unsafe { lua::lua_next(self.l, table) != 0 }
+        self.table(table).next()
     }
 
     pub fn registry_set(&self, key: &'static Key) {
@@ -204,5 +209,35 @@ impl Protected<'_> {
             // the function that closes it, which is null for a closed one.
             unsafe { (*stream.cast::<[*mut c_void; 2]>())[1] = ptr::null_mut() };
         }
+    }
+}
+
+impl Table<'_> {
+    /// As [`Protected::raw_set`].
+    pub fn raw_set(self) {
+        self.stack.assert_valid(-2);
+        self.assert_kept();
+        // SAFETY: `l` is live; the slot keeps the table, and the caller pushed a key and a value.
+        unsafe { lua::lua_rawset(self.stack.l, self.index) }
+    }
+
+    /// As [`Protected::raw_set_i`].
+    pub fn raw_set_i(self, n: i64) {
+        self.stack.assert_valid(-1);
+        self.assert_kept();
+        // SAFETY: `l` is live; the slot keeps the table, and the caller pushed a value.
+        unsafe { lua::lua_rawseti(self.stack.l, self.index, n) }
+    }
+
+    /// As [`Protected::next`].
+    pub fn next(self) -> bool {
+        self.stack.assert_valid(-1);
+        self.assert_kept();
+        // SAFETY: `l` is live; the slot keeps the table, and the caller pushed a key and has room for one more value.
+        unsafe { lua::lua_next(self.stack.l, self.index) != 0 }
+    }
+
+    fn assert_kept(self) {
+        debug_assert_eq!(self.stack.kind(self.index), Type::Table, "at stack index {}", self.index);
     }
 }

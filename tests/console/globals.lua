@@ -2,7 +2,7 @@
 -- library. Any other name is an error.
 
 local folder = select(2, ...):match("^(.*)tests[/\\]console[/\\]")
-local globals = assert(loadfile(folder .. "lua/cooperative_globals.lua"))(package.loaded)
+local globals = assert(loadfile(folder .. "lua/cooperative/globals.lua"))(package.loaded)
 
 setmetatable(globals, {
   __index = function(_, name)

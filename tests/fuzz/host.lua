@@ -1,4 +1,4 @@
--- The host of the fuzzed options: what an input can name, and what the README says of options.
+-- The host of the fuzzed options: the things that an input can name, and the oracle: what the README says about options.
 
 -- luacheck: globals gma things f arm judge trapped
 
@@ -29,7 +29,7 @@ things = {
 
 f = { FUNCTIONS() }
 
--- Tables that are the host's own.
+-- The host's own tables, which get no traps.
 local known = {}
 
 local function each_table(start, visit)
@@ -81,7 +81,7 @@ local function is_list_of_names(value)
   return sure or nil
 end
 
--- true and false say what must be; nil where the README leaves it open.
+-- Each check gives true for a valid value, false for a wrong one, and nil if the README leaves it open.
 local OPTIONS = {
   tasks = function(value) return type(value) == "table" end,
   onComplete = function(value) return value == nil or type(value) == "function" end,
@@ -91,7 +91,7 @@ local OPTIONS = {
   globals = function(value) return value == nil or is_list_of_names(value) end,
   workers = function(value)
     if type(value) == "string" then
-      -- It may be a number in other words.
+      -- It may be a number in another notation.
       if not value:find "^ *%d+ *$" then if value:find "%d" then return nil else return false end end
       value = tonumber(value)
     end
@@ -110,9 +110,14 @@ local OPTIONS = {
 }
 OPTIONS.onProgress = OPTIONS.onComplete
 OPTIONS.progress = function(value) return value == nil or type(value) == "string" end
+OPTIONS.trace = function(value)
+  -- A number may count as its text.
+  if type(value) == "number" then return nil end
+  return value == nil or type(value) == "string" and value ~= ""
+end
 
---- Judges options: the places that must be refused, those that may be, and of each task how many values its
--- arguments are, and its name.
+--- Judges options. Returns the places that must be refused, the places that may be refused, the number of arguments and the
+-- name of each task, and the number of all arguments.
 function judge(options, is_async)
   local wrong, open, counts, names = {}, {}, {}, {}
   local function say(verdict, place)
@@ -153,7 +158,7 @@ function judge(options, is_async)
       if task ~= nil then say(false, place) end
     else
       for key in next, task do
-        -- It may look like a slip of one of ours.
+        -- It may look like a misspelt field of ours.
         if type(key) == "string" and key ~= "func" and key ~= "args" and key ~= "name" then say(nil, place) end
       end
       local func, args, name = rawget(task, "func"), rawget(task, "args"), rawget(task, "name")
@@ -162,7 +167,12 @@ function judge(options, is_async)
       local count = 0
       if type(args) == "table" then
         for key in next, args do
-          if math.type(key) == "integer" then count = math.max(count, key) end
+          if math.type(key) == "integer" and key >= 1 then
+            count = math.max(count, key)
+          elseif key ~= "n" then
+            -- Its value would be lost.
+            say(false, place .. ".args")
+          end
         end
         local n = rawget(args, "n")
         if n ~= nil then count = type(n) == "number" and math.tointeger(n) or false end

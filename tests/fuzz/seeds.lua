@@ -1,5 +1,5 @@
--- What the seeds in `corpus` are made of: any values for `decode`, options for `options`. `f` has functions
--- with 0 to 5 upvalues; a text `@name` becomes the name of one of the host's `things`.
+-- The sources of the seeds in `corpus`: any values for `decode`, options for `options`. `f` has functions with 0 to 5
+-- upvalues; a text `@name` becomes the name of one of the `things` in host.lua.
 
 -- luacheck: globals f
 
@@ -80,6 +80,8 @@ options.full = {
   onComplete = f[1],
   onProgress = f[2],
 }
+options.traced = { tasks = {}, trace = "trace.json" }
+options.extra_args = { tasks = { { func = f[1], args = { 1, [0] = 0 } }, { func = f[1], args = { 1, x = 2 } } } }
 options.text = { tasks = {}, workers = " 4 ", mode = "timer", upvalues = "error" }
 options.floats = { tasks = {}, workers = 4.0, timeout = 3, memoryLimit = 2 ^ 20, sandbox = false }
 options.limits = { tasks = {}, workers = 256, timeout = 1e-9, memoryLimit = 1 }
@@ -115,7 +117,7 @@ options.cycle.globals = options.cycle
 options.many = { tasks = {} }
 for i = 1, 6 do options.many.tasks[i] = { func = f[i], name = "task " .. i } end
 
--- Full stacks, tables with traps, the options of RunAsync.
+-- Flags: decode on a full stack, set traps on tables, read as options of RunAsync.
 local FULL, ARMED, ASYNC = 64, 2, 4
 local flags = {
   decode = { deep = FULL, deep_and_shared = FULL, deep_keys = FULL },

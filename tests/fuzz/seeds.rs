@@ -1,4 +1,4 @@
-//! Makes the seeds in `corpus` anew, out of real messages, for when their layout has changed.
+//! Makes the seeds in `corpus` from real messages. Run it when their layout has changed.
 
 use std::fs;
 use std::path::Path;

@@ -457,10 +457,14 @@ fn a_lua_compiled_as_cpp_is_refused_and_the_folder_falls_back() {
     let plugins = empty_folder();
     let folder = plugins.path().join("anything");
     drop_in(&folder);
-    for entry in fs::read_dir(project().join("lua")).expect("the Lua side can be listed") {
-        let path = entry.expect("a file of it").path();
-        if path.is_file() {
-            fs::copy(&path, folder.join(path.file_name().expect("it has a name"))).expect("it can be copied");
+    fs::create_dir(folder.join("cooperative")).expect("a folder can be made");
+    for part in [".", "cooperative"] {
+        for entry in fs::read_dir(project().join("lua").join(part)).expect("the Lua side can be listed") {
+            let path = entry.expect("a file of it").path();
+            if path.is_file() {
+                let copy = folder.join(part).join(path.file_name().expect("it has a name"));
+                fs::copy(&path, copy).expect("it can be copied");
+            }
         }
     }
     run(&RUN.replace("gma2workers\"", "anything\""))

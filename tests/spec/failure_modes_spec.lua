@@ -27,6 +27,18 @@ describe("each situation in tests/README.md has its test:", function()
     end)
   end
 
+  it("and every path under src that a page names is there #posix", function()
+    local PAGES = { "README.md", "tests/README.md", "tests/bench/README.md", "tests/stress/thread_sanitizer/suppressions" }
+    for _, page in ipairs(PAGES) do
+      for path in read(page):gmatch("%f[%w]src/[%w_/]+%.?r?s?") do
+        path = path:gsub("%.$", "")
+        -- Windows opens no folders.
+        local file = assert(io.open(path, "rb"), page .. " names " .. path)
+        file:close()
+      end
+    end
+  end)
+
   it("and the table is complete", function()
     assert.is_true(count > 95, count .. " rows")
   end)

@@ -228,6 +228,12 @@ describe("a failure in Map", function()
     end
   end)
 
+  it("names what can't cross of a callable table", function()
+    local callable = setmetatable({ h = coroutine.create(print) }, { __call = function(_, item) return item end })
+    assert.equal("cannot send a coroutine (at func.h): send the function it runs, and make it there",
+      raised(line_here(), function() Map(callable, { 1, 2 }) end))
+  end)
+
   it("to end in time is raised for the items of that task #native", function()
     local function hang(n) while n == 3 do end return n end
     assert.equal("list[3]: timed out after 0.5 s",

@@ -118,7 +118,8 @@ describe("the page of messages", function()
 
   --- Whether the page has a text of the source, in which names in braces stand for the varying parts.
   local function has(text)
-    local pattern = pattern_of(text, "{%a*}")
+    text = text:gsub("{{", "\1"):gsub("}}", "\2"):gsub("{%a*}", "…"):gsub("\1", "{"):gsub("\2", "}")
+    local pattern = pattern_of(text, "…")
     for message in pairs(ROWS) do
       if message:find(pattern) or text:find(pattern_of(message, "…")) then
         return true
@@ -155,6 +156,16 @@ describe("the page of messages", function()
       end
     end
     assert.is_true(count >= 20)
+  end)
+
+  it("has each problem with an option that there is in the source", function()
+    local shown = read("src/error.rs"):match("\nimpl fmt::Display for Problem {(.-)\n}\n"):gsub('\\"', "\3")
+    local count = 0
+    for text in shown:gmatch('write!%(f, "([^"]*)"') do
+      count, text = count + 1, text:gsub("\3", '"'):gsub("{}", "{list}")
+      assert.is_true(has("option {place} " .. text) or has("tasks{place} " .. text), text)
+    end
+    assert.is_true(count >= 15)
   end)
 
   it("has each refusal whose text is in the source", function()

@@ -1,4 +1,4 @@
-//! Functions out of a state: their code, and what they have captured.
+//! Encodes functions: their code and their upvalues.
 
 use super::{Encoder, LEVEL};
 use crate::codec::frame::{self, Frame, FunctionFrame};
@@ -7,41 +7,41 @@ use crate::codec::wire::{self, put_length};
 use crate::error::{Error, Result};
 use crate::ffi::{Protected, Stack, Type};
 
-/// Where a table looks up what it lacks.
+/// Where a table looks up missing fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lookup {
     Nowhere,
     Globals,
-    /// Somewhere else, or it does more.
+    /// Anywhere else, or its metatable does more than that.
     Unknown,
 }
 
 impl Encoder<'_> {
     pub(super) fn open_function(&mut self, here: &Protected, pointer: usize) -> Result<()> {
-        let seen = self.remember(pointer)?;
+        let entry = self.register(pointer)?;
         self.out.push(wire::FUNCTION);
         let length = self.out.len();
         self.out.extend_from_slice(&[0; 4]);
         here.dump(&mut self.out)?;
-        self.out.room(0)?;
+        self.out.ensure_room(0)?;
         let size = (self.out.len() - length - 4) as u32;
         self.out[length..length + 4].copy_from_slice(&size.to_le_bytes());
         let count = here.upvalue_count(-1);
         self.out.push(count as u8);
-        self.frames.push(Frame::Function(FunctionFrame { slot: here.top(), seen, upvalue: 0, count }));
-        if here.check(LEVEL) { Ok(()) } else { self.go_on_elsewhere(here) }
+        self.frames.push(Frame::Function(FunctionFrame { slot: here.top(), entry, upvalue: 0, count }));
+        if here.check(LEVEL) { Ok(()) } else { self.continue_on_new_stack(here) }
     }
 
     /// Writes the next upvalue of the function on top.
     pub(super) fn upvalue(&mut self, here: &Protected) -> Result<()> {
         let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
-        let (slot, n, owner) = (function.slot, function.upvalue, function.seen);
-        self.out.room(0)?;
+        let (slot, n, owner) = (function.slot, function.upvalue, function.entry);
+        self.out.ensure_room(0)?;
         self.variables.try_reserve(1)?;
         here.push_upvalue_of(slot, n);
         let kind = here.kind(-1);
         if let Some(&(first, index)) = self.variables.get(&here.upvalue_id(slot, n)) {
-            self.share(first.tag);
+            self.mark_shared(first.tag);
             self.out.push(wire::JOINED);
             put_length(&mut self.out, first.id as usize);
             self.out.push(index as u8);
@@ -61,14 +61,14 @@ impl Encoder<'_> {
         match kind {
             Type::Nil | Type::None => self.value(here),
             Type::Function if !here.is_native(-1) => self.value(here),
-            Type::Function | Type::Userdata | Type::Thread => Err(self.captured(here, kind)),
+            Type::Function | Type::Userdata | Type::Thread => Err(self.upvalue_error(here, kind)),
             Type::Table if here.upvalue_name(slot, n) == frame::ENVIRONMENT => self.environment(here),
             _ if self.policy.functions == Functions::Carry(Upvalues::Copy) => self.value(here),
-            _ => Err(self.captured(here, kind)),
+            _ => Err(self.upvalue_error(here, kind)),
         }
     }
 
-    /// Writes the table on top, which a function has for its globals. One that is empty and looks up all in the state's own is
+    /// Writes the table on top, which is a function's `_ENV`. An empty table that looks up everything in the globals is
     /// no data.
     fn environment(&mut self, here: &Protected) -> Result<()> {
         let lookup = self.lookup(here);
@@ -82,7 +82,7 @@ impl Encoder<'_> {
             let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
             return Err(function.environment_refusal(here));
         } else if is_data && self.policy.functions != Functions::Carry(Upvalues::Copy) {
-            return Err(self.captured(here, Type::Table));
+            return Err(self.upvalue_error(here, Type::Table));
         }
         if lookup == Lookup::Globals {
             self.out.push(wire::ENVIRONMENT);
@@ -95,7 +95,7 @@ impl Encoder<'_> {
         self.open_table(here, pointer, true)
     }
 
-    /// Where the table on top has looked up what it lacks.
+    /// Where the table on top looks up missing fields.
     fn lookup(&self, here: &Protected) -> Lookup {
         if !here.metatable(-1) {
             return Lookup::Nowhere;
@@ -107,7 +107,7 @@ impl Encoder<'_> {
             let key = if here.kind(-2) == Type::String { here.bytes(-2) } else { b"" };
             lookup = match key {
                 b"__index" if self.is_globals(here) => Lookup::Globals,
-                // What only names or hides it does nothing.
+                // These fields only name or hide the metatable.
                 b"__metatable" | b"__name" => lookup,
                 key if key.starts_with(b"__") => Lookup::Unknown,
                 _ => lookup,
@@ -122,9 +122,9 @@ impl Encoder<'_> {
         lookup
     }
 
-    /// Writes the globals, or a thing that has a name, where it is a table among the fields of an environment: such a table
-    /// has the libraries that its functions may use.
-    pub(super) fn environments_own(&mut self, here: &Protected) -> Result<bool> {
+    /// Writes the table on top by its name if it is a field of an environment, and the globals or another named table: an
+    /// environment often has the libraries that its functions may use.
+    pub(super) fn environment_field(&mut self, here: &Protected) -> Result<bool> {
         if !matches!(self.frames.last(), Some(Frame::Table(table)) if table.is_environment) {
             return Ok(false);
         }
@@ -142,8 +142,8 @@ impl Encoder<'_> {
         same
     }
 
-    /// The error of an upvalue that can't cross.
-    fn captured(&self, here: &Stack, kind: Type) -> Error {
+    /// The error of the current upvalue, which can't cross.
+    fn upvalue_error(&self, here: &Stack, kind: Type) -> Error {
         match self.frames.last() {
             Some(Frame::Function(function)) => function.refusal(here, kind),
             _ => Error::Internal("an upvalue without its function".into()),

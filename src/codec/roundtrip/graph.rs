@@ -1,5 +1,4 @@
-//! Graphs of values as plain data: making them, pushing them into a state, reading them out of one, and
-//! telling whether two are the same.
+//! Graphs of values as plain data: generates them, pushes them onto a stack, reads them from one, and compares them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
@@ -10,13 +9,13 @@ use proptest::sample::select;
 
 use crate::ffi::{Protected, Stack, Type};
 
-/// A value as plain data. A table is its number in a graph, or its address in a state.
+/// A value as plain data. A table is represented by its number in a graph, or by its address in a state.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     Nil,
     Boolean(bool),
     Integer(i64),
-    /// The bits, for NaN equals nothing and -0.0 equals 0.0.
+    /// The bits, since NaN equals nothing and -0.0 equals 0.0.
     Float(u64),
     Light(usize),
     Text(Vec<u8>),
@@ -26,19 +25,19 @@ pub enum Value {
 /// The entries of each table. `Tables[&n]` are those of `Value::Table(n)`.
 pub type Tables = BTreeMap<usize, BTreeMap<Value, Value>>;
 
-/// Tables by what is written into them, in this order, and messages of values that may be those tables.
+/// The writes that make each table, in order, and messages of values, which may be those tables.
 #[derive(Clone, Debug)]
 pub struct Graph {
     pub writes: Vec<Vec<(Value, Value)>>,
     pub messages: Vec<Vec<Value>>,
 }
 
-/// The key under which a table that is a key itself has its number: nothing else tells such tables apart.
+/// A table that is used as a key has its number under this key: nothing else would tell such tables apart.
 fn number_key() -> Value {
     Value::Text(b"number".to_vec())
 }
 
-/// What a key becomes in a table: floats with an integer's value are that integer; nil and NaN are none.
+/// The key as a table stores it: a float with an integral value becomes that integer; nil and NaN are no keys.
 fn as_key(key: &Value) -> Option<Value> {
     match *key {
         Value::Nil => None,
@@ -52,7 +51,7 @@ fn as_key(key: &Value) -> Option<Value> {
 }
 
 impl Graph {
-    /// What the writes leave in the tables.
+    /// The tables after all writes.
     pub fn tables(&self) -> Tables {
         let table = |writes: &Vec<(Value, Value)>| {
             let mut table = BTreeMap::new();
@@ -82,7 +81,7 @@ fn scalar() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         8 => vec(any::<u8>(), 0..4),
         4 => vec(any::<u8>(), 0..60),
-        // Lua takes such a text for an integer where it is asked to.
+        // Lua converts such a text to a number in places.
         2 => (0..9_u8).prop_map(|digit| digit.to_string().into_bytes()),
         1 => (120..20_000_usize).prop_map(|length| vec![b'x'; length]),
     ];
@@ -96,7 +95,7 @@ fn scalar() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Graphs whose tables have items 1, 2, 3… with holes, and up to `fields` writes under any key after them.
+/// Graphs whose tables have items 1, 2, 3… with holes, and then up to `fields` writes to any key.
 pub fn graphs(fields: usize) -> impl Strategy<Value = Graph> {
     (1..10_usize).prop_flat_map(move |count| {
         let value = move || prop_oneof![2 => scalar(), 1 => (0..count).prop_map(Value::Table)];
@@ -115,7 +114,7 @@ pub fn graphs(fields: usize) -> impl Strategy<Value = Graph> {
     })
 }
 
-/// Pushes a value; the tables stand in the table at index 1, by their number.
+/// Pushes a value. The table at index 1 has the tables by their numbers.
 pub fn push(stack: &Protected, value: &Value) {
     match value {
         Value::Nil => stack.push_nil(),
@@ -128,7 +127,7 @@ pub fn push(stack: &Protected, value: &Value) {
     }
 }
 
-/// Makes a graph's tables in a fresh state, every second one with a metatable that must not be seen.
+/// Makes a graph's tables in a new state; every second one has a metatable, which must have no effect.
 pub fn push_tables(stack: &Protected, graph: &Graph) {
     stack.create_table(0, 0);
     for n in 0..graph.writes.len() {
@@ -152,7 +151,7 @@ pub fn push_tables(stack: &Protected, graph: &Graph) {
     }
 }
 
-/// Reads the value at an index, and all that it holds into `tables`.
+/// Reads the value at an index, and all tables that it contains into `tables`.
 pub fn read(stack: &Stack, index: c_int, tables: &mut Tables) -> Value {
     match stack.kind(index) {
         Type::Nil => Value::Nil,
@@ -181,7 +180,7 @@ pub fn read(stack: &Stack, index: c_int, tables: &mut Tables) -> Value {
     }
 }
 
-/// Walks both graphs in step: equal scalars, equal entries, and one table here for one table there.
+/// Compares two graphs: scalars and entries must be equal, and tables must correspond one to one.
 pub fn assert_same(sent: &[Value], sent_tables: &Tables, got: &[Value], got_tables: &Tables) {
     assert_eq!(sent.len(), got.len());
     let (mut forth, mut back) = (BTreeMap::new(), BTreeMap::new());

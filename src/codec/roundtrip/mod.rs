@@ -1,13 +1,12 @@
-//! What encoding and decoding promise together, for values and messages that nobody thought of.
+//! Property tests of encoding and decoding, with random values and messages.
 //!
-//! - Any graph of values arrives equal: scalars bit for bit with their subtype, tables with the same
-//!   entries, and the same identities (two ways to one table stay two ways to one table). Metatables stay
-//!   behind. That holds for each value of a message and for each message of a buffer.
-//! - Lua functions that share variables arrive sharing them.
-//! - Bytes that are no message are an error: no crash, no panic, no memory beyond a multiple of their own.
-//! - Depth is bounded by memory alone, also on a thread with a small stack.
+//! - Any graph of values arrives equal: scalars bit for bit with their subtype, tables with the same entries, and shared
+//!   tables shared. Metatables stay behind. This holds for each value of a message and each message of a buffer.
+//! - Lua functions that share variables still share them when they arrive.
+//! - Bytes that are no message are an error: no crash, no panic, and memory in proportion to their number.
+//! - Only memory limits the depth of a value, even on a thread with a small stack.
 //!
-//! Only a full memory could raise where these tests own something, and then they end anyway.
+//! These tests own Rust values where Lua may raise. It would raise only for lack of memory, which ends the test anyway.
 
 mod graph;
 
@@ -26,16 +25,16 @@ use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Protected, Stack, Type};
 use graph::{Graph, Tables, Value, assert_same, graphs, push, push_tables, read};
 
-/// Nothing has a name here.
-struct Nameless;
+/// A state in which nothing has a name.
+struct NoNames;
 
-impl Resolve for Nameless {
+impl Resolve for NoNames {
     fn push_named(&self, _: &Protected, name: &str) -> Result<()> {
         Err(Error::Absent { name: name.to_owned() })
     }
 }
 
-impl Names for Nameless {
+impl Names for NoNames {
     fn name_of(&self, _: &Protected) -> Option<String> {
         None
     }
@@ -45,20 +44,20 @@ fn state() -> OwnState {
     OwnState::new(usize::MAX).expect("a state")
 }
 
-/// Encodes the top `count` values, and pops them.
+/// Encodes the top `count` values and pops them.
 fn encoded(stack: &Stack, count: c_int) -> Vec<u8> {
     let functions = Functions::Carry(Upvalues::Copy);
-    let policy = Policy { names: &Nameless, functions, place: &|n, path| format!("{n}{path}") };
+    let policy = Policy { names: &NoNames, functions, place: &|n, path| format!("{n}{path}") };
     let mut message = Vec::new();
     encode(stack, count, &mut message, &policy).expect("it can cross");
     message
 }
 
-/// Encodes a graph's messages into one buffer. Says where each ends.
+/// Encodes a graph's messages into one buffer, and gives the end of each.
 fn encoded_graph(stack: &Protected, graph: &Graph) -> (Vec<u8>, Vec<usize>) {
     push_tables(stack, graph);
     let policy =
-        Policy { names: &Nameless, functions: Functions::Refuse, place: &|n, path| format!("{n}{path}") };
+        Policy { names: &NoNames, functions: Functions::Refuse, place: &|n, path| format!("{n}{path}") };
     let (mut buffer, mut ends) = (Vec::new(), Vec::new());
     let mut encoder = Encoder::new(&mut buffer, &policy);
     for values in &graph.messages {
@@ -86,7 +85,7 @@ proptest! {
         let (buffer, ends) = encoded_graph(&from.unprotected(), &graph);
         drop(from);
         let stack = to.unprotected();
-        let mut decoder = Decoder::new(&Nameless);
+        let mut decoder = Decoder::new(&NoNames);
         let (mut start, mut seen) = (0, BTreeSet::new());
         for (sent, end) in graph.messages.iter().zip(ends) {
             let first = stack.top() + 1;
@@ -102,9 +101,9 @@ proptest! {
         stack.collect();
     }
 
-    // Items stand in order; fields in the order of a hash that is another one in each state.
+    // Without fields: their order depends on a hash seed, which differs between states.
     #[test]
-    fn what_came_back_is_encoded_the_same_again(mut graph in graphs(0)) {
+    fn decoded_values_are_encoded_to_the_same_message(mut graph in graphs(0)) {
         for (_, item) in graph.writes.iter_mut().flatten().filter(|(_, item)| *item == Value::Nil) {
             *item = Value::Boolean(false);
         }
@@ -113,17 +112,17 @@ proptest! {
         let values = graph.messages.concat();
         values.iter().for_each(|value| push(&from.unprotected(), value));
         let message = encoded(&from.unprotected(), values.len() as c_int);
-        let count = decode(&to.unprotected(), &message, &Nameless).expect("a message");
+        let count = decode(&to.unprotected(), &message, &NoNames).expect("a message");
         assert_eq!(encoded(&to.unprotected(), count), message);
     }
 }
 
-/// The texts at these indices, by where their bytes stand.
+/// The addresses of the texts at these indices.
 fn addresses(stack: &Stack, texts: impl Iterator<Item = c_int>) -> Vec<usize> {
     texts.map(|index| stack.bytes(index).as_ptr() as usize).collect()
 }
 
-/// Which of them are the same.
+/// For each address, the index of the first one that equals it.
 fn classes(addresses: &[usize]) -> Vec<Option<usize>> {
     addresses.iter().map(|address| addresses.iter().position(|other| other == address)).collect()
 }
@@ -131,9 +130,9 @@ fn classes(addresses: &[usize]) -> Vec<Option<usize>> {
 proptest! {
     #![proptest_config(config(300))]
 
-    // Texts of any length, some of them equal without being one, each named any number of times among tables and functions.
+    // Texts of any length, some equal but not identical, each used any number of times: alone, as an item, value or key.
     #[test]
-    fn a_text_that_comes_again_is_written_once_and_is_one_there(
+    fn a_repeated_text_is_written_once_and_arrives_as_one_text(
         lengths in vec(prop_oneof![0..90_usize, Just(40), Just(41), Just(5000)], 1..40),
         names in vec((any::<Index>(), 0..4_u8), 0..200),
     ) {
@@ -148,7 +147,7 @@ proptest! {
         for (&text, (_, form)) in named.iter().zip(&names) {
             match form {
                 0 => stack.push_value(text),
-                // As an item, a field's value and a key.
+                // As an item, as a field's value, as a key.
                 form => {
                     stack.create_table(0, 0);
                     stack.push_value(text);
@@ -177,7 +176,7 @@ proptest! {
 
         let there = to.unprotected();
         assert!(there.check(2 * names.len() as c_int + 8));
-        assert_eq!(decode(&there, &message, &Nameless), Ok(names.len() as c_int));
+        assert_eq!(decode(&there, &message, &NoNames), Ok(names.len() as c_int));
         for (index, (_, form)) in (1..).zip(&names) {
             match form {
                 0 => there.push_value(index),
@@ -202,7 +201,7 @@ proptest! {
     }
 }
 
-/// Each level is an item, a field or a key of the one above, and the last one holds the first.
+/// Each level is an item, a field or a key of the level above; the last level refers to the first.
 #[test]
 fn a_million_levels_cross_on_a_small_stack() {
     const LEVELS: i64 = 1_000_000;
@@ -232,9 +231,9 @@ fn a_million_levels_cross_on_a_small_stack() {
 
         let stack = to.unprotected();
         let damaged = &message[..message.len() / 2];
-        assert!(matches!(decode(&stack, damaged, &Nameless), Err(Error::Corrupt(_))));
+        assert!(matches!(decode(&stack, damaged, &NoNames), Err(Error::Corrupt(_))));
         stack.collect();
-        assert_eq!(decode(&stack, &message, &Nameless), Ok(1));
+        assert_eq!(decode(&stack, &message, &NoNames), Ok(1));
         stack.collect();
         stack.push_value(1);
         for level in 0..LEVELS {
@@ -259,14 +258,14 @@ fn a_million_levels_cross_on_a_small_stack() {
 
 // Functions.
 
-/// Which variables each function adds to, and whether it reads a global too.
+/// The variables that each function adds to, and whether it also reads a global.
 type Captures = Vec<(BTreeSet<usize>, bool)>;
 
-/// How many variables there are for functions to capture.
+/// How many variables the functions can capture.
 const VARIABLES: usize = 5;
 
-/// A chunk that returns such functions. Called with `(amount, times)`, a function adds the amount to its
-/// variables and then calls the next function for one time less; the last call returns what it sees.
+/// A chunk that returns such functions. A call with `(amount, times)` adds the amount to the function's variables and calls
+/// the next function with `times - 1`; the last function called returns a sum of its variables.
 fn source(captures: &Captures) -> String {
     let mut source = String::from("local v0, v1, v2, v3, v4 = 0, 1, 2, 3, 4\n");
     let functions = (0..captures.len()).map(|n| format!("f{n}")).collect::<Vec<_>>().join(", ");
@@ -275,7 +274,7 @@ fn source(captures: &Captures) -> String {
         let adds: String = variables.iter().map(|v| format!("v{v} = v{v} + amount ")).collect();
         let sum: String = variables.iter().map(|v| format!(" + v{v} * {}", v + 1)).collect();
         let global = if *reads_global { "base" } else { "0" };
-        // Every second one finds the next in a table that holds them all.
+        // Every second function finds the next one in a table of all functions.
         let next = (n + 1) % captures.len();
         let next = if n % 2 == 0 { format!("f{next}") } else { format!("all[{}]", next + 1) };
         source += &format!(
@@ -286,7 +285,7 @@ fn source(captures: &Captures) -> String {
     source + &format!("all = {{ {functions} }} return {functions}")
 }
 
-/// Calls functions that stand from index 1 up, and does on `variables` what they should do on theirs.
+/// Calls the functions from index 1 up, and does to `variables` what they should do to theirs.
 fn call_and_compare(
     stack: &Protected,
     base: i64,
@@ -326,9 +325,9 @@ fn calls() -> impl Strategy<Value = Vec<(Index, i64, i64)>> {
 proptest! {
     #![proptest_config(config(200))]
 
-    // The variables go on here from what they were there; the global is the other state's own.
+    // The variables arrive with their values; the global is the receiving state's own.
     #[test]
-    fn functions_arrive_sharing_what_they_shared(
+    fn functions_that_share_variables_still_share_them(
         captures in vec((prop::collection::btree_set(0..VARIABLES, 0..=VARIABLES), any::<bool>()), 1..7),
         before in calls(),
         after in calls(),
@@ -341,27 +340,26 @@ proptest! {
         call_and_compare(&from.unprotected(), 1_000_000, &captures, &mut variables, &before);
         let message = encoded(&from.unprotected(), count);
         drop(from);
-        assert_eq!(decode(&to.unprotected(), &message, &Nameless), Ok(count));
+        assert_eq!(decode(&to.unprotected(), &message, &NoNames), Ok(count));
         call_and_compare(&to.unprotected(), 2_000_000, &captures, &mut variables, &after);
     }
 }
 
-// What is no message.
+// Bytes that are no message.
 
-/// Decodes what may be anything: that gives values or an error, and leaves a sound state.
+/// Decodes any bytes, which gives values or an error and leaves a sound state.
 ///
-/// Lua does not check the bytecode it loads, so bytecode of anybody else's making may do anything at all,
-/// and the decoder can't be asked to stand it. Bytecode begins with ESC; without one, what a function's
-/// record holds is loaded as text, which is safe.
+/// Lua does not check the bytecode that it loads, so forged bytecode may do anything at all. Bytecode begins with ESC;
+/// without ESC, the bytes of a function's record are loaded as source text, which is safe.
 fn survives(mut message: Vec<u8>) {
     message.iter_mut().filter(|byte| **byte == 0x1b).for_each(|byte| *byte = 0);
     let state = state();
     let stack = state.unprotected();
-    // So that nothing is collected before it is counted.
+    // The collector would make the count too small.
     stack.run_collector(false);
     let before = state.memory();
-    let outcome = decode(&stack, &message, &Nameless);
-    // A byte may be a field, which is up to two nodes of 32 bytes.
+    let outcome = decode(&stack, &message, &NoNames);
+    // One byte may announce a field, which takes up to two nodes of 32 bytes.
     assert!(state.memory() - before <= 8192 + 100 * message.len(), "too much memory for {message:x?}");
     match outcome {
         Ok(count) => assert_eq!(stack.top(), count),
@@ -373,7 +371,7 @@ fn survives(mut message: Vec<u8>) {
     stack.collect();
 }
 
-/// Changes one place in a message: other bits, a byte more or less, or nothing behind it.
+/// Damages one place of a message: inserts, removes or changes a byte, or cuts the message there.
 fn damage(message: &mut Vec<u8>, place: Index, kind: u8, byte: u8) {
     let place = place.index(message.len() + 1);
     match kind {
@@ -386,7 +384,7 @@ fn damage(message: &mut Vec<u8>, place: Index, kind: u8, byte: u8) {
     }
 }
 
-/// The parts that messages are made of, in any order.
+/// The parts of messages, in any order.
 fn parts() -> impl Strategy<Value = Vec<u8>> {
     let tag = prop_oneof![30 => wire::NIL..=wire::FUNCTION, 5 => Just(wire::REFERENCE),
         5 => wire::TEXT..=wire::TEXT_AGAIN, 1 => any::<u8>()];
@@ -400,7 +398,7 @@ fn parts() -> impl Strategy<Value = Vec<u8>> {
             wire::TABLE => part.extend([size, number as u32].map(u32::to_le_bytes).concat()),
             wire::REFERENCE | wire::TEXT_AGAIN => put_length(&mut part, number),
             wire::FUNCTION => {
-                // The empty text is a function, and has one upvalue, which this may be or the next part.
+                // An empty chunk is a function with one upvalue: this part, or the next one.
                 part.extend([0, 0, 0, 0, 1]);
                 match size {
                     0 => {}
@@ -421,7 +419,7 @@ fn parts() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(flags, count, parts)| [vec![flags, count, 0, 0, 0], parts.concat()].concat())
 }
 
-/// Each table claims to hold the rest of the message: together that would be the square of its size.
+/// Each table announces the rest of the message as its entries; together, that would be the square of its size.
 #[test]
 fn tables_in_tables_claim_no_more_than_their_message() {
     for fields in [false, true] {

@@ -1,4 +1,4 @@
-//! Messages between two states.
+//! Fuzzes the decoder with messages.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

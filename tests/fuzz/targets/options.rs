@@ -1,4 +1,4 @@
-//! The options of a job and its list of tasks.
+//! Fuzzes the options of a job, its list of tasks included.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};

@@ -1,11 +1,11 @@
---- Values by value in one state, as the native backend has them cross between two: a structured clone.
--- Tables are copied, references shared inside one message are kept, cyclic ones too. Fields are read raw and metatables
--- stay behind. Functions pass as they are; userdata and coroutines are refused, with their place. Nothing here recurses,
--- so the depth is bounded by memory alone.
+--- Copies values within one state as the native backend copies them between two: a structured clone.
+-- Tables are copied, and shared and cyclic references inside one message are kept. Fields are read raw, and metatables are not
+-- copied. Functions pass as they are. Userdata and coroutines are refused, with their place. Nothing here recurses, so only
+-- memory limits the depth.
 
 local values = {}
 
--- Kinds that hold no others.
+-- The kinds that are passed as they are.
 local PLAIN = { ["nil"] = true, boolean = true, number = true, string = true, ["function"] = true }
 
 --- The kind of a value, as messages name it.
@@ -14,15 +14,22 @@ function values.kind(value)
   if kind == "thread" then
     return "coroutine"
   end
-  -- An address in a light userdata is like a number. `type` does not tell it, but it alone can't have a user value.
+  -- A light userdata is an address, so it can be copied like a number. `type` does not tell it from a full userdata, but only a
+  -- full one can have a user value.
   if kind == "userdata" and debug and not pcall(debug.setuservalue, value, debug.getuservalue(value)) then
     return "light userdata"
   end
   return kind
 end
 
+-- Stands for a key in a path if the value is in the key itself.
+local IN_KEY = {}
+
 --- How a key stands in the path to a value: `.key`, `[1]` or `["a key"]`.
 local function step(key)
+  if key == IN_KEY then
+    return ", in a key"
+  end
   local kind = values.kind(key)
   if kind == "string" then
     local quoted = string.gsub(string.format("[%q]", key), "\\\n", "\\n")
@@ -33,39 +40,53 @@ local function step(key)
   return "[a " .. kind .. "]"
 end
 
--- What to do with a kind that can't cross.
+--- The path from one value to another.
+-- @tab keys the keys on the way
+-- @tparam[opt=1] int first the first of them that counts
+function values.path(keys, first)
+  local steps = {}
+  for i = first or 1, #keys do
+    steps[#steps + 1] = step(keys[i])
+  end
+  return table.concat(steps)
+end
+
+-- What to do instead of sending a kind that can't cross.
 local INSTEAD = {
   coroutine = "send the function it runs, and make it there",
   userdata = "send what it holds, or open it there",
 }
 
 --- Raises that a value can't cross.
--- @tab met the tables on the way, as `copy_tables` notes them
--- @int at in which of them it stands, 0 for none
-local function refuse(value, met, at, way, place)
-  local parts = {}
-  while at > 0 do
-    parts[#parts + 1] = way
-    at, way = met.inside[at], met.ways[at]
+-- @tab met the tables found so far, see `copy_tables`
+-- @int at which of them holds the value, 0 for none
+-- @param key the value's key there
+-- @func place see `values.clone`
+local function refuse(value, met, at, key, place)
+  local depth, table_at = 0, at
+  while table_at > 0 do
+    depth, table_at = depth + 1, met.inside[table_at]
   end
-  local path = {}
-  for i = #parts, 1, -1 do
-    path[#path + 1] = parts[i]
+  local keys = {}
+  for i = depth, 1, -1 do
+    keys[i] = key
+    at, key = met.inside[at], met.keys[at]
   end
   local kind = values.kind(value)
-  local message = string.format("cannot send a %s (at %s): %s", kind, place(way, table.concat(path)), INSTEAD[kind])
+  local where, item = place(key, keys)
+  local message = string.format("cannot send a %s (at %s): %s", kind, where, INSTEAD[kind])
+  if item then
+    message = string.format("list[%d]: %s", item, message)
+  end
   error({ kind = "transfer", message = message }, 0)
 end
 
--- Where a key is no part of the path, but what it leads to.
-local IN_KEY = ", in a key"
-
---- Copies the tables among `list[1]` to `list[n]`, and all that they hold.
+--- Copies `list[1]` to `list[n]`, with all tables in them.
 local function copy_tables(list, n, place)
   local copies = {}
-  -- The tables in the order in which they were met; in which one each was found, and by which way: a text, or, for
-  -- those in no other, the position in the list.
-  local met = { tables = {}, inside = {}, ways = {} }
+  -- The tables in the order in which they were found, and for each the table that holds it and its key there. For a table that no
+  -- other holds, these are 0 and its position in the list.
+  local met = { tables = {}, inside = {}, keys = {} }
   local count, done = 0, 0
 
   local function copy(value, at, key, is_key)
@@ -75,13 +96,13 @@ local function copy_tables(list, n, place)
         known, count = {}, count + 1
         copies[value] = known
         met.tables[count], met.inside[count] = value, at
-        met.ways[count] = at == 0 and key or is_key and IN_KEY or step(key)
+        met.keys[count] = is_key and IN_KEY or key
       end
       return known
     elseif PLAIN[type(value)] or values.kind(value) == "light userdata" then
       return value
     end
-    return refuse(value, met, at, at == 0 and key or is_key and IN_KEY or step(key), place)
+    return refuse(value, met, at, is_key and IN_KEY or key, place)
   end
 
   local copied = {}
@@ -110,7 +131,8 @@ local function clone(list, n, place)
 end
 
 --- Copies `list[1]` to `list[n]`.
--- @func place says where something stands, from a position in the list and a path
+-- @func place names the place of a value, given its position in the list and the keys from there. For the result of an item of
+-- a `Map`'s list, it also returns the item's position
 -- @treturn ?table the copies; nil where they can't be made
 -- @treturn ?table why: `kind` and `message`
 function values.clone(list, n, place)
@@ -120,7 +142,7 @@ function values.clone(list, n, place)
   elseif type(copied) == "table" then
     return nil, copied
   end
-  -- Memory ran out, or a table was changed while it was copied, by code that the engine ran meanwhile.
+  -- Memory ran out, or other code that the engine ran meanwhile changed a table.
   return nil, { kind = copied == "not enough memory" and "memory" or "transfer", message = tostring(copied) }
 end
 

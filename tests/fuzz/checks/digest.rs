@@ -1,4 +1,4 @@
-//! Whether values here and values there are the same, whatever order their tables are in.
+//! A digest of values, to compare those of two states; independent of the order of a table's fields.
 
 use std::ffi::c_int;
 use std::hash::{Hash, Hasher};
@@ -7,10 +7,10 @@ use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::ffi::{Stack, Type};
 
-/// How deep it looks.
+/// How many levels of a value count.
 const DEPTH: u8 = 12;
 
-/// A number that tells the values from an index up.
+/// The digest of the values from an index up.
 pub fn digest(stack: &Stack, first: c_int) -> u64 {
     let mut known = FxHashMap::default();
     let values: Vec<u64> =

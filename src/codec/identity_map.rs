@@ -1,74 +1,74 @@
-//! What a message holds already, by identity: its tables and functions, or its long texts.
+//! Maps the identity of a table, function or long text to its number in the message.
 //!
-//! Most values are trees, in which nothing comes twice. So the question whether something was met before is answered
-//! by a bitmap over addresses; where it first comes true, and only then, a map is made of the list of all that was met.
+//! Most values are trees, in which nothing repeats. So a bitmap over addresses says whether an object is in the map;
+//! a hash map is built from the list of all objects when one repeats for the first time, and not before.
 
 use rustc_hash::FxHashMap;
 
 use crate::error::Result;
 
-/// One bit for so many bytes of addresses, the least that two objects lie apart.
+/// Bytes of address space for each bit; two objects are at least this far apart.
 const GRAIN: usize = 8;
 
 const WORDS: usize = 512;
 
-/// How many bits a page has. Objects that were made one after another mostly fall into the same one.
+/// The bits of a page. Objects made one after another are mostly in the same page.
 const BITS: usize = WORDS * u64::BITS as usize;
 
-/// So few are looked for one by one.
-const FEW: usize = 8;
+/// With fewer entries, a linear search is faster than the bitmap.
+const LINEAR_LIMIT: usize = 8;
 
-/// A table, function or long text of the message.
+/// A table, function or long text of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Its number among those of its set, from 0.
+pub struct Entry {
+    /// Its number in the map, from 0.
     pub id: u32,
-    /// Where its tag stands in the message.
+    /// The position of its tag in the message.
     pub tag: usize,
 }
 
 #[derive(Default)]
-pub struct SeenSet {
-    /// All of them, by id: identity, and where the tag stands.
+pub struct IdentityMap {
+    /// The identity and the position of the tag of each entry, by id.
     list: Vec<(usize, usize)>,
     pages: Vec<Box<[u64; WORDS]>>,
-    /// Which page is which.
+    /// The position in `pages` of each page, by its number.
     index: FxHashMap<usize, usize>,
-    /// The page that was used last, and where it stands.
+    /// The number of the page that was used last, and its position in `pages`.
     last: Option<(usize, usize)>,
-    /// Ids by identity, once something has come twice.
+    /// Ids by identity; empty until an object repeats.
     ids: FxHashMap<usize, u32>,
 }
 
-impl SeenSet {
+impl IdentityMap {
     pub fn clear(&mut self) {
         self.list.clear();
         if !self.pages.is_empty() {
-            *self = SeenSet { list: std::mem::take(&mut self.list), ..SeenSet::default() };
+            *self = IdentityMap { list: std::mem::take(&mut self.list), ..IdentityMap::default() };
         }
     }
 
-    /// Enters what was not there. Its tag stands at `tag`.
-    pub fn insert(&mut self, identity: usize, tag: usize) -> Result<Seen> {
+    /// Adds an object that is not in the map. Its tag is at position `tag`.
+    pub fn insert(&mut self, identity: usize, tag: usize) -> Result<Entry> {
         self.list.try_reserve(1)?;
         self.list.push((identity, tag));
         let id = self.list.len() as u32 - 1;
         if !self.ids.is_empty() {
             self.ids.try_reserve(1)?;
             self.ids.insert(identity, id);
-        } else if self.list.len() > FEW {
+        } else if self.list.len() > LINEAR_LIMIT {
             self.mark(identity)?;
-        } else if self.list.len() == FEW {
-            for at in 0..FEW {
+        } else if self.list.len() == LINEAR_LIMIT {
+            for at in 0..LINEAR_LIMIT {
                 self.mark(self.list[at].0)?;
             }
         }
-        Ok(Seen { id, tag })
+        Ok(Entry { id, tag })
     }
 
-    /// Finds what is there.
-    pub fn find(&mut self, identity: usize) -> Result<Option<Seen>> {
-        let id = if self.list.len() < FEW {
+    /// Finds an object.
+    pub fn get(&mut self, identity: usize) -> Result<Option<Entry>> {
+        let id = if self.list.len() < LINEAR_LIMIT {
             self.list.iter().position(|(known, _)| *known == identity).map(|at| at as u32)
         } else if !self.ids.is_empty() {
             self.ids.get(&identity).copied()
@@ -79,17 +79,17 @@ impl SeenSet {
         } else {
             None
         };
-        Ok(id.map(|id| Seen { id, tag: self.list[id as usize].1 }))
+        Ok(id.map(|id| Entry { id, tag: self.list[id as usize].1 }))
     }
 
-    /// Finds what is there; enters what was not, with its tag at `tag`.
+    /// Finds an object; adds it, and gives none, if it was not in the map.
     #[inline]
-    pub fn meet(&mut self, identity: usize, tag: usize) -> Result<Option<Seen>> {
+    pub fn get_or_insert(&mut self, identity: usize, tag: usize) -> Result<Option<Entry>> {
         let bit = identity / GRAIN;
         if let Some((last, at)) = self.last
             && last == bit / BITS
             && self.ids.is_empty()
-            && self.list.len() > FEW
+            && self.list.len() > LINEAR_LIMIT
             && self.list.len() < self.list.capacity()
         {
             let (word, mask) = (&mut self.pages[at][bit % BITS / 64], 1 << (bit % 64));
@@ -99,12 +99,12 @@ impl SeenSet {
                 return Ok(None);
             }
         }
-        self.meet_slowly(identity, tag)
+        self.get_or_insert_slow(identity, tag)
     }
 
     #[cold]
-    fn meet_slowly(&mut self, identity: usize, tag: usize) -> Result<Option<Seen>> {
-        let known = self.find(identity)?;
+    fn get_or_insert_slow(&mut self, identity: usize, tag: usize) -> Result<Option<Entry>> {
+        let known = self.get(identity)?;
         if known.is_none() {
             self.insert(identity, tag)?;
         }
@@ -147,40 +147,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_met_is_entered_once() {
-        for count in [1, FEW - 1, FEW, FEW + 1, 100_000] {
-            let mut set = SeenSet::default();
+    fn an_object_is_added_once() {
+        for count in [1, LINEAR_LIMIT - 1, LINEAR_LIMIT, LINEAR_LIMIT + 1, 100_000] {
+            let mut map = IdentityMap::default();
             let identity = |n: usize| 0x7f00_0000_0000 + n * 72;
             for round in 0..3 {
                 for n in 0..count {
-                    let known = (round > 0).then_some(Seen { id: n as u32, tag: n * 3 });
-                    assert_eq!(set.meet(identity(n), n * 3 + round), Ok(known));
-                    assert_eq!(set.find(identity(n)).map(|seen| seen.is_some()), Ok(true));
+                    let known = (round > 0).then_some(Entry { id: n as u32, tag: n * 3 });
+                    assert_eq!(map.get_or_insert(identity(n), n * 3 + round), Ok(known));
+                    assert_eq!(map.get(identity(n)).map(|entry| entry.is_some()), Ok(true));
                 }
-                assert_eq!(set.find(identity(count)), Ok(None));
+                assert_eq!(map.get(identity(count)), Ok(None));
             }
         }
     }
 
     #[test]
-    fn what_was_entered_is_found_and_nothing_else() {
-        for count in [1, FEW - 1, FEW, FEW + 1, 10_000] {
-            let mut set = SeenSet::default();
+    fn only_objects_that_were_added_are_found() {
+        for count in [1, LINEAR_LIMIT - 1, LINEAR_LIMIT, LINEAR_LIMIT + 1, 10_000] {
+            let mut map = IdentityMap::default();
             let identity = |n: usize| 0x7f00_0000_0000 + n * 56;
             for round in 0..2 {
                 for n in 0..count {
-                    assert_eq!(set.find(identity(n)), Ok(None));
-                    assert_eq!(set.insert(identity(n), n * 3), Ok(Seen { id: n as u32, tag: n * 3 }));
+                    assert_eq!(map.get(identity(n)), Ok(None));
+                    assert_eq!(map.insert(identity(n), n * 3), Ok(Entry { id: n as u32, tag: n * 3 }));
                 }
-                assert_eq!(set.find(identity(count)), Ok(None));
+                assert_eq!(map.get(identity(count)), Ok(None));
                 for n in (0..count).rev() {
-                    assert_eq!(set.find(identity(n)), Ok(Some(Seen { id: n as u32, tag: n * 3 })), "{round}");
+                    assert_eq!(map.get(identity(n)), Ok(Some(Entry { id: n as u32, tag: n * 3 })), "{round}");
                 }
-                // After the first repeat, too.
-                assert_eq!(set.find(identity(count)), Ok(None));
-                assert!(set.insert(identity(count), 1).is_ok());
-                assert_eq!(set.find(identity(count)), Ok(Some(Seen { id: count as u32, tag: 1 })));
-                set.clear();
+                // The hash map exists from here on.
+                assert_eq!(map.get(identity(count)), Ok(None));
+                assert!(map.insert(identity(count), 1).is_ok());
+                assert_eq!(map.get(identity(count)), Ok(Some(Entry { id: count as u32, tag: 1 })));
+                map.clear();
             }
         }
     }

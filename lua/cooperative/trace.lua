@@ -1,12 +1,12 @@
---- A job's timeline, as the native backend writes it: a file that Perfetto and chrome://tracing open.
--- Host calls are plain calls here, so no slice shows a wait for them; and within a task's slice others may have run.
+--- A job's timeline, as the native backend writes it: a file for Perfetto and chrome://tracing.
+-- Host calls are plain calls here, so no slice shows a wait for them, and other tasks may have run within a task's slice.
 
-local core, modules = ...
-local options = modules.cooperative_options
+local core, parts = ...
+local options = parts.options
 
 local trace = {}
 
--- Rows of the picture: the host's, and then one for each worker.
+-- The rows: the host's, then one for each worker.
 local HOST = 0
 
 local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\" }
@@ -18,9 +18,9 @@ local function quoted(text)
   return '"' .. string.gsub(text, '[%c"\\]', escaped) .. '"'
 end
 
---- Begins a timeline for a file, which is made at once; refuses the option where it can't be.
+--- Begins a timeline and creates its file. Refuses the option if it can't.
 -- @string path
--- @number origin what its times count from, as core.clock() counts
+-- @number origin the time of core.clock() that is 0 in the file
 function trace.create(path, origin)
   local file, problem
   if io then
@@ -44,12 +44,12 @@ local function slice(timeline, row, name, category, begun, arguments)
     quoted(name), category, (begun - timeline.origin) * 1e6, (core.clock() - begun) * 1e6, row, arguments))
 end
 
---- What the host has done since a moment.
+--- Adds a slice of the host's, which ends now.
 function trace.host_did(timeline, name, begun)
   slice(timeline, HOST, name, "host", begun, "")
 end
 
---- A task's slice, which ends now.
+--- Adds a task's slice, which ends now.
 -- @tab timeline
 -- @int worker its row; nil for the host's
 -- @tab task

@@ -1,7 +1,7 @@
-//! Native calls that call back into Lua: public functions, host calls, callbacks.
+//! Native functions that call a Lua function: a public function, a host function, a user's callback.
 //!
-//! Host side. An error, such as Ctrl-C's, may come at any instruction of Lua's. So what must not be torn apart is one native
-//! call: each of these does something before or after the function that it calls, which may yield.
+//! Host side. A hook's error, such as Ctrl-C's, may come at any instruction of Lua code. So steps that belong together
+//! are one native function here: it acts before or after the function that it calls, which may yield.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::job::Job;
 use crate::pool;
 use crate::registry;
 
-/// The job whose number is the first argument; none where it is over, which another pump may have seen to.
+/// The job whose number is the first argument; none if the job is over, since another pump may have ended it.
 pub fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
     if pool::is_forked() {
         return Err(Error::Forked);
@@ -22,8 +22,8 @@ pub fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
     Ok(id.and_then(registry::get))
 }
 
-/// `serve(job)`: carries out the job's next host call; false where there is none. Nothing comes between taking the call and
-/// answering it: a task whose call got lost would wait for ever.
+/// `serve(job)`: carries out the job's next host call. Returns true, or nothing if there is none. No error can come
+/// between taking the call and answering it: a task whose call was lost would wait for ever.
 pub fn serve(stack: &Protected) -> Returns {
     let Some(job) = job(stack)? else { return Ok(0) };
     stack.set_top(1);
@@ -33,7 +33,7 @@ pub fn serve(stack: &Protected) -> Returns {
     }
 }
 
-/// Answers the call that was carried out.
+/// Answers the host call.
 fn served(stack: &Protected, has_returned: bool) -> Returns {
     const TICKET: c_int = 2;
     const NAME: c_int = 3;
@@ -51,21 +51,21 @@ fn served(stack: &Protected, has_returned: bool) -> Returns {
     Ok(1)
 }
 
-/// `exclusively(token, function, ...)`: calls the function while the token's first item is taken out; false where somebody
-/// else has it.
+/// `exclusively(token, function, ...)`: calls the function while the token's first item is nil. Returns false, without a
+/// call, if the item is nil already. The token is a lock that an error releases.
 pub fn exclusively(stack: &Protected) -> Returns {
     if stack.raw_get_i(1, 1) == Type::Nil {
         stack.push_boolean(false);
         return Ok(1);
     }
-    // An item that was there takes no memory to set.
+    // Setting an existing item takes no memory, so it raises nothing.
     stack.pop(1);
     stack.push_nil();
     stack.raw_set_i(1, 1);
-    Err(Leave::Attempt(stack.top() - 2, continuation(give_back)))
+    Err(Leave::Attempt(stack.top() - 2, continuation(release)))
 }
 
-fn give_back(stack: &Protected, has_returned: bool) -> Returns {
+fn release(stack: &Protected, has_returned: bool) -> Returns {
     stack.push_boolean(true);
     stack.raw_set_i(1, 1);
     if has_returned {
@@ -75,7 +75,7 @@ fn give_back(stack: &Protected, has_returned: bool) -> Returns {
     Err(Leave::Top)
 }
 
-/// `call_once(list, ...)`: takes the function out that is the list's one item, and calls it, unless somebody did.
+/// `call_once(list, ...)`: removes the list's one item, a function, and calls it; does nothing if it was removed before.
 pub fn call_once(stack: &Protected) -> Returns {
     let arguments = stack.top() - 1;
     if stack.raw_get_i(1, 1) != Type::Function {
@@ -87,9 +87,9 @@ pub fn call_once(stack: &Protected) -> Returns {
     Err(Leave::Call(arguments))
 }
 
-/// `entry(call, fail)`: a public function. It calls `call` with a new table, the job's to be, and its own arguments; where
-/// that raises, `fail` with the table and the error. Nothing comes between the end of `call` and the caller, so a job that
-/// was started is either handed out or ended.
+/// `entry(call, fail)`: makes a public function. It calls `call` with a new table for the job and its own arguments, and if
+/// that raises, `fail` with the table and the error. Either may return nil and a refusal, which is raised at the caller's
+/// line. No error can come between the end of `call` and the caller, so a job that was started is either returned or ended.
 pub fn entry(stack: &Protected) -> Returns {
     stack.set_top(2);
     stack.push_closure(native(enter), 2);
@@ -109,12 +109,29 @@ fn enter(stack: &Protected) -> Returns {
 
 fn entered(stack: &Protected, has_returned: bool) -> Returns {
     if has_returned {
-        return Ok(stack.top() - 1);
+        return accepted(stack, 2);
     }
     stack.push_upvalue(2);
     stack.insert(1);
-    Err(Leave::Call(2))
+    Err(Leave::Attempt(2, continuation(failed)))
 }
 
-/// As many as a job has.
+fn failed(stack: &Protected, has_returned: bool) -> Returns {
+    if has_returned { accepted(stack, 1) } else { Err(Leave::Top) }
+}
+
+/// Returns the values from index `first` up, unless they are nil and a refusal.
+fn accepted(stack: &Stack, first: c_int) -> Returns {
+    let refusal = first + 1;
+    if stack.kind(first) != Type::Nil || stack.top() < refusal {
+        return Ok(stack.top() - first + 1);
+    }
+    stack.set_top(refusal);
+    match stack.kind(refusal) {
+        Type::String => Err(Leave::Error(Error::Lua(stack.bytes(refusal).to_vec()))),
+        _ => Err(Leave::Top),
+    }
+}
+
+/// A job's table has this many fields.
 const JOB_FIELDS: c_int = 24;

@@ -1,4 +1,4 @@
-//! Any bytes are values or an error, in every kind of state, and the state is sound after it.
+//! Any bytes decode to values or to an error, in every kind of state, and leave the state sound.
 
 use std::cell::RefCell;
 use std::ffi::c_int;
@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use super::digest::digest;
 use super::{assert_expected, expand, mix};
-use crate::codec::{
-    self, Decoder, Functions, Policy, Resolve, Upvalues, decode as decode_message, encode, put_length,
-};
+use crate::codec::wire::{self, put_length};
+use crate::codec::{Decoder, Functions, Policy, Resolve, Upvalues, decode as decode_message, encode};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Protected, Stack};
@@ -16,22 +15,22 @@ use crate::gma;
 use crate::host::HostNames;
 use crate::state::{Reuse, State};
 
-/// Set in an input's flags: it is decoded in a full stack, too. That is slow, for Lua moves one now and then.
+/// Flag of an input: decode it on a full stack, too. That is slow, since Lua reallocates a large stack now and then.
 const FULL: u8 = 64;
 
-/// Decodes an input everywhere.
+/// Decodes an input in every kind of state.
 pub fn decode(input: &[u8]) {
     let message = expand(input);
     let state = OwnState::new(usize::MAX).expect("a state");
     let before = state.memory();
     let (outcome, seen) = decode_and_check(&state.stack(), &message);
-    // Nothing was collected yet. A byte may be a field, which is up to two nodes of 32 bytes; loading a
+    // Nothing has been collected yet. One byte may announce a field, which takes up to two nodes of 32 bytes; loading a
     // function takes a buffer and some tables.
-    let functions = message.iter().filter(|byte| **byte & !codec::SHARED == codec::FUNCTION).count();
+    let functions = message.iter().filter(|byte| **byte & !wire::SHARED == wire::FUNCTION).count();
     let taken = state.memory() - before;
     assert!(taken <= 8192 + 100 * message.len() + 2048 * functions, "{taken} bytes of memory");
     state.unprotected().collect();
-    come_back(&state.stack(), &outcome, seen);
+    check_reencoding(&state.stack(), &outcome, seen);
     in_little_memory(&message, &outcome, mix(input) % (taken + 1));
     if message.first().is_some_and(|flags| flags & FULL != 0) {
         in_a_full_stack(&message, &outcome, seen, mix(input) % (2 * taken + 1));
@@ -39,29 +38,29 @@ pub fn decode(input: &[u8]) {
     in_a_worker(&message);
 }
 
-/// Nothing has a name here.
-struct Nameless;
+/// A state in which nothing has a name.
+struct NoNames;
 
-impl Resolve for Nameless {
+impl Resolve for NoNames {
     fn push_named(&self, _: &Protected, name: &str) -> Result<()> {
         Err(Error::Absent { name: name.to_owned() })
     }
 }
 
-/// Decodes a message onto a stack, and gives the digest of what came.
+/// Decodes a message onto a stack, and gives the digest of the values.
 fn decode_and_check(stack: &Stack, message: &[u8]) -> (Result<c_int>, u64) {
     let top = stack.top();
-    let outcome = decode_message(stack, message, &Nameless);
+    let outcome = decode_message(stack, message, &NoNames);
     assert_expected(&outcome);
     assert_eq!(stack.top(), top + *outcome.as_ref().unwrap_or(&0));
     assert_ne!(outcome, Err(Error::Memory));
     (outcome, digest(stack, top + 1))
 }
 
-/// What came can be sent on.
-fn come_back(stack: &Stack, outcome: &Result<c_int>, seen: u64) {
+/// The decoded values can be encoded again.
+fn check_reencoding(stack: &Stack, outcome: &Result<c_int>, seen: u64) {
     let Ok(count) = *outcome else { return };
-    let message = encoded(stack, count).expect("what came can be sent");
+    let message = encoded(stack, count).expect("decoded values can be sent");
     assert_eq!(decode_and_check(stack, &message), (Ok(count), seen));
 }
 
@@ -73,26 +72,26 @@ fn encoded(stack: &Stack, count: c_int) -> Result<Vec<u8>> {
     encode(stack, count, &mut message, &policy).map(|()| message)
 }
 
-/// An allocation fails somewhere: that is the error, or nobody saw it. Then there is memory again.
+/// Some allocation fails: that is the error, or it has no effect. Afterwards there is memory again.
 fn in_little_memory(message: &[u8], outcome: &Result<c_int>, bytes: usize) {
     let state = OwnState::new(usize::MAX).expect("a state");
     let stack = state.stack();
     state.set_limit(state.memory() + bytes);
-    let here = decode_message(&stack, message, &Nameless);
+    let here = decode_message(&stack, message, &NoNames);
     assert!(here == *outcome || here == Err(Error::Memory), "{here:?} and not {outcome:?}");
     assert_eq!(stack.top(), *here.as_ref().unwrap_or(&0));
     stack.set_top(0);
     state.set_limit(usize::MAX);
-    assert_eq!(decode_message(&stack, message, &Nameless), *outcome);
+    assert_eq!(decode_message(&stack, message, &NoNames), *outcome);
 }
 
-/// So many values leave room for a few levels, and the others go on in coroutines.
+/// This many values leave room for a few levels; deeper ones continue in coroutines.
 const NEARLY_FULL: c_int = 1_000_000 - 40;
 
-/// The full stack itself takes 16 MB.
-const WORTH_COLLECTING: usize = 64 << 20;
+/// The full stack alone takes 16 MB.
+const COLLECT_ABOVE: usize = 64 << 20;
 
-/// The stack is a coroutine's, as a task's is, and memory may run out in the coroutines that others go on in.
+/// Decodes on the stack of a coroutine, as a task does; memory may run out in the coroutines that continue it.
 fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: usize) {
     thread_local! {
         static STATE: OwnState = {
@@ -101,7 +100,7 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
             let coroutine = main.new_thread();
             assert!(coroutine.check(NEARLY_FULL));
             coroutine.set_top(NEARLY_FULL);
-            // It would walk all of them again and again.
+            // The collector would walk the full stack again and again.
             state.stack().run_collector(false);
             state
         };
@@ -110,11 +109,11 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
         let stack = state.thread(1).expect("the coroutine");
         for limit in [usize::MAX, state.memory() + bytes] {
             state.set_limit(limit);
-            let mut decoder = Decoder::new(&Nameless);
+            let mut decoder = Decoder::new(&NoNames);
             let here = {
                 let decoder = &mut decoder;
                 stack.protected(0, |stack| {
-                    // Something stands below, as it does in a host call.
+                    // A value is below the message's, as in a host call.
                     stack.push_boolean(true);
                     decoder.message(stack, message)
                 })
@@ -134,18 +133,18 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
             assert!(stack.top() >= NEARLY_FULL);
             stack.set_top(NEARLY_FULL);
         }
-        if state.memory() > WORTH_COLLECTING {
+        if state.memory() > COLLECT_ABOVE {
             state.unprotected().collect();
         }
     });
 }
 
-/// There was no room to begin in: ours is the error, or Lua's where it has none for a call.
+/// Whether there was no room to begin: the error is ours, or Lua's if it could not even make a call.
 fn is_full(error: &Error) -> bool {
     matches!(error, Error::Memory) || *error == Error::Lua(b"stack overflow".to_vec())
 }
 
-/// The names are a worker's, and its state is used again and again, as its decoder is.
+/// Decodes with a worker's names in a worker's state; state and decoder are used again and again.
 fn in_a_worker(message: &[u8]) {
     thread_local! {
         static WORKER: RefCell<Option<(State, Arc<Environment>)>> = const { RefCell::new(None) };
@@ -190,21 +189,21 @@ fn in_a_worker(message: &[u8]) {
     });
 }
 
-/// `t, t, "gma"`.
+/// The message of `t, t, "gma"`.
 fn known_message() -> Vec<u8> {
-    let mut message = vec![codec::HAS_SHARED, 3, 0, 0, 0, codec::TABLE | codec::SHARED];
+    let mut message = vec![wire::HAS_SHARED, 3, 0, 0, 0, wire::TABLE | wire::SHARED];
     message.extend([0; 8]);
-    message.extend([codec::REFERENCE, 0, codec::STRING, 3]);
+    message.extend([wire::REFERENCE, 0, wire::STRING, 3]);
     message.extend(b"gma");
     message
 }
 
-/// A job on a host with `gma.echo` and `gma.show`.
+/// The environment of a job on a host with `gma.echo` and `gma.show`.
 fn environment() -> Environment {
-    let mut shape = vec![0, 1, 0, 0, 0, codec::TABLE, 0, 0, 0, 0, 2, 0, 0, 0];
+    let mut shape = vec![0, 1, 0, 0, 0, wire::TABLE, 0, 0, 0, 0, 2, 0, 0, 0];
     for key in ["echo", "show"] {
         let name = format!("gma\0{key}");
-        for (tag, text) in [(codec::STRING, key), (codec::NAMED, &name)] {
+        for (tag, text) in [(wire::STRING, key), (wire::NAMED, &name)] {
             shape.push(tag);
             put_length(&mut shape, text.len());
             shape.extend(text.as_bytes());

@@ -1,29 +1,33 @@
---- Runs one task in the coroutine that is here, and makes its entry in the response.
+--- Runs one task in the current coroutine and makes its entry in the response.
 
-local core, modules = ...
-local values = modules.cooperative_values
+local core, parts = ...
+local values = parts.values
 
 local run = {}
 
 -- Coroutines that run a task.
 local in_task = setmetatable({}, { __mode = "k" })
 
---- Whether a task runs in the coroutine that is here. Inside a coroutine of the task's own that is not seen.
+--- Whether the current coroutine runs a task. A coroutine that the task made is not recognized.
 function run.is_in_task()
   return in_task[coroutine.running()] == true
 end
 
---- The entry of a task that failed.
+--- Makes the entry of a failed task.
 function run.failed(kind, message, traceback)
   return { success = false, data = "Error: " .. message, kind = kind, traceback = traceback }
 end
 
---- The entry of a task that returned.
+--- Makes the entry of a task that returned.
 -- @tab results packed, with `true` before them
-local function returned(results)
+-- @tparam ?int first the first item of the list, of a `Map`'s task
+local function returned(results, first)
   local count = results.n - 1
-  local function place(n, path)
-    return (count == 1 and "result" or string.format("returns[%d]", n)) .. path
+  local function place(n, keys)
+    if first and n == 1 and math.type(keys[1]) == "integer" then
+      return "result" .. values.path(keys, 2), first + keys[1] - 1
+    end
+    return (count == 1 and "result" or string.format("returns[%d]", n)) .. values.path(keys)
   end
   local copied, failure = values.clone(table.move(results, 2, results.n, 1, {}), count, place)
   if not copied then
@@ -37,20 +41,20 @@ local function returned(results)
   return entry
 end
 
---- A task's call stack ends where this file calls it.
+--- Cuts a traceback at this file's call of the task.
 local function own_part(traceback)
-  return string.match(traceback, "^(.*)\n\t%[C%]: in function 'xpcall'\n\tgma2workers/cooperative_run%.lua:") or traceback
+  return string.match(traceback, "^(.*)\n\t%[C%]: in function 'xpcall'\n\tgma2workers/cooperative/run%.lua:") or traceback
 end
 
--- The call stack first: a `__tostring` may fail.
+-- The traceback comes first, since `__tostring` may fail.
 local function note(value)
   return { value = value, traceback = core.traceback(nil, 2) }
 end
 
---- The entry of a task that raised.
+--- Makes the entry of a task that raised an error.
 local function raised(task, failure)
   if type(failure) ~= "table" then
-    -- Lua's own, for which no handler could be called.
+    -- An error of Lua's own, for which it calls no message handler.
     return run.failed(failure == "not enough memory" and "memory" or "runtime", tostring(failure))
   end
   local value = failure.value
@@ -70,7 +74,7 @@ end
 
 --- Runs a task.
 -- @treturn table its entry
--- @return what it raised, if it did
+-- @return the error value, if it raised one
 function run.task(task)
   if task.failure then
     return run.failed(task.failure.kind, task.failure.message)
@@ -82,7 +86,7 @@ function run.task(task)
   local results = table.pack(xpcall(func, note, table.unpack(args, 1, task.count)))
   in_task[here] = nil
   if results[1] then
-    return returned(results)
+    return returned(results, task.first)
   end
   return raised(task, results[2]), type(results[2]) == "table" and results[2].value or nil
 end

@@ -1,11 +1,11 @@
---- The standard globals as they are when the library is loaded: what its own files have as their `_ENV`.
+--- The standard globals as they are when the library is loaded: the `_ENV` of its own files.
 --
 -- All plugins of a console share one `_G`, and each may set `debug`, `type` or `string.format` to something else. So our files
--- get copies, of the libraries' fields too, and go on reading plain names: that is shorter than locals in each file. What is
--- meant to be the host's of now is read from its own table, which is `_G` here: `rawget(_G, "gma")`. A method of a text
--- would be looked up in the host's `string`: it is `string.format(text)` in our files, not `text:format()`.
+-- get copies, also of the libraries' fields, and use plain names: that is shorter than locals in each file. `_G` is the host's own
+-- table, for reading its current globals: `rawget(_G, "gma")`. A string's methods would be looked up in the host's `string`, so
+-- our files write `string.format(text)`, not `text:format()`.
 
--- `package.loaded` has a library that a plugin took out of `_G` before.
+-- `package.loaded` still has a library that a plugin has removed from `_G`.
 local loaded = ...
 local globals = loaded._G
 local ipairs, next, rawget = globals.ipairs, globals.next, globals.rawget
@@ -18,7 +18,7 @@ for _, name in ipairs { "_VERSION", "assert", "collectgarbage", "dofile", "error
   own[name] = rawget(globals, name)
 end
 
--- A host need not have all of them.
+-- A host may lack some of them.
 for _, name in ipairs { "coroutine", "debug", "io", "math", "os", "string", "table", "utf8" } do
   local library = loaded[name] or rawget(globals, name)
   if library then
@@ -30,7 +30,7 @@ for _, name in ipairs { "coroutine", "debug", "io", "math", "os", "string", "tab
   end
 end
 
--- Its fields say how things are now.
+-- Not a copy: its fields may change, and the current ones count.
 own.package = loaded.package
 
 return own

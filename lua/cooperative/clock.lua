@@ -1,6 +1,7 @@
---- Wall seconds since some moment, as well as pure Lua can tell them.
+--- Wall seconds since a fixed moment, as well as pure Lua can tell them.
 
--- The processor's clock stands still while the process sleeps: so it is never more than a second behind the calendar's.
+-- The processor's clock stops while the process sleeps, so it is corrected whenever it is more than a second behind the
+-- calendar's.
 local begun, skipped = os and os.time() - os.clock(), 0
 
 local function processor_time()
@@ -12,20 +13,20 @@ local function processor_time()
   return now + skipped
 end
 
--- The engine's own clock, from where there was an engine first, and how much less than the processor's it said then.
-local engine_clock, less
+-- The engine's own clock, once there is an engine, and what to add to its time.
+local engine_clock, offset
 
---- @treturn number seconds, never fewer than before
+--- @treturn number seconds, which never decrease
 return function()
   if engine_clock then
-    return engine_clock() + less
+    return engine_clock() + offset
   end
   local now = processor_time()
   local engine = rawget(_G, "gma")
   local clock = type(engine) == "table" and rawget(engine, "gettime")
   local engine_now = type(clock) == "function" and clock()
   if type(engine_now) == "number" then
-    less = now - engine_now
+    offset = now - engine_now
     engine_clock = clock
   end
   return now

@@ -1,12 +1,11 @@
-//! What the fuzzers in `tests/fuzz` call: they know no internals, this does.
+//! What the fuzz targets check of an input. Compiled into the library, since it uses the internals.
 //!
-//! Both take a message in the layout of [`crate::codec`], so one grammar serves for any value: it is
-//! decoded as it is, or into the options of a job. A fault shows as a panic.
+//! Both targets take a message in the layout of [`crate::codec::wire`], so one grammar makes any value: `decode` decodes
+//! it as it is, `options` into the options of a job. A fault is a panic.
 //!
-//! Lua does not check the bytecode it loads, so bytecode of a fuzzer's making may do anything at all, and
-//! nothing can be asked to stand it. Bytecode begins with ESC. In a function's record `ESC n` stands for
-//! the size and the bytecode of the n-th function of [`FUNCTIONS`]; elsewhere an ESC becomes a zero, and
-//! what a record holds is loaded as text, which is safe.
+//! Lua does not check the bytecode that it loads, so a fuzzer's bytecode may do anything at all. Bytecode begins with
+//! ESC. In a function's record, `ESC n` stands for the size and the bytecode of the n-th function of [`FUNCTIONS`];
+//! elsewhere an ESC becomes a zero, so the record's bytes are loaded as source text, which is safe.
 
 mod decoding;
 mod digest;
@@ -15,7 +14,7 @@ mod options;
 use std::ffi::c_int;
 use std::sync::LazyLock;
 
-use crate::codec::{self, SHARED};
+use crate::codec::wire::{self, SHARED};
 use crate::error::{Error, Result};
 use crate::ffi::OwnState;
 
@@ -37,7 +36,7 @@ const FUNCTIONS: &str = "
         again,
         function() return number, list, helper, again, _ENV end";
 
-/// The bytecode of each.
+/// The bytecode of each function of [`FUNCTIONS`].
 static BYTECODE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let state = OwnState::new(usize::MAX).expect("a state");
     let stack = state.unprotected();
@@ -53,14 +52,14 @@ static BYTECODE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     (1..=stack.top()).map(dump).collect()
 });
 
-/// The message that an input stands for.
+/// The message that an input represents.
 fn expand(input: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(input.len());
     let mut bytes = input.iter().copied().peekable();
     let mut before = 0;
     while let Some(byte) = bytes.next() {
         match (byte, bytes.peek()) {
-            (ESC, Some(&n)) if before & !SHARED == codec::FUNCTION => {
+            (ESC, Some(&n)) if before & !SHARED == wire::FUNCTION => {
                 bytes.next();
                 let bytecode = &BYTECODE[usize::from(n) % BYTECODE.len()];
                 message.extend((bytecode.len() as u32).to_le_bytes());
@@ -76,8 +75,8 @@ fn expand(input: &[u8]) -> Vec<u8> {
     message
 }
 
-/// The input that stands for a message whose functions are all of [`FUNCTIONS`]. Short texts that begin with
-/// `@` become names.
+/// The input that represents a message, whose functions must all be of [`FUNCTIONS`]. A short text that begins with `@`
+/// becomes a name.
 fn contract(message: &[u8]) -> Vec<u8> {
     let mut input = Vec::new();
     let mut rest = message;
@@ -92,8 +91,8 @@ fn contract(message: &[u8]) -> Vec<u8> {
                 rest = &rest[4 + BYTECODE[n].len()..];
             }
             None => match *rest {
-                [codec::STRING, length @ 2..0x80, b'@', ..] => {
-                    input.extend([codec::NAMED, length - 1]);
+                [wire::STRING, length @ 2..0x80, b'@', ..] => {
+                    input.extend([wire::NAMED, length - 1]);
                     rest = &rest[3..];
                 }
                 _ => {
@@ -106,7 +105,7 @@ fn contract(message: &[u8]) -> Vec<u8> {
     input
 }
 
-/// Panics for what must not come of any input.
+/// Panics on an error that no input may cause.
 #[track_caller]
 fn assert_expected<R>(outcome: &Result<R>) {
     if let Err(error @ (Error::Panic(_) | Error::Internal(_))) = outcome {
@@ -114,7 +113,7 @@ fn assert_expected<R>(outcome: &Result<R>) {
     }
 }
 
-/// A number that depends on all of an input.
+/// A hash of an input.
 fn mix(input: &[u8]) -> usize {
     use std::hash::Hasher;
     let mut hasher = rustc_hash::FxHasher::default();

@@ -1,12 +1,16 @@
 --- The list of tasks: read once, checked with the native backend's messages, and copied. Fields are read raw.
 
-local core, modules = ...
-local options, values = modules.cooperative_options, modules.cooperative_values
+local core, parts = ...
+local options, values = parts.options, parts.values
 
 local tasks = {}
 
 local FIELDS = { "func", "args", "name" }
 local IS_FIELD = { func = true, args = true, name = true }
+
+-- Which arguments of a `Map`'s task are its items, and the callable table that `Map` was given: see map.lua.
+local ITEMS = 1
+local CALLABLE = 2
 
 -- The most arguments that a task may have.
 local ARGUMENT_LIMIT = 100000
@@ -19,7 +23,7 @@ local function refuse_list(problem)
   options.refuse("option 'tasks'", "must be a list" .. problem)
 end
 
---- How many tasks the list has. It must be a list without holes.
+--- Counts the tasks of a list, which must have no holes.
 local function count_tasks(list)
   local count, last = 0, 0
   for key in next, list do
@@ -46,7 +50,7 @@ local function count_tasks(list)
   return count
 end
 
---- Refuses a field that looks like a slip of one of ours; others are the caller's own.
+--- Refuses a field that looks like a misspelling of ours. Other fields are the caller's own.
 local function check_fields(task, index)
   for key in next, task do
     if type(key) == "string" and not IS_FIELD[key] then
@@ -58,8 +62,7 @@ local function check_fields(task, index)
   end
 end
 
---- How many arguments the table holds: its `n`, or its last whole-numbered key. What is no argument would be lost, and is
--- refused.
+--- Counts the arguments in a table: its `n`, or its largest integer key. Any other key is refused, since its value would be lost.
 local function count_arguments(args, index)
   local last = 0
   for key in next, args do
@@ -86,7 +89,7 @@ local function count_arguments(args, index)
   return count
 end
 
---- The function to run, and the callable table that is to be its first argument.
+--- The function to run, and the callable table that becomes its first argument, if it was given as one.
 local function callable(func, index)
   if type(func) == "function" then
     return func, nil
@@ -100,7 +103,20 @@ local function callable(func, index)
   return call, func
 end
 
-local function read_task(task, index)
+--- Names the place of a value among a task's arguments.
+-- @int n which argument it is, from 1
+-- @tab keys the keys from there
+-- @tparam ?int first the first item of the list, of a `Map`'s task
+local function place(n, keys, first)
+  if first and n == ITEMS and math.type(keys[1]) == "integer" then
+    return string.format("list[%d]%s", first + keys[1] - 1, values.path(keys, 2))
+  elseif first and n == CALLABLE then
+    return "func" .. values.path(keys)
+  end
+  return string.format("args[%d]%s", n, values.path(keys))
+end
+
+local function read_task(task, index, first)
   if type(task) ~= "table" then
     refuse_task(index, "", "must be a task { func = f, args = { ... } }, got a " .. values.kind(task))
   end
@@ -118,19 +134,22 @@ local function read_task(task, index)
   for i = 1, count do
     list[extra + i] = rawget(args, i)
   end
-  -- An error's path does not count the callable table.
-  local copied, failure = values.clone(list, extra + count, function(n, path)
-    return string.format("args[%d]%s", math.max(n - extra, 1), path)
+  -- A path in a message does not count the callable table.
+  local copied, failure = values.clone(list, extra + count, function(n, keys)
+    return place(math.max(n - extra, 1), keys, first)
   end)
-  return { index = index, name = name, func = func, args = copied, count = extra + count, failure = failure }
+  return { first = first, index = index, name = name, func = func, args = copied, count = extra + count, failure = failure }
 end
 
 --- Reads the list.
--- @treturn table a task for each: `index`, `func`, `args`, `count` and `name`; `failure` where it could not be copied
-function tasks.read(list)
+-- @tab list
+-- @tparam ?int chunk how many items each task of a `Map` has
+-- @treturn table the tasks: each with `index`, `func`, `args`, `count` and `name`; `failure` if it could not be copied; and, for a
+-- `Map`, `first`, the position of its first item
+function tasks.read(list, chunk)
   local all = {}
   for index = 1, count_tasks(list) do
-    all[index] = read_task(rawget(list, index), index)
+    all[index] = read_task(rawget(list, index), index, chunk and (index - 1) * chunk + 1)
   end
   return all
 end

@@ -1,4 +1,4 @@
-//! Any options are a job's or an error that says what is wrong, and both as the README has it.
+//! Any options are either accepted or refused with an error that names the fault, as the README says.
 
 use std::ffi::c_int;
 
@@ -15,16 +15,16 @@ use crate::job::Tasks;
 use crate::names;
 use crate::tasks::TaskReader;
 
-/// Set in an input's flags: its tables have metatables, none of which must be seen.
+/// Flag of an input: its tables get metatables, which must have no effect.
 const ARMED: u8 = 2;
 
-/// Set where the options are `RunAsync`'s.
+/// Flag of an input: the options are for `RunAsync`.
 const ASYNC: u8 = 4;
 
-/// More values in all than an input is worth.
-const WORTH_READING: i64 = 100_000;
+/// An input with more values is skipped.
+const MAX_VALUES: i64 = 100_000;
 
-/// What an input names: a thing of the host's, or of its standard library.
+/// Resolves the names in an input: one of `things` in `host.lua`, or a part of the standard library.
 struct Things;
 
 impl Resolve for Things {
@@ -55,7 +55,7 @@ impl Host {
     fn new() -> mlua::Result<Host> {
         let lua = Lua::new();
         let functions = lua.load(FUNCTIONS).set_name("=functions").into_function()?;
-        lua.load(include_str!("../../tests/fuzz/host.lua")).set_name("@host.lua").call::<()>(functions)?;
+        lua.load(include_str!("../host.lua")).set_name("@host.lua").call::<()>(functions)?;
         let read: Result<()> = ffi::with_stack(&lua, (), |stack| {
             names::read_standard(stack, gma::own());
             Ok(())
@@ -65,7 +65,7 @@ impl Host {
         Ok(Host { arm: globals.get("arm")?, judge: globals.get("judge")?, lua })
     }
 
-    /// The table that a message begins with.
+    /// The table that is a message's first value.
     fn table(&self, message: &[u8]) -> Option<Table> {
         let decoded: Result<c_int> = ffi::with_stack(&self.lua, (), |stack| {
             stack.push_globals();
@@ -84,10 +84,10 @@ impl Host {
     }
 }
 
-/// What the oracle says: see `judge` in `tests/fuzz/host.lua`.
+/// The verdict of the oracle, `judge` in `tests/fuzz/host.lua`.
 type Judgement = (Vec<LuaString>, Vec<LuaString>, Vec<i64>, Vec<Value>, i64);
 
-/// Reads an input as options. False for what is none worth reading.
+/// Reads an input as options. False if it has none, or too many values.
 pub fn options(input: &[u8]) -> bool {
     HOST.with(|host| {
         let Some(options) = host.table(&expand(input)) else { return false };
@@ -99,7 +99,7 @@ pub fn options(input: &[u8]) -> bool {
         }
         let is_async = input[0] & ASYNC != 0;
         let judgement: Judgement = host.judge.call((&options, is_async)).expect("it can be judged");
-        if judgement.4 > WORTH_READING {
+        if judgement.4 > MAX_VALUES {
             return false;
         }
         let outcome = read(host, &options, is_async);
@@ -114,7 +114,7 @@ pub fn options(input: &[u8]) -> bool {
     })
 }
 
-/// What a list of tasks was read into.
+/// A list of tasks after reading.
 struct Read {
     functions: Vec<Vec<u8>>,
     tasks: Tasks,
@@ -138,16 +138,16 @@ fn text(text: &LuaString) -> String {
     text.to_string_lossy()
 }
 
-/// An error tells a place that is wrong, in one sentence.
+/// An error names a place that is wrong, in one sentence.
 fn check_refusal(error: &Error, (wrong, open, ..): &Judgement) {
-    assert!(matches!(error, Error::BadConfig { .. } | Error::BadCall(_)), "{error}");
+    assert!(matches!(error, Error::BadConfig { .. } | Error::UnnamedOption { .. }), "{error}");
     let message = error.to_string();
     let tells = |place: &LuaString| message.starts_with(&text(place));
     assert!(wrong.iter().chain(open).any(tells), "{message}, but wrong is {wrong:?} {open:?}");
     assert!(!message.ends_with('.') || message.ends_with("..."), "{message}");
 }
 
-/// What was accepted is what was asked for.
+/// The accepted tasks are those that were asked for.
 fn check(host: &Host, read: &Read, (wrong, _, counts, given, _): &Judgement) {
     assert!(wrong.is_empty(), "accepted, but wrong is {wrong:?}");
     assert_eq!(read.tasks.len(), counts.len());
@@ -170,7 +170,7 @@ fn check(host: &Host, read: &Read, (wrong, _, counts, given, _): &Judgement) {
     }
 }
 
-/// An allocation of Lua's fails somewhere: that is the error, or nobody saw it.
+/// Some allocation of Lua's fails: that is the error, or it has no effect.
 fn in_little_memory(host: &Host, outcome: &Outcome, mix: usize, read: impl FnOnce() -> Outcome) {
     let room = if mix.is_multiple_of(2) { 512 } else { 16 << 10 };
     host.lua.set_memory_limit(host.lua.used_memory() + mix / 2 % room).expect("mlua has its own allocator");
@@ -194,8 +194,8 @@ fn in_little_memory(host: &Host, outcome: &Outcome, mix: usize, read: impl FnOnc
     }
 }
 
-/// Seeds: of which target, their name, and the input. The code gives a list of lists: target, name, flags to
-/// set, values. It finds [`FUNCTIONS`] in `f`; a text `@name` becomes a name.
+/// The target, name and input of each seed. The code returns a list of lists: target, name, flags to set, values. It finds
+/// [`FUNCTIONS`] in `f`; a text `@name` becomes a name.
 pub fn seeds(code: &str) -> Vec<(String, String, Vec<u8>)> {
     HOST.with(|host| {
         let seeds: Vec<Table> = host.lua.load(code).eval().expect("it is Lua");

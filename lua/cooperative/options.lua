@@ -1,33 +1,38 @@
---- The options of a job, checked as the native backend checks them, with the same messages; and refused, where they need
--- threads or states of their own.
+--- The options of a job, checked as the native backend checks them, with the same messages. Options that need threads or separate
+-- states are refused.
 
-local _, modules = ...
-local values = modules.cooperative_values
+local _, parts = ...
+local values = parts.values
 
 local options = {}
 
 -- The most workers that one job may ask for.
 local WORKER_LIMIT = 256
 
--- Every option there is, for messages.
-local NAMES = { "tasks", "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit", "sandbox",
-  "onProgress", "progress", "trace" }
+-- Every option of `RunSync` and of `Map`, in the order in which messages list them.
+local RUN, MAP = { "tasks" }, { "chunk", "onError" }
+for _, name in ipairs { "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit", "sandbox", "onProgress",
+  "progress", "trace" } do
+  table.insert(RUN, name)
+  table.insert(MAP, name)
+end
 
--- Every option of Map, for messages.
-local MAP_NAMES = { "chunk", "onError", "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit",
-  "sandbox", "onProgress", "progress", "trace" }
-
---- Raises a refusal, which `core.start` hands on.
--- @string place what is wrong: an option, or a part of `tasks`
+--- Raises a refusal, which `core.start` returns.
+-- @string place the wrong part: an option, or a part of `tasks`
 function options.refuse(place, problem)
-  error({ message = string.format("%s %s", place, problem) }, 0)
+  error({ place = place, problem = problem }, 0)
+end
+
+--- The text of a refusal, or of another error.
+function options.text(failure)
+  return type(failure) == "table" and string.format("%s %s", failure.place, failure.problem) or failure
 end
 
 local function refuse_option(name, problem)
   options.refuse(string.format("option '%s'", name), problem)
 end
 
---- A float in as few digits as give the same one.
+--- Formats a float with the fewest digits that give the same float.
 local function shortest(number)
   if number % 1 == 0 and math.abs(number) < 1e15 then
     return string.format("%.0f", number)
@@ -41,7 +46,7 @@ local function shortest(number)
   return number ~= number and "NaN" or tostring(number)
 end
 
---- A value as a message shows it: what it is, and its text where that helps.
+--- A value as a message shows it: its kind, or its text if that helps.
 function options.describe(value)
   local kind = type(value)
   if kind == "nil" then
@@ -60,7 +65,8 @@ local function unexpected(name, expected, value)
   refuse_option(name, string.format("must be %s, got %s", expected, options.describe(value)))
 end
 
---- How many letters have to be put in, left out, changed, or swapped with the next to get from one word to another.
+--- The Damerau-Levenshtein distance between two words: how many insertions, deletions, changes and swaps of neighbours it takes to
+-- turn one into the other.
 local function distance(from, to)
   local byte, rows = string.byte, {}
   for i = 0, #from do
@@ -82,11 +88,11 @@ local function distance(from, to)
   return rows[#from][#to]
 end
 
---- The known name that a name looks like a slip of.
+--- The known name that a name looks like a misspelling of.
 function options.nearest(name, known)
   local best, nearest = 3, nil
   for _, other in ipairs(known) do
-    -- To measure a long text would take long.
+    -- Measuring a long text would be slow.
     local steps = #name <= #other + best and distance(string.lower(name), string.lower(other)) or math.huge
     if steps < best or steps == best and nearest and other < nearest then
       best, nearest = steps, other
@@ -95,19 +101,19 @@ function options.nearest(name, known)
   return nearest
 end
 
--- What people call a field of a task that has another name.
+-- Other names that people use for a task's fields.
 local SYNONYMS = { arg = "args", argument = "args", arguments = "args", param = "args", params = "args",
   parameters = "args", callback = "func", fn = "func", fun = "func", ["function"] = "func" }
 
--- Words that are one letter away from a field of a task, and as likely the caller's own.
+-- Words one letter away from a task's field that are probably the caller's own fields.
 local IS_WORD = { arcs = true, ares = true, arms = true, arts = true, came = true, dame = true, fame = true,
   fund = true, funk = true, game = true, lame = true, named = true, names = true, nave = true, same = true, tame = true }
 
---- What is wrong with a task's field of this name, which is none of `fields`: a slip of one, a synonym, or an option of the
--- job; nil where it is the caller's own.
+--- The problem with a task's field of this name, which is none of `fields`: a misspelling, a synonym, or an option of the job. Nil
+-- if the field is the caller's own.
 function options.misnamed(name, fields)
   local lower = string.lower(name)
-  for _, option in ipairs(NAMES) do
+  for _, option in ipairs(RUN) do
     if string.lower(option) == lower then
       return string.format(", which is an option of the job: write { tasks = { ... }, %s = ... }", option)
     end
@@ -122,13 +128,13 @@ function options.misnamed(name, fields)
   return meant and string.format(": did you mean '%s'?", meant)
 end
 
---- The options that are given, by name.
+--- Reads the given options, by name.
 local function given(config, names)
   local found = {}
   for key, value in next, config do
     if type(key) ~= "string" then
-      error({ message = string.format("options have names, but there is one at [%s]: write { %s }",
-        options.describe(key), names == NAMES and "tasks = { ... }" or "chunk = 10") }, 0)
+      options.refuse("options", string.format("have names, but there is one at [%s]: write { %s }",
+        options.describe(key), names == RUN and "tasks = { ... }" or "chunk = 10"))
     end
     found[key] = value
   end
@@ -179,7 +185,7 @@ local function read_word(found, name, first, second)
   return value or first
 end
 
---- Refuses what there are no threads or states for.
+--- Refuses the options that need threads or separate states.
 local function refuse_impossible(found)
   local why = {
     timeout = "can't stop a task",
@@ -241,16 +247,16 @@ function options.check_globals(names)
         meant and string.format("did you mean '%s'?", meant) or "a local is passed in args"))
     end
   end
-  local _, failure = values.clone({ copies }, 1, function(_, path) return "globals" .. path end)
+  local _, failure = values.clone({ copies }, 1, function(_, keys) return "globals" .. values.path(keys) end)
   if failure then
     refuse_option("globals", "holds what cannot cross: " .. failure.message)
   end
 end
 
---- Reads and checks all options but the list of tasks and what the globals hold.
+--- Reads and checks all options, except the list of tasks and the values of the globals.
 -- @treturn table `tasks`, `mode`, `workers`, `globals`, `trace`
 function options.read(config, is_async)
-  local found = given(config, NAMES)
+  local found = given(config, RUN)
   check_callbacks(found, is_async)
   if type(found.tasks) ~= "table" then
     unexpected("tasks", "a list of tasks: { { func = f, args = { ... } }, ... }", found.tasks)
@@ -273,10 +279,10 @@ function options.read(config, is_async)
   return { tasks = found.tasks, mode = mode, workers = workers, globals = globals, trace = found.trace }
 end
 
---- Reads those options of Map that are not the job's, and refuses unknown ones. The job's are read when it starts.
+--- Reads the options that only Map has, and refuses unknown ones. The job's own options are read when it starts.
 -- @treturn table `chunk`, `collects`, `workers`
 function options.read_map(config)
-  local found = given(config, MAP_NAMES)
+  local found = given(config, MAP)
   if found.onComplete ~= nil and type(found.onComplete) ~= "function" then
     unexpected("onComplete", "a function", found.onComplete)
   end

@@ -1,0 +1,398 @@
+--- The cooperative backend: gma2workers in pure Lua, for a host that can't load the binary.
+-- The Lua side is the same as the native backend's; the calls below take the place of the native ones.
+--
+-- **Where tasks run.** In the host's own state, with its globals and their functions' upvalues. Each worker is a coroutine of
+-- the engine's, started by a timer or a command line as `mode` says. It takes tasks in the list's order until none are left.
+-- There are as many workers as the option says, or one for each task (256 at most). An engine that slices time gives each
+-- worker a slice, so many workers get more time than one plugin does. On any other engine, tasks run one after another, and
+-- overlap only where they call `gma.sleep`. The waiting call (`RunSync`, `job:wait()`, or `Poll()`, which runs one or two tasks of
+-- each job) runs the tasks itself if there is no engine, if it can't be suspended, or if no worker has begun within a second.
+-- `workerCount` always says how many workers were asked for.
+--
+-- **What differs.** `timeout`, `memoryLimit` and `sandbox` are refused. `upvalues` and `globals` are checked and change
+-- nothing. Arguments and results are copied at the same moments and by the same rules, but functions pass as they are.
+-- `gma.*` calls in a task are plain calls. A running task can't be stopped: when its job is cancelled it counts as cancelled
+-- at once, and its later outcome is dropped. A task may not use gma2workers, except for its `clock`; inside a coroutine of the
+-- task's own this is not detected.
+--
+-- **Slices.** The engine may switch coroutines between any two instructions, but not inside a C function. So `table.remove`
+-- decides every race: the coroutine that gets a task out of the queue runs it, and the one that gets the mark out of a task or a
+-- job sets the outcome or collects the job. The length of a list counts what is left to do.
+
+local read, version = ...
+
+local core = { version = version, backend = "cooperative", clock = read("cooperative/clock", _ENV)() }
+
+-- A host may have been built without `debug`.
+core.metatable = debug and debug.getmetatable or getmetatable
+core.traceback = debug and debug.traceback or function(text)
+  return text or ""
+end
+
+-- The files of this folder, and the files that both backends share.
+local parts, modules = {}, {}
+
+--- The jobs by their numbers; false for a job that is over, since no number is used again.
+local jobs = {}
+
+local IN_TASK = "gma2workers is not available in a worker: start jobs on the host"
+
+-- Seconds for which a worker may keep an engine that does not slice. Then it sleeps for about a tick.
+local MAX_STINT = 0.005
+local TICK = 0.01
+
+-- Seconds to wait for the first worker. After that, the waiting call runs the tasks.
+local START_TIMEOUT = 1
+
+-- The coroutine of ours that ran last, as `last`. If another one ran during a task, the engine slices. The table is weak, so it
+-- keeps no coroutine that the engine has killed.
+local seen = setmetatable({}, { __mode = "v" })
+
+local function is_over(job)
+  return #job.open == 0
+end
+
+--- Adds a job to the list and sets its number.
+local function enter(job)
+  table.insert(jobs, job)
+  local id = #jobs
+  while jobs[id] ~= job do
+    id = id - 1
+  end
+  job.id = id
+end
+
+--- Sets a task's outcome, unless it has one.
+local function put(job, task, entry)
+  if table.remove(task.unset) then
+    job.entries[task.index] = entry
+    table.remove(job.open)
+  end
+end
+
+--- Runs a task and sets its outcome.
+-- @tab job
+-- @tab task
+-- @tparam ?int worker
+-- @return the error value, if it raised one
+local function run(job, task, worker)
+  local begun = core.clock()
+  local entry, value = parts.run.task(task)
+  if job.trace then
+    parts.trace.task_did(job.trace, worker, task, entry.success, begun)
+  end
+  put(job, task, entry)
+  return value
+end
+
+--- Runs tasks until there are none left: a worker's coroutine.
+local function work(job, worker)
+  local here = coroutine.running()
+  job.has_worker = true
+  if not job.has_started and modules.drivers.can_sleep() then
+    -- The engine runs this inside the call that asked for it.
+    _G.gma.sleep(TICK)
+  end
+  seen.last = here
+  local since = core.clock()
+  local task = table.remove(job.queue)
+  while task do
+    run(job, task, worker)
+    if seen.last ~= here then
+      seen.last, since = here, core.clock()
+    elseif core.clock() - since >= MAX_STINT and modules.drivers.can_sleep() then
+      _G.gma.sleep(TICK)
+      since = core.clock()
+    end
+    task = table.remove(job.queue)
+  end
+end
+
+--- Runs a task in the coroutine that waits for the job. Ctrl-C then ends the wait, too.
+local function run_here(job, task)
+  local value = run(job, task)
+  if type(value) == "string" and string.sub(value, -12) == "interrupted!" then
+    error(value, 0)
+  end
+end
+
+--- Removes the tasks and the workers that have not begun.
+local function close(job)
+  while table.remove(job.queue) do end -- luacheck: ignore 542
+  for _, take_back in ipairs(job.closers) do
+    take_back()
+  end
+end
+
+--- Asks the engine for the workers. Without an engine, the waiting call runs the tasks.
+local function start_workers(job)
+  for worker = 1, job.workers do
+    local alias = string.format("gma2workers_worker_%d_%d", job.id, worker)
+    local take_back = modules.drivers[job.mode](alias, function() work(job, worker) end)
+    if not take_back then
+      job.runs_here = true
+      return
+    end
+    table.insert(job.closers, take_back)
+  end
+end
+
+local function read_job(config, is_async, chunk)
+  local started = core.clock()
+  local checked = parts.options.read(config, is_async)
+  local tasks = parts.tasks.read(checked.tasks, chunk)
+  parts.options.check_globals(checked.globals)
+  local total = #tasks
+  local job = { started = started, mode = checked.mode, workers = math.min(checked.workers, total), total = total,
+    tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
+    trace = checked.trace and parts.trace.create(checked.trace, started) }
+  for i, task in ipairs(tasks) do
+    task.unset = { true }
+    job.queue[total + 1 - i], job.open[i] = task, true
+  end
+  return job
+end
+
+--- Checks everything and starts the workers. `chunk` is the number of items in each task of a `Map`. Sets the job's number as
+-- `id` and the number of its tasks as `total` in the caller's table. Returns the refusal if the job did not start.
+function core.start(pumped, config, is_async, chunk)
+  if parts.run.is_in_task() then
+    return IN_TASK
+  end
+  local ok, job = pcall(read_job, config, is_async, chunk)
+  if not ok then
+    return parts.options.text(job)
+  end
+  enter(job)
+  pumped.id, pumped.total = job.id, job.total
+  if is_async or modules.drivers.can_sleep() then
+    local is_started, problem = pcall(start_workers, job)
+    if not is_started then
+      return problem
+    end
+  else
+    job.runs_here = true
+  end
+  job.has_started = true
+  return nil
+end
+
+--- Runs a task if the engine does not. Returns whether there was something to do, and whether the job is over. It does not wait:
+-- the pump lets the engine run in between.
+function core.wait(id, seconds)
+  local job = jobs[id]
+  if not job then
+    return false, false, false
+  elseif parts.run.is_in_task() then
+    error(IN_TASK, 0)
+  end
+  seen.last = coroutine.running()
+  local can_sleep = modules.drivers.can_sleep()
+  local runs_here = job.runs_here or not can_sleep or not job.has_worker and core.clock() - job.started > START_TIMEOUT
+  local task = runs_here and table.remove(job.queue)
+  if task then
+    run_here(job, task)
+    return true, is_over(job), false
+  elseif seconds > 0 and not can_sleep and not is_over(job) then
+    error("cannot wait here: the tasks that have begun need the engine, and it can't be given time from here", 0)
+  end
+  return is_over(job), is_over(job), false
+end
+
+--- There are no host calls to serve: tasks call the host directly.
+function core.serve()
+  return false
+end
+
+--- How many tasks are done, and how many there are.
+function core.progress(id)
+  local job = jobs[id]
+  if job then
+    return job.total - #job.open, job.total
+  end
+end
+
+--- Makes the list of results and the list of failed tasks, both empty.
+function core.lists()
+  return {}, {}
+end
+
+--- Makes a job's response with this list of results, which it fills. Also returns why the trace can't be written, if it can't.
+local function respond(job, id, result, failed)
+  local begun = core.clock()
+  for index, entry in ipairs(job.entries) do
+    result[index] = entry
+    if not entry.success then
+      failed[#failed + 1] = index
+    end
+  end
+  local response = { result = result, workerCount = job.workers, jobId = "Job_" .. id, duration = core.clock() - job.started,
+    cancelled = job.is_cancelled }
+  if job.trace then
+    parts.trace.host_did(job.trace, "merge results", begun)
+    return response, parts.trace.write(job.trace, id)
+  end
+  return response
+end
+
+--- Sets `response` and `problem` in the caller's table, unless another pump has collected the job.
+function core.collect(id, pumped, result, failed)
+  local job = jobs[id]
+  if not job or not table.remove(job.uncollected) then
+    return
+  end
+  close(job)
+  local response, problem = respond(job, id, result, failed)
+  pumped.problem = problem
+  pumped.response = response
+  jobs[id] = false
+end
+
+--- The response and the list of failed tasks of a job that is already over. The job has no trace.
+function core.collect_soon(id)
+  local job, failed = jobs[id], {}
+  if job and is_over(job) and table.remove(job.uncollected) then
+    jobs[id] = false
+    close(job)
+    return respond(job, id, {}, failed), failed
+  end
+end
+
+--- Calls a function while it holds the token, a list of one item. Returns false if another coroutine holds it.
+function core.exclusively(token, func, ...)
+  if not table.remove(token) then
+    return false
+  end
+  local ok, failure = pcall(func, ...)
+  token[1] = true
+  if not ok then
+    error(failure, 0)
+  end
+  return true
+end
+
+--- Takes the function out of a list of one item and calls it, unless another coroutine has taken it.
+function core.call_once(list, ...)
+  local func = table.remove(list)
+  if func then
+    return func(...)
+  end
+end
+
+--- Returns the values, but raises a refusal, which comes behind nil.
+local function accepted(...)
+  local value, refusal = ...
+  if value == nil and refusal ~= nil then
+    error(refusal, 2)
+  end
+  return ...
+end
+
+local function entered(fail, job, ok, ...)
+  if not ok then
+    return accepted(fail(job, (...)))
+  end
+  return accepted(...)
+end
+
+--- Makes a public function. It calls `call` with a new table for the job and its own arguments. If that raises an error, it calls
+-- `fail` with the table and the error. Either may return nil and a refusal, which is raised at the caller's line: all calls here
+-- are tail calls, so `accepted` finds the caller at level 2.
+function core.entry(call, fail)
+  return function(...)
+    local job = {}
+    return entered(fail, job, pcall(call, job, ...))
+  end
+end
+
+--- Cancels a job: waiting tasks never begin, and running ones count as cancelled.
+function core.cancel(id)
+  local job = jobs[id]
+  if not job then
+    return
+  end
+  job.is_cancelled = true
+  close(job)
+  for _, task in ipairs(job.tasks) do
+    put(job, task, parts.run.failed("cancelled", "cancelled"))
+  end
+end
+
+--- Drops a job whose outcome nobody wants.
+function core.release(id)
+  local job = jobs[id]
+  if job then
+    jobs[id] = false
+    close(job)
+    if job.trace then
+      parts.trace.write(job.trace, id)
+    end
+  end
+end
+
+--- Reads the options that `Map` needs before it makes tasks. Returns the refusal; or nil, `chunk` if it is given, whether failures
+-- are collected, and the number of workers.
+function core.read_map(config)
+  local ok, split = pcall(parts.options.read_map, config)
+  if not ok then
+    return parts.options.text(split)
+  end
+  return nil, split.chunk, split.collects, split.workers
+end
+
+--- Whether the table's keys are exactly 1 to `count`.
+function core.is_list(list, count)
+  local found = 0
+  for key in next, list do
+    if math.type(key) ~= "integer" or key < 1 or key > count then
+      return false
+    end
+    found = found + 1
+  end
+  return found == count
+end
+
+--- Checks whether a value can be copied. `place` is its name in messages.
+-- @treturn ?string the kind of the failure, if it can't
+-- @treturn ?string its text
+function core.check(value, place)
+  local _, failure = parts.values.clone({ value }, 1, function(_, keys) return place .. parts.values.path(keys) end)
+  if not failure then
+    return nil
+  elseif modules.pump.is_interrupt(failure.message) then
+    error(failure.message, 0)
+  end
+  return failure.kind, failure.message
+end
+core.check_in_task = core.check
+
+--- A message handler for xpcall: keeps the error with its traceback.
+function core.trace(value)
+  return { value = value, traceback = core.traceback(nil, 2) }
+end
+
+--- Whether standard error is a terminal. Pure Lua can't tell, and a file must get no bars.
+function core.is_on_terminal()
+  return false
+end
+
+--- There are no threads.
+function core.threads()
+  return 0
+end
+
+function core.lost()
+  return 0
+end
+
+--- Loads the chunk of a Lua file. All files are loaded at once below: with time slices, two coroutines could load the same one.
+core.load = read
+
+for _, name in ipairs { "values", "options", "tasks", "trace", "run" } do
+  parts[name] = read("cooperative/" .. name, _ENV)(core, parts)
+end
+for _, name in ipairs { "arguments", "drivers", "report", "hints", "pump", "async", "progress", "job", "items", "mapper", "map_results",
+  "map", "gma2workers" } do
+  modules[name] = read(name, _ENV)(core, modules)
+end
+return modules.gma2workers

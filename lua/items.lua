@@ -1,0 +1,60 @@
+--- The list that `Map` goes over. Its items are read raw, and none is left out silently.
+
+local core = ...
+
+local items = {}
+
+--- The problem with a table that should be a list; nil if there is none.
+-- @tab list
+-- @tparam int|false count how many items it has, if its `n` says so
+local function find_problem(list, count)
+  local found, last = 0, 0
+  for key in next, list do
+    if math.type(key) ~= "integer" then
+      if key ~= "n" then
+        local shown = type(key) == "string" and string.format("field '%s'", key) or type(key) .. " as a key"
+        return "a list expected, but it has a " .. shown
+      end
+    elseif key < 1 then
+      return string.format("a list that starts at 1 expected, but it has [%d]", key)
+    else
+      found, last = found + 1, math.max(last, key)
+    end
+  end
+  if count then
+    local problem = "list.n is %d, but it has [%d]: with more items, set list.n to how many"
+    return last > count and string.format(problem, count, last) or nil
+  end
+  local hole = 1
+  while found ~= last and rawget(list, hole) ~= nil do
+    hole = hole + 1
+  end
+  if found ~= last then
+    return string.format("list[%d] is missing: the list has a hole (list[%d] is there); with nils, set list.n", hole, last)
+  end
+end
+
+--- Reads a list. The length of a table says nothing about its other keys, so those are checked.
+-- @treturn ?tab a table with the items alone, which may be the list itself; nil if it is no list
+-- @treturn int|string how many items there are, or the problem
+function items.read(list)
+  local n = rawget(list, "n")
+  local count = n == nil and rawlen(list) or math.type(n) and math.tointeger(n)
+  if not count or count < 0 then
+    return nil, string.format("list.n must be a whole number of items, got %s", tostring(n))
+  end
+  local problem = (n ~= nil or not core.is_list(list, count)) and find_problem(list, n ~= nil and count)
+  if problem then
+    return nil, problem
+  end
+  if not core.metatable(list) then
+    return list, count
+  end
+  local copy = {}
+  for i = 1, count do
+    copy[i] = rawget(list, i)
+  end
+  return copy, count
+end
+
+return items

@@ -1,0 +1,91 @@
+--- Converts the response of a `Map`'s job to what the caller gets: results or records.
+
+local core, modules = ...
+local hints = modules.hints
+
+local map_results = {}
+
+--- The record of a failure, without the position and the frames of mapper.lua, which Lua adds.
+local function record_of(failure)
+  local message = string.gsub(failure.message, "^gma2workers/mapper%.lua:%d+: ", "")
+  local traceback = failure.traceback and string.gsub(failure.traceback, "\n\t[^\n]*gma2workers/mapper%.lua:.*$", "")
+  return { success = false, data = "Error: " .. message, kind = failure.kind, error = failure.error, traceback = traceback }
+end
+
+--- The message of a failed record.
+local function message_of(record)
+  return string.sub(record.data, #"Error: " + 1)
+end
+
+--- The record that each item of a failed task gets.
+local function record_of_task(entry)
+  return record_of { message = message_of(entry), kind = entry.kind, traceback = entry.traceback }
+end
+
+-- The kinds of failures that concern all items, or name their item.
+local IS_NAMED = { cancelled = true, upvalue = true, transfer = true }
+
+--- The message to raise for a failed task.
+local function message_of_task(entry, first, last)
+  local message = message_of(record_of_task(entry))
+  if IS_NAMED[entry.kind] then
+    return message
+  elseif first == last then
+    return string.format("list[%d]: %s", first, message)
+  end
+  return string.format("list[%d] to list[%d]: %s", first, last, message)
+end
+
+--- The results of all items; or nil, and the message of the first failure.
+function map_results.values(response, plan)
+  local results = core.lists(plan.count)
+  for n, entry in ipairs(response.result) do
+    local first = (n - 1) * plan.chunk + 1
+    local last = math.min(first + plan.chunk - 1, plan.count)
+    local failures = entry.returns and entry.returns[2]
+    if not entry.success then
+      return nil, message_of_task(entry, first, last)
+    elseif failures then
+      local record = record_of(failures[1])
+      hints.add({ result = { record } }, { 1 }, plan.sandbox, plan.globals)
+      return nil, string.format("list[%d]: %s", first + failures[1].at - 1, message_of(record))
+    end
+    table.move(entry.data, 1, last - first + 1, first, results)
+  end
+  for i = 1, plan.count do
+    if results[i] == nil then
+      results.n = plan.count
+      break
+    end
+  end
+  return results
+end
+
+--- A record for each item.
+function map_results.records(response, plan)
+  local results, indices = core.lists(plan.count)
+  for n, entry in ipairs(response.result) do
+    local first = (n - 1) * plan.chunk + 1
+    local last = math.min(first + plan.chunk - 1, plan.count)
+    if entry.success then
+      for i = first, last do
+        results[i] = { success = true, data = entry.data[i - first + 1] }
+      end
+      for _, failure in ipairs(entry.returns and entry.returns[2] or {}) do
+        results[first + failure.at - 1] = record_of(failure)
+        indices[#indices + 1] = first + failure.at - 1
+      end
+    else
+      for i = first, last do
+        results[i] = record_of_task(entry)
+      end
+    end
+  end
+  for i, failure in pairs(plan.unsendable) do
+    results[i] = record_of(failure)
+  end
+  hints.add({ result = results }, indices, plan.sandbox, plan.globals)
+  return results
+end
+
+return map_results

@@ -1,0 +1,84 @@
+--- The function of a `Map`'s tasks. It crosses as code, so it captures functions alone, and its globals are the task's.
+
+local core = ...
+local check, trace = core.check_in_task, core.trace
+
+--- Describes the failure of the item at a position, whose function raised an error. The description can cross.
+local function describe(at, failure, copies)
+  local value, traceback = failure, nil
+  if type(failure) == "table" then
+    value, traceback = failure.value, failure.traceback
+  end
+  local ok, message = pcall(tostring, value)
+  if not ok then
+    local why = type(message) == "string" and message or string.format("(error object is a %s value)", type(message))
+    message = "error in the error's own __tostring: " .. why
+  end
+  local is_out_of_memory = message == "not enough memory" or string.find(message, "not enough memory for buffer allocation$")
+  local described = { at = at, kind = is_out_of_memory and "memory" or "runtime", message = message, traceback = traceback }
+  if type(value) ~= "string" and not check(value, "error", copies) then
+    described.error = value
+  end
+  return described
+end
+
+--- Removes the results that can't cross, and adds a failure for each.
+local function remove_unsendable(results, count, copies, failures)
+  if not check(results, "result", copies) then
+    return failures
+  end
+  failures = failures or {}
+  for i = 1, count do
+    local kind, message = check(results[i], "result", copies)
+    if kind then
+      results[i] = nil
+      failures[#failures + 1] = { at = i, kind = kind, message = message }
+    end
+  end
+  return failures
+end
+
+--- Makes the tasks' function out of the one that `Map` was given. It returns the items, each replaced by its result, and the
+-- failures. Unless failures are collected, the first one ends the task.
+return function(func)
+  return function(items, object, first, count, collects, copies, is_on_host, skip)
+    local at, failures = 0, nil
+    local function go_on()
+      for i = at + 1, count do
+        at = i
+        if skip and skip[i] then
+          items[i] = nil
+        elseif object then
+          items[i] = func(object, items[i], first + i - 1)
+        else
+          items[i] = func(items[i], first + i - 1)
+        end
+      end
+    end
+    while true do
+      local before = at
+      local ok, failure = xpcall(go_on, trace)
+      if ok then
+        break
+      end
+      local described = describe(at, failure, copies)
+      -- On the cooperative backend the waiting coroutine runs tasks, so Ctrl-C must end its wait. And no item may fail twice.
+      if is_on_host and string.sub(described.message, -12) == "interrupted!" or at == before then
+        error(described.message, 0)
+      end
+      failures = failures or {}
+      failures[#failures + 1] = described
+      if not collects then
+        return nil, failures
+      end
+      items[at] = nil
+    end
+    if collects then
+      failures = remove_unsendable(items, count, copies, failures)
+    end
+    if failures then
+      return items, failures
+    end
+    return items
+  end
+end

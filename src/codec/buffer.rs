@@ -1,0 +1,110 @@
+//! The buffer that messages are written into.
+//!
+//! A lack of memory is an error here and aborts nothing. The buffer grows no further than its limit: a task's result counts
+//! for the memory limit of the state that it comes from.
+
+use std::ops::{Deref, DerefMut};
+
+use crate::error::{Error, Result};
+use crate::system;
+
+/// More bytes than a scalar, a header or an upvalue's record takes.
+const SCALAR: usize = 32;
+
+/// A vector of bytes. Call [`MessageBuffer::ensure_room`] before you append.
+pub struct MessageBuffer<'a> {
+    bytes: &'a mut Vec<u8>,
+    limit: usize,
+}
+
+impl<'a> MessageBuffer<'a> {
+    /// Appends to `bytes`, which may grow to `limit` bytes.
+    pub fn new(bytes: &'a mut Vec<u8>, limit: usize) -> MessageBuffer<'a> {
+        MessageBuffer { bytes, limit }
+    }
+
+    /// Whether there is a limit.
+    pub fn is_limited(&self) -> bool {
+        self.limit < usize::MAX
+    }
+
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Makes room for `bytes` bytes and a scalar or a header, so that appending these can't abort for lack of memory.
+    #[inline]
+    pub fn ensure_room(&mut self, bytes: usize) -> Result<()> {
+        if self.bytes.capacity() - self.bytes.len() > bytes.saturating_add(SCALAR) {
+            Ok(())
+        } else {
+            self.grow(bytes)
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) -> Result<()> {
+        let (length, capacity) = (self.bytes.len(), self.bytes.capacity());
+        let needed = length.saturating_add(bytes).saturating_add(SCALAR + 1);
+        if needed > self.limit {
+            return Err(Error::Memory);
+        }
+        // The capacity doubles, so that copying takes time in proportion to the message.
+        let wanted = needed.max(capacity.saturating_mul(2)).min(self.limit);
+        if self.bytes.try_reserve_exact(wanted - length).is_err() {
+            self.bytes.try_reserve_exact(needed - length)?;
+        }
+        if self.bytes.capacity() != capacity {
+            system::expect_filling(self.bytes.as_ptr(), self.bytes.capacity());
+        }
+        Ok(())
+    }
+
+    /// Checks the limit: bytes that fit into the capacity of an earlier message were appended without a check.
+    pub fn check(&self) -> Result<()> {
+        if self.bytes.len() > self.limit { Err(Error::Memory) } else { Ok(()) }
+    }
+}
+
+impl Deref for MessageBuffer<'_> {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        self.bytes
+    }
+}
+
+impl DerefMut for MessageBuffer<'_> {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_grows_up_to_its_limit_and_no_further() {
+        for limit in [100, 1000, 4097] {
+            let mut bytes = Vec::new();
+            let mut out = MessageBuffer::new(&mut bytes, limit);
+            while out.ensure_room(1).is_ok() {
+                out.push(0);
+                assert!(out.capacity() <= limit.max(8));
+            }
+            assert!((limit - SCALAR - 2..=limit).contains(&out.len()), "{} of {limit}", out.len());
+            assert_eq!(out.ensure_room(usize::MAX), Err(Error::Memory));
+        }
+    }
+
+    #[test]
+    fn capacity_of_an_earlier_message_is_no_way_around_the_limit() {
+        let mut bytes = Vec::with_capacity(1000);
+        let mut out = MessageBuffer::new(&mut bytes, 10);
+        out.ensure_room(20).expect("there is room");
+        assert_eq!(out.check(), Ok(()));
+        out.extend_from_slice(&[0; 20]);
+        assert_eq!(out.check(), Err(Error::Memory));
+    }
+}
