@@ -134,7 +134,7 @@ pub struct Progress {
     /// The next task's index. On a cache line of its own, since all workers write it all the time. Relaxed: each index
     /// is given once.
     cursor: CachePadded<AtomicUsize>,
-    /// How many workers have not left. The last one comes after all others: see `waiting.md`.
+    /// How many workers have not left. AcqRel: the last one comes after all that the others did, see `waiting.md`.
     active: AtomicUsize,
     seats: AtomicUsize,
     /// No further task begins. SeqCst: it is one half of a pair with the seats' word, see `waiting.md`.

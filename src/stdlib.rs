@@ -1,17 +1,16 @@
 //! The differences between a worker's standard library and Lua's.
 //!
 //! - `load`, `loadfile` and `dofile` take text only: Lua does not verify bytecode.
-//! - `print` and `io.write` give whole lines: one write to the C stream a call, which locks it.
+//! - `print` and `io.write` write whole lines: each call makes one write to the C stream, which locks it.
 //! - Standard input is closed: it belongs to the host.
-//! - `os.exit`, a change by `os.setlocale`, and one of the standard streams' buffering or position would reach past the
-//!   task.
-//! - `debug` has `traceback` and `getinfo` alone.
-//! - `math.random` has a generator a state; the C library's is one for the process, behind a lock.
-//! - `setmetatable` notes finalizers, and what opens files notes that: a state that has some of either is closed
-//!   after its task, which sees to them.
+//! - A task can't end the process, change its locale, or change the buffering or the position of its standard streams.
+//! - `debug` has only `traceback` and `getinfo`.
+//! - `math.random` has a generator for each task. The C library has one for the whole process, behind a lock.
+//! - `setmetatable` and the functions that open files note that the state has something to finalize. Such a state is closed
+//!   after its task, which runs the finalizers.
 //!
-//! Most look at their arguments and then go on in Lua's own function ([`Leave::Original`]), so that what
-//! is not meant to differ doesn't. The coroutine library is in [`crate::coroutine`], `require` in [`crate::modules`].
+//! Most of these check their arguments and then go on in Lua's own function ([`Leave::Original`]), so everything else stays
+//! as it is. The coroutine library is in [`crate::coroutine`], `require` in [`crate::modules`].
 
 use std::ffi::c_int;
 use std::io::Write;

@@ -20,16 +20,17 @@ fn spawn<R: 'static>(seat: &Arc<Seat>, body: impl FnOnce(&Seat) -> R + 'static) 
 /// What a worker knows of a coroutine that it has left.
 struct Left {
     coroutine: Stack,
+    sees_hook: bool,
     sees_stop: bool,
 }
 
 impl Left {
-    /// To be called when no thread can set a hook any more: a worker that saw no stop does not look for one.
+    /// To be called when no thread can set a hook any more.
     fn check(&self) {
-        assert!(
-            self.sees_stop || !self.coroutine.is_hooked(),
-            "a hook without a stop stays for the next task"
-        );
+        let is_hooked = self.coroutine.is_hooked();
+        assert_eq!(self.sees_hook, is_hooked, "the hook was written behind the worker's back");
+        // A worker that saw no stop does not look for a hook.
+        assert!(self.sees_stop || !is_hooked, "a hook without a stop stays for the next task");
     }
 }
 
@@ -37,9 +38,9 @@ impl Left {
 fn run(seat: &Seat) -> Left {
     let coroutine = Stack::default();
     seat.stoppable(&coroutine, || {});
-    let sees_stop = seat.is_stopping();
+    let (sees_hook, sees_stop) = (coroutine.is_hooked(), seat.is_stopping());
     coroutine.free();
-    Left { coroutine, sees_stop }
+    Left { coroutine, sees_hook, sees_stop }
 }
 
 #[test]
