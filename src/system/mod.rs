@@ -1,10 +1,19 @@
-//! The second unsafe fence: memory and the process, as the operating system gives them. It knows no Lua.
+//! The second unsafe fence: memory and process facilities of the operating system. It knows no Lua.
+//!
+//! | file | job |
+//! |---|---|
+//! | `arena` | the allocator of one Lua state, and snapshots of its memory |
+//! | `spare` | the global allocator of this library, with a spare area for when the system has no memory |
+//! | `headroom` | reserved memory, released when a task has used up the rest |
+//! | `blocks` | the system's allocator, with large blocks as cached pages |
+//! | `pages` | buffers of pages, huge pages, and the release of unused stack |
+//! | `process` | keeps the library loaded, and notices forks |
 
 mod arena;
 mod blocks;
 mod headroom;
 mod pages;
-mod pin;
+mod process;
 mod spare;
 
 pub use arena::Arena;
@@ -12,5 +21,5 @@ pub use blocks::cache_pages;
 pub use headroom::{LITTLE, put_aside, with_headroom};
 pub use pages::{LARGE, expect_filling, release_stack, trim_allocator};
 #[cfg(unix)]
-pub use pin::at_fork;
-pub use pin::pin;
+pub use process::at_fork;
+pub use process::keep_loaded;

@@ -1,4 +1,4 @@
-//! Memory by the page: snapshots, large blocks about to be filled, and the unused part of stacks.
+//! Memory in whole pages: buffers for snapshots, advice for large blocks, and the release of unused memory.
 
 #[cfg(target_os = "linux")]
 use std::ffi::c_void;
@@ -14,36 +14,37 @@ use memmap2::MmapMut;
 use super::blocks::{cache_pages, drop_cached_pages};
 use super::headroom;
 
-/// The size of two huge pages.
+/// The size from which a block gets huge pages: that of two of them.
 pub const LARGE: usize = 4 << 20;
 
 /// The size of a page, a power of two: 4 KiB on x86, up to 64 KiB on 64-bit Arm.
 #[cfg(target_os = "linux")]
 fn page() -> usize {
     static PAGE: LazyLock<usize> = LazyLock::new(|| {
-        // SAFETY: it only asks.
+        // SAFETY: this only reads a setting.
         usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(64 << 10)
     });
     *PAGE
 }
 
-/// The start and the length of the whole pages between two addresses. Parts of a page are left out: others use the rest.
+/// The start and the length of the whole pages between two addresses. Partial pages are left out, because other data shares
+/// them.
 #[cfg(target_os = "linux")]
 fn whole_pages(start: usize, end: usize, page: usize) -> (usize, usize) {
     let first = start.next_multiple_of(page);
     (first, (end / page * page).saturating_sub(first))
 }
 
-/// Bytes that are filled part by part, in pages of their own: the system gets those back, while an allocator keeps what is
-/// freed.
+/// A buffer that is filled part by part, in its own pages. Freed pages go back to the system, while an allocator keeps freed
+/// blocks.
 pub struct Bytes {
     pub pages: MmapMut,
     filled: usize,
 }
 
 impl Bytes {
-    /// Room for `size` bytes, for a state that holds `held` bytes. Reuses the `used` pages if they suffice. None if memory
-    /// has run out.
+    /// An empty buffer for `size` bytes, for a state that holds `held` bytes. Reuses the `used` pages if they suffice. None if
+    /// memory has run out.
     pub fn with_room(size: usize, held: usize, used: Option<MmapMut>) -> Option<Bytes> {
         let used = used.filter(|pages| pages.len() >= size);
         let pages = used.or_else(|| headroom::ask(held, size, || MmapMut::map_anon(size.max(1)).ok()))?;
@@ -51,10 +52,9 @@ impl Bytes {
     }
 
     /// # Safety
-    /// `part` has that many bytes to read, and there is room for them.
+    /// `part` has `length` readable bytes, and there is room for them.
     pub unsafe fn append(&mut self, part: *const u8, length: usize) {
-        // SAFETY: as promised by the caller. Bytes that were never written may be anything, since they are only ever
-        // copied back.
+        // SAFETY: as promised by the caller. Some of the bytes may be uninitialized, but they are only ever copied back.
         unsafe { ptr::copy_nonoverlapping(part, self.pages.as_mut_ptr().add(self.filled), length) };
         self.filled += length;
     }
@@ -67,16 +67,16 @@ impl Bytes {
 #[cfg(target_os = "linux")]
 unsafe fn advise(start: usize, end: usize, advice: libc::c_int) {
     let (first, length) = whole_pages(start, end, page());
-    // SAFETY: as promised by the caller. A kernel that refuses the advice says so, which does no harm.
+    // SAFETY: as promised by the caller. If the kernel refuses the advice, nothing happens.
     unsafe { libc::madvise(first as *mut c_void, length, advice) };
 }
 
-/// Gives back the unused part of this thread's stack, which otherwise stays as large as it has ever been.
+/// Returns the unused part of this thread's stack to the system. Otherwise a stack keeps its largest size.
 #[cfg(target_os = "linux")]
 pub fn release_stack() {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let (mut start, mut size) = (ptr::null_mut(), 0);
-    // SAFETY: the attributes are filled before they are read, and destroyed once; all pointers are to locals.
+    // SAFETY: the attributes are filled before they are read, and destroyed once. All pointers are to locals.
     let is_known = unsafe {
         libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) == 0 && {
             let known = libc::pthread_attr_getstack(attributes.as_ptr(), &mut start, &mut size) == 0;
@@ -95,26 +95,26 @@ pub fn release_stack() {
 #[cfg(not(target_os = "linux"))]
 pub fn release_stack() {}
 
-/// Makes the allocator give back what it keeps for later. That takes a while where there is much.
+/// Returns the allocator's free memory to the system. This takes a while if there is much of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn trim_allocator() {
     cache_pages(false);
     drop_cached_pages();
-    // SAFETY: it may be called at any time, on any thread.
+    // SAFETY: this may be called at any time, on any thread.
     unsafe { libc::malloc_trim(0) };
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn trim_allocator() {}
 
-/// Asks for huge pages for a large block that is about to be filled, so that it takes a few page faults and not thousands.
-/// Has no other effect.
+/// Asks for huge pages for a large block that is about to be filled, so that filling it takes a few page faults instead of
+/// thousands. Has no other effect.
 #[cfg(target_os = "linux")]
 pub fn expect_filling(start: *const u8, size: usize) {
     if size < LARGE {
         return;
     }
-    // SAFETY: this kind of advice does not change the memory.
+    // SAFETY: this advice does not change the contents of the memory.
     unsafe { advise(start as usize, start as usize + size, libc::MADV_HUGEPAGE) };
 }
 
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn advice_is_for_whole_pages_of_any_size() {
+    fn advice_covers_only_whole_pages_of_any_size() {
         assert_eq!(whole_pages(0x1_0000, 0x3_0000, 0x1000), (0x1_0000, 0x2_0000));
         assert_eq!(whole_pages(0x1_0001, 0x2_ffff, 0x1000), (0x1_1000, 0x1_e000));
         assert_eq!(whole_pages(0x1_1000, 0x3_f000, 0x1_0000), (0x2_0000, 0x1_0000));
