@@ -1,9 +1,8 @@
 //! Decodes a message onto a state's stack.
 //!
-//! Runs on the state's thread, with the collector paused if the message is large, and inside a protected call of its own: a
-//! lack of memory is an error and leaves nothing on the stack. Like [`crate::codec::encode`], it keeps one or two slots of
-//! Lua's stack for each level, and continues on the stack of a new coroutine when one is full. Bytes that are no
-//! message give an error.
+//! Runs on the state's thread, in its own protected call, with the collector paused if the message is large. Running out of
+//! memory is an error and leaves nothing on the stack. Like [`crate::codec::encode`], it keeps one or two slots of Lua's stack
+//! for each level, and continues on the stack of a new coroutine when one is full. A malformed message is an error.
 
 mod functions;
 
@@ -14,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
 
-/// Finds things by their names in a state.
+/// Finds functions and tables by name in a state.
 pub trait Resolve {
-    /// Pushes the thing of this name.
+    /// Pushes the function or table of this name.
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()>;
 }
 
@@ -29,7 +28,7 @@ pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_in
     stack.building(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
-/// As [`decode`], for values that a state gets once, before its code runs: the collector waits until that code has
+/// Like [`decode`], for values that a state gets once, before its code runs. The collector then waits until that code has
 /// allocated as much again.
 pub fn decode_initial(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
     if let Some(count) = decode_scalars(stack, message)? {
@@ -39,9 +38,9 @@ pub fn decode_initial(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Res
     stack.furnishing(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
-/// As [`decode`], for a few values that take no memory. Pushes nothing if the message has any other.
+/// Like [`decode`], for a few values that need no allocation. Pushes nothing if the message has any other value.
 pub fn decode_scalars(stack: &Stack, message: &[u8]) -> Result<Option<c_int>> {
-    // Lua guarantees a function, and a new coroutine, room for twenty values.
+    // Lua guarantees twenty free slots to a function and to a new coroutine.
     const FEW: u32 = 8;
     let mut reader = Reader::new(message);
     let (flags, count) = (reader.byte().ok_or_else(truncated)?, reader.u32().ok_or_else(truncated)?);
@@ -118,26 +117,27 @@ pub struct Decoder<'a> {
     names: &'a dyn Resolve,
     unfinished: Vec<Unfinished>,
     has_shared: bool,
-    /// The slot, in the stack that is built on, of the table of shared things. The slot above it is for the table of keys.
+    /// The slot of the table of shared objects, on the stack in use. The slot above it is for the table of keys.
     shared_slot: c_int,
     next_id: i64,
-    /// How many long texts were read. The shared ones are in that table, too, at negative numbers.
+    /// The number of long texts read. Shared ones are in the table of shared objects too, at negative numbers.
     texts: i64,
-    /// How many keys have a number.
+    /// The number of numbered keys.
     keys: i64,
     has_keys: bool,
-    /// How many more values the message's tables may announce: each takes at least one byte of it.
+    /// How many more values the message's tables may announce. Each takes at least one byte of the message, so a forged message
+    /// can't claim much memory.
     unannounced: u64,
 }
 
-/// Most messages have no more numbered keys.
+/// Enough numbered keys for most messages.
 const INITIAL_KEYS: c_int = 8;
 
 /// The most stack slots that one level needs.
 const LEVEL: c_int = 10;
 
-/// The number of the thing with this id in the table of shared things. A forged id may be too large; no thing has the
-/// number that it then gets.
+/// The number, in the table of shared objects, of the object with this id. A forged id may be too large; it then gets a number
+/// that no object has.
 fn shared_number(id: usize) -> i64 {
     i64::try_from(id).map_or(i64::MAX, |id| id.saturating_add(1))
 }
@@ -180,7 +180,7 @@ impl<'a> Decoder<'a> {
         }
         self.shared_slot = stack.top();
         let base = self.shared_slot;
-        // Keeps the slot of the table of keys.
+        // Reserves the slot for the table of keys.
         stack.push_nil();
         for _ in 0..count {
             if !stack.check(LEVEL) {
@@ -246,7 +246,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Pushes a value that needs no further steps; false if the tag is of another kind.
+    /// Pushes a value that is complete at once. False if the tag stands for another kind of value.
     #[inline]
     fn push_plain(&mut self, here: &Protected, tag: u8) -> Option<bool> {
         match tag {
@@ -283,7 +283,7 @@ impl<'a> Decoder<'a> {
         self.tagged_value(here, tag, place)
     }
 
-    /// As [`Decoder::value`], after `push_plain` gave false.
+    /// Like [`Decoder::value`], after `push_plain` returned false.
     fn tagged_value(&mut self, here: &Protected, tag: u8, place: Place) -> Result<()> {
         match tag & !SHARED {
             wire::NAMED => {
@@ -321,7 +321,7 @@ impl<'a> Decoder<'a> {
         self.store(here, place)
     }
 
-    /// Makes the table of keys unless there is one.
+    /// Creates the table of keys, unless it exists.
     fn make_keys(&mut self, here: &Protected) {
         if !self.has_keys {
             here.create_table(INITIAL_KEYS, 0);
@@ -330,7 +330,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Gives the key on top the next number.
+    /// Assigns the next number to the key on top.
     fn number_key(&mut self, here: &Protected) {
         self.make_keys(here);
         self.keys += 1;
@@ -351,8 +351,8 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Stores the table or function on top at its destination while it is still empty, and keeps it on top to be filled: so
-    /// a parent never waits for its children, and a cycle needs no second pass.
+    /// Stores the table or function on top at its destination while it is still empty, and keeps it on top to be filled. So a
+    /// parent never waits for its children, and a cycle needs no second pass.
     fn store_and_keep(&mut self, here: &Protected, place: Place, tag: u8) -> Result<()> {
         if tag & SHARED != 0 {
             self.register(here, self.next_id + 1)?;
@@ -361,7 +361,7 @@ impl<'a> Decoder<'a> {
         if place != Place::Top {
             here.push_value(-1);
             if place == Place::Field {
-                // table, key, child, child: one child goes below the key.
+                // The stack is table, key, child, child. One child goes below the key.
                 here.insert(-3);
             }
             self.store(here, place)?;
@@ -393,7 +393,7 @@ impl<'a> Decoder<'a> {
         self.begin(here, Partial::Table(table), place)
     }
 
-    /// Puts the thing on top into the table of shared things, at this number.
+    /// Puts the value on top into the table of shared objects, at this number.
     fn register(&self, here: &Protected, number: i64) -> Result<()> {
         if !self.has_shared {
             return Err(Error::Corrupt("shared without its flag"));
@@ -421,8 +421,8 @@ impl<'a> Decoder<'a> {
         if here.check(LEVEL) { Ok(()) } else { self.continue_on_new_stack(here, place) }
     }
 
-    /// Completes the table or function on top on the stack of a new coroutine, since this one is full. This is a protected
-    /// call of its own: an error in a coroutine that was never resumed has no other place to go.
+    /// Completes the table or function on top on the stack of a new coroutine, since this one is full. It needs its own
+    /// protected call: nothing else catches an error in a coroutine that was never resumed.
     fn continue_on_new_stack(&mut self, here: &Protected, place: Place) -> Result<()> {
         let floor = self.unfinished.len() - 1;
         self.make_keys(here);

@@ -39,7 +39,7 @@ impl Decoder<'_> {
         self.begin(here, Partial::Function(function), place)
     }
 
-    /// The error of a name that this state lacks: it tells the upvalue that has the name, if one has.
+    /// The error of a name that this state lacks. It tells which upvalue has the name, if one does.
     pub(super) fn unresolved(&self, here: &Stack, place: Place, error: Error) -> Error {
         match (place, self.unfinished.last().map(|unfinished| &unfinished.value), error) {
             (Place::Upvalue(n), Some(Partial::Function(function)), Error::Absent { name }) => {
@@ -71,7 +71,7 @@ impl Decoder<'_> {
     }
 }
 
-/// Gives the table on top a metatable whose `__index` is the globals.
+/// Sets a metatable whose `__index` is the globals on the table on top.
 pub(super) fn look_up_in_globals(stack: &Protected) {
     stack.create_table(0, 1);
     stack.push_globals();
