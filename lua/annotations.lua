@@ -21,7 +21,7 @@ end
 
 ---The backend that runs the tasks.
 ---@alias gma2workers.backend
----| "native" # threads, each task in a Lua state of its own
+---| "native" # threads, each task in its own Lua state
 ---| "cooperative" # coroutines of the engine, if the binary can't be loaded
 
 ---Why a task failed.

@@ -177,7 +177,7 @@ gma2workers.Map = core.entry(function(job, func, list, options)
   return job.read(response)
 end, fail)
 
---- Wall seconds since a fixed moment. Tasks may use it too: `local clock = gma2workers.clock` crosses.
+--- Wall-clock seconds since a fixed moment. Tasks may use it too: `local clock = gma2workers.clock` crosses.
 -- @function clock
 -- @treturn number
 gma2workers.clock = core.clock

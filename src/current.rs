@@ -19,7 +19,7 @@ use crate::mailbox::Reply;
 pub struct Work {
     pub job: Arc<Job>,
     pub worker: Arc<Worker>,
-    /// Where the answers to this worker's host calls arrive.
+    /// The slot for the answers to this worker's host calls.
     pub reply: Arc<Reply>,
     /// False while a state is being closed: its finalizers can't call the host.
     has_host: Cell<bool>,

@@ -96,7 +96,7 @@ pub fn with_traceback(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// Makes the host's shape of `gma`: each name under `gma` becomes a host call.
+/// Resolves the names in the shape of the host's `gma`: each becomes a function that calls the host.
 struct Shape;
 
 impl Resolve for Shape {

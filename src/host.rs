@@ -19,7 +19,7 @@ use crate::names;
 /// The names of things in the host's state. Valid for one native call.
 #[derive(Default)]
 pub struct HostNames {
-    /// The names under `gma` have been read. That happens when the first unknown thing is met.
+    /// The names under `gma` have been read. That happens when the first unknown value is met.
     has_read_gma: Cell<bool>,
 }
 

@@ -48,7 +48,7 @@ const REFUSED: u32 = u32::MAX;
 pub struct Task<'a> {
     /// The index of the function in the environment.
     pub function: usize,
-    /// A message.
+    /// The message with its arguments.
     pub arguments: &'a [u8],
     pub name: Option<&'a str>,
 }
@@ -237,7 +237,7 @@ impl Job {
         self.progress.active.load(Ordering::Relaxed) == 0
     }
 
-    /// Counts workers as having left that were asked for and could not be started.
+    /// Counts workers that could not be started as having left.
     pub fn release_workers(&self, workers: usize) {
         self.progress.seats.fetch_sub(workers, Ordering::Relaxed);
         for _ in 0..workers {

@@ -44,7 +44,7 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     merged
 }
 
-/// Merges the lanes into copies of both lists, which are the top two values.
+/// Merges the lanes into the two lists on top.
 fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
     let mut decoder = Decoder::new(names);
     let mut unsendable = Vec::new();

@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_limit_beyond_the_range_of_the_clock_is_never_reached() {
         let (seat, century) = (Seat::default(), Duration::from_secs(100 * 365 * 24 * 3600));
-        // The first is the last number of seconds whose nanoseconds fit into 64 bits; the second no longer does.
+        // The first is the largest number of seconds whose nanoseconds fit into 64 bits.
         for seconds in [18_446_744_073, 18_446_744_074, 100_000_000_000, 1_000_000_000_000_000_000, u64::MAX]
         {
             seat.begin(0, Some(Duration::from_secs(seconds)));

@@ -394,8 +394,8 @@ fn file_seek(stack: &Protected) -> Returns {
     if is_right && !stays && is_standard_stream(stack) { refuse_change(stack) } else { Err(Leave::Original) }
 }
 
-/// Joins the arguments from `first` on into one text, if all can be written. The second upvalue is `string.format`, if the
-/// host has it: `write` formats floats with fewer digits than `tostring`.
+/// Joins the arguments from `first` on into one text, if all can be written. The second upvalue is `string.format`, if this
+/// Lua has it: `write` formats floats with fewer digits than `tostring`.
 fn join(stack: &Protected, first: c_int) {
     let last = stack.top();
     let formats = has_format(stack);

@@ -19,7 +19,7 @@ pub trait Resolve {
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()>;
 }
 
-/// Pushes a message's values and returns their count, in a protected call of its own.
+/// Pushes a message's values and returns their count, in its own protected call.
 pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
     if let Some(count) = decode_scalars(stack, message)? {
         return Ok(count);
@@ -72,7 +72,7 @@ fn holds_scalars(message: &[u8], count: u32) -> bool {
 
 /// The destination of a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Destination {
     /// The stack: a value of the message, or a key whose value follows.
     Top,
     Item(u32),
@@ -186,7 +186,7 @@ impl<'a> Decoder<'a> {
             if !stack.check(LEVEL) {
                 return Err(Error::Memory);
             }
-            self.value(stack, Place::Top)?;
+            self.value(stack, Destination::Top)?;
             self.build(stack, 0)?;
         }
         stack.remove(base);
@@ -204,8 +204,8 @@ impl<'a> Decoder<'a> {
                 }
                 Some(Partial::Function(function)) if function.upvalue < function.count => {
                     function.upvalue += 1;
-                    let place = Place::Upvalue(function.upvalue);
-                    self.value(here, place)?;
+                    let destination = Destination::Upvalue(function.upvalue);
+                    self.value(here, destination)?;
                 }
                 _ => self.finish(here),
             }
@@ -217,16 +217,16 @@ impl<'a> Decoder<'a> {
     fn fields(&mut self, here: &Protected, mut table: PartialTable) -> Result<()> {
         let target = here.table(table.slot);
         loop {
-            let place = if table.array < table.array_size {
+            let destination = if table.array < table.array_size {
                 table.array += 1;
-                Place::Item(table.array)
+                Destination::Item(table.array)
             } else if table.has_key {
                 table.has_key = false;
                 table.record_left -= 1;
-                Place::Field
+                Destination::Field
             } else if table.record_left > 0 {
                 table.has_key = true;
-                Place::Top
+                Destination::Top
             } else {
                 self.finish(here);
                 return Ok(());
@@ -236,11 +236,11 @@ impl<'a> Decoder<'a> {
                 if let Some(Unfinished { value: Partial::Table(paused), .. }) = self.unfinished.last_mut() {
                     *paused = table;
                 }
-                return self.tagged_value(here, tag, place);
+                return self.tagged_value(here, tag, destination);
             }
-            match place {
-                Place::Item(n) => target.raw_set_i(n.into()),
-                Place::Field => target.raw_set(),
+            match destination {
+                Destination::Item(n) => target.raw_set_i(n.into()),
+                Destination::Field => target.raw_set(),
                 _ => {}
             }
         }
@@ -274,23 +274,23 @@ impl<'a> Decoder<'a> {
         Some(true)
     }
 
-    /// Reads one value and puts it in its place; a table or function is then unfinished.
-    fn value(&mut self, here: &Protected, place: Place) -> Result<()> {
+    /// Reads one value and puts it into its destination; a table or function is then unfinished.
+    fn value(&mut self, here: &Protected, destination: Destination) -> Result<()> {
         let tag = self.reader.byte().ok_or_else(truncated)?;
         if self.push_plain(here, tag).ok_or_else(truncated)? {
-            return self.store(here, place);
+            return self.store(here, destination);
         }
-        self.tagged_value(here, tag, place)
+        self.tagged_value(here, tag, destination)
     }
 
     /// Like [`Decoder::value`], after `push_plain` returned false.
-    fn tagged_value(&mut self, here: &Protected, tag: u8, place: Place) -> Result<()> {
+    fn tagged_value(&mut self, here: &Protected, tag: u8, destination: Destination) -> Result<()> {
         match tag & !SHARED {
             wire::NAMED => {
                 let name = self.reader.bytes().ok_or_else(truncated)?;
                 let name = std::str::from_utf8(name).map_err(|_| Error::Corrupt("a name"))?;
                 if let Err(error) = self.names.push_named(here, name) {
-                    return Err(self.unresolved(here, place, error));
+                    return Err(self.unresolved(here, destination, error));
                 }
             }
             wire::REFERENCE => {
@@ -306,19 +306,21 @@ impl<'a> Decoder<'a> {
                 let id = self.reader.length().ok_or_else(truncated)?;
                 self.push_shared(here, -shared_number(id))?;
             }
-            wire::TABLE => return self.open_table(here, place, tag, false),
-            wire::ENVIRONMENT => return self.environment(here, place),
-            wire::FUNCTION => return self.open_function(here, place, tag),
+            wire::TABLE => return self.open_table(here, destination, tag, false),
+            wire::ENVIRONMENT => return self.environment(here, destination),
+            wire::FUNCTION => return self.open_function(here, destination, tag),
             wire::GLOBALS => here.push_globals(),
             wire::JOINED => {
-                let Place::Upvalue(n) = place else { return Err(Error::Corrupt("a stray upvalue")) };
+                let Destination::Upvalue(n) = destination else {
+                    return Err(Error::Corrupt("a stray upvalue"));
+                };
                 let id = self.reader.length().ok_or_else(truncated)?;
                 let index = c_int::from(self.reader.byte().ok_or_else(truncated)?);
                 return self.join(here, n, id, index);
             }
             _ => return Err(Error::Corrupt("an unknown tag")),
         }
-        self.store(here, place)
+        self.store(here, destination)
     }
 
     /// Creates the table of keys, unless it exists.
@@ -340,12 +342,14 @@ impl<'a> Decoder<'a> {
 
     /// Moves the value on top to its destination.
     #[inline]
-    fn store(&self, here: &Protected, place: Place) -> Result<()> {
-        match (place, self.unfinished.last().map(|unfinished| &unfinished.value)) {
-            (Place::Top, _) => {}
-            (Place::Item(n), Some(Partial::Table(table))) => here.raw_set_i(table.slot, n.into()),
-            (Place::Field, Some(Partial::Table(table))) => here.raw_set(table.slot),
-            (Place::Upvalue(n), Some(Partial::Function(function))) => here.set_upvalue(function.slot, n),
+    fn store(&self, here: &Protected, destination: Destination) -> Result<()> {
+        match (destination, self.unfinished.last().map(|unfinished| &unfinished.value)) {
+            (Destination::Top, _) => {}
+            (Destination::Item(n), Some(Partial::Table(table))) => here.raw_set_i(table.slot, n.into()),
+            (Destination::Field, Some(Partial::Table(table))) => here.raw_set(table.slot),
+            (Destination::Upvalue(n), Some(Partial::Function(function))) => {
+                here.set_upvalue(function.slot, n)
+            }
             _ => return Err(Error::Corrupt("a value without a place")),
         }
         Ok(())
@@ -353,23 +357,29 @@ impl<'a> Decoder<'a> {
 
     /// Stores the table or function on top at its destination while it is still empty, and keeps it on top to be filled. So a
     /// parent never waits for its children, and a cycle needs no second pass.
-    fn store_and_keep(&mut self, here: &Protected, place: Place, tag: u8) -> Result<()> {
+    fn store_and_keep(&mut self, here: &Protected, destination: Destination, tag: u8) -> Result<()> {
         if tag & SHARED != 0 {
             self.register(here, self.next_id + 1)?;
         }
         self.next_id += 1;
-        if place != Place::Top {
+        if destination != Destination::Top {
             here.push_value(-1);
-            if place == Place::Field {
+            if destination == Destination::Field {
                 // The stack is table, key, child, child. One child goes below the key.
                 here.insert(-3);
             }
-            self.store(here, place)?;
+            self.store(here, destination)?;
         }
         Ok(())
     }
 
-    fn open_table(&mut self, here: &Protected, place: Place, tag: u8, is_environment: bool) -> Result<()> {
+    fn open_table(
+        &mut self,
+        here: &Protected,
+        destination: Destination,
+        tag: u8,
+        is_environment: bool,
+    ) -> Result<()> {
         let array = self.reader.u32().ok_or_else(truncated)?;
         let record = self.reader.u32().ok_or_else(truncated)?;
         let announced = u64::from(array) + 2 * u64::from(record);
@@ -382,7 +392,7 @@ impl<'a> Decoder<'a> {
         if is_environment {
             functions::look_up_in_globals(here);
         }
-        self.store_and_keep(here, place, tag)?;
+        self.store_and_keep(here, destination, tag)?;
         let table = PartialTable {
             slot: here.top(),
             array: 0,
@@ -390,7 +400,7 @@ impl<'a> Decoder<'a> {
             record_left: record,
             has_key: false,
         };
-        self.begin(here, Partial::Table(table), place)
+        self.begin(here, Partial::Table(table), destination)
     }
 
     /// Puts the value on top into the table of shared objects, at this number.
@@ -415,15 +425,15 @@ impl<'a> Decoder<'a> {
 
     /// Begins to fill the table or function on top.
     #[inline(always)] // So that the value is built in place, not moved.
-    fn begin(&mut self, here: &Protected, value: Partial, place: Place) -> Result<()> {
+    fn begin(&mut self, here: &Protected, value: Partial, destination: Destination) -> Result<()> {
         self.unfinished.try_reserve(1)?;
-        self.unfinished.push(Unfinished { value, stays: place == Place::Top });
-        if here.check(LEVEL) { Ok(()) } else { self.continue_on_new_stack(here, place) }
+        self.unfinished.push(Unfinished { value, stays: destination == Destination::Top });
+        if here.check(LEVEL) { Ok(()) } else { self.continue_on_new_stack(here, destination) }
     }
 
     /// Completes the table or function on top on the stack of a new coroutine, since this one is full. It needs its own
     /// protected call: nothing else catches an error in a coroutine that was never resumed.
-    fn continue_on_new_stack(&mut self, here: &Protected, place: Place) -> Result<()> {
+    fn continue_on_new_stack(&mut self, here: &Protected, destination: Destination) -> Result<()> {
         let floor = self.unfinished.len() - 1;
         self.make_keys(here);
         let shared_slot = self.shared_slot;
@@ -447,7 +457,7 @@ impl<'a> Decoder<'a> {
         })?;
         self.shared_slot = shared_slot;
         // Pops the coroutine, and the completed value if it has been stored.
-        here.pop(if place == Place::Top { 1 } else { 2 });
+        here.pop(if destination == Destination::Top { 1 } else { 2 });
         Ok(())
     }
 

@@ -14,7 +14,7 @@
 //!          | FUNCTION size:u32 bytecode upvalues:u8 upvalue*upvalues
 //!          | NAMED length name            the receiver's own function or table of that name
 //!          | NEW_KEY length bytes         a text that gets the next number as a key, from 0
-//!          | KEY number:u8                the text of that number
+//!          | KEY number:u8                the text that has this number
 //!          | REFERENCE id                 the id-th table or function of the message, from 0
 //!          | GLOBALS                      the receiver's globals, as a field of an environment
 //! upvalue  = GLOBALS                      the receiver's globals

@@ -423,7 +423,7 @@ fn parts() -> impl Strategy<Value = Vec<u8>> {
 /// Each table announces the rest of the message as its entries. If all were believed, memory would grow with the square of the
 /// message's size.
 #[test]
-fn tables_in_tables_claim_no_more_than_their_message() {
+fn nested_tables_take_memory_in_proportion_to_their_message() {
     for fields in [false, true] {
         let mut message = vec![0, 1, 0, 0, 0];
         for left in (0..1000_u32).rev() {
@@ -440,7 +440,7 @@ proptest! {
     #![proptest_config(config(3000))]
 
     #[test]
-    fn any_bytes_are_values_or_an_error(bytes in vec(any::<u8>(), 0..64), parts in parts()) {
+    fn any_bytes_decode_to_values_or_an_error(bytes in vec(any::<u8>(), 0..64), parts in parts()) {
         survives(bytes);
         survives(parts);
     }
@@ -450,7 +450,7 @@ proptest! {
     #![proptest_config(config(400))]
 
     #[test]
-    fn a_damaged_message_is_values_or_an_error(
+    fn a_damaged_message_decodes_to_values_or_an_error(
         graph in graphs(5),
         damages in vec(vec((any::<Index>(), 0..6_u8, any::<u8>()), 1..4), 8),
     ) {
