@@ -43,7 +43,7 @@ end
 ---One function with its arguments.
 ---@class (exact) gma2workers.task
 ---@field func function|table The function, or a table that can be called. Its code crosses, with the Lua functions that it uses. Data that it has captured does not: see `upvalues`.
----@field args? table The arguments, copied: `{ 1, "two", { 3 } }`. Nils between arguments are kept, and so is `n`, as `table.pack` sets it. Other keys are refused. At most 100,000 arguments.
+---@field args? table The arguments, copied: `{ 1, "two", { 3 } }`. Nils between arguments are kept. `n`, as `table.pack` sets it, is their number. Other keys are refused. At most 100,000 arguments.
 ---@field name? string Its name in traces and messages.
 
 ---The options of `RunSync`. If an option is unknown or wrong, nothing starts, and an error at the caller's line names it.

@@ -37,7 +37,7 @@ local function engine_bars()
   return is_there and bars or nil
 end
 
---- Opens a bar of the engine. The engine may refuse; then the job has no bar.
+--- Opens a bar of the engine. If the engine refuses, the job shows no bar.
 local function open_engine_bar(bar, bars, title, total)
   local handle = attempt(bars.start, title)
   if handle == nil then

@@ -23,8 +23,8 @@ impl From<Error> for Failure {
 /// Results below this size are copied into the shared buffer; larger ones are moved.
 const SHARED_BELOW: usize = 64 << 10;
 
-/// The size of the header before each small message: the task's index and the message's length. Four bytes suffice for the
-/// index, because Lua lists are shorter.
+/// The size of the header before each small message: the task's index and the message's length. Four bytes suffice for each,
+/// because the message is small and Lua lists are shorter.
 const HEAD: usize = 2 * size_of::<u32>();
 
 #[derive(Debug)]

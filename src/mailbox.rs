@@ -128,10 +128,10 @@ pub struct Mailbox {
     room: Condvar,
 }
 
-/// The number of queued requests above which a task has to wait.
+/// The number of queued requests from which on a task has to wait.
 pub const QUEUE_LIMIT: usize = 1024;
 
-/// The number of queued bytes of arguments above which a task has to wait.
+/// The number of queued bytes of arguments from which on a task has to wait.
 pub const QUEUE_BYTES_LIMIT: usize = 8 << 20;
 
 /// A number of seconds as a duration: zero for negative numbers, and the maximum for numbers that are too large.
@@ -246,8 +246,8 @@ impl Mailbox {
         }
     }
 
-    /// Wakes the host for good and closes the mailbox, since the last worker has left. A task that was given up may still run:
-    /// its host calls must not wait.
+    /// Wakes the host for the last time and closes the mailbox, since the last worker has left. A task that was given up may
+    /// still be running, and its host calls must not wait.
     pub fn finish(&self) {
         {
             let mut inner = lock(&self.inner);

@@ -142,7 +142,7 @@ impl Seat {
         self.running.interrupt(|| self.task.load(Ordering::SeqCst) == task);
     }
 
-    /// Stops the task if its deadline has passed. For the watchdog.
+    /// Stops the task if its deadline has passed, and repeats a stop until the task ends or is stuck. For the watchdog.
     pub fn watch(&self) -> WatchResult {
         let task = self.task.load(Ordering::SeqCst);
         if task == GIVEN_UP || task == 0 {
