@@ -1,27 +1,27 @@
 ---@meta
 
--- The console's own functions, `gma.*`, for editors that know LuaLS annotations. Nothing loads this file, and as code it is
--- refused. Where MA's manual, its examples, or a dump of a console's table don't say something, the text says how it is
--- known: "field" is seen in public plugins, "inferred" follows from other things, "not known" is what nobody has shown.
--- All of these run on the console's Lua thread; in a task, each is a host call.
+-- The console's own functions, `gma.*`, for editors that support LuaLS annotations. This file is never loaded, and refuses to
+-- run. The sources are MA's manual and examples, and a dump of a console's table. Other statements are marked: "field" means seen
+-- in public plugins, "inferred" means concluded from other facts, and "not known" means that no source shows it.
+-- All of these functions run on the console's Lua thread; in a task, each is a host call.
 
 if _VERSION then
   error("annotations_gma.lua is for editors: the engine gives every plugin its gma", 0)
 end
 
----An object of the show. Large whole numbers; nothing is to be computed with them.
+---An object of the show: a large whole number, not meant for arithmetic.
 ---@alias gma.handle integer
 
----What the engine gives every plugin.
+---The table that the engine gives to every plugin.
 ---@class gma
 gma = {}
 
----Lets the engine go on, and comes back after that time. The same as `coroutine.yield(seconds)`. In a task: sleeps in the worker, and holds up nobody. The smallest time of use is not known; plugins use 0.01 to 0.05.
+---Lets the engine run, and returns after this time. The same as `coroutine.yield(seconds)`. In a task: sleeps on the worker, without delaying the console. The smallest useful time is not known; plugins use 0.01 to 0.05.
 ---@param seconds number
 function gma.sleep(seconds) end
 
 ---Writes one line to the System Monitor. In a task: does not wait for the console.
----@param ... any Several values of any types, joined.
+---@param ... any Values of any types, joined.
 function gma.echo(...) end
 
 ---Writes one line to the Command Line Feedback. In a task: does not wait for the console.
@@ -29,74 +29,74 @@ function gma.echo(...) end
 ---@param colour? any MA's own tests pass one. Its form is not known.
 function gma.feedback(value, colour) end
 
----When the software was built.
+---The date on which the software was built.
 ---@return string date `"Aug 25 2015"`
 function gma.build_date() end
 
----When the software was built.
+---The time at which the software was built.
 ---@return string time `"18:18:44"`
 function gma.build_time() end
 
----Of what the software was built.
+---The commit from which the software was built.
 ---@return string hash
 function gma.git_version() end
 
 ---@return string kind `"GMA2"`; `"GMA3"` on hardware of the next series.
 function gma.gethardwaretype() end
 
----A clock with a fraction, for differences alone: sources differ on when it began.
+---A clock with fractions of a second. Use only differences: sources disagree on its starting point.
 ---@return number seconds
 function gma.gettime() end
 
----Runs a command line; `;` stands between several. Most are done when it returns, but what some do comes later (field: effects stored, files exported). `Plugin "name"` and `LUA "code"` start beside the caller. `$name` is put in by the command line itself. That `\"` works inside of quotes is not known: use the other kind of quote.
+---Runs a command line, which may hold several commands, separated by `;`. Most have finished when it returns, but some take effect later (field: storing effects, exporting files). `Plugin "name"` and `LUA "code"` run concurrently with the caller. The command line itself replaces `$name`. Whether `\"` works inside quotes is not known: use the other kind of quote.
 ---@param command string
----@return string? problem nil, or the error as a text.
+---@return string? problem nil, or the text of the error.
 function gma.cmd(command) end
 
----Calls a function again and again, beside the caller. The first call comes at once, not after `seconds` (field); whether inside of this call or after it is not known. It can't be stopped but by the end of its plugin. A task can't use it: a function can't be passed to the host.
+---Calls a function repeatedly, concurrently with the caller. The first call comes at once, not after `seconds` (field); whether before or after `gma.timer` returns is not known. Only the end of its plugin stops it early. A task can't use it, because a function can't be passed to the host.
 ---@param func fun(time: number, count: number) Gets a time, and a count that begins at 1 (one of MA's tests allows for 0 as well). May sleep (field).
----@param seconds number Between two calls.
----@param max_count number How many calls; 0 for no end (field).
+---@param seconds number The time between two calls.
+---@param max_count number The number of calls; 0 for no limit (field).
 ---@param cleanup? fun() Called after the last call.
 function gma.timer(func, seconds, max_count, cleanup) end
 
----Asks for a text, and waits for it.
+---Asks the user for a text, and waits for it.
 ---@param title string
----@param default? string What stands in the field at first.
----@return string? text nil where it was cancelled (field).
+---@param default? string The initial text of the field.
+---@return string? text nil if the user cancelled (field).
 function gma.textinput(title, default) end
 
----Writes a table to a file of XML in the folder that the variable `TEMPPATH` names. `gma.import` reads it.
----@param filename string With its ending.
+---Writes a table to an XML file in the folder that the variable `TEMPPATH` names. `gma.import` reads it.
+---@param filename string The name with its extension.
 ---@param value table
 function gma.export(filename, value) end
 
----Writes a table of rows, each a table, to a file of CSV in the folder that the variable `TEMPPATH` names.
----@param filename string With its ending.
+---Writes a table of rows, which are tables, to a CSV file in the folder that the variable `TEMPPATH` names.
+---@param filename string The name with its extension.
 ---@param value table
 function gma.export_csv(filename, value) end
 
----Writes a table to a file of JSON in the folder that the variable `TEMPPATH` names.
----@param filename string With its ending.
+---Writes a table to a JSON file in the folder that the variable `TEMPPATH` names.
+---@param filename string The name with its extension.
 ---@param value table
 function gma.export_json(filename, value) end
 
----Reads a file that `gma.export` wrote, and no other.
----@param filename string With its ending.
----@param folder? string Inside of the folder gma2: `"plugins/my_plugin"`.
----@return table? value That it is nil for a file that can't be read is inferred.
+---Reads a file that `gma.export` wrote. It reads no other files.
+---@param filename string The name with its extension.
+---@param folder? string A folder inside the folder gma2: `"plugins/my_plugin"`.
+---@return table? value nil if the file can't be read (inferred).
 function gma.import(filename, folder) end
 
 ---@class gma.gui
 gma.gui = {}
 
----Asks for a yes, and waits for it. In version 3.1.2.5 it hangs (field).
+---Asks the user to confirm, and waits for the answer. In version 3.1.2.5 it hangs (field).
 ---@param title string
 ---@param message string
 ---@return true? confirmed nil for Cancel.
 function gma.gui.confirm(title, message) end
 
----Shows a message, and does not wait. Since version 3.2.1. What it gives is not known.
+---Shows a message, without waiting. Since version 3.2.1. Its results are not known.
 ---@param title string
 ---@param message string
 function gma.gui.msgbox(title, message) end
@@ -104,43 +104,43 @@ function gma.gui.msgbox(title, message) end
 ---@class gma.gui.progress
 gma.gui.progress = {}
 
----Shows a progress bar. Nobody can close it by hand: stop it whatever happens, also in Cleanup.
+---Shows a progress bar. The user can't close it, so always stop it, also in Cleanup.
 ---@param name string
----@return integer handle A number. That it is whole is inferred.
+---@return integer handle A number, which is whole (inferred).
 function gma.gui.progress.start(name) end
 
 ---Closes a progress bar.
----@param handle? integer MA's tests pass nil as well, where there is no bar.
+---@param handle? integer MA's tests also pass nil if there is no bar.
 function gma.gui.progress.stop(handle) end
 
 ---@param handle integer
----@param text string What stands beside the bar's name.
+---@param text string The text beside the bar's name.
 function gma.gui.progress.settext(handle, text) end
 
 ---@param handle integer
 ---@param from number The value of an empty bar.
----@param to number The value of a full one.
+---@param to number The value of a full bar.
 function gma.gui.progress.setrange(handle, from, to) end
 
 ---@param handle integer
----@param value number Out of its range the bar is only drawn wrong (field).
+---@param value number Outside the range, the bar is drawn wrong, with no other effect (field).
 function gma.gui.progress.set(handle, value) end
 
 ---@class gma.show
 gma.show = {}
 
----The output of a DMX address. Whether that is counted through all universes (`513`) or written with its universe (`2.001`) is not known: MA's example has `1`, the field `1.1`. It needs free parameters.
+---The output of a DMX address. Whether addresses are counted through all universes (`513`) or written with the universe (`2.001`) is not known: MA's example uses `1`, plugins use `1.1` (field). It needs free parameters.
 ---@param address number
 ---@return number? value
----@overload fun(recycle: table, address: number, amount: integer): table That it fills `recycle` and returns it is inferred from the name.
+---@overload fun(recycle: table, address: number, amount: integer): table It fills and returns `recycle` (inferred from the name).
 function gma.show.getdmx(address) end
 
----A variable of the show, or one of the engine's own: `PATH`, `PLUGINPATH`, `TEMPPATH`, `VERSION`, `OS`, `HOSTTYPE`, `HOSTSUBTYPE`, `USER`, `SHOWFILE`, `TIME`, `DATE`, `SELECTEDEXEC`, `SELECTEDFIXTURESCOUNT` and others (field).
+---A variable of the show or of the engine: `PATH`, `PLUGINPATH`, `TEMPPATH`, `VERSION`, `OS`, `HOSTTYPE`, `HOSTSUBTYPE`, `USER`, `SHOWFILE`, `TIME`, `DATE`, `SELECTEDEXEC`, `SELECTEDFIXTURESCOUNT` and others (field).
 ---@param name string In any letter case (field).
 ---@return string? value Always a text.
 function gma.show.getvar(name) end
 
----Sets a variable of the show. What it gives is not known.
+---Sets a variable of the show. Its results are not known.
 ---@param name string
 ---@param value any
 function gma.show.setvar(name, value) end
@@ -148,9 +148,9 @@ function gma.show.setvar(name, value) end
 ---@class gma.show.getobj
 gma.show.getobj = {}
 
----Looks for an object by what one types for it: `"Group 1"`, `"Macro 1.5"`, `"Preset 4.1"`, `"FixtureType 3.2.1"`. Nothing is found for `"UserProfile"` and `"User"` (field).
+---Finds an object by its name on the command line: `"Group 1"`, `"Macro 1.5"`, `"Preset 4.1"`, `"FixtureType 3.2.1"`. It does not find `"UserProfile"` and `"User"` (field).
 ---@param name string
----@return gma.handle? handle nil where there is none.
+---@return gma.handle? handle nil if there is none.
 function gma.show.getobj.handle(name) end
 
 ---@param handle gma.handle
@@ -158,31 +158,31 @@ function gma.show.getobj.handle(name) end
 function gma.show.getobj.class(handle) end
 
 ---@param handle gma.handle
----@return integer index Among its parent's children, from 0.
+---@return integer index Its position among its parent's children, from 0.
 function gma.show.getobj.index(handle) end
 
----Its number, as a **text**: use `tonumber`.
+---The object's number, as a **text**: use `tonumber`.
 ---@param handle gma.handle
 ---@return string number
 function gma.show.getobj.number(handle) end
 
----Its label and its number: `"Front 3"`.
+---The object's label and number: `"Front 3"`.
 ---@param handle gma.handle
 ---@return string name
 function gma.show.getobj.name(handle) end
 
 ---@param handle gma.handle
----@return string? label nil where it has none.
+---@return string? label nil if it has none.
 function gma.show.getobj.label(handle) end
 
----How many children it has. Cue zero is one of a sequence. For the pools under the root it does not say how full they are (field).
+---The number of its children. In a sequence, cue zero counts. For the pools under the root, this is not the number of used objects (field).
 ---@param handle gma.handle
 ---@return integer amount
 function gma.show.getobj.amount(handle) end
 
 ---@param handle gma.handle
 ---@param index integer From 0. In a sequence, 0 is cue zero.
----@return gma.handle? child nil past the last.
+---@return gma.handle? child nil after the last.
 function gma.show.getobj.child(handle, index) end
 
 ---@param handle gma.handle
@@ -190,30 +190,30 @@ function gma.show.getobj.child(handle, index) end
 function gma.show.getobj.parent(handle) end
 
 ---@param handle gma.handle
----@return boolean is_there Whether that is an object's handle.
+---@return boolean is_there Whether this is the handle of an object.
 function gma.show.getobj.verify(handle) end
 
 ---@param first gma.handle
 ---@param second gma.handle
----@return boolean is_same Whether both are of one object.
+---@return boolean is_same Whether both are handles of the same object.
 function gma.show.getobj.compare(first, second) end
 
--- A `set` is in lists that users made, but not in a console's table, nor in MA's own list: use gma.cmd("Assign ...").
+-- Lists made by users have a `set`, but neither a console's table nor MA's own list has it: use gma.cmd("Assign ...").
 
 ---@class gma.show.property
 gma.show.property = {}
 
 ---@param handle gma.handle
----@return integer amount How many properties it has.
+---@return integer amount The number of its properties.
 function gma.show.property.amount(handle) end
 
 ---@param handle gma.handle
 ---@param index integer From 0.
----@return string? name nil past the last.
+---@return string? name nil after the last.
 function gma.show.property.name(handle, index) end
 
 ---@param handle gma.handle
----@param key integer|string Its index, from 0, or its name.
+---@param key integer|string The index, from 0, or the name.
 ---@return string? value Always a text: `"None"`, `"Off"`, `"12.5"`.
 function gma.show.property.get(handle, key) end
 
@@ -229,7 +229,7 @@ function gma.user.getvar(name) end
 ---@param value any
 function gma.user.setvar(name, value) end
 
----@return gma.handle destination Where the command line stands.
+---@return gma.handle destination The current destination of the command line.
 function gma.user.getcmddest() end
 
 ---@return gma.handle? executor
@@ -262,25 +262,25 @@ function gma.network.getsessionname() end
 ---@return integer slot 255 without a session (field).
 function gma.network.getslot() end
 
----What a host tells of itself. It has `version`; which other keys there are is not known: the field has a name, 32 or 64 bits, addresses, a type.
----@param address? string The host's; without it, this one's.
----@param recycle? table That it is filled and returned is inferred from the name.
+---The data of a host. It has `version`. The other keys are not known; plugins use a name, 32 or 64 bits, addresses and a type (field).
+---@param address? string The host's address. Default: this host.
+---@param recycle? table It is filled and returned (inferred from the name).
 ---@return table data
 function gma.network.gethostdata(address, recycle) end
 
----What is in a slot of the session. MA's tests use `host_name` and `parameter_count`.
+---The data of a slot of the session. MA's tests use `host_name` and `parameter_count`.
 ---@param slot integer
----@param recycle? table That it is filled and returned is inferred from the name.
+---@param recycle? table It is filled and returned (inferred from the name).
 ---@return table? data nil for an empty slot.
 function gma.network.getmanetslot(slot, recycle) end
 
----A list of names and values in turn.
+---A list of alternating names and values.
 ---@param slot integer
----@param recycle? table That it is filled and returned is inferred from the name.
+---@param recycle? table It is filled and returned (inferred from the name).
 ---@return table? performance
 function gma.network.getperformance(slot, recycle) end
 
--- From here on: seldom seen, and little is known.
+-- The functions below are rare, and little is known about them.
 
 ---@class gma.timestamp
 gma.timestamp = {}
@@ -299,7 +299,7 @@ function gma.timestamp.amount() end
 ---@class gma.draw
 gma.draw = {}
 
----In a console's table; what it takes and gives is not known.
+---Exists in a console's table. Its parameters and results are not known.
 ---@param ... any
 ---@return any ...
 function gma.draw.getperformance(...) end
@@ -309,7 +309,7 @@ function gma.draw.getperformance(...) end
 gma.canbus = {}
 
 ---@class gma.canbus.data
----@field hardkeys table<string, integer> The keys' codes, by their names.
+---@field hardkeys table<string, integer> The codes of the keys, by name.
 gma.canbus.data = {}
 
 ---@param code integer One of `gma.canbus.data.hardkeys`.
@@ -333,7 +333,7 @@ function gma.canbus.wheel(steps) end
 ---@return boolean done
 function gma.canbus.ball(x, y) end
 
----In a console's table; what it takes and gives is not known.
+---Exists in a console's table. Its parameters and results are not known.
 ---@param ... any
 ---@return any ...
 function gma.canbus.fader(...) end

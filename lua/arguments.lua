@@ -5,18 +5,18 @@ local arguments = {}
 --- The refusal of an argument.
 -- @int position which argument it is, from 1
 -- @string name the function's name
--- @string problem what is wrong with it
+-- @string problem
 function arguments.refusal(position, name, problem)
   return string.format("bad argument #%d to '%s' (%s)", position, name, problem)
 end
 
---- The type of a value, as messages name it.
+--- The type of a value, for messages.
 function arguments.type(value)
   return value == nil and "no value" or type(value)
 end
 
---- The refusal of an argument that is of none of the expected types; nil for a right one.
--- @param value what was given
+--- Checks the type of an argument. Returns the refusal, or nil if the type is right.
+-- @param value the argument
 -- @string expected the type, or types joined by " or "
 -- @int position which argument it is, from 1
 -- @string name the function's name

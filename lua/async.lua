@@ -8,7 +8,7 @@ local async = {}
 -- About an engine's tick.
 local SOON = 0.01
 
---- Reports the error of an asynchronous job's callback, which nobody can catch.
+--- Reports the error of an asynchronous job's callback, since no caller can catch it.
 local function report(failure)
   modules.report("gma2workers: error in a callback: " .. failure.traceback)
 end
@@ -27,15 +27,15 @@ local function complete(job)
   end
 end
 
---- Starts the coroutine of the engine's that pumps a job to its end and then calls `onComplete`. Without an engine, only Poll()
--- and job:wait() pump it.
+--- Starts an engine coroutine that pumps a job to its end and then calls `onComplete`. Without an engine, only Poll() and
+-- job:wait() pump the job.
 -- @tab job
 -- @string mode
 function async.run(job, mode)
   job.complete = complete
   pump.add(job)
   job.closed = drivers[mode]("gma2workers_job_" .. job.id, function()
-    -- The engine may run this inside the call that asks for it. The job must not end before that call does.
+    -- The engine may run this function before `RunAsync` returns. The job must not end before that.
     if not job.returned then
       _G.gma.sleep(SOON)
     end

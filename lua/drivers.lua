@@ -1,5 +1,5 @@
---- Starts coroutines of the engine's, by a timer or by a command line. A driver starts one and leaves nothing behind. It returns
--- a function that cleans up if the coroutine has not begun; nil on a host without an engine.
+--- Starts engine coroutines, by a timer or a command line. A driver starts one coroutine and returns a function that cleans up
+-- if the coroutine has not begun. On a host without an engine, it returns nil.
 
 local drivers = {}
 
@@ -7,18 +7,18 @@ local drivers = {}
 local ONCE = 1
 local SOON = 0.01
 
---- The engine, if there is one with this function.
+--- The engine, if the host has one with this function.
 local function engine_with(name)
   local engine = rawget(_G, "gma")
   return type(engine) == "table" and type(engine[name]) == "function" and engine or nil
 end
 
---- Whether this coroutine can let the engine run.
+--- Whether this coroutine can sleep, so that the engine runs.
 function drivers.can_sleep()
   return engine_with("sleep") ~= nil and coroutine.isyieldable()
 end
 
-local function nothing_left() end
+local function no_cleanup() end
 
 function drivers.timer(_, body)
   local engine = engine_with("timer")
@@ -26,10 +26,10 @@ function drivers.timer(_, body)
     return nil
   end
   engine.timer(body, SOON, ONCE)
-  return nothing_left
+  return no_cleanup
 end
 
---- A command line can only name a global, so there is one until the command begins.
+--- A command line can only call a global function, so this sets one until the command begins.
 -- @string alias its unique name
 function drivers.cmd(alias, body)
   local engine = engine_with("cmd")

@@ -1,5 +1,5 @@
 --- gma2workers: runs tasks of a plugin in parallel, in isolated Lua states on real threads.
--- The other modules are loaded on first use: a small job needs none of them.
+-- The other modules are loaded on first use, because a small job needs none of them.
 -- @module gma2workers
 
 local core, modules = ...
@@ -18,19 +18,19 @@ local gma2workers = {}
 -- @table info
 -- @field name
 -- @field version
--- @field backend "native", or "cooperative" where the binary can't be loaded
+-- @field backend "native", or "cooperative" if the binary can't be loaded
 -- @field threads how many threads the pool has: 0 before the first job
--- @field lost how many of them are held by a task that could not be stopped
+-- @field lost how many of them are stuck in a task that could not be stopped
 gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, backend = core.backend }, {
   __index = function(_, key)
     return (key == "threads" or key == "lost") and core[key]() or nil
   end,
 })
 
--- An error can come at any instruction, since that is how Ctrl-C comes. So the native call that starts a job also sets its
--- number, and the function that catches the error ends the job.
+-- Ctrl-C can raise an error at any instruction. So the native call that starts a job also sets its number, and the function that
+-- catches the error ends the job.
 
---- The refusal of an argument that should be a job's options; nil for a table that may be.
+--- Checks that an argument can be a job's options. Returns the refusal, or nil if it can.
 local function check_options(name, options)
   if type(options) == "table" and options ~= gma2workers then
     return nil
@@ -41,7 +41,7 @@ local function check_options(name, options)
 end
 
 --- Checks the options and starts the workers.
--- @tab job gets its number, `id`, and that of its tasks, `total`
+-- @tab job gets `id`, its number, and `total`, the number of its tasks
 -- @string name the function that was called
 -- @tab options
 -- @treturn ?string the refusal
@@ -52,8 +52,8 @@ end
 --- Running
 -- @section running
 
---- A message without its position in the library's own files, which tells the caller nothing. An interrupt has one. Nil if the
--- message has none.
+--- Removes from a message a position in the library's own files, which tells the caller nothing. Returns nil if the message has
+-- none.
 local function without_place(message)
   return type(message) == "string" and string.match(message, "^gma2workers/[%a_/]+%.lua:%d+: (.*)$") or nil
 end
@@ -70,8 +70,8 @@ local function end_job(job)
   end
 end
 
---- Ends a job that an error interrupted. Returns nil and the message if it has to be raised at the caller's line, else raises the
--- error again.
+--- Ends a job that an error interrupted. Returns nil and the message if it must be raised at the caller's line; otherwise raises
+-- the error again.
 local function fail(job, message)
   end_job(job)
   local text = without_place(message)
@@ -90,7 +90,7 @@ local function run(job, options)
     return nil, refusal
   end
   if rawget(options, "onProgress") == nil and rawget(options, "progress") == nil and rawget(options, "trace") == nil then
-    -- A small job ends sooner than its pump could be set up.
+    -- A small job ends in less time than it takes to set up its pump.
     local response, failed = core.collect_soon(job.id)
     if response then
       if failed[1] then
@@ -130,7 +130,7 @@ end
 --- The former name of RunSync.
 gma2workers.Dispatch = gma2workers.RunSync
 
---- Starts a job that the engine pumps to its end.
+--- Starts a job that an engine coroutine pumps to its end.
 -- @treturn ?job a handle; nil if the job was refused
 -- @treturn ?string the refusal
 local function run_async(job, options)
@@ -153,13 +153,14 @@ end
 -- @treturn job a handle
 gma2workers.RunAsync = core.entry(run_async, fail)
 
---- Calls `func(item, index)` in workers for each item of the list, some items a task.
+--- Calls `func(item, index)` in workers for each item of the list, several items per task.
 -- @function Map
 -- @func func
 -- @tab list
--- @tab[opt] options those of RunSync but `tasks`; `chunk`, how many items a task gets; `onError`, "raise" or "collect"
--- @treturn table the results, or with `onError = "collect"` a record for each; with `onComplete` a handle, and `onComplete` gets
--- the results
+-- @tab[opt] options the options of RunSync except `tasks`; also `chunk`, the number of items per task, and `onError`, "raise" or
+-- "collect"
+-- @treturn table the results, or with `onError = "collect"` a record for each item. With `onComplete`, a handle; `onComplete` then
+-- gets the results
 gma2workers.Map = core.entry(function(job, func, list, options)
   local config, refusal = modules.map.prepare(job, func, list, options)
   if not config then
@@ -176,12 +177,12 @@ gma2workers.Map = core.entry(function(job, func, list, options)
   return job.read(response)
 end, fail)
 
---- Wall seconds since a fixed moment. Tasks may use it too: `local clock = gma2workers.clock` crosses.
+--- Wall-clock seconds since a fixed moment. Tasks may use it too: `local clock = gma2workers.clock` crosses.
 -- @function clock
 -- @treturn number
 gma2workers.clock = core.clock
 
---- Pumps all running jobs once, without waiting: for hosts without an engine.
+--- Pumps all running jobs once, without waiting. For hosts without an engine.
 -- @treturn int how many jobs still run
 function gma2workers.Poll()
   return modules.pump.poll()

@@ -1,18 +1,18 @@
---- Hints for failed tasks that missed a global, which only the host can give.
+--- Hints for tasks that failed because a global is missing. Only the host knows whether it has that global.
 
 local core = ...
 
 local hints = {}
 
---- The name of the global that an error of Lua's says is nil.
+--- The name of the global that a Lua error reports as nil.
 local function missing_global(message)
   return string.match(message, "a nil value %(global '([^']+)'%)$")
 end
 
--- The globals that a sandbox lacks.
+-- The globals that are missing in a sandbox.
 local NOT_IN_SANDBOX = { io = true, package = true, debug = true, require = true, loadfile = true, dofile = true }
 
--- The globals that every task begins with.
+-- The globals that every task has at first.
 local STANDARD = {}
 for name in string.gmatch([[_G _VERSION assert collectgarbage coroutine debug dofile error getmetatable gma io ipairs load loadfile
   math next os package pairs pcall print rawequal rawget rawlen rawset require select setmetatable string table tonumber tostring
@@ -20,8 +20,8 @@ for name in string.gmatch([[_G _VERSION assert collectgarbage coroutine debug do
   STANDARD[name] = true
 end
 
---- Whether tasks begin with the host's global of that name.
-local function begins_with(name, globals)
+--- Whether every task has this global at first.
+local function is_in_tasks(name, globals)
   for _, listed in ipairs(globals or {}) do
     if listed == name then
       return true
@@ -30,18 +30,18 @@ local function begins_with(name, globals)
   return STANDARD[name] or core.backend == "cooperative"
 end
 
---- Adds the hint to each failed entry that misses a global.
+--- Adds the hint to each failed entry whose error is a missing global.
 -- @tab response
 -- @tab failed the indices of the failed tasks
 -- @bool sandbox whether the tasks were in a sandbox
--- @tab globals the names of the host's globals that they had
+-- @tab globals the names of the host's globals that the tasks had
 function hints.add(response, failed, sandbox, globals)
   for _, index in ipairs(failed) do
     local entry = response.result[index]
     local name = entry.kind == "runtime" and missing_global(entry.data)
     if name and sandbox and NOT_IN_SANDBOX[name] then
       entry.data = entry.data .. ": a sandbox does not have it"
-    elseif name and rawget(_G, name) ~= nil and begins_with(name, globals) then
+    elseif name and rawget(_G, name) ~= nil and is_in_tasks(name, globals) then
       entry.data = entry.data .. ": a task begins with it in _G: clear it nowhere, and give the function no _ENV but _G"
     elseif name and rawget(_G, name) ~= nil then
       entry.data = string.format("%s: the host has it, a task does not (list it in globals = { %q })", entry.data, name)

@@ -1,11 +1,11 @@
---- The drop-in folder: `require` of the folder that holds this file gives gma2workers.
--- The binary is beside this file or, with a rock, on `package.cpath`. If it can't be loaded, the cooperative backend beside this
--- file takes its place and reports why. Nothing here depends on the folder's name, so it may be renamed.
+--- The entry of the drop-in folder: `require` of this folder returns gma2workers.
+-- The binary is beside this file or, with a rock, on `package.cpath`. If it can't be loaded, this loads the cooperative backend
+-- beside this file and reports why. Nothing here depends on the folder's name, so it may be renamed.
 
 local VERSION = "0.1.0"
 
--- A program that has loaded the module under another name gets the same one. In a worker, which can't have it, the preloaded
--- stand-in raises a clear error.
+-- If the program has loaded the module under another name, it gets the same one. A worker can't have the module; it gets the
+-- preloaded stand-in, which raises a clear error.
 if package.loaded["gma2workers"] then
   return package.loaded["gma2workers"]
 elseif package.preload["gma2workers"] then
@@ -16,15 +16,15 @@ if _VERSION ~= "Lua 5.3" then
   error("gma2workers needs Lua 5.3, this is " .. _VERSION, 0)
 end
 
--- `require` passes the name and the path of this file; a chunk loaded in another way knows its source.
+-- `require` passes the name and the path of this file. If it was loaded in another way, its source has the path.
 local _, path = ...
 local debugging = package.loaded.debug
 local source = type(path) == "string" and path or debugging and debugging.getinfo(1, "S").source:gsub("^@", "") or "init.lua"
 local folder = source:match("^(.*[/\\])[^/\\]*$") or "./"
 local is_windows = package.config:sub(1, 1) == "\\"
 
---- The names that the binary may have: that of the zips, so that one folder can hold the binaries of all systems, or that of a
--- build.
+--- The possible names of the binary: its name in the zips, so that one folder can hold the binaries of all systems, and its name
+-- after a build.
 local function binary_names()
   local ending = is_windows and ".dll" or ".so"
   local system = is_windows and "windows" or "linux"
@@ -34,15 +34,15 @@ end
 
 local function exists(name)
   if not io then
-    -- Without a question mark in it, the path itself is tried.
+    -- A path without a question mark is tried as it is.
     return package.searchpath("", folder .. name) ~= nil
   end
   local file = io.open(folder .. name, "rb")
   return file ~= nil and file:close()
 end
 
---- Makes the host's Lua visible to other libraries. On Linux, a host may have loaded it with `RTLD_LOCAL`, which hides it. Its own
--- `loadlib` with "*" makes it global. The mapped file that contains one of Lua's functions is the library.
+--- Makes the host's Lua visible to other libraries. On Linux, a host may have loaded it with `RTLD_LOCAL`, which hides it;
+-- `package.loadlib` with "*" makes it global. The library is the mapped file that contains one of Lua's functions.
 -- @treturn boolean whether to try again
 local function make_lua_global()
   local address = math.tointeger(tonumber(tostring(rawequal):match("0x%x+")))
@@ -75,7 +75,7 @@ local function load_binary(binary)
   return open, problem
 end
 
---- The binary's entry and its path; nil and the reason if it can't be loaded.
+--- Finds the binary. Returns its entry and its path, or nil and the reason if it can't be loaded.
 local function find_binary()
   local names, problem = binary_names(), nil
   for _, name in ipairs(names) do
@@ -98,7 +98,7 @@ local function find_binary()
   return nil, problem or ("there is no %s and no %s"):format(names[1], names[2])
 end
 
---- Loads the module from the binary; nil and the reason if the binary refuses the host's Lua.
+--- Loads the module from the binary. Returns nil and the reason if the binary refuses the host's Lua.
 local function open_binary(open, binary)
   local ok, gma2workers = pcall(open, "gma2workers", binary)
   if not ok then

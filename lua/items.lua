@@ -1,12 +1,12 @@
---- The list that `Map` goes over. Its items are read raw, and none is left out silently.
+--- Reads the list of a `Map`. Items are read raw, and none is left out silently.
 
 local core = ...
 
 local items = {}
 
---- The problem with a table that should be a list; nil if there is none.
+--- Finds the reason why a table is not a list; nil if it is one.
 -- @tab list
--- @tparam int|false count how many items it has, if its `n` says so
+-- @tparam int|false count the number of items, if the list has `n`
 local function find_problem(list, count)
   local found, last = 0, 0
   for key in next, list do
@@ -34,9 +34,9 @@ local function find_problem(list, count)
   end
 end
 
---- Reads a list. The length of a table says nothing about its other keys, so those are checked.
--- @treturn ?tab a table with the items alone, which may be the list itself; nil if it is no list
--- @treturn int|string how many items there are, or the problem
+--- Reads a list. All keys are checked, because a table's length says nothing about the others.
+-- @treturn ?tab a plain table of the items, which may be the list itself; nil if it is not a list
+-- @treturn int|string the number of items, or the problem
 function items.read(list)
   local n = rawget(list, "n")
   local count = n == nil and rawlen(list) or math.type(n) and math.tointeger(n)

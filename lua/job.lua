@@ -1,21 +1,22 @@
---- A job on the Lua side, and its handle.
+--- A job's fields for its pump, and its handle.
 
 local core, modules = ...
 local arguments, pump = modules.arguments, modules.pump
 
 local job = {}
 
--- Releases a job when nothing refers to it any more: the engine has killed its plugin's coroutine, or the host's state closes.
-local Ticket = {}
+-- Releases a job when nothing refers to it any more, because the engine has killed its plugin's coroutine or the host's state is
+-- closing.
+local Finalizer = {}
 
-function Ticket:__gc()
+function Finalizer:__gc()
   core.release(self.id)
   if self.bar then
     pcall(self.bar.close, self.bar)
   end
 end
 
---- Converts numbers of tasks, done and in all, to what the caller counts: a `Map`'s items.
+--- Converts numbers of tasks to numbers of items for a `Map`. Other jobs count tasks.
 local function in_items(this, done, total)
   if this.count then
     return this.count(done, total)
@@ -30,10 +31,11 @@ function job.open(started, options)
   started.sandbox, started.globals = rawget(options, "sandbox"), rawget(options, "globals")
   started.next_progress = 0
   started.reported = -1
-  -- A native call takes each out of its list: `onComplete`, so that it is called once, and the right to report the job's end.
+  -- Two lists of one item, which a native call removes: `onComplete`, so that it is called once, and the lock for reporting the
+  -- job's end.
   started.completion, started.ending = { rawget(options, "onComplete") }, { true }
   started.result, started.failed = core.lists(started.total)
-  started.ticket = setmetatable({ id = started.id }, Ticket)
+  started.finalizer = setmetatable({ id = started.id }, Finalizer)
   local title = rawget(options, "progress")
   if title and started.total > 0 then
     local _, total = in_items(started, 0, started.total)
@@ -47,7 +49,7 @@ local Job = {}
 Job.__index = Job
 Job.__name = "gma2workers.job"
 
--- The jobs by their handles: a handle has no field but its id.
+-- The job of each handle. A handle has no field except its id.
 local jobs = setmetatable({}, { __mode = "k" })
 
 --- The job of a handle; nil and a refusal for anything else.
@@ -72,7 +74,7 @@ function Job:status()
     return this.cancelled and "cancelled" or "done", in_items(this, this.total, this.total)
   end
   local done, total = core.progress(this.id)
-  -- There are no numbers while another pump merges the results.
+  -- While another pump merges the results, the numbers are unknown, and all tasks are done.
   return this.cancelled and "cancelled" or "running", in_items(this, done or this.total, total or this.total)
 end
 
@@ -94,7 +96,7 @@ function Job:cancel()
 end
 
 --- Pumps the job until it is over.
--- @tparam[opt] number seconds how long at most
+-- @tparam[opt] number seconds the longest time to wait
 -- @treturn ?table the response, or a `Map`'s results; nil if time ran out
 function Job:wait(seconds)
   local this, refusal = job_of(self, "wait")

@@ -1,28 +1,28 @@
---- `Map`: splits a list into tasks of some items each.
+--- `Map`: splits a list into tasks of several items each.
 
 local core, modules = ...
 local arguments, map_results = modules.arguments, modules.map_results
 
 local map = {}
 
--- How many tasks each worker gets of a long list: more of them balance the load better and show finer progress. A worker of the
--- cooperative backend costs more, and there are as many as possible.
-local TASKS_A_WORKER = core.backend == "cooperative" and 4 or 32
+-- The number of tasks per worker for a long list. More tasks balance the load better and show finer progress. The cooperative
+-- backend starts as many workers as possible, so each gets fewer tasks.
+local TASKS_PER_WORKER = core.backend == "cooperative" and 4 or 32
 
--- With this many items, a task's own cost is negligible.
+-- The most items per task. With this many, the cost of a task is negligible.
 local MOST_ITEMS = 128
 
--- Slices longer than this are copied without going through Lua's stack.
-local FEW = 200
+-- The most items that are copied through Lua's stack.
+local UNPACK_LIMIT = 200
 
 local function slice(items, first, last)
-  if last - first < FEW then
+  if last - first < UNPACK_LIMIT then
     return { table.unpack(items, first, last) }
   end
   return table.move(items, first, last, 1, {})
 end
 
---- The failures of the items that can't cross, by their positions.
+--- Finds the items that can't cross. Returns their failures by position.
 local function find_unsendable(items, count, copies)
   local found = {}
   if not core.check(items, "list", copies) then
@@ -54,7 +54,7 @@ local function make_tasks(call, plan)
         skip[i - first + 1], items[i - first + 1] = true, nil
       end
     end
-    -- Both backends rely on the first two positions: they name these arguments in messages as the caller does.
+    -- Both backends rely on the first two positions, to name these arguments in messages as the caller does.
     local args = { items, object, first, last - first + 1, plan.collects, plan.copies, is_on_host, skip }
     local name = plan.is_traced and string.format("list[%d] to list[%d]", first, last) or nil
     tasks[#tasks + 1] = { func = run, args = args, name = name }
@@ -62,18 +62,18 @@ local function make_tasks(call, plan)
   return tasks
 end
 
---- How many items a task gets.
+--- Chooses the number of items per task.
 local function choose_chunk(given, count, workers, has_timeout)
   if given then
     return math.max(1, math.min(given, count))
   elseif has_timeout then
-    -- A timeout is a task's, but the caller means an item's.
+    -- A timeout applies to a task, but the caller means it for an item.
     return 1
   end
-  return math.max(1, math.min(MOST_ITEMS, count // (workers * TASKS_A_WORKER)))
+  return math.max(1, math.min(MOST_ITEMS, count // (workers * TASKS_PER_WORKER)))
 end
 
---- The refusal of an argument of the wrong type; nil if all are right.
+--- Checks the types of the arguments. Returns the refusal, or nil if all are right.
 local function check_types(func, list, options)
   local meta = type(func) == "table" and core.metatable(func)
   if type(func) ~= "function" and not (meta and type(rawget(meta, "__call")) == "function") then
@@ -82,8 +82,8 @@ local function check_types(func, list, options)
   return arguments.check(list, "table", 2, "Map") or arguments.check(options, "table or nil", 3, "Map")
 end
 
---- Checks the call and makes the options of its job. Sets fields of the job: `chunk`, the number of items a task gets; `count`,
--- which converts numbers of tasks to numbers of items; and `read`, which converts the response to what the caller gets.
+--- Checks the call and makes the options of its job. Sets fields of the job: `chunk`, the number of items per task; `count`,
+-- which converts numbers of tasks to numbers of items; and `read`, which converts the response to results or records.
 -- @treturn ?table the options; nil if the call is refused
 -- @treturn ?string the refusal
 function map.prepare(job, func, list, options)

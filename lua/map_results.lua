@@ -1,11 +1,11 @@
---- Converts the response of a `Map`'s job to what the caller gets: results or records.
+--- Converts the response of a `Map`'s job to a list of results or records.
 
 local core, modules = ...
 local hints = modules.hints
 
 local map_results = {}
 
---- The record of a failure, without the position and the frames of mapper.lua, which Lua adds.
+--- Makes the record of a failure, and removes the position and the frames of mapper.lua, which Lua adds.
 local function record_of(failure)
   local message = string.gsub(failure.message, "^gma2workers/mapper%.lua:%d+: ", "")
   local traceback = failure.traceback and string.gsub(failure.traceback, "\n\t[^\n]*gma2workers/mapper%.lua:.*$", "")
@@ -17,18 +17,18 @@ local function message_of(record)
   return string.sub(record.data, #"Error: " + 1)
 end
 
---- The record that each item of a failed task gets.
+--- Makes the record for each item of a failed task.
 local function record_of_task(entry)
   return record_of { message = message_of(entry), kind = entry.kind, traceback = entry.traceback }
 end
 
--- The kinds of failures that concern all items, or name their item.
-local IS_NAMED = { cancelled = true, upvalue = true, transfer = true }
+-- The kinds of failures whose messages need no item, because they name it or concern all items.
+local NEEDS_NO_ITEM = { cancelled = true, upvalue = true, transfer = true }
 
---- The message to raise for a failed task.
+--- The error message for a failed task.
 local function message_of_task(entry, first, last)
   local message = message_of(record_of_task(entry))
-  if IS_NAMED[entry.kind] then
+  if NEEDS_NO_ITEM[entry.kind] then
     return message
   elseif first == last then
     return string.format("list[%d]: %s", first, message)
@@ -36,7 +36,7 @@ local function message_of_task(entry, first, last)
   return string.format("list[%d] to list[%d]: %s", first, last, message)
 end
 
---- The results of all items; or nil, and the message of the first failure.
+--- Returns the results of all items, or nil and the message of the first failure.
 function map_results.values(response, plan)
   local results = core.lists(plan.count)
   for n, entry in ipairs(response.result) do
@@ -61,7 +61,7 @@ function map_results.values(response, plan)
   return results
 end
 
---- A record for each item.
+--- Returns a record for each item.
 function map_results.records(response, plan)
   local results, indices = core.lists(plan.count)
   for n, entry in ipairs(response.result) do

@@ -1,9 +1,10 @@
---- The function of a `Map`'s tasks. It crosses as code, so it captures functions alone, and its globals are the task's.
+--- The function that the tasks of a `Map` run. It crosses as code, so it captures only functions, and its globals are those of
+-- the task.
 
 local core = ...
 local check, trace = core.check_in_task, core.trace
 
---- Describes the failure of the item at a position, whose function raised an error. The description can cross.
+--- Describes the failure of an item whose function raised an error. The description can cross.
 local function describe(at, failure, copies)
   local value, traceback = failure, nil
   if type(failure) == "table" then
@@ -22,7 +23,7 @@ local function describe(at, failure, copies)
   return described
 end
 
---- Removes the results that can't cross, and adds a failure for each.
+--- Removes the results that can't cross and adds a failure for each.
 local function remove_unsendable(results, count, copies, failures)
   if not check(results, "result", copies) then
     return failures
@@ -38,7 +39,7 @@ local function remove_unsendable(results, count, copies, failures)
   return failures
 end
 
---- Makes the tasks' function out of the one that `Map` was given. It returns the items, each replaced by its result, and the
+--- Makes the tasks' function from the one that was passed to `Map`. It returns the items, each replaced with its result, and the
 -- failures. Unless failures are collected, the first one ends the task.
 return function(func)
   return function(items, object, first, count, collects, copies, is_on_host, skip)
@@ -62,7 +63,8 @@ return function(func)
         break
       end
       local described = describe(at, failure, copies)
-      -- On the cooperative backend the waiting coroutine runs tasks, so Ctrl-C must end its wait. And no item may fail twice.
+      -- On the cooperative backend, the waiting coroutine runs tasks, so Ctrl-C must end its wait. An error outside the items, at
+      -- an unchanged position, ends the task too, or this would loop.
       if is_on_host and string.sub(described.message, -12) == "interrupted!" or at == before then
         error(described.message, 0)
       end

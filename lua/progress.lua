@@ -1,5 +1,5 @@
 --- A job's progress bar: the engine's, or one on the terminal if standard error goes there.
--- A bar's error must not fail the job, so it is ignored; but Ctrl-C is passed on.
+-- An error in a bar is ignored, because it must not fail the job. Ctrl-C is passed on.
 
 local core, modules = ...
 
@@ -9,7 +9,7 @@ local progress = {}
 local WIDTH = 24
 local TITLE = 30
 
---- Calls a function that may be the engine's.
+--- Calls a function of a bar. Ignores its errors, except Ctrl-C.
 local function attempt(func, ...)
   local ok, value = pcall(func, ...)
   if not ok and modules.pump.is_interrupt(value) then
@@ -37,7 +37,7 @@ local function engine_bars()
   return is_there and bars or nil
 end
 
---- Opens a bar of the engine's, if it gives one.
+--- Opens a bar of the engine. If the engine refuses, the job shows no bar.
 local function open_engine_bar(bar, bars, title, total)
   local handle = attempt(bars.start, title)
   if handle == nil then
@@ -51,7 +51,7 @@ local function open_engine_bar(bar, bars, title, total)
   end
 end
 
---- The part of a title that fits, on one line.
+--- Shortens a title, and puts it on one line.
 local function fitting(title)
   title = string.gsub(title, "%c", " ")
   local past = utf8 and utf8.len(title) and utf8.offset(title, TITLE + 1) or #title > TITLE and TITLE + 1
@@ -86,7 +86,7 @@ function Bar:show(done, total)
   attempt(self.draw, done, text, total)
 end
 
---- Removes the bar, on the first call. Several coroutines may call it, and the engine may switch between them at any
+--- Removes the bar, on the first call only. Several coroutines may call this, and the engine may switch between them at any
 -- instruction.
 function Bar:close()
   local close = table.remove(self.closers)
@@ -95,14 +95,14 @@ function Bar:close()
   end
 end
 
---- Opens a bar for a started job. The job gets it before it appears, so that the job's end closes it in any case. With neither
--- an engine's bars nor a terminal it shows nothing.
--- @tab job gets it, as `bar`
+--- Opens a bar for a started job. The job gets the bar before it appears, so that the end of the job closes it in any case. The
+-- bar shows nothing if there are neither engine bars nor a terminal.
+-- @tab job gets the bar, as `bar`
 -- @string title
--- @int total how many tasks or items there are
+-- @int total the number of tasks or items
 function progress.open(job, title, total)
   local bar = setmetatable({ closers = {}, since = core.clock() }, Bar)
-  job.bar, job.ticket.bar = bar, bar
+  job.bar, job.finalizer.bar = bar, bar
   local bars = engine_bars()
   if bars then
     open_engine_bar(bar, bars, title, total)

@@ -1,15 +1,15 @@
---- The host's side of a running job: serves its host calls, reports its progress, merges its outcome.
--- The engine's functions and the user's callbacks may yield, since `gma.sleep` is `coroutine.yield`: that is why the pump is Lua.
--- Several pumps may turn for one job (a timer's and a `job:wait()`), and the engine may switch between them at any instruction.
--- The pump that takes a host call serves it, and the pump that finds results merges them. For a job that is over, the native
--- calls do nothing.
+--- The host's side of a running job: serves its host calls, reports its progress and merges its outcomes.
+-- The pump is written in Lua, because the engine's functions and the user's callbacks may yield: `gma.sleep` is
+-- `coroutine.yield`. Several pumps may run for one job, such as a timer's and a `job:wait()`, and the engine may switch between
+-- them at any instruction. The pump that takes a host call serves it, and the pump that finds results merges them. For a job
+-- that is over, the native calls do nothing.
 
 local core, modules = ...
 local drivers, hints = modules.drivers, modules.hints
 
 local pump = {}
 
--- Seconds that one turn may keep the engine.
+-- Seconds for which one turn may block the engine.
 local BUDGET = 0.005
 
 -- Seconds to wait for a host call inside a turn. While tasks are busy, a longer wait gains nothing.
@@ -18,28 +18,28 @@ local CALL_WAIT = 0.001
 -- Seconds that the pump sleeps between turns: about one of the engine's ticks.
 local TICK = 0.01
 
--- Seconds to wait for a short job before the engine may run. The cooperative backend's tasks need the engine at once.
+-- Seconds to wait for a short job before the engine runs again. Tasks of the cooperative backend need the engine at once.
 local FIRST_WAIT = core.backend == "cooperative" and 0 or 0.010
 
--- The longest wait in C, in seconds: a stock interpreter notices Ctrl-C only in Lua code.
+-- The longest wait in C, in seconds. A stock interpreter notices Ctrl-C only in Lua code.
 local LONGEST_WAIT = 0.02
 
 -- Seconds between calls of onProgress.
 local PROGRESS_INTERVAL = 0.05
 
--- The running jobs by their numbers. A waiting coroutine holds its job; when the engine kills the coroutine, the job is collected.
+-- The running jobs by number. A waiting coroutine refers to its job; when the engine kills the coroutine, the job is collected.
 local running = setmetatable({}, { __mode = "v" })
 
--- Jobs that only Poll and job:wait turn: this keeps them from the collector.
+-- Jobs that only Poll and job:wait pump. Kept here so that they are not collected.
 local unattended = {} -- luacheck: ignore 241
 
---- Whether an error is the one that a stock interpreter raises at Ctrl-C, in whatever code runs.
+--- Whether an error is the one that a stock interpreter raises at Ctrl-C, whatever code is running.
 local function is_interrupt(message)
   return type(message) == "string" and string.sub(message, -12) == "interrupted!"
 end
 pump.is_interrupt = is_interrupt
 
---- Keeps a callback's error with its traceback.
+--- A message handler: keeps a callback's error with its traceback.
 function pump.trace(value)
   return { value = value, traceback = core.traceback(tostring(value), 2) }
 end
@@ -63,7 +63,7 @@ local function report_progress(job, now, done, total)
     if is_interrupt(failure.value) then
       error(failure.value, 0)
     end
-    -- It is not called again. The job goes on, and the error is raised at its end.
+    -- The callback is not called again. The job continues, and the error is raised at its end.
     job.onProgress, job.failure = nil, failure
   end
 end
@@ -72,7 +72,7 @@ local function forget(job)
   running[job.id], unattended[job.id] = nil, nil
 end
 
---- The response of a job whose outcome could not be merged, because memory ran out on the host, for example.
+--- Makes the response of a job whose outcomes could not be merged, for example because memory ran out on the host.
 local function failed_response(job, message)
   local result = {}
   for index = 1, job.total do
@@ -81,12 +81,12 @@ local function failed_response(job, message)
   return { result = result, jobId = "Job_" .. job.id, workerCount = 0, duration = core.clock() - job.started }
 end
 
---- Merges the results so far, while tasks still run.
+--- Merges the results so far, while tasks are still running.
 local function merge(job)
   job.broken = job.broken or core.merge(job.id, job.result, job.failed)
 end
 
---- Sets the response of a finished job, unless another pump did.
+--- Sets the response of a finished job, unless another pump has.
 local function collect(job)
   local problem = job.broken or core.collect(job.id, job, job.result, job.failed)
   if not problem then
@@ -94,12 +94,12 @@ local function collect(job)
   elseif not job.complete then
     error(problem, 0)
   end
-  -- Nobody waits, so an error could not be caught.
+  -- The job is asynchronous, so no caller could catch an error.
   core.release(job.id)
   job.failed, job.response = {}, failed_response(job, problem)
 end
 
---- Reports a job's end. Each step does nothing when it is done again, so after an error in between, the next pump goes on.
+--- Reports a job's end. Each step does nothing if it is repeated, so after an error in between, the next pump can call this again.
 local function report_end(job)
   if job.problem then
     job.failure = job.failure or { value = job.problem, traceback = job.problem }
@@ -141,7 +141,7 @@ function pump.is_ending(job)
   return not job.ending[1]
 end
 
---- Takes one turn: serves host calls for at most `budget` seconds, and waits for the next at most `call_wait` seconds.
+--- Runs one turn: serves host calls for at most `budget` seconds, and waits at most `call_wait` seconds for each.
 -- @treturn boolean whether the job is over
 function pump.turn(job, budget, call_wait)
   local left = budget or BUDGET
@@ -155,12 +155,12 @@ function pump.turn(job, budget, call_wait)
       end
       over = select(2, core.wait(job.id, 0))
     end
-    -- A job that has its response already was interrupted while its end was reported.
+    -- A job that already has its response was interrupted while its end was being reported.
     if over or job.response then
       finish(job)
     end
-    -- Callbacks that another pump calls need no wait. But RunSync calls onComplete afterwards, so it waits for the other pump if
-    -- that can run meanwhile.
+    -- If another pump is calling the callbacks, there is nothing to wait for. But RunSync calls onComplete afterwards, so it waits
+    -- for the other pump if that can run meanwhile.
     local is_reported = job.over or job.response and pump.is_ending(job) and (job.complete or not drivers.can_sleep())
     if is_reported or job.dropped then
       return true
@@ -175,7 +175,7 @@ function pump.turn(job, budget, call_wait)
   return false
 end
 
---- Turns until the job is over or the deadline has passed.
+--- Pumps the job until it is over or the deadline has passed.
 -- @tparam[opt] number deadline a time of core.clock()
 -- @treturn boolean whether the job is over
 function pump.run(job, deadline)
@@ -195,15 +195,15 @@ function pump.run(job, deadline)
   end
 end
 
---- Turns in the background, as a coroutine of the engine's.
+--- Pumps the job to its end in an engine coroutine.
 function pump.run_in_background(job)
   while not pump.turn(job) do
     _G.gma.sleep(TICK)
   end
 end
 
---- Turns once for every running job, without waiting.
--- @treturn int how many jobs still run
+--- Runs one turn for every running job, without waiting.
+-- @treturn int the number of jobs that are still running
 function pump.poll()
   local jobs = {}
   for _, job in pairs(running) do
@@ -226,12 +226,12 @@ function pump.add(job)
   running[job.id] = job
 end
 
---- Keeps a job that no coroutine pumps until it is over.
+--- Keeps a job that no coroutine pumps from being collected.
 function pump.keep(job)
   unattended[job.id] = job
 end
 
---- Drops a job: its waiting tasks never start, and no callback is called.
+--- Drops a job: it is cancelled, and no callback is called.
 function pump.drop(job)
   forget(job)
   job.dropped = true

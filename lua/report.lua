@@ -1,4 +1,4 @@
---- Shows a line of text: in the engine's System Monitor, or without an engine on standard error.
+--- Shows a line of text to the user: in the engine's System Monitor or, without an engine, on standard error.
 
 return function(text)
   local engine = rawget(_G, "gma")

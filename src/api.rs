@@ -1,7 +1,7 @@
-//! Makes the module table: the embedded Lua side, on top of a few native functions.
+//! Builds the module table: the embedded Lua files, and the native functions that they call.
 //!
-//! The native functions are in a table that only `lua/*.lua` gets. They don't block for long, and identify a job by its
-//! number. A refusal is returned as nil and its text, up to [`callbacks::entry`], which raises it at the caller's line.
+//! Only `lua/*.lua` gets the table of native functions. They don't block for long, and identify a job by its number.
+//! The Lua files return a refusal as nil and its text, and [`callbacks::entry`] raises it at the caller's line.
 
 use std::ffi::{CStr, c_int};
 use std::io::IsTerminal;
@@ -25,8 +25,8 @@ use crate::response;
 use crate::state;
 use crate::stdlib;
 
-/// The modules of the Lua side: name, name of the chunk, and code. A chunk gets the native functions and the table of all
-/// modules, and returns its own table or function.
+/// The Lua modules: name, name of the chunk, and code. A chunk gets the native functions and the table of all modules,
+/// and returns its own table or function.
 const MODULES: [(&str, &CStr, &str); 13] = [
     ("arguments", c"@gma2workers/arguments.lua", include_str!("../lua/arguments.lua")),
     ("async", c"@gma2workers/async.lua", include_str!("../lua/async.lua")),
@@ -43,13 +43,13 @@ const MODULES: [(&str, &CStr, &str); 13] = [
     ("report", c"@gma2workers/report.lua", include_str!("../lua/report.lua")),
 ];
 
-/// The key of the module table in the host's registry: every name that loads the module gets the same table.
+/// The key of the module table in the host's registry. All names under which the module is loaded share this table.
 const MODULE: &str = "gma2workers.module";
 
-/// The name of the module in a task that has captured it.
+/// The name under which the module crosses if a task has captured it.
 const NAME: &str = "gma2workers";
 
-/// `luaopen_gma2workers`. A hook's error may come at any instruction: it goes to the host, and nothing is loaded.
+/// `luaopen_gma2workers`. A hook may raise an error at any instruction; the host gets it, and nothing is loaded.
 pub fn open(stack: &Protected) -> Returns {
     if state::is_worker(stack) {
         modules::push_stand_in(stack);
@@ -60,7 +60,7 @@ pub fn open(stack: &Protected) -> Returns {
     let registry = stack.top();
     if stack.raw_get_text(registry, MODULE) != Type::Table {
         build(stack)?;
-        // A hook may have loaded the module meanwhile; then that table is the one for all.
+        // A hook may have loaded the module meanwhile. Then all share that table.
         if stack.raw_get_text(registry, MODULE) != Type::Table {
             stack.pop(1);
             stack.push_value(-1);
@@ -94,7 +94,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 25] {
         ("traceback", native(traceback)),
         ("is_on_terminal", native(is_on_terminal)),
         ("check_in_task", native(gma::check)),
-        ("trace", native(gma::trace)),
+        ("trace", native(gma::with_traceback)),
         ("clock", native(stdlib::clock)),
         ("threads", native(threads)),
         ("lost", native(lost)),
@@ -104,7 +104,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 25] {
 /// Pushes a new module table.
 fn build(stack: &Protected) -> std::result::Result<(), Leave> {
     names::read_standard(stack, gma::own());
-    // The first module compiles the others when they are first used: compiling all takes longer than a small job.
+    // The first module compiles each of the others on first use: compiling all takes longer than a small job.
     load_module(stack, b"gma2workers")?;
     names::push_own_globals(stack);
     stack.set_upvalue(-2, 1);
@@ -124,8 +124,8 @@ fn build(stack: &Protected) -> std::result::Result<(), Leave> {
     Ok(())
 }
 
-/// Names the module on top and its functions, so that a task that has captured one fails with an error that says why. Its
-/// `clock` has a name already: tasks have it, too.
+/// Names the module on top and its functions, so that a task that captured one fails with an error that says why. `clock`
+/// has a name already, because tasks have it too.
 fn name_module(stack: &Protected) {
     let module = stack.top();
     stack.push_value(module);
@@ -146,7 +146,7 @@ fn name_module(stack: &Protected) {
     }
 }
 
-/// `load(name, globals)`: returns the chunk of a module of the Lua side, with these globals.
+/// `load(name, globals)`: returns the chunk of a Lua module, with these globals.
 fn load(stack: &Protected) -> Returns {
     stack.set_top(2);
     load_module(stack, stack.bytes(1))?;
@@ -155,7 +155,7 @@ fn load(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// Pushes the chunk of a module of the Lua side.
+/// Pushes the chunk of a Lua module.
 fn load_module(stack: &Stack, name: &[u8]) -> Result<()> {
     match MODULES.iter().find(|(known, ..)| known.as_bytes() == name) {
         Some((_, chunk, code)) => stack.load(code.as_bytes(), chunk),
@@ -163,7 +163,7 @@ fn load_module(stack: &Stack, name: &[u8]) -> Result<()> {
     }
 }
 
-/// Pushes a text in a protected call.
+/// Pushes a text, in a protected call.
 fn push_text(stack: &Stack, text: &[u8]) -> Result<()> {
     stack.protected(0, |stack| {
         stack.push_bytes(text);
@@ -176,8 +176,8 @@ fn catch_panic<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
 
-/// `start(job, options, is_async, chunk)`: starts a job; that of a `Map` has `chunk` items a task. Sets `id`, the job's
-/// number, and `total`, the number of its tasks, in the job's table. Returns a message if the job did not start.
+/// `start(job, options, is_async, chunk)`: starts a job. Each task of a `Map` has `chunk` items. Sets two fields of the
+/// job's table: `id`, its number, and `total`, the number of its tasks. Returns a message if the job did not start.
 fn start(stack: &Protected) -> Returns {
     const JOB: c_int = 1;
     const OPTIONS: c_int = 2;
@@ -186,7 +186,7 @@ fn start(stack: &Protected) -> Returns {
     let is_async = stack.boolean(3);
     let chunk = stack.integer(4);
     stack.set_top(3);
-    // Both fields are made before anything runs: setting them again takes no memory and raises nothing.
+    // Both fields are created before the job starts, because setting them again allocates nothing and can't raise.
     for name in ["id", "total"] {
         stack.push_bytes(name.as_bytes());
         stack.push_value(-1);
@@ -209,8 +209,8 @@ fn start(stack: &Protected) -> Returns {
     }
 }
 
-/// `read_map(options)`: reads the options that `Map` needs before it has a list of tasks. Returns a message if one is
-/// wrong; else nil, `chunk` if given, whether failures are collected, and the number of workers.
+/// `read_map(options)`: reads the options that `Map` needs before it makes the list of tasks. Returns a message if one
+/// is wrong, else nil, `chunk` or nil, whether failures are collected, and the number of workers.
 fn read_map(stack: &Protected) -> Returns {
     match catch_panic(|| config::read_map(stack, 1)) {
         Ok(split) => {
@@ -252,12 +252,12 @@ fn check(stack: &Protected) -> Returns {
     gma::check_with(stack, &HostNames::default())
 }
 
-/// `metatable(value)`: as `debug.getmetatable`, which a host may lack.
+/// `metatable(value)`: like `debug.getmetatable`, which a host may lack.
 fn metatable(stack: &Protected) -> Returns {
     Ok(stack.metatable(1).into())
 }
 
-/// `traceback(text, level)`: as `debug.traceback`, which a host may lack.
+/// `traceback(text, level)`: like `debug.traceback`, which a host may lack.
 fn traceback(stack: &Protected) -> Returns {
     stack.set_top(2);
     let level = stack.integer(2).and_then(|level| c_int::try_from(level).ok());
@@ -268,15 +268,15 @@ fn traceback(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// `is_on_terminal()`: whether the standard error is a terminal.
+/// `is_on_terminal()`: whether standard error is a terminal.
 fn is_on_terminal(stack: &Protected) -> Returns {
     stack.push_boolean(std::io::stderr().is_terminal());
     Ok(1)
 }
 
-/// `wait(job, seconds)`: waits until the host has something to do for the job, but no longer than that. Returns whether
-/// it has; whether the job is finished: every task has its outcome, and every host call was taken; and whether there
-/// are results to merge.
+/// `wait(job, seconds)`: waits until the host has something to do for the job, for at most `seconds`. Returns three
+/// booleans: there is something to do; the job is finished, so every task has its outcome and every host call was taken;
+/// there are results to merge.
 fn wait(stack: &Protected) -> Returns {
     let at_most = mailbox::seconds(stack.number(2).unwrap_or(0.0));
     let job = callbacks::job(stack)?;
@@ -286,7 +286,7 @@ fn wait(stack: &Protected) -> Returns {
     Ok(3)
 }
 
-/// `progress(job)`: returns how many tasks are done, and the number of all tasks.
+/// `progress(job)`: returns the number of finished tasks, and of all tasks.
 fn progress(stack: &Protected) -> Returns {
     let Some((done, total)) = callbacks::job(stack)?.map(|job| (job.done(), job.tasks.len())) else {
         return Ok(0);
@@ -296,7 +296,7 @@ fn progress(stack: &Protected) -> Returns {
     Ok(2)
 }
 
-/// `lists(count)`: returns the lists that [`merge`] fills for `count` tasks, both empty.
+/// `lists(count)`: returns the two empty lists that [`merge`] fills for `count` tasks.
 fn lists(stack: &Protected) -> Returns {
     let count = stack.integer(1).and_then(|count| usize::try_from(count).ok());
     response::push_lists(stack, count.unwrap_or(0))?;
@@ -304,7 +304,7 @@ fn lists(stack: &Protected) -> Returns {
 }
 
 /// `merge(job, result, failed)`: adds the outcomes so far to the list of results and the list of failed tasks' indices.
-/// Returns a message if it could not; then both lists are as before. It raises the error of a hook.
+/// On failure, returns a message and leaves both lists unchanged. Raises the error of a hook.
 fn merge(stack: &Protected) -> Returns {
     let Some(job) = callbacks::job(stack)? else { return Ok(0) };
     stack.set_top(3);
@@ -323,9 +323,9 @@ fn return_error(stack: &Stack, outcome: Result<()>) -> Returns {
     }
 }
 
-/// `collect(job, table, result, failed)`: adds the remaining outcomes to both lists and sets `response` in the table; also
-/// `problem`, a message, if the trace could not be written. The job is over then and can't be collected again. Returns a
-/// message if it could not. It raises the error of a hook, and can then be called again.
+/// `collect(job, table, result, failed)`: ends a finished job. Adds the remaining outcomes to both lists, and sets
+/// `response` in the table, and `problem`, a message, if the trace could not be written. A job can't be collected twice.
+/// On failure, returns a message. Raises the error of a hook; it can then be called again.
 fn collect(stack: &Protected) -> Returns {
     const TABLE: c_int = 2;
     const RESPONSE: c_int = 3;
@@ -337,7 +337,7 @@ fn collect(stack: &Protected) -> Returns {
     for (name, slot) in [("response", RESPONSE), ("problem", PROBLEM)] {
         stack.push_bytes(name.as_bytes());
         stack.insert(slot);
-        // Setting an existing field takes no memory, so it raises nothing later.
+        // The field is created now, because setting an existing one allocates nothing and can't raise.
         stack.push_value(slot);
         stack.push_boolean(false);
         stack.raw_set(TABLE);
@@ -358,18 +358,18 @@ fn collect(stack: &Protected) -> Returns {
     Ok(0)
 }
 
-/// Removes a collected job from the registry, and writes its trace. Returns a message if that failed.
+/// Removes a collected job from the registry and writes its trace. Returns a message if writing failed.
 fn finish(job: &Job) -> Option<String> {
     registry::remove(job.id);
     let cause = job.write_trace().err()?;
     Some(format!("option 'trace': the job is done, but its timeline can't be written: {cause}"))
 }
 
-/// How long [`collect_soon`] waits. The host does nothing else meanwhile.
+/// How long [`collect_soon`] blocks the host.
 const SOON: Duration = Duration::from_millis(1);
 
-/// `collect_soon(job)`: returns the response of a job without a trace and the list of its failed tasks, if the job ends
-/// within [`SOON`] and makes no host call; else nothing.
+/// `collect_soon(job)`: if the job ends within [`SOON`] and makes no host call, returns its response and the list of its
+/// failed tasks; else nothing. For jobs without a trace.
 fn collect_soon(stack: &Protected) -> Returns {
     match callbacks::job(stack)? {
         Some(job) if job.mailbox.wait(SOON) && job.mailbox.is_finished() => {
@@ -391,14 +391,14 @@ fn cancel(stack: &Protected) -> Returns {
     Ok(0)
 }
 
-/// `release(job)`: cancels a job whose response is not wanted any more.
+/// `release(job)`: cancels a job whose response is no longer needed.
 fn release(stack: &Protected) -> Returns {
     let id = stack.integer(1).and_then(|id| u64::try_from(id).ok());
     if !pool::is_forked()
         && let Some(job) = id.and_then(registry::remove)
     {
         dispatcher::cancel(&job);
-        // There is nobody to tell if the trace can't be written.
+        // A failure is ignored: no caller is left to get a message.
         let _ = job.write_trace();
     }
     Ok(0)
@@ -410,7 +410,7 @@ fn threads(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// `lost()`: returns how many threads are held by a task that did not stop.
+/// `lost()`: returns how many threads are stuck in a task that did not stop.
 fn lost(stack: &Protected) -> Returns {
     stack.push_integer(pool::lost() as i64);
     Ok(1)
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_runs_out_at_any_allocation_leaves_nothing_loaded() {
+    fn running_out_of_memory_at_any_allocation_loads_nothing() {
         for (refusals, room) in (0..).step_by(97).enumerate() {
             let state = OwnState::new(usize::MAX).expect("a state");
             let stack = state.stack();

@@ -1,7 +1,7 @@
 //! A word with a lock in its lowest bit.
 //!
-//! One thread, the owner, replaces the word. Others may hold it: while one does, the owner's replacing waits, so what the
-//! word stands for stays alive. The owner pays one atomic exchange where nobody holds the word. See `waiting.md`.
+//! Only one thread, the owner, replaces the word. While another thread holds the word, the owner waits before replacing it, so
+//! the object that the word refers to stays alive. An uncontended replacement is one atomic exchange. See `waiting.md`.
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::yield_now;
@@ -14,8 +14,8 @@ pub struct BitLock {
 const HELD: usize = 1;
 
 impl BitLock {
-    /// Replaces the word by an even number, and gives the one before. Called by the owner alone. Nobody holds the word
-    /// before when this returns.
+    /// Replaces the word with an even number and returns the old one, which no thread holds any more. Only the owner may
+    /// call this.
     pub fn replace(&self, word: usize) -> usize {
         let mut before = self.word.load(Ordering::Relaxed) & !HELD;
         // SeqCst: the owner's later load of the seat's word must not come before this store. See `waiting.md`.
@@ -30,7 +30,7 @@ impl BitLock {
         before
     }
 
-    /// Gives `body` the word, unless it is 0. The word stays what it is until `body` returns.
+    /// Calls `body` with the word, unless it is 0. The word does not change until `body` returns.
     pub fn hold(&self, body: impl FnOnce(usize)) {
         // SeqCst: the caller's earlier store to the seat's word must not come after this load. See `waiting.md`.
         let mut now = self.word.load(Ordering::SeqCst);
@@ -48,7 +48,7 @@ impl BitLock {
             }
         };
         body(word);
-        // Release: what `body` did to the owner's things comes before the owner's next `replace`.
+        // Release: the owner's next `replace` sees all that `body` wrote.
         self.word.store(word, Ordering::Release);
     }
 }

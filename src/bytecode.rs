@@ -1,4 +1,4 @@
-//! Tells from a function's bytecode that it has no side effects.
+//! Finds functions without side effects by reading their bytecode.
 //!
 //! A task with such a function leaves its state unchanged, so the state needs no restoring. This file reads the format
 //! of `lua_dump` and the instructions of Lua 5.3 (`ldump.c`, `lopcodes.h`). An instruction that it does not know counts
@@ -10,20 +10,20 @@ use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack};
 
-/// A longer function runs longer than restoring its state takes, so reading it is not worth the time.
+/// A longer function takes longer to run than its state takes to restore, so analysing it saves nothing.
 const MAX_INSTRUCTIONS: usize = 256;
 
 /// Whether a dumped function calls nothing and changes nothing that existed before it ran.
 ///
-/// It may read, compute, branch and loop, and make tables and fill them. This holds in a state where only strings and
-/// files have metatables: those have just `__index`, which is a table, so no allowed instruction calls a metamethod.
+/// It may read, compute, branch, loop, and make and fill tables. This relies on only strings and files having metatables,
+/// whose `__index` is a table: then no allowed instruction calls a metamethod.
 pub fn has_no_side_effects(dump: &[u8]) -> bool {
     static HAS_STOCK_OPCODES: OnceLock<bool> = OnceLock::new();
     *HAS_STOCK_OPCODES.get_or_init(|| check_samples().unwrap_or(false)) && looks_side_effect_free(dump)
 }
 
-/// Chunks that return a function, and whether that has no side effects. They have every instruction with a side effect, and
-/// every instruction that could make another table look like one that the function made.
+/// Chunks that return a function, and whether the function has no side effects. They cover every instruction with a side
+/// effect, and every instruction that could make another table look like one that the function made.
 const SAMPLES: [(&str, bool); 13] = [
     ("return function() end", true),
     ("return function(a) local t = { a } t.x = a + 1 return t end", true),
@@ -40,8 +40,8 @@ const SAMPLES: [(&str, bool); 13] = [
     ("return function() return function() end end", false),
 ];
 
-/// Whether this Lua numbers its instructions as stock Lua does, which a vendor may have changed: then the samples are
-/// judged wrong.
+/// Whether this Lua numbers its instructions as stock Lua does. A vendor may have changed that; then some sample is judged
+/// wrong.
 fn check_samples() -> Result<bool> {
     const LIMIT: usize = 1 << 20;
     let state = OwnState::new(LIMIT).ok_or(Error::Memory)?;
@@ -71,7 +71,7 @@ fn looks_side_effect_free(dump: &[u8]) -> bool {
     read_code(dump).is_some_and(|code| (1..=MAX_INSTRUCTIONS).contains(&code.len()) && allows_all(&code))
 }
 
-/// The instructions of a dumped function, without those of nested functions; none if the dump is of another Lua.
+/// The instructions of a dumped function, without those of nested functions; none if another Lua made the dump.
 fn read_code(dump: &[u8]) -> Option<Vec<u32>> {
     const HEADER: &[u8] = b"\x1bLua\x53\x00\x19\x93\r\n\x1a\n";
     const SIZES: [u8; 5] = [
@@ -91,7 +91,7 @@ fn read_code(dump: &[u8]) -> Option<Vec<u32>> {
     }
     reader.slice(SAMPLES)?;
     let _upvalues = reader.byte()?;
-    // The length of the source's name plus one; in one byte if it fits.
+    // The length of the source's name plus one, in one byte if it fits.
     let length = match reader.byte()? {
         0xff => reader.word()?,
         length => length.into(),
@@ -107,7 +107,7 @@ fn read_code(dump: &[u8]) -> Option<Vec<u32>> {
     )
 }
 
-/// The opcodes of Lua 5.3 that this file tells apart.
+/// The opcodes of Lua 5.3 that this file distinguishes.
 mod op {
     pub const MOVE: u32 = 0;
     pub const LOADK: u32 = 1;
@@ -154,7 +154,7 @@ impl Instruction {
         (self.0 >> 14) as isize - 0x1_ffff
     }
 
-    /// Where the instruction at `at` may continue, other than at the next one.
+    /// The instruction other than the next one at which execution may continue after the one at `at`.
     fn target(self, at: usize) -> Option<usize> {
         match self.op() {
             op::JMP | op::FORLOOP | op::FORPREP => (at + 1).checked_add_signed(self.jump()),
@@ -170,8 +170,8 @@ fn allows_all(code: &[u32]) -> bool {
     const REGISTERS: usize = 256;
     let targets: Vec<usize> =
         code.iter().enumerate().filter_map(|(at, word)| Instruction(*word).target(at)).collect();
-    // The registers that certainly hold a table made by the function itself. This is known within straight-line code
-    // only: nothing is known at the target of a jump.
+    // The registers that certainly hold a table made by the function itself. Known only within straight-line code: nothing
+    // is known at the target of a jump.
     let mut made = [false; REGISTERS];
     for (at, word) in code.iter().enumerate() {
         let instruction = Instruction(*word);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_computing_and_making_tables_are_no_side_effects() {
+    fn reading_computing_and_making_tables_are_not_side_effects() {
         for code in [
             "return function() end",
             "return function(a, b) return a + b end",
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_and_writes_to_anything_else_are_side_effects() {
+    fn calls_and_other_writes_are_side_effects() {
         for code in [
             "return function() x = 1 end",
             "return function() string.x = 1 end",
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_dump_are_refused() {
+    fn bytes_that_are_not_a_dump_are_refused() {
         let dump: Vec<u8> = b"\x1bLua\x53\x00\x19\x93\r\n\x1a\n\x04\x08\x04\x08\x08".to_vec();
         for length in 0..dump.len() {
             assert!(!has_no_side_effects(&dump[..length]));

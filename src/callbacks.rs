@@ -1,7 +1,7 @@
 //! Native functions that call a Lua function: a public function, a host function, a user's callback.
 //!
-//! Host side. A hook's error, such as Ctrl-C's, may come at any instruction of Lua code. So steps that belong together
-//! are one native function here: it acts before or after the function that it calls, which may yield.
+//! Host side. A hook, such as that of Ctrl-C, may raise an error at any instruction of Lua code. So steps that must not be
+//! separated are one native function here. It acts before or after the function that it calls, which may yield.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::job::Job;
 use crate::pool;
 use crate::registry;
 
-/// The job whose number is the first argument; none if the job is over, since another pump may have ended it.
+/// The job whose number is the first argument; none if another pump has already ended it.
 pub fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
     if pool::is_forked() {
         return Err(Error::Forked);
@@ -22,8 +22,8 @@ pub fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
     Ok(id.and_then(registry::get))
 }
 
-/// `serve(job)`: carries out the job's next host call. Returns true, or nothing if there is none. No error can come
-/// between taking the call and answering it: a task whose call was lost would wait for ever.
+/// `serve(job)`: carries out the job's next host call. Returns true, or nothing if there is none. No error can interrupt it
+/// between taking the call and answering it, because a task whose call is lost waits forever.
 pub fn serve(stack: &Protected) -> Returns {
     let Some(job) = job(stack)? else { return Ok(0) };
     stack.set_top(1);
@@ -51,14 +51,14 @@ fn served(stack: &Protected, has_returned: bool) -> Returns {
     Ok(1)
 }
 
-/// `exclusively(token, function, ...)`: calls the function while the token's first item is nil. Returns false, without a
-/// call, if the item is nil already. The token is a lock that an error releases.
+/// `exclusively(token, function, ...)`: calls the function while it holds the token, a lock whose first item is nil while it
+/// is held. Returns false, without a call, if the token is held already. An error releases the token.
 pub fn exclusively(stack: &Protected) -> Returns {
     if stack.raw_get_i(1, 1) == Type::Nil {
         stack.push_boolean(false);
         return Ok(1);
     }
-    // Setting an existing item takes no memory, so it raises nothing.
+    // Setting an existing item allocates nothing, so it can't raise.
     stack.pop(1);
     stack.push_nil();
     stack.raw_set_i(1, 1);
@@ -75,7 +75,7 @@ fn release(stack: &Protected, has_returned: bool) -> Returns {
     Err(Leave::Top)
 }
 
-/// `call_once(list, ...)`: removes the list's one item, a function, and calls it; does nothing if it was removed before.
+/// `call_once(list, ...)`: removes the list's only item, a function, and calls it. Does nothing if it is gone already.
 pub fn call_once(stack: &Protected) -> Returns {
     let arguments = stack.top() - 1;
     if stack.raw_get_i(1, 1) != Type::Function {
@@ -87,9 +87,9 @@ pub fn call_once(stack: &Protected) -> Returns {
     Err(Leave::Call(arguments))
 }
 
-/// `entry(call, fail)`: makes a public function. It calls `call` with a new table for the job and its own arguments, and if
-/// that raises, `fail` with the table and the error. Either may return nil and a refusal, which is raised at the caller's
-/// line. No error can come between the end of `call` and the caller, so a job that was started is either returned or ended.
+/// `entry(call, fail)`: makes a public function. It calls `call` with a new table for the job and its own arguments. If that
+/// raises an error, it calls `fail` with the table and the error. Either may return nil and a refusal, which is raised at the
+/// caller's line. No error can come between the end of `call` and the caller, so a started job is either returned or ended.
 pub fn entry(stack: &Protected) -> Returns {
     stack.set_top(2);
     stack.push_closure(native(enter), 2);
@@ -133,5 +133,5 @@ fn accepted(stack: &Stack, first: c_int) -> Returns {
     }
 }
 
-/// A job's table has this many fields.
+/// Room for the fields of a job's table.
 const JOB_FIELDS: c_int = 24;

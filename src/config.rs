@@ -1,7 +1,7 @@
 //! The options of a job: read, checked, and refused with a message that a plugin's author can act on.
 //!
-//! Serde deserializes each option into a type that allows only its right values. A refusal says what was expected and what was
-//! found, or the nearest right spelling.
+//! Serde deserializes each option into a type that holds only valid values. A refusal names the expected and the actual value,
+//! or the nearest known spelling.
 
 use std::borrow::Cow;
 use std::ffi::c_int;
@@ -16,7 +16,7 @@ use crate::ffi::{Stack, Type};
 use crate::sync;
 use crate::value::Value;
 
-/// The most workers that one job may ask for.
+/// The largest number of workers for one job.
 pub const WORKER_LIMIT: u64 = 256;
 
 /// What happens to a worker's state between two tasks.
@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
-/// A whole number of bytes above 0, which may be a float: `2^30` is one.
+/// A whole number of bytes above 0. It may be a float, since `2^30` is one.
 struct Bytes(usize);
 
 impl<'de> Deserialize<'de> for Bytes {
@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// How many bytes a worker's state may take by default: far above normal use.
+/// The default memory limit of a worker's state, in bytes: far above normal use.
 const MEMORY_LIMIT: usize = if usize::BITS > 32 { 2 << 30 } else { 512 << 20 };
 
 /// A job's options, except its callbacks, which stay in Lua.
@@ -133,7 +133,7 @@ const RUN: &[Call] = &[Call::Run];
 const MAP: &[Call] = &[Call::Map];
 const BOTH: &[Call] = &[Call::Run, Call::Map];
 
-/// Every option, and the calls that take it, in the order in which messages list them.
+/// Every option and the calls that take it, in the order in which messages list them.
 const OPTIONS: [(&str, &[Call]); 14] = [
     ("tasks", RUN),
     ("chunk", MAP),
@@ -157,7 +157,7 @@ impl Call {
         OPTIONS.into_iter().filter(move |(_, calls)| calls.contains(&self)).map(|(name, _)| name)
     }
 
-    /// An option with its name, for a message.
+    /// A correctly written option, for a message.
     fn example(self) -> &'static str {
         match self {
             Call::Run => "tasks = { ... }",
@@ -170,10 +170,10 @@ impl Call {
 #[derive(Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum OnError {
-    /// The first one is raised as an error.
+    /// The first failure is raised as an error.
     #[default]
     Raise,
-    /// Each becomes the record of its item.
+    /// Each failure becomes the record of its item.
     Collect,
 }
 
@@ -191,7 +191,7 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// More items than any list has.
+/// Larger than any list: floats represent all whole numbers below this.
 const COUNT_LIMIT: f64 = (1_u64 << 53) as f64;
 
 /// How a `Map` splits its list.
@@ -201,7 +201,7 @@ pub struct Split {
     pub workers: usize,
 }
 
-/// Reads the options that only `Map` has, and refuses unknown ones. The job's own options are read when it starts.
+/// Reads the options that only `Map` has, and refuses unknown ones. The other options are read when the job starts.
 pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
     let options = Options::read(stack, options, Call::Map)?;
     options.callback("onComplete")?;
@@ -214,8 +214,8 @@ pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
     })
 }
 
-/// Reads and checks all options of `RunSync` or, if `is_async`, of `RunAsync`: the table at that index. Starts nothing, calls no
-/// metamethod and raises nothing. Leaves the tables among the options on the stack.
+/// Reads and checks all options of `RunSync` or, if `is_async`, of `RunAsync` from the table at index `options`. Starts nothing,
+/// calls no metamethod and can't raise. Leaves options that are tables on the stack.
 pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
     let options = Options::read(stack, options, Call::Run)?;
     for name in ["onComplete", "onProgress"] {
@@ -258,13 +258,13 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
     })
 }
 
-/// The given options by name. All names are known.
+/// The options that the caller set, by name. All names are known ones.
 struct Options(Vec<(&'static str, Value)>);
 
 impl Options {
     fn read(stack: &Stack, options: c_int, call: Call) -> Result<Options> {
         let mut given = Vec::new();
-        // Each option may be a table, which stays on the stack, and the walk needs a key and a value.
+        // Each option may be a table, which stays on the stack; the iteration needs two more slots.
         if !stack.check(OPTIONS.len() as c_int + 3) {
             return Err(Error::Memory);
         }
@@ -296,7 +296,7 @@ impl Options {
         self.0.iter().find(|(known, _)| *known == name).map_or(&Value::Nil, |(_, value)| value)
     }
 
-    /// Checks an option that must be a function, if it is given.
+    /// Checks an option that must be a function if it is set.
     fn callback(&self, name: &'static str) -> Result<()> {
         match self.get(name) {
             Value::Nil | Value::Function => Ok(()),
@@ -304,7 +304,7 @@ impl Options {
         }
     }
 
-    /// How many tasks may run at the same time.
+    /// The number of tasks that run at the same time.
     fn workers(&self) -> Result<usize> {
         let expected = || format!("a whole number from 1 to {WORKER_LIMIT}");
         let workers: Option<Workers> = self.parse("workers", expected)?;
@@ -358,7 +358,7 @@ fn names(stack: &Stack, value: &Value) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The known name that `name` looks like a misspelling of.
+/// The known name of which `name` is probably a misspelling.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     known
@@ -385,12 +385,12 @@ const SYNONYMS: [(&str, &str); 10] = [
 ];
 
 /// Words one letter away from a task's field that are probably the caller's own fields.
-const WORDS: [&str; 16] = [
+const ORDINARY_WORDS: [&str; 16] = [
     "arcs", "ares", "arms", "arts", "came", "dame", "fame", "fund", "funk", "game", "lame", "named", "names",
     "nave", "same", "tame",
 ];
 
-/// What the author of a task's field of this name meant, which is none of `fields`: a misspelling, a synonym, or an option of the
+/// The likely meaning of a field that a task should not have: a misspelling or a synonym of one of `fields`, or an option of the
 /// job. None if the field is the caller's own.
 pub fn misnamed(name: &str, fields: &[&'static str]) -> Option<Meant> {
     let lower = name.to_ascii_lowercase();
@@ -402,7 +402,7 @@ pub fn misnamed(name: &str, fields: &[&'static str]) -> Option<Meant> {
         lower.len().abs_diff(field.len()) <= 1
             && strsim::generic_damerau_levenshtein(lower.as_bytes(), field.as_bytes()) <= 1
     };
-    let slip = || fields.iter().copied().find(|field| !WORDS.contains(&name) && is_slip(field));
+    let slip = || fields.iter().copied().find(|field| !ORDINARY_WORDS.contains(&name) && is_slip(field));
     synonym.or_else(slip).map(Meant::Field)
 }
 
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_a_task_is_a_misspelling_or_the_callers_own() {
+    fn only_misspelt_fields_of_a_task_are_reported() {
         const FIELDS: [&str; 3] = ["func", "args", "name"];
         for own in [
             "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "area", "unit",
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_options_say_what_to_write() {
+    fn refusals_of_options_say_what_to_write() {
         let workers = "option 'workers' must be a whole number from 1 to 256, got ";
         for (code, message) in [
             ("{ tasks = {}, workers = 0 }", format!("{workers}0")),

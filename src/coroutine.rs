@@ -1,8 +1,8 @@
 //! The coroutine library of a worker's state.
 //!
-//! A task runs in a coroutine, and must not notice it: `yield`, `running` and `isyieldable` act as they would in a main
-//! program. `resume` and `wrap` record which coroutine runs, so that it can be stopped. `wrap` also keeps the call
-//! stack of an error inside it, for the traceback of the task's failure.
+//! A task runs in a coroutine but must not notice: `yield`, `running` and `isyieldable` act as in a main program. `resume`
+//! and `wrap` record which coroutine runs, so that it can be stopped. `wrap` also keeps the call stack of an error raised
+//! inside, for the traceback of the task's failure.
 
 use std::ffi::c_int;
 
@@ -27,7 +27,7 @@ pub fn inner_traceback(stack: &Stack, index: c_int) -> Option<Vec<u8>> {
     })
 }
 
-/// Puts the functions into the library.
+/// Replaces the library's functions.
 pub fn install(stack: &Protected) {
     stack.push_globals();
     stack.raw_get_text(-1, "coroutine");
@@ -84,7 +84,7 @@ fn resume(stack: &Protected) -> Returns {
     }
 }
 
-/// Why a resumed coroutine gave no results.
+/// Why resuming a coroutine returned no results.
 enum ResumeError {
     /// It could not be resumed.
     Text(&'static str),
@@ -92,8 +92,8 @@ enum ResumeError {
     Raised,
 }
 
-/// Resumes a coroutine with the top `arguments` values, and gives how many results replace them. A task that has to
-/// stop stops here, whatever the coroutine gave.
+/// Resumes a coroutine with the top `arguments` values. Returns the number of results, which replace them. A task that
+/// has to stop stops here, whatever the outcome of the coroutine.
 fn resume_with(
     stack: &Stack,
     coroutine: &Stack,
@@ -128,7 +128,7 @@ fn resume_with(
     })
 }
 
-/// Puts the caller's position before a message on top, as Lua's `wrap` does, and keeps the call stack of the coroutine
+/// Prepends the caller's position to the message on top, as Lua's `wrap` does, and keeps the call stack of the coroutine
 /// that raised it.
 fn note_failure(stack: &Protected, coroutine: &Stack) {
     stack.push_traceback(coroutine, 0);
@@ -186,15 +186,15 @@ mod tests {
     use crate::job::Job;
     use crate::seat::Reason;
 
-    /// `stop()`: stops the task at this point, as the host does when it drops a job.
+    /// `stop()`: stops the running task, as the host does when it drops a job.
     fn stop_task(_: &Protected) -> Returns {
         let work = current::work().expect("a worker");
         work.worker.seat.stop(Reason::Cancelled);
         Ok(0)
     }
 
-    /// Runs a task on a thread of its own, with one stop that is not tried again, and gives how it came back.
-    fn come_back(code: &'static str) -> Resumed {
+    /// Runs a task on a new thread, without the watchdog, which would repeat a stop. Returns how the task ended.
+    fn run_task(code: &'static str) -> Resumed {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let state = OwnState::new(usize::MAX).expect("a state");
@@ -212,12 +212,12 @@ mod tests {
             task.load(code.as_bytes(), c"=task").expect("it is Lua");
             let _ = sender.send(current::stoppable(&task, || task.resume(&stack, 0)));
         });
-        receiver.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("it goes on: {code}"))
+        receiver.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("still running: {code}"))
     }
 
     #[test]
-    fn one_stop_is_enough_wherever_it_meets_the_task() {
-        /// Calls from C that no coroutine can yield across.
+    fn one_stop_ends_a_task_in_any_nested_call() {
+        /// Calls through C functions across which no coroutine can yield.
         const CALLERS: [&str; 8] = [
             "table.sort({ 3, 2, 1 }, function() body() end)",
             "('x'):gsub('x', function() body() end)",
@@ -228,8 +228,8 @@ mod tests {
             "return setmetatable({}, { __index = function() body() end }).field",
             "for _ in pairs(setmetatable({}, { __pairs = function() body() return next, {} end })) do end",
         ];
-        /// Where the stop meets the task. Only the first call of `stop` stops; the later ones show whether the task
-        /// went on.
+        /// The code that is stopped. Only the first call of `stop` stops the task. If that stop is lost, the task repeats
+        /// its code forever.
         const BODIES: [&str; 4] = [
             "stop()",
             "coroutine.wrap(function() stop() while true do end end)()",
@@ -244,7 +244,7 @@ mod tests {
                      stop = function() stop = function() end was_there = true real() end
                      repeat pcall(function() {caller} end) until not was_there"
                 );
-                assert_eq!(come_back(code.leak()), Resumed::Yielded, "{body} in {caller}");
+                assert_eq!(run_task(code.leak()), Resumed::Yielded, "{body} in {caller}");
             }
         }
     }

@@ -1,12 +1,11 @@
-//! The job and the task that this thread works on.
+//! The job and the task that this thread is working on.
 //!
-//! Worker side. A worker enters its job once, with [`enter`], and begins each task with [`begin_task`]. Host calls and
-//! the native functions of a worker's state find here all that they need to know of both. Nothing has to be reset: each task
-//! gets new [`Notes`], and leaving the job drops everything.
+//! Worker side. A worker enters its job once, with [`enter`], and begins each task with [`begin_task`]. This context serves
+//! host calls and the native functions of a worker's state. Nothing has to be reset by hand: each task gets new [`Notes`], and
+//! leaving the job drops everything.
 //!
-//! Two things of a task are noted in [`ffi`] and not here, because the code that notes them is part of the fence and may be
-//! left by a `longjmp`: the place where a task was stopped, and the text of an error on its way into Lua. [`begin_task`] and
-//! [`clear`] reset them with the rest.
+//! Two things are kept in [`ffi`] instead: the place where a task was stopped, and the text of an error on its way into Lua.
+//! The code that sets them is part of the fence, and a `longjmp` may leave it. [`begin_task`] and [`clear`] reset them too.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,30 +19,30 @@ use crate::mailbox::Reply;
 pub struct Work {
     pub job: Arc<Job>,
     pub worker: Arc<Worker>,
-    /// Where the answers to this worker's host calls arrive.
+    /// The slot for the answers to this worker's host calls.
     pub reply: Arc<Reply>,
-    /// False while a state is closed: its finalizers can't call the host.
+    /// False while a state is being closed: its finalizers can't call the host.
     has_host: Cell<bool>,
 }
 
-/// What the native functions of a worker's state note of the running task.
+/// Facts about the running task, noted by the native functions of its state.
 pub struct Notes {
     /// The coroutine that the task runs in, by identity.
     pub coroutine: usize,
     pub wrap_failure: Option<WrapFailure>,
-    /// The task gave its state something to finalize.
+    /// The task made an object with a finalizer, or opened a file.
     pub has_finalizers: bool,
     /// None until the task asks for a random number.
     pub random: Option<fastrand::Rng>,
 }
 
-/// The last error that left a `coroutine.wrap`, and the call stack inside it.
+/// The last error that a `coroutine.wrap` passed on, and the call stack inside it.
 pub struct WrapFailure {
     pub raised: Raised,
     pub traceback: Vec<u8>,
 }
 
-/// An error value: a text, or something else by its identity.
+/// An error value: a text, or the identity of any other value.
 #[derive(PartialEq)]
 pub enum Raised {
     Text(Vec<u8>),
@@ -72,14 +71,14 @@ thread_local! {
     static CURRENT: RefCell<Current> = const { RefCell::new(Current::new(None)) };
 }
 
-/// This thread works on a job until the guard is dropped.
+/// Makes this the thread of a job's worker until the guard is dropped.
 pub fn enter(job: Arc<Job>, worker: Arc<Worker>) -> Entered {
     let work = Rc::new(Work { job, worker, reply: Arc::default(), has_host: Cell::new(true) });
     CURRENT.replace(Current::new(Some(work)));
     Entered(())
 }
 
-/// While it lives, this thread works on a job.
+/// A guard: this thread works on a job while it exists.
 pub struct Entered(());
 
 impl Drop for Entered {
@@ -88,26 +87,26 @@ impl Drop for Entered {
     }
 }
 
-/// Forgets the job and its last task. Called on a new thread, it makes what the thread keeps for itself: that takes memory,
-/// which tasks may use up later.
+/// Forgets the job and its last task. Also called on a new thread, to create its thread-locals before tasks can use up all
+/// memory.
 pub fn clear() {
     CURRENT.replace(Current::new(None));
     ffi::take_stopped_at();
     ffi::forget_message();
 }
 
-/// The worker begins a task, which runs in this coroutine.
+/// Notes that the worker begins a task, which runs in this coroutine.
 pub fn begin_task(coroutine: usize) {
     CURRENT.with_borrow_mut(|current| current.notes = Notes::new(coroutine));
     ffi::take_stopped_at();
 }
 
-/// Gives `body` the notes of the running task.
+/// Calls `body` with the notes of the running task.
 pub fn with_notes<R>(body: impl FnOnce(&mut Notes) -> R) -> R {
     CURRENT.with_borrow_mut(|current| body(&mut current.notes))
 }
 
-/// What this thread works on; none between jobs.
+/// The worker of this thread and its job; none between jobs.
 pub fn work() -> Option<Rc<Work>> {
     CURRENT.with_borrow(|current| current.work.clone())
 }
@@ -146,7 +145,7 @@ impl Work {
         self.has_host.get() && !self.is_stopping()
     }
 
-    /// Runs `body`, in which the task waits for something of that name: its trace shows it.
+    /// Runs `body`, in which the task waits. The trace shows the wait under that name.
     pub fn traced<R>(&self, name: impl FnOnce() -> String, body: impl FnOnce() -> R) -> R {
         let _span = self.job.trace.as_ref().map(|trace| trace.wait(self.worker.row, name()));
         body()
@@ -170,7 +169,7 @@ mod tests {
         Ok(0)
     }
 
-    /// Whether code that begins now on this thread has a hook.
+    /// Whether code that starts now on this thread runs with a hook.
     fn is_hooked(state: &OwnState) -> bool {
         let stack = state.unprotected();
         let coroutine = stack.new_thread();
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_finds_no_notes_of_the_one_before() {
+    fn a_task_starts_without_the_notes_of_earlier_tasks() {
         let job = Arc::new(Job::without_tasks());
         let worker = job.add_worker();
         let entered = enter(job, worker);

@@ -1,6 +1,6 @@
 //! Starts a job: reads the options and starts the workers.
 //!
-//! Host side. An error means that nothing was started.
+//! Host side. After an error, nothing has been started.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use crate::tasks::TaskReader;
 use crate::trace::Trace;
 use crate::watchdog;
 
-/// Reads and checks all options, then starts the job's workers. The table of options is at that index; `chunk` is the number
-/// of items in each task of a `Map`.
+/// Reads and checks all options, then starts the job's workers. `options` is the index of their table; `chunk` is the number of
+/// items in each task of a `Map`.
 pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) -> Result<Arc<Job>> {
     if pool::is_forked() {
         return Err(Error::Forked);
@@ -69,7 +69,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     if workers == 0 {
         job.mailbox.finish();
     } else {
-        // This thread's own message buffer takes memory, which tasks may use up soon.
+        // Creates this thread's message buffer now, because tasks may soon use up all memory.
         ffi::forget_message();
         watchdog::start()?;
         if timeout.is_some() {
@@ -82,7 +82,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     Ok(job)
 }
 
-/// Makes the trace of a job. The tasks have been read since the job started.
+/// Creates the trace of a job. Its first slice is the reading of the tasks, which has just ended.
 fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
     let trace = Trace::create(path, started).map_err(|cause| {
         Error::option("trace", Problem::Unwritable { path: path.to_owned(), cause: cause.to_string() })
@@ -91,13 +91,13 @@ fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
     Ok(Arc::new(trace))
 }
 
-/// Stops a job's tasks: running ones, and those that have not begun. Tasks that don't stop are given up.
+/// Stops a job's running tasks, and lets no other task begin. The watchdog gives up tasks that don't stop.
 pub fn cancel(job: &Arc<Job>) {
     job.cancel();
     watchdog::watch(job);
 }
 
-/// Reads what does not depend on the job's options: the host's module paths, and the shape of its `gma`.
+/// Reads the host's module paths and the shape of its `gma`, which don't depend on the job's options.
 fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment) -> Result<()> {
     let top = stack.top();
     if names::push_host_standard(stack, "package") == Type::Table {
@@ -117,7 +117,7 @@ fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment
     Ok(())
 }
 
-/// The host's global that `name` is probably a misspelling of. The globals are at that index.
+/// The host's global of which `name` is probably a misspelling. `globals` is the index of their table.
 fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
     let mut known = Vec::new();
     stack.push_nil();
@@ -131,7 +131,7 @@ fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
     config::nearest(name, &known).map(str::to_owned)
 }
 
-/// The host's globals for the job, as one table in one message.
+/// Encodes the host's globals for the job, as one table.
 fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec<u8>> {
     let mut message = Vec::new();
     let place = |_, path: &Path| format!("globals{path}");

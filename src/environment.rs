@@ -1,4 +1,4 @@
-//! What a job asks of the states that run its tasks.
+//! The contents and limits that a job needs in the states that run its tasks.
 //!
 //! Plain `Send` data: the host reads it from its own state, and workers fit their states to it.
 
@@ -8,13 +8,13 @@ use rustc_hash::FxHashMap;
 
 use crate::error::Result;
 
-/// What the states of one job have in common.
+/// The contents and limits of the states of one job.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     /// The host's `package.path` and `package.cpath`.
     pub path: Vec<u8>,
     pub cpath: Vec<u8>,
-    /// What else the host's `require` finds.
+    /// The modules that the host's `require` finds beyond files.
     pub modules: HostModules,
     /// A message with the shape of the host's `gma`; none on a host without one.
     pub gma: Option<Vec<u8>>,
@@ -23,19 +23,19 @@ pub struct Environment {
     /// A message for each of the job's functions.
     pub functions: Vec<Vec<u8>>,
     pub sandbox: bool,
-    /// How many bytes a state may take.
+    /// The most bytes that a state may take.
     pub memory_limit: usize,
 }
 
-/// The messages of the loaders that tasks have asked for, by module name; a message with nil where the host has none.
+/// The encoded loaders that tasks have asked for, by module name. A message holds nil if the host has no loader.
 type Loaders = FxHashMap<Box<[u8]>, Arc<[u8]>>;
 
-/// What a host's `require` finds beyond files, at the time of a job's call.
+/// The modules that a host's `require` finds beyond files, as of the start of the job.
 #[derive(Debug, Default)]
 pub struct HostModules {
-    /// There is something in its `package.preload`.
+    /// Its `package.preload` has an entry other than ours.
     pub has_preloaded: bool,
-    /// It has other searchers than Lua's.
+    /// It has searchers other than Lua's own.
     pub has_other_searchers: bool,
     loaders: Mutex<Loaders>,
 }
@@ -49,13 +49,13 @@ impl PartialEq for HostModules {
 impl Eq for HostModules {}
 
 impl HostModules {
-    /// The message of a module's loader: the one that a worker of the job has asked for, or else what `ask` gives.
+    /// The encoded loader of a module. Calls `ask` unless a worker of the job has asked for it before.
     pub fn loader(&self, name: &[u8], ask: impl FnOnce() -> Result<Arc<[u8]>>) -> Result<Arc<[u8]>> {
         let loaders = || self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = loaders().get(name) {
             return Ok(Arc::clone(known));
         }
-        // Without the lock: other workers need not wait for this answer.
+        // The lock is not held here, so other workers don't wait for this answer.
         let message = ask()?;
         loaders().insert(name.into(), Arc::clone(&message));
         Ok(message)

@@ -1,7 +1,7 @@
-//! Everything that can go wrong, as one enum of plain values.
+//! All errors, as one enum of plain values.
 //!
-//! An [`Error`] is made where the fault is found, crosses threads as it is, and becomes Lua text here alone: lower case, no full
-//! stop, the thing and its place first, then what to do.
+//! An [`Error`] is made where the fault is found, and crosses threads unchanged. Only this file turns it into text for Lua: lower
+//! case, no full stop, the thing and its place first, then what to do.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ pub enum Kind {
     Transfer,
     /// Memory ran out in the task's state.
     Memory,
-    /// The task took longer than it may.
+    /// The task took longer than its timeout.
     Timeout,
     /// The task's job was cancelled.
     Cancelled,
@@ -44,8 +44,7 @@ thread_local! {
     static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Makes this library's panics print nothing on standard error, which is the host's, and remember their place for their
-/// [`Error`].
+/// Keeps panics from printing on standard error, which belongs to the host. Remembers their place, for their [`Error`].
 pub fn note_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|place| {
@@ -56,18 +55,18 @@ pub fn note_panics() {
     }));
 }
 
-/// The end of the error that a stock interpreter raises at Ctrl-C, in whatever code runs.
+/// The end of the error that a stock interpreter raises at Ctrl-C, whatever code is running.
 pub const INTERRUPTED: &[u8] = b"interrupted!";
 
 /// A fault, with all that its message needs.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// An option, or a part of `tasks`, is not what the contract says.
+    /// An option, or a part of `tasks`, is wrong.
     BadConfig { place: Place, problem: Problem },
-    /// An option without a name. `key` describes its key, `example` is one with a name.
+    /// An option has no name. `key` describes its key; `example` is a named option.
     UnnamedOption { key: String, example: &'static str },
-    /// The call itself is refused. The text is Lua's own, or one that plugins may match.
+    /// The call itself is wrong. The text is Lua's own, or one that plugins may match.
     BadCall(String),
     /// A task asked for gma2workers itself.
     InWorker,
@@ -75,13 +74,13 @@ pub enum Error {
     Unsendable { what: &'static str, path: String },
     /// A function can't cross because of an upvalue. `function` is `plugin.lua:12`.
     Upvalue { name: String, holds: Cow<'static, str>, function: String, remedy: Remedy },
-    /// The function that `Map` was given can't cross. `holds` is `a C function`.
+    /// The function that was passed to `Map` can't cross. `holds` is `a C function`.
     MapFunction { holds: Cow<'static, str> },
     /// The result of an item of a `Map`'s list can't cross.
     Item { index: i64, cause: Box<Error> },
     /// A worker's state lacks a part of the host's standard library.
     Absent { name: String },
-    /// A host call names nothing callable on the host.
+    /// A host call names no function of the host.
     NoHostFunction { name: String },
     /// A host call can't be made now: the task is over, or its job is closing.
     HostGone { name: String },
@@ -91,15 +90,15 @@ pub enum Error {
     Preloaded { module: String, cause: Box<Error> },
     /// A Lua error, as text.
     Lua(Vec<u8>),
-    /// The error of a finalizer that the collector happened to call, as text.
+    /// The error of a finalizer that the collector called, as text.
     Finalizer(Vec<u8>),
     /// Memory ran out.
     Memory,
-    /// A task took longer than it may, in seconds of wall time.
+    /// A task took longer than its timeout, in seconds of wall time.
     TimedOut(f64),
     /// A task was stopped, or never began, because its job was cancelled.
     Cancelled,
-    /// A task did not end when it was stopped, so its thread was given up.
+    /// A stopped task did not end, so its thread was given up.
     Stuck(Box<Error>),
     /// No worker was left to begin a task.
     NeverBegun,
@@ -107,22 +106,22 @@ pub enum Error {
     Forked,
     /// A message between two states is malformed.
     Corrupt(&'static str),
-    /// The operating system gave no threads.
+    /// The operating system refused to start threads.
     NoWorkers(String),
     /// A panic, caught before it could leave Rust.
     Panic(String),
-    /// A state that should be impossible.
+    /// A situation that should be impossible.
     Internal(String),
 }
 
 /// A part of a job's options.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Place {
-    /// An option, by its name.
+    /// An option, by name.
     Option(Cow<'static, str>),
     /// An item of an option that is a list, from 1.
     Item { option: &'static str, index: usize },
-    /// A task, from 1, or the field of one: `.args.n`.
+    /// A task, from 1, or one of its fields: `.args.n`.
     Task { index: i64, field: &'static str },
 }
 
@@ -136,28 +135,28 @@ impl fmt::Display for Place {
     }
 }
 
-/// What is wrong with a part of a job's options.
+/// A problem with a part of a job's options.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Problem {
-    /// It is something else than expected. `advice` may be empty.
+    /// Its value is not the expected one. `advice` may be empty.
     Unexpected { expected: Cow<'static, str>, got: String, advice: &'static str },
-    /// It is required. `example` shows one.
+    /// It is required. `example` shows how to write it.
     Missing { example: &'static str },
     /// There is no such option.
     UnknownOption { nearest: Option<&'static str>, known: Vec<&'static str> },
-    /// A list has an item before 1.
+    /// A list has an item below index 1.
     StartsBefore(i64),
-    /// A list has a key that is no position: its kind.
+    /// A list has a key of this kind, which is not a position.
     BadKey(&'static str),
-    /// A list has a field. `example` shows one without.
+    /// A list has a named field. `example` shows a correct list.
     Field { name: String, example: &'static str },
-    /// A list has no such item, but has one at `last`.
+    /// A list has no such item, but has a later one at `last`.
     Hole { last: i64 },
-    /// A task has a field that looks like a slip.
+    /// A task has a field with a name that is probably a mistake.
     Misnamed { name: String, meant: Meant },
-    /// A list of arguments has a value at a key that counts no argument.
+    /// A list of arguments has a value at a key that is not an argument's position.
     LostValue { key: String },
-    /// A list of arguments has a field.
+    /// A list of arguments has a named field.
     LostField { name: String },
     /// There are more arguments than a task may have.
     TooMany { limit: i64, got: i64 },
@@ -169,7 +168,7 @@ pub enum Problem {
     NoGlobal { name: String, nearest: Option<String> },
 }
 
-/// What the author of a misnamed field of a task meant.
+/// The likely meaning of a misnamed field of a task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Meant {
     /// A field of a task.
@@ -230,27 +229,27 @@ impl fmt::Display for Problem {
     }
 }
 
-/// How a function can do without the upvalue that keeps it from crossing.
+/// How to change a function so that an upvalue no longer keeps it from crossing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Remedy {
-    /// Its data can be an argument, or be copied.
+    /// Pass the data as an argument, or copy it.
     PassOrCopy,
-    /// Its data can be copied: it can't be an argument, or there are none.
+    /// Copy the data: it can't be passed as an argument here.
     Copy,
-    /// An environment's metatable has to be one that can be made again.
+    /// Give the environment a metatable that can be recreated in the task.
     PlainEnvironment,
-    /// It has to be the task's own.
+    /// Make it in the task.
     Make,
-    /// It has to be the task's own, or what it holds an argument.
+    /// Make it in the task, or pass its contents as an argument.
     MakeOrPass,
-    /// It has to be called on the host, or its module be the task's own.
+    /// Call it on the host, or require its module in the task.
     CallOrRequire,
-    /// A worker's state does not have it.
+    /// A worker's state lacks it.
     Absent,
 }
 
 impl Remedy {
-    /// What to do about an upvalue that holds this.
+    /// The advice for an upvalue that holds this.
     fn advice(self, holds: &str) -> &'static str {
         match self {
             Remedy::PassOrCopy => "pass it in args, or set upvalues = \"copy\"",
@@ -272,18 +271,18 @@ impl Error {
         matches!(self, Error::Lua(text) if text.ends_with(INTERRUPTED))
     }
 
-    /// Whether a hook of the host's raised it, such as Ctrl-C's in a stock interpreter. While the host's values are read or built,
-    /// the only Lua code that runs is hooks and finalizers.
+    /// Whether a hook of the host raised it, such as that of Ctrl-C in a stock interpreter. While values are read from the
+    /// host's state or built in it, only hooks and finalizers run Lua code.
     pub fn is_a_hooks(&self) -> bool {
         matches!(self, Error::Lua(_))
     }
 
-    /// The error of an option, by its name.
+    /// The error of an option.
     pub fn option(name: impl Into<Cow<'static, str>>, problem: Problem) -> Error {
         Error::BadConfig { place: Place::Option(name.into()), problem }
     }
 
-    /// The error of a panic: its text and, after [`note_panics`], its place.
+    /// The error of a panic: its text and, if [`note_panics`] was called, its place.
     pub fn panic(payload: Box<dyn std::any::Any + Send>) -> Error {
         let text = match payload.downcast::<String>() {
             Ok(text) => *text,
@@ -309,7 +308,7 @@ impl Error {
         }
     }
 
-    /// The message as Lua sees it. A Lua error's text may hold any bytes, so this is no `String`.
+    /// The message for Lua. It is not a `String`, because a Lua error's text may hold any bytes.
     pub fn text(&self) -> Vec<u8> {
         match self {
             Error::Lua(text) | Error::Finalizer(text) => text.clone(),
@@ -318,7 +317,7 @@ impl Error {
     }
 }
 
-/// What to do instead of sending a kind of value that can't cross.
+/// The advice for a kind of value that can't cross.
 fn instead_of(what: &str) -> &'static str {
     match what {
         "coroutine" => "send the function it runs, and make it there",
@@ -328,7 +327,7 @@ fn instead_of(what: &str) -> &'static str {
     }
 }
 
-/// What to do instead of using something that a worker's state lacks.
+/// The advice for something that a worker's state lacks.
 fn instead_of_absent(name: &str) -> &'static str {
     match name.strip_prefix("gma2workers") {
         Some(_) => "start jobs on the host, and take its clock as local clock = gma2workers.clock",

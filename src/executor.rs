@@ -1,8 +1,8 @@
 //! Runs a job's tasks on one thread of the pool.
 //!
-//! Worker side: uses the worker's own state and the job's plain data, nothing of the host. A task runs in a coroutine
-//! of the state, with its functions and arguments decoded for it. Whatever happens in it, also a panic, becomes the
-//! task's outcome. A worker that was given up notices this when its task ends, and leaves nothing behind.
+//! Worker side: uses the worker's own state and the job's plain data, and never touches the host's state. A task runs in
+//! a coroutine of the worker's state, into which its function and arguments are decoded. Any result, error or panic becomes
+//! the task's outcome. A worker that was given up finds out when its task ends, and then ends without an outcome.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,7 +39,7 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
         }
         worker.seat.begin(index, job.timeout);
         if job.is_cancelled() {
-            // The canceller may have stopped this seat before the task was there.
+            // The job may have been cancelled before this task had the seat.
             worker.seat.stop(Reason::Cancelled);
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut cache, &mut results)));
@@ -47,7 +47,7 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
             cache.close();
             Err(Error::panic(payload).into())
         });
-        // A stop that came just as the task ended has left its hook in the coroutine: restoring the state removes it.
+        // If a stop came just as the task ended, its hook is still in the coroutine. Restoring the state removes it.
         let has_ended_well = outcome.is_ok() && !worker.seat.is_stopping();
         cache.clear(job, index, has_ended_well);
         match (worker.seat.end(), outcome) {
@@ -62,7 +62,7 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
             (_, outcome) => job.put(worker, index, outcome.map(|()| &mut results)),
         }
     }
-    // First of all: the host's next job may need this thread as soon as this job is over.
+    // Before the job ends: the host's next job may need this thread at once.
     drop(busy);
     job.worker_left();
     if cache.state.is_some() {
@@ -70,8 +70,8 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
     }
 }
 
-/// Called on a thread before it sleeps: drops everything of the last job. Called on a new thread, it makes what the
-/// thread keeps for itself, which takes memory.
+/// Drops everything of the last job. Called on a thread before it sleeps, and on a new thread, to create its thread-locals
+/// before memory can run out.
 fn on_idle() {
     CACHED.with_borrow_mut(|kept| kept.iter_mut().for_each(State::reset));
     current::clear();
@@ -81,7 +81,7 @@ fn on_idle() {
 /// The state for a worker's next task.
 struct StateCache {
     state: Option<State>,
-    /// The state is fitted to the job, and restored since the last task.
+    /// The state is fitted to the job, and was restored after the last task.
     is_prepared: bool,
 }
 
@@ -101,7 +101,7 @@ impl StateCache {
         }
     }
 
-    /// Closes the state. This may run the task's finalizers; they can't call the host.
+    /// Closes the state. This may run the task's finalizers, which can't call the host.
     fn close(&mut self) {
         current::without_host(|| self.state = None);
     }
@@ -127,7 +127,7 @@ fn run_task(job: &Job, index: usize, cache: &mut StateCache, out: &mut Vec<u8>) 
     let state = cache.state(&job.environment, reuse)?;
     let outcome = run_function(job, index, state, &task, out);
     outcome.map_err(|mut failure| {
-        // The error of Lua's string buffers has a text of its own: "not enough memory for buffer allocation".
+        // Lua's string buffers have another text for this error: "not enough memory for buffer allocation".
         if state.has_run_out() && String::from_utf8_lossy(&failure.message).contains("not enough memory") {
             failure.kind = Kind::Memory;
         }
@@ -157,7 +157,7 @@ fn run_function(
     });
     match resumed? {
         Resumed::Returned => Ok(encode_results(job, index, &coroutine, out)?),
-        // The stop may have caused the error, and would also stop its `__tostring`.
+        // The stop may have caused the error, and would also stop the error's `__tostring`.
         _ if current::is_stopping() => Err(stopped(&coroutine)),
         Resumed::Raised => Err(current::stoppable(&stack, || failure(job, &stack, &coroutine))),
         Resumed::OutOfMemory => Err(Error::Memory.into()),
@@ -165,7 +165,7 @@ fn run_function(
     }
 }
 
-/// The failure of a stopped task: the place where it was stopped.
+/// The failure of a stopped task. Its traceback is the place where it was stopped.
 fn stopped(coroutine: &Stack) -> Failure {
     let stopped_at = ffi::take_stopped_at();
     let traceback = if stopped_at.is_empty() { coroutine.brief_traceback() } else { stopped_at };
@@ -201,7 +201,7 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
     let mut traceback = Vec::new();
     let inner = coroutine::inner_traceback(stack, -1);
     let described = stack.protected(1, |stack| {
-        // The call stack comes first: `__tostring` may fail.
+        // The traceback is taken first, because `__tostring` may fail.
         stack.push_traceback(coroutine, 0);
         traceback.extend_from_slice(stack.bytes(-1));
         stack.push_text_of(1);
@@ -230,7 +230,7 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
     encode_counted(stack, 1, &mut message, &policy).ok().map(|()| message)
 }
 
-/// Starts that many workers on the pool. The job has counted them already.
+/// Starts workers on the pool. The job has counted them already.
 pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
     let make = || {
         let (job, worker) = (Arc::clone(job), job.add_worker());

@@ -1,7 +1,8 @@
 //! Failpoints for tests. A build without the feature `failpoints` has none.
 //!
 //! A test sets the environment variable `FAILPOINTS`, in the syntax of the crate `fail`:
-//! `worker.encode=1*panic;host.threads=return`. The part before the dot says on which side the point must be reached.
+//! `worker.encode=1*panic;host.threads=return`. The part before the dot is the side
+//! that must reach the point.
 
 use crate::error::Result;
 

@@ -1,7 +1,7 @@
-//! `gma` as a task sees it: a table of the host's shape whose functions call the host.
+//! The `gma` table of a task: it has the shape of the host's table, and its functions call the host.
 //!
-//! Worker side, on the worker's thread and state. The host's shape is a message in which every function is a name, so
-//! decoding it makes the table. `gma.echo` and `gma.feedback` don't wait for the host, and `gma.sleep` sleeps here.
+//! Worker side, on the worker's thread and state. The shape is a message in which every function is a name; decoding it
+//! makes the table. `gma.echo` and `gma.feedback` don't wait for the host, and `gma.sleep` sleeps on the worker.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ use crate::mailbox::{self, Answer};
 use crate::names;
 use crate::{current, stdlib};
 
-/// A worker's names, for messages that leave its state and for those that come in.
+/// The names of things in a worker's state, for messages that leave it or enter it.
 pub struct WorkerNames;
 
 impl Names for WorkerNames {
@@ -40,15 +40,15 @@ impl Resolve for WorkerNames {
     }
 }
 
-/// The functions that every state has outside of its libraries, by the names under which they cross: gma2workers' own,
-/// and the iterators of `ipairs` and the like.
+/// The functions that every state has outside its libraries, by the names under which they cross: those of gma2workers,
+/// and the iterators that `ipairs` and `utf8.codes` return.
 pub fn own() -> &'static [(&'static str, NativeFunction)] {
     static OWN: LazyLock<Vec<(&str, NativeFunction)>> = LazyLock::new(|| {
         let mut own = stdlib::iterators();
         own.extend([
             ("gma2workers.clock", native(stdlib::clock)),
             ("gma2workers.check", native(check)),
-            ("gma2workers.trace", native(trace)),
+            ("gma2workers.trace", native(with_traceback)),
         ]);
         own
     });
@@ -60,8 +60,8 @@ pub fn check(stack: &Protected) -> Returns {
     check_with(stack, &WorkerNames)
 }
 
-/// If the value at index 1 can't leave this state, returns the kind and the text of the failure, otherwise nothing. Index 2 is
-/// the value's place, and index 3 tells whether the upvalues of functions are copied. A hook's error is raised.
+/// If the value at index 1 can't leave this state, returns the kind and the text of the failure; otherwise nothing. Index 2
+/// holds the value's place, and index 3 whether the upvalues of functions are copied. Raises the error of a hook.
 pub fn check_with(stack: &Stack, names: &dyn Names) -> Returns {
     let Err(error) = check_value(stack, names) else { return Ok(0) };
     if error.is_a_hooks() {
@@ -85,8 +85,8 @@ fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
     encode(stack, 1, &mut Vec::new(), &policy)
 }
 
-/// `trace(value)`, a message handler: gives a table with the error as `value`, and the `traceback`.
-pub fn trace(stack: &Protected) -> Returns {
+/// `trace(value)`, a message handler: returns a table with the error, `value`, and its `traceback`.
+pub fn with_traceback(stack: &Protected) -> Returns {
     stack.set_top(1);
     stack.create_table(0, 2);
     stack.insert(1);
@@ -96,7 +96,7 @@ pub fn trace(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-/// Makes the host's shape of `gma`: each name under `gma` becomes a host call.
+/// Resolves the names in the shape of the host's `gma`: each becomes a function that calls the host.
 struct Shape;
 
 impl Resolve for Shape {
@@ -115,13 +115,13 @@ impl Resolve for Shape {
     }
 }
 
-/// Whether the name is one under `gma`.
+/// Whether a name is under `gma`.
 pub fn is_gma(name: &str) -> bool {
     name.strip_prefix(GMA).is_some_and(|rest| rest.starts_with(SEPARATOR))
 }
 
-/// Sets the state's `gma` to the host's shape, if the host has one, and records the names of what is in it. Makes its
-/// own protected calls.
+/// Gives the state a `gma` of the host's shape, if the host has one, and records the names of its functions and tables.
+/// Makes its own protected calls.
 pub fn install(stack: &Stack, shape: Option<&[u8]>) -> Result<()> {
     let Some(message) = shape else { return Ok(()) };
     decode(stack, message, &Shape)?;
@@ -167,12 +167,12 @@ fn call_host(stack: &Protected) -> Returns {
     }
 }
 
-/// The call has no answer. A task that has to stop stops here, so that it can't see this.
+/// The error of a call without an answer. A task that has to stop stops here, and never sees the error.
 fn gone(name: &str) -> Leave {
     if current::is_stopping() { Leave::Stop } else { Error::HostGone { name: names::display(name) }.into() }
 }
 
-/// Host calls that only show something: values that can't cross are sent as their text.
+/// `gma.echo` and `gma.feedback`, which only show something: values that can't cross are sent as text.
 fn tell_host(stack: &Protected) -> Returns {
     for index in 1..=stack.top() {
         if !matches!(stack.kind(index), Type::Nil | Type::Boolean | Type::Number | Type::String) {

@@ -1,6 +1,6 @@
-//! The host's own things: what they are called in messages, and the host calls carried out on them.
+//! The host's side of host calls, and the names of the host's functions in messages.
 //!
-//! Host side. Nothing here calls a host function: those may yield, so the Lua side calls them.
+//! Host side. Nothing here calls a host function, because it may yield: [`crate::callbacks`] does.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -16,10 +16,10 @@ use crate::mailbox::{self, Answer};
 use crate::modules::OWN_NAMES;
 use crate::names;
 
-/// The names of things in the host's state, for the time of one native call.
+/// The names of things in the host's state. Valid for one native call.
 #[derive(Default)]
 pub struct HostNames {
-    /// This call has read the names under `gma`, which it does when it first meets something unknown.
+    /// The names under `gma` have been read. That happens when the first unknown value is met.
     has_read_gma: Cell<bool>,
 }
 
@@ -62,7 +62,7 @@ fn read_gma(stack: &Protected) {
     names::read_gma(stack);
 }
 
-/// Pushes the host's thing of this name under `gma`. Returns its kind.
+/// Pushes the host's value of this name under `gma`. Returns its kind.
 fn push_host_function(stack: &Protected, name: &str) -> Type {
     stack.push_globals();
     stack.raw_get_text(-1, GMA);
@@ -78,7 +78,7 @@ fn push_preload(stack: &Protected) -> Type {
     kind
 }
 
-/// Finds out what the host's `require` can find beyond files.
+/// Finds out whether the host's `require` can find modules other than files.
 pub fn read_modules(stack: &Protected, modules: &mut HostModules) {
     const STANDARD: i64 = 4;
     let top = stack.top();
@@ -104,8 +104,8 @@ pub fn read_modules(stack: &Protected, modules: &mut HostModules) {
     stack.set_top(top);
 }
 
-/// Answers a task that requires a module: with the loader from the host's `package.preload`, or with nil. An error is a
-/// hook's; the task then still waits for its answer.
+/// Answers a task that requires a module, with the loader from the host's `package.preload` or with nil. Returns only errors
+/// of hooks; the task then still waits for its answer.
 fn answer_preload(
     stack: &Stack,
     job: &Job,
@@ -146,8 +146,8 @@ fn answer_preload(
     Ok(())
 }
 
-/// Takes a job's next host call and pushes its ticket (false if no task waits for the answer), its name for messages, its
-/// function and its arguments. Returns the number of arguments; none if there is no call.
+/// Takes a job's next host call. Pushes its ticket (false if no task waits for the answer), its name for messages, its
+/// function and its arguments. Returns the number of arguments, or none if there is no call.
 pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c_int>> {
     if let Some(trace) = &job.trace {
         trace.end_call();
@@ -184,7 +184,7 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
         let error = match pushed {
             Ok(None) => Error::NoHostFunction { name: display },
             Ok(count) => return Ok(count),
-            // A hook's error has nothing to do with the call, which is still to be made.
+            // A hook's error has nothing to do with the call, which must still be made.
             Err(error) if error.is_a_hooks() => {
                 job.mailbox.requeue(request, ticket);
                 return Err(error);
@@ -199,8 +199,8 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
     Ok(None)
 }
 
-/// Answers a host call with the values from index `first` up: its results, or the error that it raised. An error of this
-/// function is that of a hook, such as Ctrl-C's, which ran meanwhile.
+/// Answers a host call with the values from index `first` up: its results, or the error that it raised. Returns only errors
+/// of hooks, such as that of Ctrl-C, which ran meanwhile.
 pub fn answer(
     stack: &Stack,
     job: &Job,
@@ -247,7 +247,7 @@ pub fn answer(
     hooks.map_or(Ok(()), Err)
 }
 
-/// Encodes the error value of a host function, which is on top of the stack, or its text if the value can't cross.
+/// Encodes the error value of a host function, on top of the stack, or its text if the value can't cross.
 fn encode_raised(
     stack: &Stack,
     message: &mut Vec<u8>,

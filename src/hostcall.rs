@@ -1,6 +1,6 @@
-//! The host calls of the task that runs on this thread: calling, telling, and sleeping.
+//! The worker's side of host calls: with an answer, without one, and `gma.sleep`.
 //!
-//! Worker side. The job's [`crate::mailbox`] carries them.
+//! The calls travel through the job's [`crate::mailbox`].
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::mailbox::{Answer, Request};
 use crate::names;
 use crate::sync::usable_cores;
 
-/// This thread's worker; none if there is no task, or if the task can't call the host any more.
+/// This thread's worker; none if no task runs, or if the task can no longer call the host.
 fn caller() -> Option<Rc<Work>> {
     current::work().filter(|work| work.has_host())
 }
@@ -20,7 +20,7 @@ fn caller() -> Option<Rc<Work>> {
 pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
     let Some(caller) = caller() else { return Answer::Gone };
     let request = Request { name: name.into(), arguments, reply: Some(Arc::clone(&caller.reply)) };
-    // The wait begins before the host can see the request, so none of the host's time is the task's.
+    // The wait begins before the host can see the request, so the host's time never counts as the task's.
     let wait = || match caller.job.mailbox.post(request) {
         // If many tasks wait, most of them wait long.
         Some(waiting) => caller.reply.wait(waiting < usable_cores()),
@@ -29,14 +29,14 @@ pub fn call(name: &str, arguments: Vec<u8>) -> Answer {
     caller.worker.seat.waiting(|| caller.traced(|| names::display(name), wait))
 }
 
-/// Sends something to the host without waiting for an answer. False if the host does not listen any more.
+/// Calls the host from a task without waiting for an answer. False if the job is closing.
 pub fn tell(name: &str, arguments: Vec<u8>) -> bool {
     let Some(caller) = caller() else { return false };
     let request = Request { name: name.into(), arguments, reply: None };
     caller.worker.seat.waiting(|| caller.job.mailbox.post(request)).is_some()
 }
 
-/// Sleeps in a task.
+/// Sleeps on the worker's thread.
 pub fn sleep(duration: Duration) {
     let Some(caller) = caller() else { return };
     let mailbox = &caller.job.mailbox;

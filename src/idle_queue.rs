@@ -1,8 +1,8 @@
-//! Where threads that have finished their work look for more before they sleep: waking a thread takes longer than a small
-//! job does.
+//! A queue in which threads that have finished their work look for more before they sleep: waking a thread takes longer
+//! than a small job.
 //!
-//! Work that is taken in is never lost, and never waits for a thread that sleeps: there is no more of it than threads that
-//! look. See `waiting.md`.
+//! The queue never holds more work than there are threads looking, so accepted work is never lost and never waits for a
+//! sleeping thread. See `waiting.md`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::sync::{Mutex, lock, spin};
 
 pub struct IdleQueue<W> {
     inner: Mutex<Inner<W>>,
-    /// How much work there is. A hint, read without the lock: see the ordering of hints in `waiting.md`.
+    /// The length of the queue. A hint, read without the lock: see the ordering of hints in `waiting.md`.
     offered: AtomicUsize,
 }
 
 struct Inner<W> {
-    /// How many threads look for work here.
+    /// The number of threads looking for work here.
     threads: usize,
     work: VecDeque<W>,
 }
@@ -30,7 +30,7 @@ impl<W> Default for IdleQueue<W> {
 }
 
 impl<W> IdleQueue<W> {
-    /// Gives work to a thread that looks here. The work comes back where there is none.
+    /// Hands work to a thread that is looking. If none is, returns the work.
     pub fn offer(&self, work: W) -> Result<(), W> {
         let mut inner = lock(&self.inner);
         if inner.work.len() == inner.threads {
@@ -41,7 +41,7 @@ impl<W> IdleQueue<W> {
         Ok(())
     }
 
-    /// Looks for work, for at most that long.
+    /// Looks for work, for at most `at_most`.
     pub fn look_for_work(&self, at_most: Duration) -> Option<W> {
         lock(&self.inner).threads += 1;
         spin(at_most, || self.offered.load(Ordering::Relaxed) > 0);

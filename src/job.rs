@@ -1,7 +1,7 @@
 //! A job: plain `Send` data that the host, the workers and the watchdog share.
 //!
-//! It has its tasks with their arguments as messages, a cursor that hands out the tasks, a seat and a lane of outcomes
-//! for each worker, and a mailbox for host calls.
+//! It holds the tasks, with their arguments as messages, a cursor that hands out the tasks, a mailbox for host calls, and
+//! for each worker a seat and a lane of outcomes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,42 +19,42 @@ use crate::mailbox::Mailbox;
 use crate::seat::{Reason, Seat};
 use crate::trace::{Row, Trace};
 
-/// The tasks of a job, in the form in which they cross.
+/// The tasks of a job, encoded.
 #[derive(Debug, Default)]
 pub struct Tasks {
     list: Vec<Listed>,
     names: FxHashMap<usize, Box<str>>,
-    /// Tasks that could not cross; the error is their outcome.
+    /// The tasks that can't cross. The error is the task's outcome.
     refused: FxHashMap<usize, Error>,
-    /// The messages with their arguments, one after another.
+    /// The messages with the arguments of all tasks, one after another.
     pub arguments: Vec<u8>,
     /// The number of items in each task of a `Map`.
     pub chunk: Option<i64>,
 }
 
-/// The fields that every task has. Small, since there may be millions.
+/// The fields that every task has. Kept small, because there may be millions of tasks.
 #[derive(Clone, Copy, Debug)]
 struct Listed {
-    /// Which of the environment's functions; [`REFUSED`] for none.
+    /// The index of the function in the environment; [`REFUSED`] for none.
     function: u32,
-    /// Where the message with its arguments ends. It begins where the previous one ends.
+    /// The end of the message with its arguments. The message begins at the end of the previous one.
     end: usize,
 }
 
 const REFUSED: u32 = u32::MAX;
 
-/// One task, as it crosses.
+/// One encoded task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Task<'a> {
-    /// Which of the environment's functions.
+    /// The index of the function in the environment.
     pub function: usize,
-    /// A message.
+    /// The message with its arguments.
     pub arguments: &'a [u8],
     pub name: Option<&'a str>,
 }
 
 impl Tasks {
-    /// Makes room for that many more tasks, without their arguments.
+    /// Reserves room for more tasks, without their arguments.
     pub fn reserve(&mut self, count: usize) -> Result<(), Error> {
         Ok(self.list.try_reserve_exact(count)?)
     }
@@ -83,7 +83,7 @@ impl Tasks {
         self.chunk.map(|chunk| (index as i64).saturating_mul(chunk) + 1)
     }
 
-    /// The task with that index, counted from 0; or the reason why it could not cross.
+    /// The task at an index, from 0, or the reason why it can't cross.
     pub fn get(&self, index: usize) -> Result<Task<'_>, Error> {
         let Listed { function, end } = self.list[index];
         if let (REFUSED, Some(error)) = (function, self.refused.get(&index)) {
@@ -98,14 +98,15 @@ impl Tasks {
     }
 }
 
-/// One worker of a job: its seat, and its lane.
+/// One worker of a job.
 #[derive(Debug, Default)]
 pub struct Worker {
     /// Its row in a trace, from 1.
     pub row: Row,
     pub seat: Seat,
     lane: Mutex<Lane>,
-    /// How many outcomes the lane has had. Written under the lane's lock; relaxed, since it is only shown.
+    /// The number of outcomes that the lane has received. Written under the lane's lock. Relaxed, since only progress
+    /// reports read it.
     done: AtomicUsize,
 }
 
@@ -120,29 +121,29 @@ pub struct Job {
     pub tasks: Tasks,
     pub mailbox: Mailbox,
     pub started: Instant,
-    /// How long a task may take.
+    /// The most time that a task may take.
     pub timeout: Option<Duration>,
     pub trace: Option<Arc<Trace>>,
     pub progress: Progress,
 }
 
-/// How far a job is. Only the job itself reads and writes this.
+/// The progress of a job. Only the job itself reads and writes this.
 #[derive(Debug)]
 pub struct Progress {
-    /// All workers so far. A worker that was given up has a successor.
+    /// All workers so far, including any that were given up.
     workers: Mutex<Vec<Arc<Worker>>>,
-    /// The next task's index. On a cache line of its own, since all workers write it all the time. Relaxed: each index
-    /// is given once.
+    /// The next task's index. It has its own cache line, since all workers keep writing it. Relaxed: it guards no data, and
+    /// each index is handed out once.
     cursor: CachePadded<AtomicUsize>,
-    /// How many workers have not left. AcqRel: the last one comes after all that the others did, see `waiting.md`.
+    /// The number of workers that have not left. AcqRel: the last to leave sees the others' writes, see `waiting.md`.
     active: AtomicUsize,
     seats: AtomicUsize,
-    /// No further task begins. SeqCst: it is one half of a pair with the seats' word, see `waiting.md`.
+    /// No further task begins. SeqCst: paired with the word of each seat, see `waiting.md`.
     cancelled: AtomicBool,
 }
 
 impl Progress {
-    /// The progress of a job for at most that many workers, before any has started.
+    /// The initial progress of a job for at most `workers` workers.
     pub fn new(workers: usize) -> Progress {
         Progress {
             workers: Mutex::default(),
@@ -154,14 +155,14 @@ impl Progress {
     }
 }
 
-/// A number that no other job of the process has.
+/// A job number that is unique in the process.
 pub fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Job {
-    /// A job for tests of other things.
+    /// A job for tests of other modules.
     #[cfg(test)]
     pub fn without_tasks() -> Job {
         Job {
@@ -209,24 +210,24 @@ impl Job {
         if let Some(trace) = &self.trace {
             trace.end_task(worker.row, outcome.is_ok());
         }
-        let offers = {
+        let notifies_host = {
             let mut lane = worker.lane.lock().unwrap_or_else(PoisonError::into_inner);
             lane.put(index, outcome);
             // Only the holder of the lane's lock writes this.
             worker.done.store(worker.done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            lane.offers()
+            lane.should_notify_host()
         };
-        if offers {
+        if notifies_host {
             self.mailbox.offer_results();
         }
     }
 
-    /// How many tasks have their outcome.
+    /// The number of tasks that have an outcome.
     pub fn done(&self) -> usize {
         self.lock_workers().iter().map(|worker| worker.done.load(Ordering::Relaxed)).sum()
     }
 
-    /// How many tasks the job runs, or ran, at the same time.
+    /// The number of tasks that the job runs, or ran, at the same time.
     pub fn worker_count(&self) -> usize {
         self.progress.seats.load(Ordering::Relaxed)
     }
@@ -236,7 +237,7 @@ impl Job {
         self.progress.active.load(Ordering::Relaxed) == 0
     }
 
-    /// The job got fewer workers than it asked for: the missing ones leave before they start.
+    /// Counts workers that could not be started as having left.
     pub fn release_workers(&self, workers: usize) {
         self.progress.seats.fetch_sub(workers, Ordering::Relaxed);
         for _ in 0..workers {
@@ -244,7 +245,7 @@ impl Job {
         }
     }
 
-    /// A worker has left. The last one ends the job and wakes the host.
+    /// Counts a worker as having left. The last one ends the job and wakes the host.
     pub fn worker_left(&self) {
         if self.progress.active.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.fail_unstarted();
@@ -252,17 +253,17 @@ impl Job {
         }
     }
 
-    /// Gives an outcome to the tasks that never began.
+    /// Makes the outcomes of the tasks that never began.
     fn fail_unstarted(&self) {
         let rest = self.progress.cursor.swap(self.tasks.len(), Ordering::Relaxed)..self.tasks.len();
         if !rest.is_empty() {
             let error = || if self.is_cancelled() { Error::Cancelled } else { Error::NeverBegun };
-            let nobody = self.add_worker();
-            rest.for_each(|index| self.put(&nobody, index, Err(error().into())));
+            let lane_owner = self.add_worker();
+            rest.for_each(|index| self.put(&lane_owner, index, Err(error().into())));
         }
     }
 
-    /// Takes all outcomes that the lanes have now.
+    /// Takes all outcomes that are in the lanes.
     pub fn take_outcomes(&self) -> Vec<Lane> {
         self.mailbox.take_results();
         let take = |worker: &Arc<Worker>| {
@@ -271,7 +272,7 @@ impl Job {
         self.lock_workers().iter().map(take).collect()
     }
 
-    /// Puts back outcomes that were taken and could not be merged.
+    /// Puts back outcomes that were taken but could not be merged.
     pub fn give_back_outcomes(&self, lanes: Vec<Lane>) {
         for (worker, lane) in self.lock_workers().iter().zip(lanes) {
             worker.lane.lock().unwrap_or_else(PoisonError::into_inner).prepend(lane);
@@ -279,7 +280,7 @@ impl Job {
         self.mailbox.offer_results();
     }
 
-    /// Writes the trace, if there is one that has not been written.
+    /// Writes the trace, if the job has one and it has not been written.
     pub fn write_trace(&self) -> std::io::Result<()> {
         let Some(trace) = &self.trace else { return Ok(()) };
         let title = format!("gma2workers Job_{}", self.id);
@@ -298,8 +299,8 @@ impl Job {
         self.progress.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Cancels the job: waiting tasks never begin, tasks that wait for the host are released, and running tasks are
-    /// stopped.
+    /// Cancels the job: pending tasks never begin, running tasks are stopped, and tasks that wait for the host are
+    /// released.
     pub fn cancel(&self) {
         self.progress.cancelled.store(true, Ordering::SeqCst);
         // The stops come first: a task must not see that its host call has no answer.
@@ -316,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_holds_nothing_of_a_state() {
+    fn a_job_is_plain_data() {
         fn is_plain<T: Send + Sync + 'static>() {}
         is_plain::<Job>();
         is_plain::<Worker>();

@@ -1,4 +1,4 @@
-//! A lane: the outcomes of the tasks that one worker has run, in that order.
+//! A lane: a buffer for the outcomes of one worker's tasks, until the host merges them.
 //!
 //! Plain `Send` data. Small results share one buffer, so a small task costs no allocation.
 
@@ -20,11 +20,11 @@ impl From<Error> for Failure {
     }
 }
 
-/// Results up to this size share the buffer; larger ones are moved, not copied.
+/// Results below this size are copied into the shared buffer; larger ones are moved.
 const SHARED_BELOW: usize = 64 << 10;
 
-/// A task's index and the length of its message stand before the message. Both fit into four bytes: a Lua list is
-/// shorter.
+/// The size of the header before each small message: the task's index and the message's length. Four bytes suffice for each,
+/// because the message is small and Lua lists are shorter.
 const HEAD: usize = 2 * size_of::<u32>();
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Lane {
     small: Vec<u8>,
     others: Vec<(usize, Other)>,
     /// The host was told that there are outcomes.
-    is_offered: bool,
+    has_notified_host: bool,
 }
 
 /// From this many bytes on, the host merges a lane while its worker still runs.
@@ -70,14 +70,14 @@ impl Lane {
     pub fn prepend(&mut self, mut taken: Lane) {
         taken.small.append(&mut self.small);
         taken.others.append(&mut self.others);
-        *self = Lane { is_offered: true, ..taken };
+        *self = Lane { has_notified_host: true, ..taken };
     }
 
-    /// Whether to tell the host that there are outcomes, before the worker is done. True once until they are taken.
-    pub fn offers(&mut self) -> bool {
+    /// Whether to tell the host now, while the worker still runs, that there are outcomes. True once until they are taken.
+    pub fn should_notify_host(&mut self) -> bool {
         let is_large = |(_, other): &(usize, Other)| matches!(other, Other::Large(_));
         let is_worth_it = self.small.len() >= WORTH_MERGING || self.others.last().is_some_and(is_large);
-        is_worth_it && !std::mem::replace(&mut self.is_offered, true)
+        is_worth_it && !std::mem::replace(&mut self.has_notified_host, true)
     }
 
     /// The size of all messages, in bytes.
@@ -89,7 +89,7 @@ impl Lane {
         self.small.len() + others.sum::<usize>()
     }
 
-    /// Each outcome with its task's index: the message with its results, or its failure.
+    /// The outcomes with their tasks' indices: a message with the results, or a failure.
     pub fn outcomes(&self) -> impl Iterator<Item = (usize, Result<&[u8], &Failure>)> {
         let others = self.others.iter().map(|(index, other)| match other {
             Other::Large(message) => (*index, Ok(message.as_slice())),
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outcomes_come_back() {
+    fn a_lane_returns_the_outcomes_that_were_put_in() {
         let mut lane = Lane::default();
         let large = vec![7; SHARED_BELOW];
         for (index, message) in [(3, vec![1, 2]), (0, Vec::new()), (9, large.clone())] {

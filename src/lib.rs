@@ -9,41 +9,59 @@
 //! | file | job | thread |
 //! |---|---|---|
 //! | `lib` | exports the function that `require` calls | host |
-//! | `api` | makes the module table from the embedded Lua files and the native functions under them | host |
-//! | `callbacks` | native functions that call a Lua function, such as a host function or a user's callback | host |
+//! | `api` | builds the module table from the embedded Lua files and the native functions that they call | host |
+//! | `callbacks` | native functions that call back into Lua: a host function, a user's callback | host |
 //! | `dispatcher` | starts and cancels jobs | host |
-//! | `tasks` | reads the list of tasks, and encodes functions and arguments | host |
-//! | `response` | decodes the outcomes of tasks into the response | host |
-//! | `host` | names the host's functions, and carries out host calls | host |
+//! | `tasks` | reads the list of tasks, and encodes their functions and arguments | host |
+//! | `response` | merges the outcomes of tasks into the response | host |
+//! | `host` | finds the host's functions by name, takes host calls and sends their answers | host |
 //! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and ends idle threads | its own |
 //! | `executor` | runs a job's tasks on a thread of the pool | worker |
 //! | `state` | makes a worker's Lua state, prepares it for a job, and restores it between tasks | worker |
 //! | `modules` | `require` in a task | worker |
 //! | `gma` | the `gma` table in a task | worker |
 //! | `stdlib`, `coroutine`, `locale` | the parts of Lua's standard library that are different in a task | worker |
-//! | `hostcall` | makes a task's host calls | worker |
-//! | `current` | the job and the task that a thread works on | worker |
-//! | `bytecode` | tells from bytecode that a function has no side effects | worker |
-//! | `registry` | finds running jobs by their number | host |
+//! | `hostcall` | makes a task's host calls and waits for their answers | worker |
+//! | `current` | the job and the task that this thread is working on | worker |
+//! | `bytecode` | finds functions without side effects, after which a state needs no restoring | worker |
+//! | `registry` | finds running jobs by number | host |
 //! | `job` | the data of a job, shared by its threads | both |
-//! | `environment` | what a job's tasks find in their states: globals, modules, the shape of `gma` | both |
-//! | `lane` | the outcomes of one worker's tasks | both |
+//! | `environment` | the contents of a job's states: globals, functions, modules, the shape of `gma` | both |
+//! | `lane` | a buffer for the outcomes of one worker's tasks | both |
 //! | `seat` | a worker's current task: its deadline, and how it is stopped | both |
 //! | `mailbox` | the queue of host calls and their answers, and the wake-ups of both sides | both |
 //! | `trace` | records a job's timeline and writes its file | both |
 //! | `config` | reads and checks the options | host |
-//! | `value` | a Lua value as options and messages need it | host |
-//! | `names` | the names by which library functions and `gma` functions cross | both |
+//! | `value` | a Lua value, for reading options and describing it in messages | host |
+//! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
-//! | `pool`, `idle_queue` | the pool of threads, and where idle ones look for work; they know no Lua | both |
+//! | `pool`, `idle_queue` | the pool of threads, and the queue where idle threads look for work; they know no Lua | both |
 //! | `ffi` | wraps the Lua C API; unsafe code | both |
 //! | `system` | memory and process facilities of the operating system; unsafe code | both |
-//! | `bit_lock` | an atomic word that another thread can hold in place | both |
-//! | `sync` | locks, atomics, and short waits | both |
+//! | `bit_lock` | an atomic word with a lock in its lowest bit | both |
+//! | `sync` | locks, atomics and short waits; model checks replace them with loom's | both |
 //! | `fault` | failpoints for tests | both |
-//! | `error` | all errors, and their texts | both |
+//! | `error` | all errors and their texts | both |
 //!
-//! `waiting.md` tells what each thread may see when, and why no wake-up is lost.
+//! `waiting.md` explains which writes each thread may rely on seeing, and why no wake-up is lost.
+//!
+//! The Lua files, in `lua`. Both backends use all but the first three rows:
+//!
+//! | file | job |
+//! |---|---|
+//! | `init` | the entry of the drop-in folder: loads the binary, or else the cooperative backend |
+//! | `cooperative` | the cooperative backend: the native functions of `api`, in pure Lua |
+//! | `annotations`, `annotations_gma` | types for editors; never loaded |
+//! | `gma2workers` | the public functions |
+//! | `job` | a job's handle |
+//! | `pump` | serves a running job: its host calls, its progress, its outcomes |
+//! | `async` | pumps an asynchronous job, and calls its callbacks |
+//! | `drivers` | starts coroutines of the engine, by a timer or a command line |
+//! | `map`, `items`, `mapper`, `map_results` | `Map`: splits the list, reads it, runs in the tasks, joins the results |
+//! | `progress` | the progress bar |
+//! | `hints` | adds advice to errors about a missing global |
+//! | `report` | shows a line of text to the user |
+//! | `arguments` | checks arguments |
 
 mod api;
 mod bit_lock;
@@ -81,7 +99,7 @@ mod seat;
 mod state;
 mod stdlib;
 mod sync;
-#[allow(unsafe_code, reason = "the other fence")]
+#[allow(unsafe_code, reason = "the second fence")]
 mod system;
 mod tasks;
 mod trace;
@@ -103,8 +121,8 @@ pub unsafe extern "C-unwind" fn luaopen_gma2workers(state: *mut mlua::lua_State)
     unsafe { ffi::open(state, api::open) }
 }
 
-/// The function that `require("gma2workers")` calls. On 32-bit Windows, the error for some hosts can only be raised by a jump
-/// out of this function, with no frame of ours on the stack.
+/// The function that `require("gma2workers")` calls. On 32-bit Windows, this function must raise the error for some
+/// hosts by a jump, with no Rust frame on the stack.
 ///
 /// # Safety
 /// Only Lua may call it, with a live state.

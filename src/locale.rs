@@ -1,9 +1,9 @@
-//! `os.setlocale` in a task: it tells the process's locale, and never changes it.
+//! `os.setlocale` in a task: it reports the process's locale and never changes it.
 
 use crate::ffi::{Leave, Protected, Returns, Type};
 
-/// Asking changes nothing, but a new locale would also be the host's. So the current locale can be set, and any other
-/// gives nil, which is Lua's way to refuse it.
+/// A new locale would also be the host's. So a task may ask for the locale and set the current one again; any other
+/// locale is refused in Lua's way, with nil.
 pub fn set(stack: &Protected) -> Returns {
     let category = match stack.kind(2) {
         Type::None | Type::Nil => Some("LC_ALL"),
@@ -13,7 +13,7 @@ pub fn set(stack: &Protected) -> Returns {
         _ => None,
     };
     let (Type::String | Type::Number, Some(category)) = (stack.kind(1), category) else {
-        // Without a locale it is a question. With a wrong category, Lua raises before it sets anything.
+        // Without a locale, the call only asks. With a wrong category, Lua raises an error before it sets anything.
         if category.is_none() && matches!(stack.kind(1), Type::String | Type::Number) {
             stack.push_nil();
             stack.replace(1);
@@ -25,21 +25,21 @@ pub fn set(stack: &Protected) -> Returns {
     stack.push_nil();
     stack.push_value(2);
     stack.call(2, 1);
-    let (wanted, there) = (stack.bytes(1), stack.bytes(3));
-    let is_there = match wanted {
-        // No locale has a number for a name.
+    let (wanted, current) = (stack.bytes(1), stack.bytes(3));
+    let is_current = match wanted {
+        // No locale's name is a number.
         _ if stack.kind(1) == Type::Number => false,
-        b"" => is_native_locale(there, category),
-        b"POSIX" => there == b"C",
-        wanted => wanted == there,
+        b"" => is_native_locale(current, category),
+        b"POSIX" => current == b"C",
+        wanted => wanted == current,
     };
-    if !is_there {
+    if !is_current {
         stack.push_nil();
     }
     Ok(1)
 }
 
-/// The categories of a locale, by their names in Lua, and their environment variables.
+/// The categories of a locale: the name in Lua, and the environment variable.
 const CATEGORIES: [(&str, &str); 6] = [
     ("all", "LC_ALL"),
     ("collate", "LC_COLLATE"),
@@ -49,10 +49,10 @@ const CATEGORIES: [(&str, &str); 6] = [
     ("time", "LC_TIME"),
 ];
 
-/// Whether a locale is the one that the environment asks for in a category. If the environment gives the categories
-/// different locales, the answer for all of them is no.
+/// Whether a locale is the one that the environment sets for a category. If the environment sets different locales, no
+/// locale is the one for all categories.
 fn is_native_locale(name: &[u8], category: &str) -> bool {
-    /// The other categories that our systems have, beside those that Lua knows.
+    /// The categories that supported systems have and Lua lacks.
     const OTHERS: [&str; 7] = [
         "LC_MESSAGES",
         "LC_PAPER",
@@ -63,7 +63,7 @@ fn is_native_locale(name: &[u8], category: &str) -> bool {
         "LC_IDENTIFICATION",
     ];
     if cfg!(windows) {
-        // On Windows the system's settings decide.
+        // On Windows, the system's settings decide instead.
         return false;
     }
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());

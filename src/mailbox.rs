@@ -1,8 +1,8 @@
 //! A job's mailbox: host calls on their way to the host and back, and the wake-ups of both sides.
 //!
-//! Plain `Send` data: neither side sees the other's state. Workers post requests and wait for their answers; the host
-//! takes them when it pumps. A task's side of a host call is in [`crate::hostcall`]; `waiting.md` explains why no
-//! wake-up is lost.
+//! Plain `Send` data: neither side sees the other's state. Workers post requests and wait for the answers; the host takes
+//! the requests when it pumps. [`crate::hostcall`] is the task's side of a host call. `waiting.md` explains why no wake-up
+//! is lost.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,27 +16,27 @@ use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock, spin};
 pub enum Answer {
     /// A message with its results.
     Returned(Vec<u8>),
-    /// A message with the one value it raised.
+    /// A message with the error value that it raised.
     Raised(Vec<u8>),
-    /// It was not called, or its answer can't cross.
+    /// The function was not called, or its results can't cross.
     Failed(Error),
     /// The job is closing, or the task is over.
     Gone,
 }
 
-/// The name of the request for a loader in the host's `package.preload`. Its arguments are not a message but the
-/// module's name.
+/// The name of the request for a loader in the host's `package.preload`. Its arguments are the module's name, not a
+/// message.
 pub const PRELOAD: &str = "package.preload";
 
-/// How long a thread spins before it sleeps: waking a thread takes longer than most answers do.
+/// How long a thread spins before it sleeps: waking a thread takes longer than most answers.
 const SPIN_TIME: Duration = Duration::from_micros(20);
 
-/// Where one worker waits for the answer to its one open call.
+/// The slot in which one worker waits for the answer to its only open call.
 #[derive(Debug, Default)]
 pub struct Reply {
     inner: Mutex<Slot>,
-    /// There is an answer. A hint, read without the lock: see `waiting.md`.
-    is_there: AtomicBool,
+    /// Whether the answer is there. A hint, read without the lock: see `waiting.md`.
+    has_answer: AtomicBool,
     arrived: Condvar,
 }
 
@@ -48,25 +48,25 @@ struct Slot {
 }
 
 impl Reply {
-    /// Puts the answer in and wakes the worker. If there are two answers, the first counts.
+    /// Stores the answer and wakes the worker. A second answer is ignored.
     pub fn send(&self, answer: Answer) {
         let mut awaited = lock(&self.inner);
         awaited.answer.get_or_insert(answer);
-        self.is_there.store(true, Ordering::Relaxed);
+        self.has_answer.store(true, Ordering::Relaxed);
         if awaited.sleeps {
             self.arrived.notify_one();
         }
     }
 
-    /// Waits for the answer. `spins` says that the host will probably answer soon.
+    /// Waits for the answer. Spins first if `spins`, which is for a host that will probably answer soon.
     pub fn wait(&self, spins: bool) -> Answer {
         if spins {
-            spin(SPIN_TIME, || self.is_there.load(Ordering::Relaxed));
+            spin(SPIN_TIME, || self.has_answer.load(Ordering::Relaxed));
         }
         let mut awaited = lock(&self.inner);
         loop {
             if let Some(answer) = awaited.answer.take() {
-                self.is_there.store(false, Ordering::Relaxed);
+                self.has_answer.store(false, Ordering::Relaxed);
                 return answer;
             }
             awaited.sleeps = true;
@@ -76,14 +76,14 @@ impl Reply {
     }
 }
 
-/// One host call on its way.
+/// A host call that the host has not taken yet.
 #[derive(Debug)]
 pub struct Request {
     /// The function's name under `gma`, as [`crate::names`] writes it.
     pub name: Box<str>,
     /// A message with the arguments.
     pub arguments: Vec<u8>,
-    /// Where the answer goes; none if nobody waits for it.
+    /// The slot for the answer; none if no task waits for it.
     pub reply: Option<Arc<Reply>>,
 }
 
@@ -92,10 +92,10 @@ struct Inner {
     queue: VecDeque<Request>,
     /// The size of the arguments in the queue.
     queued_bytes: usize,
-    /// Calls that the host has taken and not answered yet, by ticket.
+    /// Calls that the host has taken but not answered, by ticket.
     open: Vec<(u64, Arc<Reply>)>,
     next_ticket: u64,
-    /// No call is accepted any more.
+    /// No further call is accepted.
     closed: bool,
     /// There are results that the host may merge while tasks still run.
     has_results: bool,
@@ -106,7 +106,7 @@ struct Inner {
 }
 
 impl Inner {
-    /// Whether there is room for another request, of any size: a large one must be able to pass.
+    /// Whether there is room for another request. Its size does not count, so even one above the limit can pass.
     fn has_room(&self) -> bool {
         self.queue.len() < QUEUE_LIMIT && self.queued_bytes < QUEUE_BYTES_LIMIT
     }
@@ -120,18 +120,18 @@ impl Inner {
 #[derive(Debug, Default)]
 pub struct Mailbox {
     inner: Mutex<Inner>,
-    /// Wakes the host: there is a request, there are results, or the job has ended.
+    /// Wakes the host for a request, for results, or for the end of the job.
     bell: Condvar,
     /// Whether there is something for the host. A hint, read without the lock: see `waiting.md`.
     has_news: AtomicBool,
-    /// Wakes workers: there is room in the queue, or their sleep is over.
+    /// Wakes workers when there is room in the queue, or when their sleep must end.
     room: Condvar,
 }
 
-/// How many requests may be in the queue before a task has to wait.
+/// The number of queued requests from which on a task has to wait.
 pub const QUEUE_LIMIT: usize = 1024;
 
-/// How many bytes of arguments may be.
+/// The number of queued bytes of arguments from which on a task has to wait.
 pub const QUEUE_BYTES_LIMIT: usize = 8 << 20;
 
 /// A number of seconds as a duration: zero for negative numbers, and the maximum for numbers that are too large.
@@ -139,13 +139,13 @@ pub fn seconds(count: f64) -> Duration {
     Duration::try_from_secs_f64(count.max(0.0)).unwrap_or(Duration::MAX)
 }
 
-/// The time until then; the maximum for `None`, which is later than any clock can say.
+/// The time until a deadline. `None` is later than any clock can represent, so the time is then the maximum.
 fn left_until(deadline: Option<Instant>) -> Duration {
     deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
 }
 
 impl Mailbox {
-    /// Adds a request and gives how many now wait for the host; none if the mailbox is closed. Waits for room first.
+    /// Adds a request, waiting for room first. Returns how many requests now wait for the host; none if the mailbox is closed.
     pub fn post(&self, request: Request) -> Option<usize> {
         let mut inner = lock(&self.inner);
         while !inner.has_room() && !inner.closed {
@@ -179,14 +179,14 @@ impl Mailbox {
         lock(&self.inner).has_results
     }
 
-    /// The host takes the results.
+    /// Notes that the host takes the results.
     pub fn take_results(&self) {
         let mut inner = lock(&self.inner);
         inner.has_results = false;
         self.has_news.store(inner.has_news(), Ordering::Relaxed);
     }
 
-    /// The host takes the oldest request, with the ticket for its answer.
+    /// Takes the oldest request, with the ticket for its answer. For the host.
     pub fn take(&self) -> Option<(Request, Option<u64>)> {
         let mut inner = lock(&self.inner);
         let had_room = inner.has_room();
@@ -205,7 +205,7 @@ impl Mailbox {
         Some((request, ticket))
     }
 
-    /// The host could not carry out the call that it took: puts it back at the front of the queue.
+    /// Puts a request that the host took but could not carry out back at the front of the queue.
     pub fn requeue(&self, request: Request, ticket: Option<u64>) {
         let mut inner = lock(&self.inner);
         if inner.closed && ticket.is_some() {
@@ -217,7 +217,7 @@ impl Mailbox {
         self.ring(&inner);
     }
 
-    /// The host answers a call. If the call was closed meanwhile, the answer is dropped.
+    /// Answers a call. If the mailbox was closed meanwhile, the answer is dropped. For the host.
     pub fn answer(&self, ticket: u64, answer: Answer) {
         let mut inner = lock(&self.inner);
         if let Some(at) = inner.open.iter().position(|(open, _)| *open == ticket) {
@@ -227,7 +227,7 @@ impl Mailbox {
         }
     }
 
-    /// The host waits for something to do, at most that long. True if there is something.
+    /// Waits for something to do, for at most `at_most`. True if there is something. For the host.
     pub fn wait(&self, at_most: Duration) -> bool {
         let deadline = Instant::now().checked_add(at_most);
         spin(SPIN_TIME.min(at_most), || self.has_news.load(Ordering::Relaxed));
@@ -246,7 +246,8 @@ impl Mailbox {
         }
     }
 
-    /// The last worker has left: the host need not wait any longer, and a task that was given up must not.
+    /// Wakes the host for the last time and closes the mailbox, since the last worker has left. A task that was given up may
+    /// still be running, and its host calls must not wait.
     pub fn finish(&self) {
         {
             let mut inner = lock(&self.inner);
@@ -256,13 +257,13 @@ impl Mailbox {
         self.close();
     }
 
-    /// True once the last worker has left and every request was taken.
+    /// Whether the last worker has left and every request was taken.
     pub fn is_finished(&self) -> bool {
         let inner = lock(&self.inner);
         inner.finished && inner.queue.is_empty()
     }
 
-    /// Releases all waiting tasks and refuses new requests. Requests without an answer stay for the host.
+    /// Releases all waiting tasks and refuses new requests. Requests that need no answer stay for the host.
     pub fn close(&self) {
         let (calls, open) = {
             let mut inner = lock(&self.inner);
@@ -282,7 +283,7 @@ impl Mailbox {
 
     /// Makes every sleeping task check whether it has to stop.
     pub fn wake_sleepers(&self) {
-        // A task that has checked already, and is about to sleep, sleeps when this lock is had.
+        // A task that has just checked and is about to sleep holds this lock until it sleeps.
         drop(lock(&self.inner));
         self.room.notify_all();
     }
@@ -307,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_queue_has_a_limit_in_bytes_and_one_large_text_passes() {
+    fn the_queue_limits_bytes_but_lets_one_large_text_pass() {
         const PART: usize = QUEUE_BYTES_LIMIT / 8;
         let mailbox = Mailbox::default();
         let has_room = || lock(&mailbox.inner).has_room();

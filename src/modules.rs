@@ -1,13 +1,12 @@
-//! What `require` finds in a task.
+//! `require` in a task.
 //!
-//! Worker side, on the worker's thread and state. Lua's own searchers look where the host's do, with two differences:
+//! Worker side, on the worker's thread and state. Lua's own searchers use the host's paths, with two differences:
 //!
-//! - A module in the host's `package.preload` is fetched when a task requires it. So a host with many such modules pays
-//!   only for those that are used, and one that can't cross makes no other task fail. Each name is fetched once per
-//!   job.
-//! - A module's file is text: Lua does not verify bytecode.
+//! - A module in the host's `package.preload` is fetched when a task first requires it, once per job. So only modules that
+//!   are used cost time, and one that can't cross fails only the tasks that require it.
+//! - A module's file must be text, because Lua does not verify bytecode.
 //!
-//! gma2workers itself is a stand-in here, for modules that require it when they are loaded.
+//! In a task, gma2workers itself is a stand-in, for modules that require it when they are loaded.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ pub const OWN_NAMES: [&str; 3] = ["gma2workers", "gma2-workers", "gma2_workers"]
 /// The functions of gma2workers that a task can't call.
 const FUNCTIONS: [&str; 5] = ["Dispatch", "Map", "Poll", "RunAsync", "RunSync"];
 
-/// Asks the host for the message with a module's loader.
+/// Asks the host for a module's encoded loader.
 fn ask_for_loader(name: &[u8]) -> Result<Arc<[u8]>> {
     match hostcall::call(PRELOAD, name.to_vec()) {
         Answer::Returned(message) => Ok(message.into()),
@@ -117,7 +116,7 @@ fn search_files(stack: &Protected) -> Returns {
     Err(Leave::Bare(Error::Lua(parts.concat())))
 }
 
-/// In the registry of a state in which gma2workers was required.
+/// The registry key of the stand-in, in a state that has required gma2workers.
 static STAND_IN: Key = Key::new();
 
 /// The loader of gma2workers.

@@ -1,11 +1,11 @@
-//! The names of things that exist on both sides: the standard library, and everything under `gma`.
+//! The names of functions and tables that exist on both sides: the standard library, and everything under `gma`.
 //!
 //! A function that captured `local sin = math.sin` crosses with the name `math.sin` in place of that upvalue, and gets
-//! the receiving state's own. A name under `gma` is `gma` and the keys, separated by zeros; a table's name ends with a
-//! zero.
+//! the receiving state's own `math.sin`. A name under `gma` is `gma` and the keys, separated by zeros; a table's name
+//! ends with a zero.
 //!
-//! A state's registry has tables of names, whose keys are the things themselves. A key is never collected, so no other
-//! thing can get the address of a named one.
+//! A state's registry has tables that map functions and tables to their names. The key keeps its object alive, so no other
+//! object can get the address of a named one.
 
 use std::ffi::c_int;
 
@@ -13,14 +13,14 @@ use crate::codec::{GMA, SEPARATOR};
 use crate::error::{Error, Result};
 use crate::ffi::{Key, NativeFunction, Protected, Stack, Type};
 
-/// In the registry of a host's state: its standard library as it was when the module was loaded. The table maps things to
-/// names and names to things.
+/// The registry key, in a host's state, of its standard library as it was when the module was loaded. The table maps
+/// objects to names and names to objects.
 static STANDARD: Key = Key::new();
 
-/// In the registry: the names of the things under `gma`.
+/// The registry key of the names of all objects under `gma`.
 static UNDER_GMA: Key = Key::new();
 
-/// The functions of the base library. Their table is the globals, which have other things, too.
+/// The functions of the base library. They can't be listed from the globals, which also hold other things.
 const BASE_FUNCTIONS: [&str; 23] = [
     "assert",
     "collectgarbage",
@@ -57,9 +57,9 @@ pub const GLOBALS: &str = "_G";
 /// Our own functions that exist in all states, by name.
 pub type Own<'a> = &'a [(&'static str, NativeFunction)];
 
-/// Calls `body` for each thing of the standard library that crosses by name, until it returns something. The thing is on
-/// top of the stack; `body` gets its library and its name in it. A function written in Lua is somebody's replacement, and
-/// crosses as code.
+/// Calls `body` for each object of the standard library that crosses by name, until it returns something. The object is on
+/// top of the stack; `body` gets its library and its name there. A function written in Lua is a replacement of the original
+/// one, and crosses as code.
 fn find_standard<R>(
     stack: &Protected,
     own: Own,
@@ -108,7 +108,7 @@ fn find_standard<R>(
     found
 }
 
-/// Pushes a library's table from `package.loaded`: a sandbox may lack the global.
+/// Pushes a library's table from `package.loaded`, because the global may be missing in a sandbox.
 fn push_library(stack: &Protected, library: &str) -> Type {
     stack.push_registry();
     stack.raw_get_text(-1, "_LOADED");
@@ -120,10 +120,10 @@ fn push_library(stack: &Protected, library: &str) -> Type {
 
 /// Pushes the `_ENV` of our own Lua files: a copy of the standard globals as they are now.
 ///
-/// All plugins of a console share the host's globals. Each may set `debug`, `type` or `string.format` to something else, also
-/// before one of our files is compiled, which happens when a job first needs it. So our files use copies, of the
-/// libraries' fields as well. `_G` in them is the host's own table, for its values at the time of use. A method call on a
-/// string would use the host's `string`, so our files write `string.format(text)`.
+/// All plugins of a console share the host's globals. Each may replace `debug`, `type` or `string.format`, even before one of
+/// our files is compiled, which happens on first use. So our files use copies, also of the libraries. Their `_G` is the host's
+/// own table, for reading its current values. A method call on a string would use the host's `string`, so our files write
+/// `string.format(text)`.
 pub fn push_own_globals(stack: &Protected) {
     stack.create_table(0, 48);
     let own = stack.top();
@@ -136,11 +136,11 @@ pub fn push_own_globals(stack: &Protected) {
         stack.raw_set_text(own, name);
     }
     for library in LIBRARIES {
-        // A host may have the library in one of the two places only.
+        // A host may have the library in only one of the two places.
         if push_library(stack, library) != Type::Table {
             stack.raw_get_text(globals, library);
         }
-        // The fields of `package` must be the current ones, so it is not copied.
+        // `package` is not copied, because its current fields count.
         if stack.kind(-1) == Type::Table && library != "package" {
             push_copy(stack);
         }
@@ -148,7 +148,7 @@ pub fn push_own_globals(stack: &Protected) {
         stack.set_top(globals);
     }
     stack.set_top(own);
-    // If our own code crosses, this `_ENV` becomes the task's globals.
+    // If our own code crosses, the task's globals take the place of this `_ENV`.
     stack.push_value(own);
     stack.push_bytes(GLOBALS.as_bytes());
     add_standard(stack);
@@ -181,8 +181,8 @@ fn join(library: &str, name: &[u8]) -> String {
     }
 }
 
-/// Records a host's standard library as it is now: names by things, and things by names, so that
-/// [`push_host_standard`] finds them even if the host's globals have changed.
+/// Records a host's standard library as it is now, so that [`push_host_standard`] works even after the host's globals have
+/// changed.
 pub fn read_standard(stack: &Protected, own: Own) {
     stack.create_table(0, 400);
     let known = stack.top();
@@ -200,7 +200,7 @@ pub fn read_standard(stack: &Protected, own: Own) {
     stack.registry_set(&STANDARD);
 }
 
-/// Records a thing under the name on top, and pops the name.
+/// Records an object under the name on top, and pops the name.
 fn record_name(stack: &Protected, known: c_int, thing: c_int) {
     stack.push_value(thing);
     stack.push_value(-2);
@@ -209,7 +209,7 @@ fn record_name(stack: &Protected, known: c_int, thing: c_int) {
     stack.raw_set(known);
 }
 
-/// Pushes a thing of the host's standard library by its name, as [`read_standard`] recorded it. Returns its kind.
+/// Pushes an object of the host's standard library by name, as [`read_standard`] recorded it. Returns its kind.
 pub fn push_host_standard(stack: &Protected, name: &str) -> Type {
     if stack.registry_get(&STANDARD) == Type::Table {
         stack.raw_get_text(-1, name);
@@ -218,7 +218,7 @@ pub fn push_host_standard(stack: &Protected, name: &str) -> Type {
     stack.kind(-1)
 }
 
-/// Names the function or table below the top with the text on top, unless it has a name. Pops both.
+/// Names the function or table below the top with the text on top, unless it already has a name. Pops both.
 pub fn add_standard(stack: &Protected) {
     let text = stack.top();
     let names = text + 1;
@@ -233,17 +233,17 @@ pub fn add_standard(stack: &Protected) {
     stack.set_top(text - 2);
 }
 
-/// The name of the thing on top, if it is in the host's standard library.
+/// The name of the value on top, if it is in the host's standard library.
 pub fn host_standard_name(stack: &Stack) -> Option<String> {
     find_name(stack, &STANDARD)
 }
 
-/// The name of the thing on top, if it was under `gma` when that was last read.
+/// The name of the value on top, if it was under `gma` when that was last read.
 pub fn gma_name(stack: &Stack) -> Option<String> {
     find_name(stack, &UNDER_GMA)
 }
 
-/// The name of the thing on top in a table of the registry.
+/// The name of the value on top in a table of the registry.
 fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
     let thing = stack.top();
     let mut name = None;
@@ -256,8 +256,8 @@ fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
     name
 }
 
-/// The name of the thing on top, if it is in a worker's standard library. Searches the library each time, since a worker
-/// seldom asks.
+/// The name of the value on top, if it is in a worker's standard library. Searches the library each time, since this is
+/// rare.
 pub fn standard_name(stack: &Protected, own: Own) -> Option<String> {
     let pointer = stack.pointer(-1);
     find_standard(stack, own, |stack, library, name| {
@@ -265,7 +265,7 @@ pub fn standard_name(stack: &Protected, own: Own) -> Option<String> {
     })
 }
 
-/// Pushes a thing of this state's standard library by its name.
+/// Pushes an object of this state's standard library by name.
 pub fn push_standard(stack: &Protected, own: Own, name: &str) -> Result<()> {
     let base = stack.top();
     if let Some((_, function)) = own.iter().find(|(known, _)| *known == name) {
@@ -297,7 +297,7 @@ pub fn push_standard(stack: &Protected, own: Own, name: &str) -> Result<()> {
 }
 
 /// Records the names of all functions and tables under the `gma` table on top of the stack, and pops it. If the value on
-/// top is no table, nothing has a name.
+/// top is not a table, records no names.
 pub fn read_gma(stack: &Protected) {
     let gma = stack.top();
     stack.create_table(0, 0);
@@ -311,7 +311,7 @@ pub fn read_gma(stack: &Protected) {
     stack.registry_set(&UNDER_GMA);
 }
 
-/// Adds the functions and tables under the `gma` table on top to a table of names, and pops it.
+/// Adds the names of the functions and tables under the `gma` table on top to a table of names, and pops the former.
 fn name_fields(stack: &Protected, names: c_int) {
     let base = stack.top();
     stack.push_bytes(GMA.as_bytes());
@@ -320,7 +320,7 @@ fn name_fields(stack: &Protected, names: c_int) {
     stack.push_value(base);
     stack.push_value(base + 1);
     stack.raw_set(names);
-    // A queue of the tables still to be read is on the stack from `base` up, each table below its name.
+    // The tables still to be read are queued on the stack from `base` up, each below its name.
     let mut table = base;
     while table < stack.top() && stack.check(10) {
         let name = table + 1;
@@ -374,8 +374,8 @@ fn has_name(stack: &Stack, names: c_int) -> bool {
     has_name
 }
 
-/// Replaces the table on top by the thing that a name under `gma` leads to from there, or by nil if there is none.
-/// Returns its kind.
+/// Replaces the `gma` table on top with the object of this name under it, or with nil if there is none. Returns its
+/// kind.
 pub fn follow(stack: &Protected, name: &str) -> Type {
     for key in name.split(SEPARATOR).skip(1).filter(|key| !key.is_empty()) {
         if stack.kind(-1) != Type::Table {
@@ -389,7 +389,7 @@ pub fn follow(stack: &Protected, name: &str) -> Type {
     stack.kind(-1)
 }
 
-/// A name under `gma` as in source code: `gma.show.getobj`.
+/// A name under `gma` as written in source code: `gma.show.getobj`.
 pub fn display(name: &str) -> String {
     name.trim_end_matches(SEPARATOR).replace(SEPARATOR, ".")
 }

@@ -1,11 +1,10 @@
 //! The pool: threads that run closures. It knows no Lua.
 //!
-//! One pool serves the process. It is a list of rayon pools. The first has a thread for each usable core. If a job
-//! needs more threads than are idle, one pool is built for each missing thread, so each of these threads can end by
-//! itself after it was idle for a while. A closure is only given to a rayon pool that has an idle thread for it, so all
-//! closures really run at the same time, also if there are more of them than cores. The threads are named
-//! `gma2worker-N`, block every signal (the host's handlers stay the host's), and have stacks that hold Lua's deepest C
-//! recursion.
+//! One pool serves the process. It is a list of rayon pools, called segments. The first has a thread for each usable core. If a
+//! job needs more threads than are idle, a segment of one thread is added for each missing one, so each of these threads can
+//! end by itself after it has been idle for a while. A closure only goes to a segment with an idle thread, so all closures run
+//! at the same time, even if there are more of them than cores. The threads are named `gma2worker-N`, block every signal, so
+//! that the host's handlers never run on them, and have stacks that hold Lua's deepest C recursion.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -20,10 +19,10 @@ use crate::idle_queue::IdleQueue;
 use crate::sync::usable_cores;
 use crate::{fault, system};
 
-/// Lua's own limits on C recursion need 1.7 MB, more in debug builds.
+/// Lua's deepest C recursion needs 1.7 MB, and more in debug builds.
 const STACK_BYTES: usize = 8 << 20;
 
-/// The most threads in all. Beyond it a job gets fewer than it asks for, but at least one.
+/// The most threads in the pool. At the limit, a job gets fewer than it asks for, but at least one.
 const THREAD_LIMIT: usize = 1024;
 
 /// One rayon pool.
@@ -34,7 +33,7 @@ struct Segment {
     size: usize,
     busy: Arc<AtomicUsize>,
     idle_queue: Arc<IdleQueue<Work>>,
-    /// It was idle at the last [`Pool::end_idle`], and has had no work since.
+    /// It was idle at the last [`Pool::end_idle`] and has had no work since.
     was_idle: bool,
 }
 
@@ -46,10 +45,10 @@ impl Segment {
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// How long a thread that has finished its work looks for more before it sleeps.
+/// How long a thread looks for more work before it sleeps.
 const SPIN_TIME: Duration = Duration::from_micros(50);
 
-/// Looks for work in the queue for a moment. The number of threads that do so leaves a core for the host.
+/// Looks for work in the queue for a moment. So few threads do this at once that a core is left for the host.
 fn next_work(idle_queue: &IdleQueue<Work>) -> Option<Work> {
     static SPINNING: AtomicUsize = AtomicUsize::new(0);
     let others = SPINNING.fetch_add(1, Ordering::Relaxed);
@@ -61,11 +60,11 @@ fn next_work(idle_queue: &IdleQueue<Work>) -> Option<Work> {
 /// The process's threads.
 pub struct Pool {
     segments: Mutex<Vec<Segment>>,
-    /// Called on each thread as it starts, and before it sleeps.
+    /// Called on each thread as it starts and before it sleeps.
     on_idle: fn(),
 }
 
-/// Marks one thread as taken, while it exists.
+/// Marks a thread as taken until it is dropped.
 pub struct Busy(Arc<AtomicUsize>);
 
 impl Busy {
@@ -84,10 +83,10 @@ impl Drop for Busy {
 
 static POOL: OnceCell<Pool> = OnceCell::new();
 
-/// Set in a process that was forked off the one with the threads.
+/// Set in a fork of the process that has the threads.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
-/// Whether this process was forked off the one with the threads: it has none, and locks that they held stay locked.
+/// Whether this process is a fork of the one that has the threads. A fork has no threads, and locks that they held stay locked.
 pub fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
@@ -105,40 +104,40 @@ fn watch_for_forks() -> Result<()> {
     Ok(())
 }
 
-/// The pool, made at the first call. From then on the library stays mapped, because threads run in it. Each thread
-/// calls `on_idle` as it starts, and before it sleeps; a panic in it would abort the process.
+/// The pool, which the first call creates. From then on the library stays loaded, because threads run its code. Each thread
+/// calls `on_idle` as it starts and before it sleeps; a panic in it would abort the process.
 pub fn get(on_idle: fn()) -> Result<&'static Pool> {
     POOL.get_or_try_init(|| {
-        system::pin()?;
+        system::keep_loaded()?;
         watch_for_forks()?;
         Pool::new(on_idle)
     })
 }
 
-/// How many threads there are now.
+/// The number of threads.
 pub fn threads() -> usize {
     POOL.get().map_or(0, Pool::threads)
 }
 
-/// Ends the threads beyond the number of cores that had no work since the last call, and says whether the others had
-/// none, either.
+/// Ends the threads beyond the number of cores that have had no work since the last call. Returns whether all other threads
+/// have had none either.
 pub fn end_idle() -> bool {
     POOL.get().is_none_or(Pool::end_idle)
 }
 
 static LOST: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts a thread whose task was given up: it stays busy until the task ends, if it ever does.
+/// Counts a thread whose task was given up. The thread stays busy until the task ends, if ever.
 pub fn mark_lost() {
     LOST.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The task on a lost thread has ended.
+/// Uncounts a lost thread whose task has ended.
 pub fn mark_recovered() {
     LOST.fetch_sub(1, Ordering::Relaxed);
 }
 
-/// How many threads are lost now.
+/// The number of lost threads.
 pub fn lost() -> usize {
     LOST.load(Ordering::Relaxed)
 }
@@ -155,7 +154,7 @@ impl Pool {
     /// See [`end_idle`].
     fn end_idle(&self) -> bool {
         let mut segments = self.lock();
-        // Work is given under this lock, so a thread that is idle now stays idle.
+        // Work is handed out under this lock, so a thread that is idle now stays idle.
         let was_idle = |segment: &mut Segment| {
             let is_idle = segment.is_idle();
             std::mem::replace(&mut segment.was_idle, is_idle) && is_idle
@@ -164,7 +163,7 @@ impl Pool {
         let ended: Vec<Segment> = segments.extract_if(1.., was_idle).collect();
         let all_were_idle = cores_were_idle && segments.len() == 1;
         drop(segments);
-        // Nobody waits for their threads to end.
+        // Dropped without the lock. This doesn't wait for the threads to end.
         drop(ended);
         all_were_idle
     }
@@ -173,9 +172,9 @@ impl Pool {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs closures from `make` on that many threads at the same time, and gives how many threads there were. Each
-    /// closure gets a [`Busy`] mark, and drops it when its thread may be given work again. It must catch its panics: a
-    /// panic would abort the process.
+    /// Runs closures from `make` on up to `wanted` threads at the same time, and returns how many it started. Each closure
+    /// gets a [`Busy`] mark, and drops it when its thread may get other work. It must catch its panics: a panic would abort the
+    /// process.
     pub fn spawn<F>(&self, wanted: usize, make: impl Fn() -> F) -> Result<usize>
     where
         F: FnOnce(Busy) + Send + 'static,
@@ -212,8 +211,7 @@ impl Pool {
         Ok(started)
     }
 
-    /// Adds that many threads, with numbers that no other thread has. Adding fewer is no error, unless there is none at
-    /// all and one is needed.
+    /// Adds threads, with unused numbers. Adding fewer than `count` is an error only if `is_needed` and none could be added.
     fn add(&self, segments: &mut Vec<Segment>, count: usize, is_needed: bool) -> Result<()> {
         let taken: FxHashSet<usize> =
             segments.iter().flat_map(|segment| segment.first..segment.first + segment.size).collect();
@@ -239,7 +237,7 @@ fn build(size: usize, first: usize, on_idle: fn()) -> Result<Segment> {
         .thread_name(move |index| format!("gma2worker-{}", first + index))
         .start_handler(move |_| {
             on_idle();
-            // Nobody receives this if the other threads could not be made.
+            // The receiver is gone if another thread could not be started.
             let _ = sender.send(());
         });
     fault::point("threads").map_err(|cause| Error::NoWorkers(cause.to_string()))?;
@@ -254,7 +252,7 @@ fn build(size: usize, first: usize, on_idle: fn()) -> Result<Segment> {
     Ok(Segment { threads, first, size, busy: Arc::default(), idle_queue: Arc::default(), was_idle: false })
 }
 
-/// Starts a thread outside of the pool, and waits until it runs.
+/// Starts a thread outside the pool, and waits until it runs.
 pub fn spawn_thread(name: &str, body: fn()) -> Result<()> {
     let (sender, started) = mpsc::channel();
     let builder = std::thread::Builder::new().name(name.to_owned());
@@ -270,15 +268,15 @@ pub fn spawn_thread(name: &str, body: fn()) -> Result<()> {
     })
 }
 
-/// Runs `body` with all signals blocked. A thread inherits the mask of its maker, so a worker can't take a signal at
-/// any moment.
+/// Runs `body` with all signals blocked. A thread inherits the mask of the thread that starts it, so a worker never takes a
+/// signal.
 #[cfg(unix)]
 fn without_signals<R>(body: impl FnOnce() -> R) -> R {
     use nix::sys::signal::{SigSet, SigmaskHow};
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     let outcome = body();
     if let Ok(before) = before {
-        // This can't fail: it was this thread's mask a moment ago.
+        // This can't fail: the mask was this thread's own a moment ago.
         let _ = before.thread_set_mask();
     }
     outcome
@@ -295,7 +293,7 @@ mod tests {
     use std::sync::Barrier;
 
     #[test]
-    fn closures_run_at_the_same_time_past_the_number_of_cores() {
+    fn more_closures_than_cores_run_at_the_same_time() {
         let wanted = usable_cores() * 3 + 1;
         let barrier = Arc::new(Barrier::new(wanted));
         let (sender, receiver) = mpsc::channel();
@@ -316,14 +314,14 @@ mod tests {
     }
 
     #[test]
-    fn idle_threads_beyond_the_cores_end() {
+    fn idle_threads_beyond_the_number_of_cores_end() {
         let pool = Pool::new(|| {}).expect("threads can be made here");
         let cores = usable_cores();
-        // Each closure says when it runs, and goes on until it is told to end.
+        // Each closure reports that it runs, and then runs until it is told to end.
         let begin = |wanted| {
             let (sender, receiver) = mpsc::channel();
             let held = Arc::new(Mutex::new(()));
-            let guard = held.lock().expect("nobody has panicked");
+            let guard = held.lock().expect("no thread has panicked");
             let make = || {
                 let (held, sender) = (Arc::clone(&held), sender.clone());
                 move |busy| {
@@ -337,7 +335,7 @@ mod tests {
             let mut names: Vec<String> = receiver.iter().take(wanted).collect();
             names.sort();
             names.dedup();
-            assert_eq!(names.len(), wanted, "two have one name");
+            assert_eq!(names.len(), wanted, "two threads share a name");
             drop(guard);
             while pool.lock().iter().any(|segment| !segment.is_idle()) {
                 std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! The running jobs. The host holds each by its number, because a number may safely outlive its job.
+//! The running jobs. The host refers to each by its number, because a number may safely outlive its job.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,12 +17,12 @@ pub fn insert(job: &Arc<Job>) {
     running(|jobs| jobs.insert(job.id, Arc::clone(job)));
 }
 
-/// The running job with that number.
+/// The running job with this number.
 pub fn get(id: u64) -> Option<Arc<Job>> {
     running(|jobs| jobs.get(&id).cloned())
 }
 
-/// Removes a job: its outcomes were collected, or nobody needs them.
+/// Removes a job whose outcomes were collected or are no longer needed.
 pub fn remove(id: u64) -> Option<Arc<Job>> {
     running(|jobs| jobs.remove(&id))
 }

@@ -1,4 +1,4 @@
-//! Merges a job's outcomes into its response, on the host, in the order of the list of tasks.
+//! Merges a job's outcomes into its response, in the order of the list of tasks. Host side.
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,14 +11,14 @@ use crate::host::HostNames;
 use crate::job::Job;
 use crate::lane::{Failure, Lane};
 
-/// The slots of the two lists that [`merge`] fills, and of two field names that every entry has.
+/// The slots of the two lists that [`merge`] fills, and of the names of two fields that every entry has.
 const RESULT: c_int = 1;
 const FAILED: c_int = 2;
 const SUCCESS: c_int = 3;
 const DATA: c_int = 4;
 
 /// Adds the outcomes so far to the list of results and the list of the failed tasks' indices, which are the top two
-/// values. After an error, both lists are as before, and the outcomes can be merged again.
+/// values. After an error, both lists are unchanged, and the outcomes can be merged again.
 pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     fault::point("collect")?;
     let lanes = job.take_outcomes();
@@ -44,7 +44,7 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     merged
 }
 
-/// Merges the lanes into copies of both lists, which are the top two values.
+/// Merges the lanes into the two lists on top.
 fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
     let mut decoder = Decoder::new(names);
     let mut unsendable = Vec::new();
@@ -86,7 +86,7 @@ fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
     })
 }
 
-/// Merges the remaining outcomes of a finished job into the top two values, and replaces the list of results by the
+/// Merges the remaining outcomes of a finished job into the two lists on top, and replaces the list of results with the
 /// response.
 pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     merge(stack, job, names)?;
@@ -120,7 +120,7 @@ pub fn push_lists(stack: &Stack, tasks: usize) -> Result<()> {
     })
 }
 
-/// As [`push_success`]; a panic is the error of this entry alone.
+/// Like [`push_success`], but a panic becomes an error, which fails only this entry.
 fn push_guarded<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
     catch_unwind(AssertUnwindSafe(|| push_success(stack, decoder, message)))
         .unwrap_or_else(|payload| Err(Error::panic(payload)))
@@ -183,7 +183,7 @@ fn push_failure(stack: &Protected, failure: &Failure) {
 /// Adds the error value of the task to the entry on top.
 fn push_error_value<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) {
     let entry = stack.top();
-    // A value that this state can't take is left out: its text is in `data`.
+    // A value that this state can't take is left out. Its text is in `data` anyway.
     if let Ok(1) = decoder.message(stack, message) {
         stack.raw_set_text(entry, "error");
     }

@@ -1,8 +1,8 @@
 //! A worker's seat in a job: the task that it runs, its deadline, and how it is stopped.
 //!
-//! The worker begins and ends tasks on its own thread. The watchdog and the host stop a task, and give up one that
-//! can't be stopped. One atomic word says which task runs and what was decided about it, so each task has exactly one
-//! end: it is ended by its worker, or it is given up. `waiting.md` explains the orderings.
+//! The worker begins and ends tasks on its own thread. The watchdog and the host stop a task; the watchdog gives up a task
+//! that doesn't stop. One atomic word holds the running task and whether it is stopped or given up, so each task ends exactly
+//! once: its worker ends it, or it is given up. `waiting.md` explains the orderings.
 
 use std::time::{Duration, Instant};
 
@@ -21,52 +21,52 @@ pub enum Reason {
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
     NotStopped,
-    /// It was asked to stop. It may have ended by itself before it noticed.
+    /// It was told to stop. It may have ended by itself before it noticed.
     Stopped(Reason),
-    /// It was given up: it has its outcome already, and its worker has lost the seat.
+    /// It was given up: it already has an outcome, and its worker has lost the seat.
     GivenUp,
 }
 
-/// What the watchdog finds when it checks a seat.
+/// The result of the watchdog's check of a seat.
 #[derive(Debug, PartialEq, Eq)]
 pub enum WatchResult {
-    /// Nothing has to happen before then; `None` if there is nothing to watch.
+    /// The next check is due at this time. `None` if there is nothing to watch.
     CheckAgain(Option<Instant>),
-    /// The task `index` has not ended within its grace.
+    /// The stopped task `index` has not ended in time.
     Stuck { index: usize, reason: Reason },
 }
 
 #[derive(Debug, Default)]
 pub struct Seat {
     running: Running,
-    /// 0 between tasks, [`GIVEN_UP`] for good, else the task's index + 1 over two bits of a [`Reason`]. Always SeqCst:
-    /// see `waiting.md`.
+    /// 0 between tasks; [`GIVEN_UP`], which is final; else the task's index + 1, shifted above the bits [`STOP`] and
+    /// [`CANCELLED`]. Always SeqCst: see `waiting.md`.
     task: AtomicU64,
-    /// Nanoseconds after [`origin`] at which the task has to end; 0 for never. Only the worker writes it. Relaxed:
-    /// `task` and `waits` order it.
+    /// The task's deadline, in nanoseconds after [`origin`]; 0 for none. Only the worker writes it. Relaxed: `task` and `waits`
+    /// order it.
     deadline: AtomicU64,
-    /// The worker waits for the host, which does not count against the deadline. It is cleared with release, after the
-    /// new deadline.
+    /// The worker is waiting for the host, which does not count against the deadline. Cleared with release, after the new
+    /// deadline is stored.
     waits: AtomicBool,
     /// Only the watchdog uses it.
     overdue: Mutex<Option<Overdue>>,
 }
 
-/// What the watchdog remembers of a task that was stopped and has not ended.
+/// The watchdog's record of a task that was stopped and has not ended.
 #[derive(Debug)]
 struct Overdue {
     task: u64,
     checks: u32,
-    /// When the next check counts.
+    /// The earliest time of the next check that counts.
     next: Instant,
 }
 
-/// The bits of the word below the task.
+/// The bits of the word below the task's index.
 const STOP: u64 = 0b01;
 const CANCELLED: u64 = 0b10;
 const REASON_BITS: u32 = 2;
 
-/// It includes the bits that say stop.
+/// Includes [`STOP`], so a task that was given up also counts as stopped.
 const GIVEN_UP: u64 = u64::MAX;
 
 fn word(index: usize) -> u64 {
@@ -77,14 +77,14 @@ fn reason_in(word: u64) -> Reason {
     if word & CANCELLED == 0 { Reason::TimedOut } else { Reason::Cancelled }
 }
 
-/// How often a stop is tried again, in case one got lost.
+/// The interval at which a stop is repeated, in case one got lost.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// A stopped task is given up after this many tries, which take a second. Lua code stops at its next instruction. But
-/// if the whole process gets no processor for a second, the task is not to blame, so tries count and not time.
+/// A stopped task is given up after this many tries, which take a second. Lua code stops at its next instruction. Tries are
+/// counted, not time, because the whole process may get no processor for a second.
 const TRIES: u32 = 50;
 
-/// Deadlines count from here.
+/// The moment from which deadlines count.
 fn origin() -> Instant {
     static ORIGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     *ORIGIN
@@ -92,12 +92,12 @@ fn origin() -> Instant {
 
 fn nanoseconds(moment: Instant) -> u64 {
     let after = u64::try_from(moment.saturating_duration_since(origin()).as_nanos());
-    // Plus one, since 0 means never. The addition can only overflow after five centuries.
+    // Plus one, since 0 means no deadline. The addition can only overflow after five centuries.
     after.unwrap_or(u64::MAX).saturating_add(1)
 }
 
 impl Seat {
-    /// The worker begins a task. If there is a limit, the task has to end in that time.
+    /// Begins a task, which must end within the limit if there is one. For the worker.
     pub fn begin(&self, index: usize, limit: Option<Duration>) {
         self.waits.store(false, Ordering::Relaxed);
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
@@ -105,7 +105,7 @@ impl Seat {
         self.task.store(word(index), Ordering::SeqCst);
     }
 
-    /// The worker has ended the task.
+    /// Ends the task. For the worker.
     pub fn end(&self) -> End {
         self.running.clear();
         match self.task.swap(0, Ordering::SeqCst) {
@@ -115,12 +115,12 @@ impl Seat {
         }
     }
 
-    /// Whether the task that runs has to stop.
+    /// Whether the running task has to stop.
     pub fn is_stopping(&self) -> bool {
         self.task.load(Ordering::SeqCst) & STOP != 0
     }
 
-    /// Makes the running task stop, whichever it is.
+    /// Stops the running task, if one runs.
     pub fn stop(&self, reason: Reason) {
         let task = self.task.load(Ordering::SeqCst);
         if task != 0 && task & STOP == 0 {
@@ -142,7 +142,7 @@ impl Seat {
         self.running.interrupt(|| self.task.load(Ordering::SeqCst) == task);
     }
 
-    /// Checks the seat, stops its task if its time is over, and says when to check again.
+    /// Stops the task if its deadline has passed, and repeats a stop until the task ends or is stuck. For the watchdog.
     pub fn watch(&self) -> WatchResult {
         let task = self.task.load(Ordering::SeqCst);
         if task == GIVEN_UP || task == 0 {
@@ -188,7 +188,7 @@ impl Seat {
         WatchResult::CheckAgain(Some(now + RETRY))
     }
 
-    /// Gives up the stopped task `index`; false if its worker has ended it first.
+    /// Gives up the stopped task `index`. False if its worker has ended it first.
     pub fn give_up(&self, index: usize) -> bool {
         let task = self.task.load(Ordering::SeqCst);
         task & STOP != 0
@@ -196,8 +196,8 @@ impl Seat {
             && self.task.compare_exchange(task, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Runs `body` as the code of a coroutine that can be stopped while it runs. After that no stop is on its way to
-    /// it.
+    /// Runs `body` as the code of a coroutine that can be stopped meanwhile. When this returns, no stop can reach the coroutine
+    /// any more.
     pub fn stoppable<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
         self.running.during(coroutine, || {
             // A stop that came before the coroutine was entered has not reached it.
@@ -208,7 +208,7 @@ impl Seat {
         })
     }
 
-    /// Runs `body`, which waits for the host: its time does not count against the task's.
+    /// Runs `body`, which waits for the host. This time does not count against the deadline.
     pub fn waiting<R>(&self, body: impl FnOnce() -> R) -> R {
         let deadline = self.deadline.load(Ordering::Relaxed);
         if deadline == 0 {
@@ -229,10 +229,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_has_one_end() {
+    fn a_task_ends_exactly_once() {
         let seat = Seat::default();
         seat.begin(4, Some(Duration::ZERO));
-        assert!(!seat.give_up(4), "it was not asked to stop");
+        assert!(!seat.give_up(4), "it was not told to stop");
         assert!(matches!(seat.watch(), WatchResult::CheckAgain(Some(_))));
         assert!(seat.is_stopping());
         assert!(!seat.give_up(3), "that is another task");
@@ -242,9 +242,9 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_longer_than_any_clock_counts_is_never_reached() {
+    fn a_limit_beyond_the_range_of_the_clock_is_never_reached() {
         let (seat, century) = (Seat::default(), Duration::from_secs(100 * 365 * 24 * 3600));
-        // The first is the last number of seconds whose nanoseconds fit into 64 bits; the second no longer does.
+        // The first is the largest number of seconds whose nanoseconds fit into 64 bits.
         for seconds in [18_446_744_073, 18_446_744_074, 100_000_000_000, 1_000_000_000_000_000_000, u64::MAX]
         {
             seat.begin(0, Some(Duration::from_secs(seconds)));

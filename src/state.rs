@@ -1,9 +1,9 @@
-//! A worker's Lua state: made, fitted to a job, restored between tasks.
+//! A worker's Lua state: created, fitted to a job, and restored between tasks.
 //!
-//! A [`State`] lives on one thread. It has Lua's standard library with the changes of [`crate::stdlib`] and
-//! [`crate::coroutine`], and an allocator of its own that counts its memory. Two snapshots of it are taken. The first
-//! is the new state. The second is the state fitted to a job: with `gma` in the host's shape, the job's globals and
-//! functions, and the coroutine for the tasks. Restoring a snapshot undoes everything since then, to the last byte.
+//! A [`State`] stays on one thread. It has Lua's standard library with the changes of [`crate::stdlib`] and
+//! [`crate::coroutine`], and its own allocator, which counts its memory. Two snapshots are taken. The first is of the new
+//! state. The second is of the state fitted to a job, with a `gma` of the host's shape, the job's globals and functions, and
+//! the coroutine for the tasks. Restoring a snapshot undoes everything since then, to the last byte.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
 use crate::{bytecode, codec, coroutine, fault, gma, modules, stdlib};
 
-/// A mark in the registry of every worker's state.
+/// The key of a mark in the registry of every worker's state.
 static WORKER: Key = Key::new();
 
 /// Whether a state is a worker's.
@@ -28,12 +28,12 @@ pub fn is_worker(stack: &Stack) -> bool {
 pub struct State {
     own: OwnState,
     environment: Arc<Environment>,
-    /// It has the environment's contents, not only the standard library.
+    /// It has the environment's contents, not just the standard library.
     is_fitted: bool,
     /// The job's functions on the state's stack, or the reason why a function could not be loaded.
     functions: Vec<Result<Function>>,
     reuse: Reuse,
-    /// How many C libraries were loaded when the state was made.
+    /// The number of C libraries that were loaded when the state was created.
     libraries: usize,
 }
 
@@ -51,23 +51,23 @@ pub enum Reuse {
     Pooled,
 }
 
-/// The snapshots, in the order in which they are taken.
-const MADE: usize = 1;
+/// The levels of the snapshots, in the order in which they are taken.
+const NEW: usize = 1;
 const FITTED: usize = 2;
 
-/// The state's own stack: Lua's list of loaded C libraries, the coroutine for tasks, and above that the functions.
+/// The slots of the state's own stack: Lua's list of loaded C libraries, the coroutine for tasks, and above it the functions.
 const LIBRARIES: c_int = 1;
 const COROUTINE: c_int = 2;
 
-/// The most functions, and bytes of functions, that are kept in the state: all of it is copied for every task.
+/// The most functions, and bytes of functions, that are kept in the state: restoring it copies them for every task.
 const FUNCTIONS_KEPT: usize = 16;
 const BYTES_KEPT: usize = 64 << 10;
 
-/// How many bytes of garbage a pure function may leave in the state before it is restored.
+/// The state is restored once pure functions have left more bytes of garbage than this.
 const RESTORE_ABOVE: usize = 64 << 10;
 
-/// How many KiB a task may allocate before the collector starts: most tasks end before that, and are undone. More than
-/// [`RESTORE_ABOVE`].
+/// The KiB that a task may allocate before the collector starts. Most tasks end before that, and restoring the state then
+/// removes their garbage. More than [`RESTORE_ABOVE`].
 const UNCOLLECTED: c_int = 256;
 
 impl State {
@@ -79,7 +79,7 @@ impl State {
         let count = &mut libraries;
         let stack = own.stack();
         stack.protected(0, |stack| {
-            // There is no garbage yet.
+            // There is no garbage yet, so collecting would only take time.
             stack.run_collector(false);
             stack.open_libraries();
             // The opener of a vendor's library may leave values on the stack.
@@ -149,7 +149,7 @@ impl State {
         if self.reuse == Reuse::Pooled { self.own.take_image() } else { Ok(()) }
     }
 
-    /// Fits the state, which was restored, to a job. False if that is impossible, and a new state is needed.
+    /// Fits the restored state to a job. False if that is impossible and a new state is needed.
     pub fn prepare(&mut self, environment: &Arc<Environment>) -> Result<bool> {
         if self.reuse == Reuse::SingleUse || self.environment.sandbox != environment.sandbox {
             return Ok(false);
@@ -163,15 +163,15 @@ impl State {
         Ok(true)
     }
 
-    /// Makes the state what it was before the last task.
+    /// Restores the state from before the last task.
     pub fn restore(&mut self) {
         if self.reuse == Reuse::Pooled {
             self.own.put_back(FITTED);
         }
     }
 
-    /// Makes the state what it was before the last task, which ended well and had this function of the job's. A pure
-    /// function leaves nothing but garbage, which may stay for a while.
+    /// Restores the state from before the last task, which ended well and ran this function of the job. A pure function leaves
+    /// only garbage, so restoring may then wait.
     pub fn restore_after(&mut self, function: usize) {
         let is_pure = matches!(self.functions.get(function), Some(Ok(Function { is_pure: true })));
         if !is_pure || self.own.growth() > RESTORE_ABOVE {
@@ -207,20 +207,20 @@ impl State {
         self.own.is_exhausted()
     }
 
-    /// Whether the state can be restored: not if a C library was loaded into it. It must not be restored if a task left
-    /// something to finalize ([`crate::current::Notes::has_finalizers`]), either.
+    /// Whether the state can be restored: not if it has run out of memory, or if a C library was loaded into it. It must not be
+    /// restored after a task with finalizers either ([`crate::current::Notes::has_finalizers`]).
     pub fn is_restorable(&self) -> bool {
         !self.has_run_out() && self.own.stack().raw_len(LIBRARIES) == self.libraries
     }
 
-    /// Restores the new state, and gives back memory: nothing of its job is left.
+    /// Restores the state to a new one, which keeps nothing of its job, and releases memory.
     pub fn reset(&mut self) {
         if self.is_fitted {
-            self.own.put_back(MADE);
+            self.own.put_back(NEW);
             self.own.forget_images();
             self.is_fitted = false;
             self.functions = Vec::new();
-            // This drops the job's globals and functions, too.
+            // This also drops the job's globals and functions.
             let sandbox = self.environment.sandbox;
             self.environment = Arc::new(Environment { sandbox, ..Environment::default() });
         }
@@ -231,8 +231,8 @@ impl State {
     }
 }
 
-/// Pushes the table in which Lua keeps the loaded C libraries, or some other value if there is none. In the registry of
-/// a new state it is the only table whose key is an address.
+/// Pushes the table in which Lua keeps the loaded C libraries, or the registry if there is none. In the registry of a new
+/// state, it is the only table whose key is an address.
 fn push_libraries(stack: &Stack) {
     let registry = stack.top() + 1;
     stack.push_registry();
@@ -247,7 +247,7 @@ fn push_libraries(stack: &Stack) {
     stack.set_top(registry);
 }
 
-/// Sets the globals from a message, which has them as one table by name.
+/// Sets the globals from a message that holds them in one table, by name.
 fn set_globals(stack: &Stack, globals: &[u8]) -> Result<()> {
     decode_initial(stack, globals, &gma::WorkerNames)?;
     stack.protected(1, |stack| {

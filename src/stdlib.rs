@@ -1,16 +1,17 @@
 //! The differences between a worker's standard library and Lua's.
 //!
-//! - `load`, `loadfile` and `dofile` take text only: Lua does not verify bytecode.
-//! - `print` and `io.write` write whole lines: each call makes one write to the C stream, which locks it.
-//! - Standard input is closed: it belongs to the host.
-//! - A task can't end the process, change its locale, or change the buffering or the position of its standard streams.
+//! - `load`, `loadfile` and `dofile` take only text, because Lua does not verify bytecode.
+//! - `print` and `io.write` write whole lines: each call is one write to the C stream, which locks it.
+//! - Standard input is closed, because it belongs to the host.
+//! - `os.exit` is refused. `os.setlocale` can't change the locale, and a task can't change the buffering or position of the
+//!   standard streams. All of these would affect the whole process.
 //! - `debug` has only `traceback` and `getinfo`.
-//! - `math.random` has a generator for each task. The C library has one for the whole process, behind a lock.
-//! - `setmetatable` and the functions that open files note that the state has something to finalize. Such a state is closed
-//!   after its task, which runs the finalizers.
+//! - `math.random` has a generator for each task. The C library's generator is shared by the process, behind a lock.
+//! - `setmetatable` notes finalizers, and functions that open files note that. A state with either is closed after its task,
+//!   which calls the finalizers and closes the files.
 //!
-//! Most of these check their arguments and then go on in Lua's own function ([`Leave::Original`]), so everything else stays
-//! as it is. The coroutine library is in [`crate::coroutine`], `require` in [`crate::modules`].
+//! Most of these functions check their arguments and then continue in Lua's own function ([`Leave::Original`]), so nothing else
+//! differs. The coroutine library is in [`crate::coroutine`], `require` in [`crate::modules`].
 
 use std::ffi::c_int;
 use std::io::Write;
@@ -23,7 +24,7 @@ use crate::error::Error;
 use crate::ffi::{Leave, NativeFunction, OwnState, Protected, Returns, Stack, Type, native};
 use crate::locale;
 
-/// Makes each task's random numbers its own.
+/// The count from which each task's generator is seeded, so that tasks get different random numbers.
 static SEED: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(fastrand::u64(..)));
 
 /// Runs `body` with the task's random number generator.
@@ -33,21 +34,21 @@ fn with_random<R>(body: impl FnOnce(&mut fastrand::Rng) -> R) -> R {
     current::with_notes(|notes| body(notes.random.get_or_insert_with(|| fastrand::Rng::with_seed(seed()))))
 }
 
-/// `clock()`: wall-clock seconds since some moment, never backwards, the same in all states of the process. Lua's own
-/// `os.clock` gives the processor time of the whole process, all threads together.
+/// `clock()`: wall-clock seconds since a fixed moment, never decreasing, the same in all states of the process. Lua's own
+/// `os.clock` returns the processor time of all threads of the process together.
 pub fn clock(stack: &Protected) -> Returns {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     stack.push_number(ORIGIN.elapsed().as_secs_f64());
     Ok(1)
 }
 
-/// The iterators that `ipairs` and `utf8.codes` return. They are in no library, but all states have the same ones, so a
-/// new state shows which they are.
+/// The iterators that `ipairs` and `utf8.codes` return. No library holds them, but all states share them, so a new state is
+/// made to get them.
 pub fn iterators() -> Vec<(&'static str, NativeFunction)> {
     let mut iterators = Vec::new();
     let Some(state) = OwnState::new(usize::MAX) else { return iterators };
     let found = &mut iterators;
-    // If memory runs out, they are treated like other C functions.
+    // If memory runs out, the iterators count as unknown C functions.
     let _: Result<(), Error> = state.stack().protected(0, |stack| {
         stack.open_libraries();
         stack.push_globals();
@@ -68,7 +69,7 @@ pub fn iterators() -> Vec<(&'static str, NativeFunction)> {
     iterators
 }
 
-/// Puts the functions into the libraries that this Lua has.
+/// Replaces functions of the libraries that this Lua has.
 pub fn install(stack: &Protected) {
     stack.push_globals();
     let globals = stack.top();
@@ -77,7 +78,7 @@ pub fn install(stack: &Protected) {
     wrap(stack, "loadfile", native(load_file));
     replace(stack, "dofile", native(do_file));
     if stack.raw_get_text(globals, "loadstring") != Type::Nil {
-        // With `LUA_COMPAT_5_1`, Lua has `load` under this name, too.
+        // With `LUA_COMPAT_5_1`, Lua has `load` under this name too.
         stack.raw_get_text(globals, "load");
         stack.raw_set_text(globals, "loadstring");
     }
@@ -95,7 +96,7 @@ pub fn install(stack: &Protected) {
     stack.set_top(globals - 1);
 }
 
-/// Removes what a sandbox lacks: files, modules, the system, and the rest of `debug`.
+/// Removes access to files, modules and the system, and all of `debug`.
 pub fn apply_sandbox(stack: &Protected) {
     const ABSENT: [&str; 6] = ["io", "package", "debug", "require", "loadfile", "dofile"];
     stack.push_globals();
@@ -116,7 +117,7 @@ pub fn apply_sandbox(stack: &Protected) {
     stack.set_top(globals - 1);
 }
 
-/// Clears all other fields of the table on top, if it is one.
+/// Clears the other fields of the value on top, if it is a table.
 fn keep_only(stack: &Protected, names: &[&str]) {
     let table = stack.top();
     if stack.kind(table) != Type::Table {
@@ -126,7 +127,7 @@ fn keep_only(stack: &Protected, names: &[&str]) {
     while stack.next(table) {
         stack.pop(1);
         if !names.iter().any(|name| name.as_bytes() == stack.bytes(-1)) {
-            // `next` allows a walk to clear fields.
+            // Fields may be cleared during a traversal with `next`.
             stack.push_value(-1);
             stack.push_nil();
             stack.raw_set(table);
@@ -151,7 +152,7 @@ fn install_files(stack: &Protected, globals: c_int) {
     stack.raw_get_text(io, "stdout");
     let stdout = stack.top();
     if stack.kind(stdout) != Type::Userdata || !stack.metatable(stdout) {
-        // Without files the C stream can't be reached.
+        // Without the file, the C stream can't be reached.
         stack.push_value(globals);
         replace(stack, "print", native(print_without_files));
         stack.set_top(globals);
@@ -190,7 +191,7 @@ fn has(stack: &Protected, name: &str) -> bool {
     kind == Type::Function
 }
 
-/// Replaces a function of the library on top, if it is there.
+/// Replaces a function of the library on top, if the library has it.
 pub fn replace(stack: &Protected, name: &str, function: NativeFunction) {
     if has(stack, name) {
         stack.push_native(function);
@@ -198,7 +199,7 @@ pub fn replace(stack: &Protected, name: &str, function: NativeFunction) {
     }
 }
 
-/// Replaces a function of the library on top, if it is there, by one that goes on in the original.
+/// Replaces a function of the library on top, if the library has it, with one that may continue in the original.
 fn wrap(stack: &Protected, name: &str, function: NativeFunction) {
     if has(stack, name) {
         stack.raw_get_text(-1, name);
@@ -274,7 +275,7 @@ fn refuse_bytecode(stack: &Protected, index: c_int) {
                 set_mode(stack, index, b"");
             }
         }
-        // The original function reports what is wrong with it.
+        // The original function reports the wrong mode.
         _ => {}
     }
 }
@@ -296,7 +297,7 @@ fn do_file(stack: &Protected) -> Returns {
     Err(if stack.load_text_file(1) { Leave::Call(0) } else { Leave::Top })
 }
 
-/// Converts all arguments to text, and leaves them on the stack joined into one line.
+/// Converts all arguments to text, and leaves them on the stack, joined into one line.
 fn join_line(stack: &Protected) -> Result<(), Leave> {
     let count = stack.top();
     if !stack.check(2 * count + 4) {
@@ -326,7 +327,7 @@ fn join_line(stack: &Protected) -> Result<(), Leave> {
     Ok(())
 }
 
-/// Its upvalues: the original `file:write`, the standard output, `file:flush`.
+/// Its upvalues: the original `file:write`, standard output, `file:flush`.
 fn print(stack: &Protected) -> Returns {
     join_line(stack)?;
     stack.push_upvalue(1);
@@ -340,11 +341,11 @@ fn print(stack: &Protected) -> Returns {
     Ok(0)
 }
 
-/// Lua's own function would write a line in parts.
+/// Replaces Lua's own function, which writes a line in parts.
 fn print_without_files(stack: &Protected) -> Returns {
     join_line(stack)?;
     let mut stdout = std::io::stdout().lock();
-    // Lua's own `print` does not report a failure, either.
+    // Lua's own `print` does not report a failure either.
     let _ = stdout.write_all(stack.bytes(-1)).and_then(|()| stdout.flush());
     Ok(0)
 }
@@ -369,7 +370,7 @@ fn is_standard_stream(stack: &Stack) -> bool {
     })
 }
 
-/// The results of a refused change of a file, in Lua's way.
+/// Returns the failure of a refused change of a file, in Lua's way.
 fn refuse_change(stack: &Protected) -> Returns {
     const NOT_PERMITTED: i64 = 1;
     stack.push_nil();
@@ -393,8 +394,8 @@ fn file_seek(stack: &Protected) -> Returns {
     if is_right && !stays && is_standard_stream(stack) { refuse_change(stack) } else { Err(Leave::Original) }
 }
 
-/// Joins the arguments from `first` on into one text, if all can be written. The second upvalue is `string.format`, if
-/// there is one: `write` formats floats with fewer digits than `tostring`.
+/// Joins the arguments from `first` on into one text, if all can be written. The second upvalue is `string.format`, if this
+/// Lua has it: `write` formats floats with fewer digits than `tostring`.
 fn join(stack: &Protected, first: c_int) {
     let last = stack.top();
     let formats = has_format(stack);

@@ -1,7 +1,7 @@
 //! Reads the list of tasks, checks it, and encodes it into messages.
 //!
-//! Host side. Access is raw: no metamethod runs. Each function is dumped once. A task whose function or arguments can't
-//! cross fails alone; a list that is wrong is refused as a whole.
+//! Host side. Access is raw: no metamethod runs. Each function is dumped once. If a function or an argument can't cross, only
+//! its task fails; a malformed list is refused as a whole.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -49,16 +49,16 @@ struct Fields {
 
 const ABSENT: c_int = 0;
 
-/// The arguments of a `Map`'s task that hold its items, and the callable table that `Map` was given: see lua/map.lua.
+/// The positions of two arguments of a `Map`'s task: its items, and the callable table that was passed to `Map`. See lua/map.lua.
 const ITEMS: usize = 1;
 const CALLABLE: usize = 2;
 
-/// The sizes of the messages of a small function and of a few numbers, in bytes: growing a buffer would take longer than
-/// writing either.
+/// The sizes in bytes of the messages of a small function and of a few numbers. Reserved at once, because growing a buffer takes
+/// longer than writing either.
 const FUNCTION_SIZE: usize = 512;
 const ARGUMENTS_SIZE: usize = 32;
 
-/// More slots than the list, a task, its fields and a few arguments need.
+/// Enough stack slots for the list, a task, its fields and a few arguments.
 const SLOTS: c_int = 40;
 
 impl<'a> TaskReader<'a> {
@@ -190,7 +190,7 @@ impl<'a> TaskReader<'a> {
         let policy = Policy { names: self.names, functions: Functions::Carry(self.upvalues), place: &place };
         stack.push_value(-1);
         encode(stack, 1, &mut message, &policy).map_err(|error| match error {
-            // What the function of a `Map`'s tasks has captured is the function that `Map` was given.
+            // The function of a `Map`'s tasks captures the function that was passed to `Map`.
             Error::Upvalue { holds, function, .. }
                 if self.tasks.chunk.is_some() && function == stack.place_of(-1) =>
             {
@@ -207,7 +207,7 @@ fn bad_task(index: i64, field: &'static str, problem: Problem) -> Error {
     Error::BadConfig { place: Place::Task { index, field }, problem }
 }
 
-/// The error of a task, or its field, that is of another kind than expected.
+/// The error of a task, or its field, whose value is not of the expected kind.
 fn unexpected(
     index: i64,
     field: &'static str,
@@ -255,7 +255,7 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
     Ok(count)
 }
 
-/// Leaves the values of a task's fields on the stack. Refuses a field that looks like a misspelt one; other fields are the
+/// Leaves the values of a task's fields on the stack. Refuses a field that looks like a misspelling; other fields are the
 /// caller's own.
 fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
     let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT };
@@ -303,7 +303,7 @@ enum Arguments {
     InTable { list: c_int, count: c_int },
 }
 
-/// More arguments are read from the table one by one.
+/// The most arguments that are read onto the stack at once. More are read from the table one by one.
 const MAX_ON_STACK: c_int = 8;
 
 /// Counts the arguments in the table: its `n`, or its largest whole-number key.
@@ -313,7 +313,7 @@ fn count_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Argumen
     let table = stack.table(list);
     stack.push_nil();
     while table.next() {
-        // The keys of a plain list come in the order 1, 2, 3…. The length operator would not tell about other keys.
+        // The keys of a plain list come in the order 1, 2, 3…. The length operator would miss other keys.
         if count == MAX_ON_STACK || stack.whole(-2) != Some(i64::from(count) + 1) {
             stack.set_top(base);
             return count_any_arguments(stack, list, index);
@@ -325,7 +325,7 @@ fn count_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Argumen
     Ok(Arguments::OnStack { first: base + 1, count })
 }
 
-/// As [`count_arguments`], for any table. A value that is no argument would be lost, so it is refused.
+/// Like [`count_arguments`], for any table. Refuses values that are not arguments, because they would be lost.
 fn count_any_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arguments> {
     let (mut last, mut n) = (0, None);
     let table = stack.table(list);
@@ -353,7 +353,7 @@ fn count_any_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arg
     }
 }
 
-/// The error of an `n`, on top of the stack, that is no whole number.
+/// The error of an `n`, on top of the stack, that is not a whole number.
 fn bad_count(stack: &Stack, index: i64) -> Error {
     let got = match stack.kind(-1) {
         Type::String => format!("\"{}\"", String::from_utf8_lossy(stack.bytes(-1))),
@@ -364,7 +364,7 @@ fn bad_count(stack: &Stack, index: i64) -> Error {
     bad_task(index, ".args.n", Problem::Unexpected { expected, got, advice: "" })
 }
 
-/// Makes the value on top the function to run. True if it was a callable table, which is then below the function and must
+/// Replaces the value on top with the function to run. True if it was a callable table, which stays below the function and must
 /// be its first argument.
 fn push_callable(stack: &Protected, index: i64) -> Result<bool> {
     let kind = stack.kind(-1);

@@ -1,6 +1,6 @@
-//! A job's timeline: when its workers and its host did what, as a file for Perfetto and chrome://tracing.
+//! A job's timeline: the activities of its workers and its host, as a file for Perfetto and chrome://tracing.
 //!
-//! Plain `Send` data. A job without a trace only checks a `None` for each task.
+//! Plain `Send` data. Without a trace, a job only checks a `None` for each task.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -15,21 +15,21 @@ pub type Row = usize;
 
 pub const HOST: Row = 0;
 
-/// What a slice of a row shows.
+/// The activity that a slice of a row shows.
 #[derive(Debug)]
-enum What {
-    /// The task with that index, from 0.
+enum Activity {
+    /// A task, by index, from 0.
     Task(usize),
-    /// Something else, by its name and its category.
+    /// Any other activity: its name and its category.
     Other(Cow<'static, str>, &'static str),
 }
 
 #[derive(Debug)]
 struct Span {
     row: Row,
-    what: What,
+    activity: Activity,
     begun: Instant,
-    /// None while it goes on; it stays none if its worker was given up.
+    /// None while the activity goes on, and for good if its worker was given up.
     ended: Option<Instant>,
     /// Whether a task succeeded.
     success: bool,
@@ -39,21 +39,21 @@ struct Span {
 struct Spans {
     /// In the order in which they began.
     list: Vec<Span>,
-    /// For each row the task, or the host call, that is open there.
+    /// The open task or host call of each row.
     open: Vec<Option<usize>>,
 }
 
-use What::{Other, Task};
+use Activity::{Other, Task};
 
 impl Spans {
-    fn begin(&mut self, row: Row, what: What) -> usize {
-        self.list.push(Span { row, what, begun: Instant::now(), ended: None, success: false });
+    fn begin(&mut self, row: Row, activity: Activity) -> usize {
+        self.list.push(Span { row, activity, begun: Instant::now(), ended: None, success: false });
         self.list.len() - 1
     }
 
-    fn open(&mut self, row: Row, what: What) {
+    fn open(&mut self, row: Row, activity: Activity) {
         self.close(row, false);
-        let span = self.begin(row, what);
+        let span = self.begin(row, activity);
         if self.open.len() <= row {
             self.open.resize(row + 1, None);
         }
@@ -90,7 +90,7 @@ impl Drop for OpenSpan<'_> {
 }
 
 impl Trace {
-    /// A timeline for the file with that path, which is created now. Its times count from `origin`.
+    /// Creates the file at a path, and a timeline for it. Its times count from `origin`.
     pub fn create(path: &str, origin: Instant) -> io::Result<Trace> {
         Ok(Trace { origin, spans: Mutex::default(), file: Mutex::new(Some(File::create(path)?)) })
     }
@@ -99,41 +99,41 @@ impl Trace {
         self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A worker begins a task.
+    /// Records that a worker begins a task.
     pub fn begin_task(&self, worker: Row, index: usize) {
-        self.lock().open(worker, What::Task(index));
+        self.lock().open(worker, Task(index));
     }
 
-    /// A worker's open task has its outcome.
+    /// Records that a worker's open task has its outcome.
     pub fn end_task(&self, worker: Row, success: bool) {
         self.lock().close(worker, success);
     }
 
-    /// The host takes a host call.
+    /// Records that the host takes a host call.
     pub fn begin_call(&self, name: &str) {
-        self.lock().open(HOST, What::Other(name.to_owned().into(), "host call"));
+        self.lock().open(HOST, Other(name.to_owned().into(), "host call"));
     }
 
-    /// The host is done with its open host call, if there is one.
+    /// Records that the host is done with its open host call, if it has one.
     pub fn end_call(&self) {
         self.lock().close(HOST, true);
     }
 
-    /// The host does something until the guard is dropped.
+    /// Records an activity of the host until the guard is dropped.
     pub fn host(&self, name: &'static str) -> OpenSpan<'_> {
-        OpenSpan { trace: self, span: self.lock().begin(HOST, What::Other(name.into(), "host")) }
+        OpenSpan { trace: self, span: self.lock().begin(HOST, Other(name.into(), "host")) }
     }
 
-    /// Records what the host has done since `origin`.
+    /// Records an activity of the host from `origin` until now.
     pub fn host_did(&self, name: &'static str) {
-        let what = What::Other(name.into(), "host");
+        let activity = Other(name.into(), "host");
         let ended = Some(Instant::now());
-        self.lock().list.push(Span { row: HOST, what, begun: self.origin, ended, success: true });
+        self.lock().list.push(Span { row: HOST, activity, begun: self.origin, ended, success: true });
     }
 
-    /// A worker's task waits for something of that name until the guard is dropped.
+    /// Records that a worker's task waits until the guard is dropped. `name` says for what.
     pub fn wait(&self, worker: Row, name: String) -> OpenSpan<'_> {
-        OpenSpan { trace: self, span: self.lock().begin(worker, What::Other(name.into(), "waiting")) }
+        OpenSpan { trace: self, span: self.lock().begin(worker, Other(name.into(), "waiting")) }
     }
 
     /// Writes the file, once. Slices that are still open end now.
@@ -163,12 +163,12 @@ impl Trace {
 }
 
 impl Spans {
-    /// For each slice of a task how long it waited for the host, in seconds.
+    /// How long each slice of a task waited for the host, in seconds.
     fn waits(&self, now: Instant) -> Vec<f64> {
         let mut waits = vec![0.0; self.list.len()];
         let mut tasks = vec![None; self.list.iter().map(|span| span.row + 1).max().unwrap_or(0)];
         for (number, span) in self.list.iter().enumerate() {
-            match span.what {
+            match span.activity {
                 Task(_) => tasks[span.row] = Some(number),
                 Other(..) => {
                     if let Some(task) = tasks[span.row] {
@@ -210,9 +210,9 @@ enum Arguments<'a> {
 const PROCESS: u32 = 1;
 
 impl<'a> Event<'a> {
-    fn title(what: &'a str, tid: Option<Row>, name: &'a str) -> Event<'a> {
+    fn title(kind: &'a str, tid: Option<Row>, name: &'a str) -> Event<'a> {
         let args = Arguments::Title { name };
-        Event { name: what.into(), cat: None, ph: "M", ts: None, dur: None, pid: PROCESS, tid, args }
+        Event { name: kind.into(), cat: None, ph: "M", ts: None, dur: None, pid: PROCESS, tid, args }
     }
 
     fn slice<'n: 'a>(
@@ -223,7 +223,7 @@ impl<'a> Event<'a> {
         name_of: impl Fn(usize) -> Option<&'n str>,
     ) -> Event<'a> {
         let duration = span.ended.unwrap_or(now).duration_since(span.begun).as_secs_f64();
-        let (name, cat, args) = match &span.what {
+        let (name, cat, args) = match &span.activity {
             Task(index) => {
                 let name = name_of(*index).map_or_else(|| format!("task {}", index + 1).into(), Cow::from);
                 let lua_ms = (duration - waited).max(0.0) * 1e3;
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_rows_slices_and_open_slices() {
+    fn a_written_trace_has_rows_slices_and_open_slices() {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let path = folder.path().join("job.json");
         let trace = Trace::create(&path.display().to_string(), Instant::now()).expect("a file can be made");

@@ -1,4 +1,4 @@
-//! A value of the host's, as options hold it and messages describe it.
+//! A Lua value of the host, for reading options and for describing it in messages.
 
 use std::borrow::Cow;
 use std::ffi::c_int;
@@ -17,7 +17,7 @@ pub enum Value {
     Integer(i64),
     Float(f64),
     Text(Vec<u8>),
-    /// The table at that stack index.
+    /// A table, by its stack index.
     Table(c_int),
     Function,
     /// Any other value, by the name that Lua's `type` gives it.
@@ -25,7 +25,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Reads the value at an index. A table stays there.
+    /// Reads the value at an index. A table must stay there while this is used.
     pub fn at(stack: &Stack, index: c_int) -> Value {
         match stack.kind(index) {
             Type::None | Type::Nil => Value::Nil,
@@ -42,7 +42,7 @@ impl Value {
         }
     }
 
-    /// The value as a message shows it: its kind, or its text if that helps.
+    /// The value as a message shows it: a scalar itself, any other value by its kind.
     pub fn describe(&self) -> String {
         match self {
             Value::Nil => "nothing".to_owned(),

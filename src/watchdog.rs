@@ -1,9 +1,8 @@
-//! The watchdog: a thread that stops tasks whose time is over, and gives up tasks that don't stop. It also ends threads
-//! that nobody needs any more.
+//! The watchdog: a thread that stops tasks at their deadline and gives up tasks that don't stop. It also ends idle threads.
 //!
-//! It starts with the first job, because any job may be cancelled or dropped later, when no thread can be started any
-//! more. It sleeps until the next moment at which something may have to happen. A worker that is given up keeps its
-//! thread as long as its task runs; the job gets another worker in its place.
+//! It starts with the first job, because a job may be cancelled or dropped when no thread can be started any more. It sleeps
+//! until the next check is due. A worker that is given up keeps its thread while its task runs; another worker takes its
+//! place in the job.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +14,7 @@ use crate::job::{Job, Worker};
 use crate::seat::WatchResult;
 use crate::{executor, pool, system};
 
-/// The watched jobs. Weak, so that a dropped job ends when its last worker has left it, not at the next check.
+/// The watched jobs. Weak, so that a dropped job is freed when its last worker leaves it, not at the next check.
 static JOBS: Mutex<Vec<Weak<Job>>> = Mutex::new(Vec::new());
 
 /// Wakes the watchdog when a job is added.
@@ -28,10 +27,10 @@ fn lock() -> MutexGuard<'static, Vec<Weak<Job>>> {
 /// How often to check for idle threads. They end at the second check.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// The watchdog checks for idle threads already: nobody has to wake it. Relaxed: see `waiting.md`.
-static ENDS_IDLE: AtomicBool = AtomicBool::new(false);
+/// The watchdog is checking for idle threads, so it needs no wake-up. Relaxed: see `waiting.md`.
+static CHECKS_IDLE_THREADS: AtomicBool = AtomicBool::new(false);
 
-/// When to check a cancelled job again: it will be over soon.
+/// How soon to check a cancelled job again.
 const SOON: Duration = Duration::from_millis(20);
 
 /// Watches a job until it is over.
@@ -44,7 +43,7 @@ pub fn watch(job: &Arc<Job>) {
     BELL.notify_one();
 }
 
-/// Starts the watchdog, unless it runs already. No job may start without it.
+/// Starts the watchdog, unless it is running. No job may start without it.
 pub fn start() -> Result<(), Error> {
     static STARTED: Mutex<bool> = Mutex::new(false);
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,32 +54,32 @@ pub fn start() -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the watchdog check for idle threads until all are idle. To be called after threads were given work.
+/// Makes the watchdog check for idle threads until all are idle. Call it after handing work to threads.
 pub fn watch_threads() {
-    if !ENDS_IDLE.swap(true, Ordering::Relaxed) {
-        // The watchdog holds this lock unless it sleeps: either it sleeps now, or it will see the flag.
+    if !CHECKS_IDLE_THREADS.swap(true, Ordering::Relaxed) {
+        // The watchdog holds this lock unless it sleeps. So either it is asleep now, or it will see the flag.
         drop(lock());
         system::cache_pages(true);
         BELL.notify_one();
     }
 }
 
-/// Ends idle threads if it is time, and says when to check again. When all have been idle for a while, the allocator's
-/// free memory is given back, too.
+/// Ends idle threads if a check is due, and returns when the next one is. Once all threads have been idle for a while, it also
+/// returns the allocator's free memory to the system.
 fn end_idle_threads(at: Option<Instant>) -> Option<Instant> {
     let now = Instant::now();
     match at {
-        None if !ENDS_IDLE.load(Ordering::Relaxed) => return None,
+        None if !CHECKS_IDLE_THREADS.load(Ordering::Relaxed) => return None,
         Some(at) if at > now => return Some(at),
         None => {}
         Some(_) => {
-            // The flag is cleared first, so work that is given after the check sets it again.
-            ENDS_IDLE.store(false, Ordering::Relaxed);
+            // The flag is cleared first, so that work handed out after the check sets it again.
+            CHECKS_IDLE_THREADS.store(false, Ordering::Relaxed);
             if pool::end_idle() {
                 system::trim_allocator();
                 return None;
             }
-            ENDS_IDLE.store(true, Ordering::Relaxed);
+            CHECKS_IDLE_THREADS.store(true, Ordering::Relaxed);
         }
     }
     Some(now + IDLE)
@@ -91,7 +90,7 @@ fn run() {
     let mut jobs = lock();
     loop {
         jobs.retain(|job| job.upgrade().is_some_and(|job| !job.is_over()));
-        let next = jobs.iter().filter_map(|job| look_after_safely(&job.upgrade()?)).min();
+        let next = jobs.iter().filter_map(|job| check_job_safely(&job.upgrade()?)).min();
         idle = end_idle_threads(idle);
         let next = next.into_iter().chain(idle).min();
         jobs = match next {
@@ -104,13 +103,13 @@ fn run() {
     }
 }
 
-/// Calls [`look_after`], and catches its panics: a panic must not leave the other jobs without a watchdog.
-fn look_after_safely(job: &Arc<Job>) -> Option<Instant> {
-    catch_unwind(AssertUnwindSafe(|| look_after(job))).unwrap_or_else(|_| Some(Instant::now() + SOON))
+/// Calls [`check_job`] and catches its panics: a panic must not leave the other jobs without a watchdog.
+fn check_job_safely(job: &Arc<Job>) -> Option<Instant> {
+    catch_unwind(AssertUnwindSafe(|| check_job(job))).unwrap_or_else(|_| Some(Instant::now() + SOON))
 }
 
-/// Checks a job's workers, and says when to check again.
-fn look_after(job: &Arc<Job>) -> Option<Instant> {
+/// Checks a job's workers, and returns when to check again.
+fn check_job(job: &Arc<Job>) -> Option<Instant> {
     let now = Instant::now();
     let mut next = None;
     for worker in job.workers() {
@@ -124,20 +123,20 @@ fn look_after(job: &Arc<Job>) -> Option<Instant> {
         next = next.into_iter().chain(check_again).min();
     }
     job.mailbox.wake_sleepers();
-    // A task that begins after this check has its whole limit left. A cancelled job is over soon.
+    // A task that begins after this check has its whole timeout left. A cancelled job is over soon.
     let begins = job.timeout.and_then(|timeout| now.checked_add(timeout));
     let ends = job.is_cancelled().then(|| now + SOON);
     next.into_iter().chain(begins).chain(ends).min()
 }
 
-/// Ends the task without its worker, and starts another worker in its place.
+/// Gives up the task, sets its outcome, and starts another worker in place of the stuck one.
 fn give_up(job: &Arc<Job>, worker: &Worker, index: usize, why: Error) {
     if !worker.seat.give_up(index) {
         return;
     }
     pool::mark_lost();
     job.put(worker, index, Err(Error::Stuck(Box::new(why)).into()));
-    // A panic means that there is no other worker, either. A cancelled job needs none: no further task begins.
+    // After a panic there is no other worker either. A cancelled job needs none, because no further task begins.
     let has_successor = !job.is_cancelled()
         && matches!(catch_unwind(AssertUnwindSafe(|| executor::start(job, 1))), Ok(Ok(())));
     if !has_successor {

@@ -1,7 +1,6 @@
---- Wall seconds since a fixed moment, as well as pure Lua can tell them.
+--- Wall-clock seconds since a fixed moment, as precise as pure Lua allows.
 
--- The processor's clock stops while the process sleeps, so it is corrected whenever it is more than a second behind the
--- calendar's.
+-- The processor clock stops while the process sleeps. So it is corrected whenever it is more than a second behind the calendar.
 local begun, skipped = os and os.time() - os.clock(), 0
 
 local function processor_time()
@@ -13,10 +12,11 @@ local function processor_time()
   return now + skipped
 end
 
--- The engine's own clock, once there is an engine, and what to add to its time.
+-- The engine's clock, once the host has an engine, and the number of seconds to add to its time.
 local engine_clock, offset
 
---- @treturn number seconds, which never decrease
+--- Returns the time.
+-- @treturn number seconds, which never decrease
 return function()
   if engine_clock then
     return engine_clock() + offset

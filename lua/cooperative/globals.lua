@@ -1,11 +1,11 @@
---- The standard globals as they are when the library is loaded: the `_ENV` of its own files.
+--- The `_ENV` of the library's own files: a copy of the standard globals, made when the library is loaded.
 --
--- All plugins of a console share one `_G`, and each may set `debug`, `type` or `string.format` to something else. So our files
--- get copies, also of the libraries' fields, and use plain names: that is shorter than locals in each file. `_G` is the host's own
--- table, for reading its current globals: `rawget(_G, "gma")`. A string's methods would be looked up in the host's `string`, so
--- our files write `string.format(text)`, not `text:format()`.
+-- All plugins of a console share one `_G`, and each may replace `debug`, `type` or `string.format`. So our files get copies, also
+-- of the libraries, and use plain names, which are shorter than locals in each file. `_G` is the host's own table, for reading its
+-- current globals: `rawget(_G, "gma")`. A method call on a string would use the host's `string`, so our files write
+-- `string.format(text)`, not `text:format()`.
 
--- `package.loaded` still has a library that a plugin has removed from `_G`.
+-- `package.loaded` still has a library that a plugin removed from `_G`.
 local loaded = ...
 local globals = loaded._G
 local ipairs, next, rawget = globals.ipairs, globals.next, globals.rawget
@@ -18,7 +18,7 @@ for _, name in ipairs { "_VERSION", "assert", "collectgarbage", "dofile", "error
   own[name] = rawget(globals, name)
 end
 
--- A host may lack some of them.
+-- A host may lack some of these.
 for _, name in ipairs { "coroutine", "debug", "io", "math", "os", "string", "table", "utf8" } do
   local library = loaded[name] or rawget(globals, name)
   if library then
@@ -30,7 +30,7 @@ for _, name in ipairs { "coroutine", "debug", "io", "math", "os", "string", "tab
   end
 end
 
--- Not a copy: its fields may change, and the current ones count.
+-- `package` is not copied, because its current fields count.
 own.package = loaded.package
 
 return own

@@ -1,23 +1,23 @@
 --- The cooperative backend: gma2workers in pure Lua, for a host that can't load the binary.
--- The Lua side is the same as the native backend's; the calls below take the place of the native ones.
+-- The functions of `core` replace the native ones; the other Lua files are the same for both backends.
 --
--- **Where tasks run.** In the host's own state, with its globals and their functions' upvalues. Each worker is a coroutine of
--- the engine's, started by a timer or a command line as `mode` says. It takes tasks in the list's order until none are left.
--- There are as many workers as the option says, or one for each task (256 at most). An engine that slices time gives each
--- worker a slice, so many workers get more time than one plugin does. On any other engine, tasks run one after another, and
--- overlap only where they call `gma.sleep`. The waiting call (`RunSync`, `job:wait()`, or `Poll()`, which runs one or two tasks of
--- each job) runs the tasks itself if there is no engine, if it can't be suspended, or if no worker has begun within a second.
--- `workerCount` always says how many workers were asked for.
+-- **Where tasks run.** Tasks run in the host's own state, with its globals and with their functions' upvalues. Each worker is an
+-- engine coroutine, started by a timer or a command line, depending on `mode`. It takes tasks in the order of the list until none
+-- are left. The number of workers is the option's, or else one for each task, 256 at most. An engine that slices time gives each
+-- worker a slice, so many workers get more time than one plugin. On any other engine, tasks run one after another, and overlap
+-- only when they call `gma.sleep`. The waiting call (`RunSync`, `job:wait()`, or `Poll()`, which runs one or two tasks of each
+-- job) runs the tasks itself if there is no engine, if it can't be suspended, or if no worker has begun within a second.
+-- `workerCount` is always the number of workers that were asked for.
 --
--- **What differs.** `timeout`, `memoryLimit` and `sandbox` are refused. `upvalues` and `globals` are checked and change
--- nothing. Arguments and results are copied at the same moments and by the same rules, but functions pass as they are.
--- `gma.*` calls in a task are plain calls. A running task can't be stopped: when its job is cancelled it counts as cancelled
--- at once, and its later outcome is dropped. A task may not use gma2workers, except for its `clock`; inside a coroutine of the
--- task's own this is not detected.
+-- **Differences from the native backend.** `timeout`, `memoryLimit` and `sandbox` are refused. `upvalues` and `globals` are
+-- checked but have no effect. Arguments and results are copied at the same moments and by the same rules, but functions pass
+-- unchanged. `gma.*` calls in a task are plain calls. A running task can't be stopped: when its job is cancelled, it counts as
+-- cancelled at once, and its later outcome is dropped. A task may not use gma2workers, except `clock`. This is not detected
+-- inside a coroutine that the task made.
 --
--- **Slices.** The engine may switch coroutines between any two instructions, but not inside a C function. So `table.remove`
--- decides every race: the coroutine that gets a task out of the queue runs it, and the one that gets the mark out of a task or a
--- job sets the outcome or collects the job. The length of a list counts what is left to do.
+-- **Races.** The engine may switch coroutines between any two instructions, but not inside a C function. So `table.remove`
+-- decides every race: the coroutine that removes a task from the queue runs it, and the coroutine that removes the mark of a task
+-- or a job sets the outcome or collects the job. The length of such a list is the amount of remaining work.
 
 local read, version = ...
 
@@ -32,19 +32,19 @@ end
 -- The files of this folder, and the files that both backends share.
 local parts, modules = {}, {}
 
---- The jobs by their numbers; false for a job that is over, since no number is used again.
+--- The jobs by number; false for a job that is over, so that its number is not used again.
 local jobs = {}
 
 local IN_TASK = "gma2workers is not available in a worker: start jobs on the host"
 
--- Seconds for which a worker may keep an engine that does not slice. Then it sleeps for about a tick.
+-- Seconds for which a worker may block an engine that does not slice time. Then the worker sleeps for about a tick.
 local MAX_STINT = 0.005
 local TICK = 0.01
 
 -- Seconds to wait for the first worker. After that, the waiting call runs the tasks.
 local START_TIMEOUT = 1
 
--- The coroutine of ours that ran last, as `last`. If another one ran during a task, the engine slices. The table is weak, so it
+-- `last` is the last of our coroutines to run. If it changes during a task, the engine slices time. The table is weak, so that it
 -- keeps no coroutine that the engine has killed.
 local seen = setmetatable({}, { __mode = "v" })
 
@@ -53,7 +53,7 @@ local function is_over(job)
 end
 
 --- Adds a job to the list and sets its number.
-local function enter(job)
+local function register(job)
   table.insert(jobs, job)
   local id = #jobs
   while jobs[id] ~= job do
@@ -85,12 +85,12 @@ local function run(job, task, worker)
   return value
 end
 
---- Runs tasks until there are none left: a worker's coroutine.
+--- The body of a worker's coroutine: runs tasks until none are left.
 local function work(job, worker)
   local here = coroutine.running()
   job.has_worker = true
   if not job.has_started and modules.drivers.can_sleep() then
-    -- The engine runs this inside the call that asked for it.
+    -- The engine is running this inside the call that started it.
     _G.gma.sleep(TICK)
   end
   seen.last = here
@@ -108,7 +108,7 @@ local function work(job, worker)
   end
 end
 
---- Runs a task in the coroutine that waits for the job. Ctrl-C then ends the wait, too.
+--- Runs a task in the coroutine that waits for the job. Ctrl-C then ends the wait too.
 local function run_here(job, task)
   local value = run(job, task)
   if type(value) == "string" and string.sub(value, -12) == "interrupted!" then
@@ -116,24 +116,24 @@ local function run_here(job, task)
   end
 end
 
---- Removes the tasks and the workers that have not begun.
+--- Removes the tasks and workers that have not begun.
 local function close(job)
   while table.remove(job.queue) do end -- luacheck: ignore 542
-  for _, take_back in ipairs(job.closers) do
-    take_back()
+  for _, close_worker in ipairs(job.closers) do
+    close_worker()
   end
 end
 
---- Asks the engine for the workers. Without an engine, the waiting call runs the tasks.
+--- Starts the workers. Without an engine, the waiting call runs the tasks instead.
 local function start_workers(job)
   for worker = 1, job.workers do
     local alias = string.format("gma2workers_worker_%d_%d", job.id, worker)
-    local take_back = modules.drivers[job.mode](alias, function() work(job, worker) end)
-    if not take_back then
+    local close_worker = modules.drivers[job.mode](alias, function() work(job, worker) end)
+    if not close_worker then
       job.runs_here = true
       return
     end
-    table.insert(job.closers, take_back)
+    table.insert(job.closers, close_worker)
   end
 end
 
@@ -153,8 +153,8 @@ local function read_job(config, is_async, chunk)
   return job
 end
 
---- Checks everything and starts the workers. `chunk` is the number of items in each task of a `Map`. Sets the job's number as
--- `id` and the number of its tasks as `total` in the caller's table. Returns the refusal if the job did not start.
+--- Checks everything and starts the workers. `chunk` is the number of items in each task of a `Map`. Sets two fields of the
+-- caller's table: `id`, the job's number, and `total`, the number of its tasks. Returns the refusal if the job did not start.
 function core.start(pumped, config, is_async, chunk)
   if parts.run.is_in_task() then
     return IN_TASK
@@ -163,7 +163,7 @@ function core.start(pumped, config, is_async, chunk)
   if not ok then
     return parts.options.text(job)
   end
-  enter(job)
+  register(job)
   pumped.id, pumped.total = job.id, job.total
   if is_async or modules.drivers.can_sleep() then
     local is_started, problem = pcall(start_workers, job)
@@ -177,8 +177,8 @@ function core.start(pumped, config, is_async, chunk)
   return nil
 end
 
---- Runs a task if the engine does not. Returns whether there was something to do, and whether the job is over. It does not wait:
--- the pump lets the engine run in between.
+--- Runs a task, unless the engine's coroutines run the tasks. Returns whether there was something to do, whether the job is over,
+-- and false, for no results to merge. Never waits, because the pump lets the engine run in between.
 function core.wait(id, seconds)
   local job = jobs[id]
   if not job then
@@ -199,12 +199,12 @@ function core.wait(id, seconds)
   return is_over(job), is_over(job), false
 end
 
---- There are no host calls to serve: tasks call the host directly.
+--- Serves no host calls, because tasks call the host directly.
 function core.serve()
   return false
 end
 
---- How many tasks are done, and how many there are.
+--- Returns the number of finished tasks, and of all tasks.
 function core.progress(id)
   local job = jobs[id]
   if job then
@@ -212,12 +212,12 @@ function core.progress(id)
   end
 end
 
---- Makes the list of results and the list of failed tasks, both empty.
+--- Returns an empty list of results and an empty list of failed tasks.
 function core.lists()
   return {}, {}
 end
 
---- Makes a job's response with this list of results, which it fills. Also returns why the trace can't be written, if it can't.
+--- Makes a job's response, and fills the lists of results and of failed tasks. If the trace can't be written, also returns why.
 local function respond(job, id, result, failed)
   local begun = core.clock()
   for index, entry in ipairs(job.entries) do
@@ -248,7 +248,7 @@ function core.collect(id, pumped, result, failed)
   jobs[id] = false
 end
 
---- The response and the list of failed tasks of a job that is already over. The job has no trace.
+--- Returns the response and the list of failed tasks if the job is already over; else nothing. For jobs without a trace.
 function core.collect_soon(id)
   local job, failed = jobs[id], {}
   if job and is_over(job) and table.remove(job.uncollected) then
@@ -258,7 +258,7 @@ function core.collect_soon(id)
   end
 end
 
---- Calls a function while it holds the token, a list of one item. Returns false if another coroutine holds it.
+--- Calls a function while holding the token, a list of one item. Returns false if another coroutine holds it.
 function core.exclusively(token, func, ...)
   if not table.remove(token) then
     return false
@@ -271,7 +271,7 @@ function core.exclusively(token, func, ...)
   return true
 end
 
---- Takes the function out of a list of one item and calls it, unless another coroutine has taken it.
+--- Removes the only item of a list, a function, and calls it, unless another coroutine has removed it.
 function core.call_once(list, ...)
   local func = table.remove(list)
   if func then
@@ -279,7 +279,7 @@ function core.call_once(list, ...)
   end
 end
 
---- Returns the values, but raises a refusal, which comes behind nil.
+--- Returns the values, unless they are nil and a refusal, which it raises.
 local function accepted(...)
   local value, refusal = ...
   if value == nil and refusal ~= nil then
@@ -318,7 +318,7 @@ function core.cancel(id)
   end
 end
 
---- Drops a job whose outcome nobody wants.
+--- Drops a job whose outcome is no longer needed.
 function core.release(id)
   local job = jobs[id]
   if job then
@@ -330,8 +330,8 @@ function core.release(id)
   end
 end
 
---- Reads the options that `Map` needs before it makes tasks. Returns the refusal; or nil, `chunk` if it is given, whether failures
--- are collected, and the number of workers.
+--- Reads the options that `Map` needs before it makes tasks. Returns the refusal, or nil, `chunk` or nil, whether failures are
+-- collected, and the number of workers.
 function core.read_map(config)
   local ok, split = pcall(parts.options.read_map, config)
   if not ok then
@@ -371,12 +371,12 @@ function core.trace(value)
   return { value = value, traceback = core.traceback(nil, 2) }
 end
 
---- Whether standard error is a terminal. Pure Lua can't tell, and a file must get no bars.
+--- Whether standard error is a terminal. Pure Lua can't tell, so the answer is no: bars must not go into a file.
 function core.is_on_terminal()
   return false
 end
 
---- There are no threads.
+--- The number of threads: this backend has none.
 function core.threads()
   return 0
 end
@@ -385,7 +385,8 @@ function core.lost()
   return 0
 end
 
---- Loads the chunk of a Lua file. All files are loaded at once below: with time slices, two coroutines could load the same one.
+--- Loads the chunk of a Lua file. All files are loaded at once below, because with time slices two coroutines could load the same
+-- file on first use.
 core.load = read
 
 for _, name in ipairs { "values", "options", "tasks", "trace", "run" } do

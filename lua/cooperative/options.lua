@@ -1,15 +1,15 @@
---- The options of a job, checked as the native backend checks them, with the same messages. Options that need threads or separate
--- states are refused.
+--- Reads and checks the options of a job, as the native backend does and with the same messages. Refuses options that need threads
+-- or separate states.
 
 local _, parts = ...
 local values = parts.values
 
 local options = {}
 
--- The most workers that one job may ask for.
+-- The largest number of workers for one job.
 local WORKER_LIMIT = 256
 
--- Every option of `RunSync` and of `Map`, in the order in which messages list them.
+-- All options of `RunSync` and of `Map`, in the order in which messages list them.
 local RUN, MAP = { "tasks" }, { "chunk", "onError" }
 for _, name in ipairs { "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit", "sandbox", "onProgress",
   "progress", "trace" } do
@@ -18,7 +18,7 @@ for _, name in ipairs { "onComplete", "mode", "workers", "upvalues", "globals", 
 end
 
 --- Raises a refusal, which `core.start` returns.
--- @string place the wrong part: an option, or a part of `tasks`
+-- @string place the part that is wrong: an option, or a part of `tasks`
 function options.refuse(place, problem)
   error({ place = place, problem = problem }, 0)
 end
@@ -32,7 +32,7 @@ local function refuse_option(name, problem)
   options.refuse(string.format("option '%s'", name), problem)
 end
 
---- Formats a float with the fewest digits that give the same float.
+--- Formats a float with the fewest digits that still represent it exactly.
 local function shortest(number)
   if number % 1 == 0 and math.abs(number) < 1e15 then
     return string.format("%.0f", number)
@@ -46,7 +46,7 @@ local function shortest(number)
   return number ~= number and "NaN" or tostring(number)
 end
 
---- A value as a message shows it: its kind, or its text if that helps.
+--- A value as a message shows it: a scalar itself, any other value by its kind.
 function options.describe(value)
   local kind = type(value)
   if kind == "nil" then
@@ -65,7 +65,7 @@ local function unexpected(name, expected, value)
   refuse_option(name, string.format("must be %s, got %s", expected, options.describe(value)))
 end
 
---- The Damerau-Levenshtein distance between two words: how many insertions, deletions, changes and swaps of neighbours it takes to
+--- The Damerau-Levenshtein distance between two words: the number of insertions, deletions, changes and swaps of neighbours that
 -- turn one into the other.
 local function distance(from, to)
   local byte, rows = string.byte, {}
@@ -88,11 +88,11 @@ local function distance(from, to)
   return rows[#from][#to]
 end
 
---- The known name that a name looks like a misspelling of.
+--- The known name of which a name is probably a misspelling.
 function options.nearest(name, known)
   local best, nearest = 3, nil
   for _, other in ipairs(known) do
-    -- Measuring a long text would be slow.
+    -- A much longer text can't be a misspelling, and measuring it would be slow.
     local steps = #name <= #other + best and distance(string.lower(name), string.lower(other)) or math.huge
     if steps < best or steps == best and nearest and other < nearest then
       best, nearest = steps, other
@@ -106,10 +106,10 @@ local SYNONYMS = { arg = "args", argument = "args", arguments = "args", param = 
   parameters = "args", callback = "func", fn = "func", fun = "func", ["function"] = "func" }
 
 -- Words one letter away from a task's field that are probably the caller's own fields.
-local IS_WORD = { arcs = true, ares = true, arms = true, arts = true, came = true, dame = true, fame = true,
+local IS_ORDINARY_WORD = { arcs = true, ares = true, arms = true, arts = true, came = true, dame = true, fame = true,
   fund = true, funk = true, game = true, lame = true, named = true, names = true, nave = true, same = true, tame = true }
 
---- The problem with a task's field of this name, which is none of `fields`: a misspelling, a synonym, or an option of the job. Nil
+--- The problem with a field that a task should not have: a misspelling or a synonym of one of `fields`, or an option of the job. Nil
 -- if the field is the caller's own.
 function options.misnamed(name, fields)
   local lower = string.lower(name)
@@ -120,7 +120,7 @@ function options.misnamed(name, fields)
   end
   local meant = SYNONYMS[lower]
   for _, field in ipairs(fields) do
-    local may_be_slip = not meant and not IS_WORD[name] and math.abs(#name - #field) <= 1
+    local may_be_slip = not meant and not IS_ORDINARY_WORD[name] and math.abs(#name - #field) <= 1
     if may_be_slip and distance(lower, field) <= 1 then
       meant = field
     end
@@ -128,7 +128,7 @@ function options.misnamed(name, fields)
   return meant and string.format(": did you mean '%s'?", meant)
 end
 
---- Reads the given options, by name.
+--- Reads the options that the caller set, by name. Refuses unknown names.
 local function given(config, names)
   local found = {}
   for key, value in next, config do
@@ -164,7 +164,7 @@ local function check_callbacks(found, is_async)
   end
 end
 
---- The number of workers, which may be given as text.
+--- Reads the number of workers, which may be text.
 local function read_workers(value)
   local number = value
   if type(value) == "string" then
@@ -236,7 +236,7 @@ local function nearest_global(name)
   return options.nearest(name, known)
 end
 
---- Checks that the globals are there and could cross. Here tasks see the host's own.
+--- Checks that the globals exist and could cross. They are not copied, because here tasks see the host's own globals.
 function options.check_globals(names)
   local copies = {}
   for i, name in ipairs(names) do
@@ -279,7 +279,7 @@ function options.read(config, is_async)
   return { tasks = found.tasks, mode = mode, workers = workers, globals = globals, trace = found.trace }
 end
 
---- Reads the options that only Map has, and refuses unknown ones. The job's own options are read when it starts.
+--- Reads the options that only Map has, and refuses unknown ones. The other options are read when the job starts.
 -- @treturn table `chunk`, `collects`, `workers`
 function options.read_map(config)
   local found = given(config, MAP)

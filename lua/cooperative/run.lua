@@ -5,7 +5,7 @@ local values = parts.values
 
 local run = {}
 
--- Coroutines that run a task.
+-- The coroutines that are running a task.
 local in_task = setmetatable({}, { __mode = "k" })
 
 --- Whether the current coroutine runs a task. A coroutine that the task made is not recognized.
@@ -19,8 +19,8 @@ function run.failed(kind, message, traceback)
 end
 
 --- Makes the entry of a task that returned.
--- @tab results packed, with `true` before them
--- @tparam ?int first the first item of the list, of a `Map`'s task
+-- @tab results the packed results, with `true` before them
+-- @tparam ?int first for a task of a `Map`, the position of its first item in the list
 local function returned(results, first)
   local count = results.n - 1
   local function place(n, keys)
@@ -46,15 +46,15 @@ local function own_part(traceback)
   return string.match(traceback, "^(.*)\n\t%[C%]: in function 'xpcall'\n\tgma2workers/cooperative/run%.lua:") or traceback
 end
 
--- The traceback comes first, since `__tostring` may fail.
-local function note(value)
+-- A message handler. It takes the traceback first, because `__tostring` may fail later.
+local function with_traceback(value)
   return { value = value, traceback = core.traceback(nil, 2) }
 end
 
 --- Makes the entry of a task that raised an error.
 local function raised(task, failure)
   if type(failure) ~= "table" then
-    -- An error of Lua's own, for which it calls no message handler.
+    -- For some errors, such as a lack of memory, Lua calls no message handler.
     return run.failed(failure == "not enough memory" and "memory" or "runtime", tostring(failure))
   end
   local value = failure.value
@@ -83,7 +83,7 @@ function run.task(task)
   local func, args = task.func, task.args
   task.func, task.args = nil, nil
   in_task[here] = true
-  local results = table.pack(xpcall(func, note, table.unpack(args, 1, task.count)))
+  local results = table.pack(xpcall(func, with_traceback, table.unpack(args, 1, task.count)))
   in_task[here] = nil
   if results[1] then
     return returned(results, task.first)

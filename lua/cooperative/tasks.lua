@@ -1,4 +1,4 @@
---- The list of tasks: read once, checked with the native backend's messages, and copied. Fields are read raw.
+--- Reads, checks and copies the list of tasks, with the same messages as the native backend. Fields are read raw.
 
 local core, parts = ...
 local options, values = parts.options, parts.values
@@ -8,7 +8,7 @@ local tasks = {}
 local FIELDS = { "func", "args", "name" }
 local IS_FIELD = { func = true, args = true, name = true }
 
--- Which arguments of a `Map`'s task are its items, and the callable table that `Map` was given: see map.lua.
+-- The positions of two arguments of a `Map`'s task: its items, and the callable table that was passed to `Map`. See map.lua.
 local ITEMS = 1
 local CALLABLE = 2
 
@@ -50,7 +50,7 @@ local function count_tasks(list)
   return count
 end
 
---- Refuses a field that looks like a misspelling of ours. Other fields are the caller's own.
+--- Refuses a field that looks like a misspelling. Other fields are the caller's own.
 local function check_fields(task, index)
   for key in next, task do
     if type(key) == "string" and not IS_FIELD[key] then
@@ -62,7 +62,7 @@ local function check_fields(task, index)
   end
 end
 
---- Counts the arguments in a table: its `n`, or its largest integer key. Any other key is refused, since its value would be lost.
+--- Counts the arguments in a table: its `n`, or its largest integer key. Refuses any other key, because its value would be lost.
 local function count_arguments(args, index)
   local last = 0
   for key in next, args do
@@ -89,7 +89,7 @@ local function count_arguments(args, index)
   return count
 end
 
---- The function to run, and the callable table that becomes its first argument, if it was given as one.
+--- Returns the function to run. For a callable table, also returns the table, which becomes the first argument.
 local function callable(func, index)
   if type(func) == "function" then
     return func, nil
@@ -104,9 +104,9 @@ local function callable(func, index)
 end
 
 --- Names the place of a value among a task's arguments.
--- @int n which argument it is, from 1
--- @tab keys the keys from there
--- @tparam ?int first the first item of the list, of a `Map`'s task
+-- @int n the position of the argument, from 1
+-- @tab keys the keys from the argument to the value
+-- @tparam ?int first for a task of a `Map`, the position of its first item in the list
 local function place(n, keys, first)
   if first and n == ITEMS and math.type(keys[1]) == "integer" then
     return string.format("list[%d]%s", first + keys[1] - 1, values.path(keys, 2))
@@ -134,7 +134,7 @@ local function read_task(task, index, first)
   for i = 1, count do
     list[extra + i] = rawget(args, i)
   end
-  -- A path in a message does not count the callable table.
+  -- Positions in messages don't count the callable table.
   local copied, failure = values.clone(list, extra + count, function(n, keys)
     return place(math.max(n - extra, 1), keys, first)
   end)
@@ -143,7 +143,7 @@ end
 
 --- Reads the list.
 -- @tab list
--- @tparam ?int chunk how many items each task of a `Map` has
+-- @tparam ?int chunk the number of items in each task of a `Map`
 -- @treturn table the tasks: each with `index`, `func`, `args`, `count` and `name`; `failure` if it could not be copied; and, for a
 -- `Map`, `first`, the position of its first item
 function tasks.read(list, chunk)

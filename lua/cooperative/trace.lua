@@ -1,12 +1,12 @@
---- A job's timeline, as the native backend writes it: a file for Perfetto and chrome://tracing.
--- Host calls are plain calls here, so no slice shows a wait for them, and other tasks may have run within a task's slice.
+--- Writes a job's timeline, as the native backend does: a file for Perfetto and chrome://tracing.
+-- Host calls are plain calls here, so no slice shows a wait for them. Other tasks may have run during a task's slice.
 
 local core, parts = ...
 local options = parts.options
 
 local trace = {}
 
--- The rows: the host's, then one for each worker.
+-- The host's row. The workers' rows come after it.
 local HOST = 0
 
 local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\" }
@@ -18,9 +18,9 @@ local function quoted(text)
   return '"' .. string.gsub(text, '[%c"\\]', escaped) .. '"'
 end
 
---- Begins a timeline and creates its file. Refuses the option if it can't.
+--- Begins a timeline and creates its file. Refuses the option if the file can't be created.
 -- @string path
--- @number origin the time of core.clock() that is 0 in the file
+-- @number origin the time of `core.clock()` from which the file counts
 function trace.create(path, origin)
   local file, problem
   if io then
@@ -44,24 +44,24 @@ local function slice(timeline, row, name, category, begun, arguments)
     quoted(name), category, (begun - timeline.origin) * 1e6, (core.clock() - begun) * 1e6, row, arguments))
 end
 
---- Adds a slice of the host's, which ends now.
+--- Adds a slice of the host, which ends now.
 function trace.host_did(timeline, name, begun)
   slice(timeline, HOST, name, "host", begun, "")
 end
 
 --- Adds a task's slice, which ends now.
 -- @tab timeline
--- @int worker its row; nil for the host's
+-- @int worker the row; nil for the host's
 -- @tab task
 -- @bool success
--- @number begun when it began
+-- @number begun the time at which it began
 function trace.task_did(timeline, worker, task, success, begun)
   slice(timeline, worker or HOST, task.name or "task " .. task.index, "task", begun,
     string.format('"task":%d,"success":%s', task.index, success))
 end
 
 --- Writes the file, once.
--- @treturn ?string why it can't be written
+-- @treturn ?string the problem, if it can't be written
 function trace.write(timeline, id)
   local file = timeline.file
   if not file then

@@ -1,31 +1,30 @@
---- Copies values within one state as the native backend copies them between two: a structured clone.
--- Tables are copied, and shared and cyclic references inside one message are kept. Fields are read raw, and metatables are not
--- copied. Functions pass as they are. Userdata and coroutines are refused, with their place. Nothing here recurses, so only
--- memory limits the depth.
+--- Copies values within one state, as the native backend copies them between two states: a structured clone.
+-- Tables are copied, with their shared and cyclic references. Fields are read raw, and metatables are not copied. Functions pass
+-- unchanged. Userdata and coroutines are refused, with their place. Nothing here recurses, so only memory limits the depth.
 
 local values = {}
 
--- The kinds that are passed as they are.
+-- The kinds that pass unchanged.
 local PLAIN = { ["nil"] = true, boolean = true, number = true, string = true, ["function"] = true }
 
---- The kind of a value, as messages name it.
+--- The kind of a value, for messages.
 function values.kind(value)
   local kind = type(value)
   if kind == "thread" then
     return "coroutine"
   end
-  -- A light userdata is an address, so it can be copied like a number. `type` does not tell it from a full userdata, but only a
-  -- full one can have a user value.
+  -- A light userdata is an address, so it can be copied like a number. `type` does not distinguish it from a full userdata, but
+  -- only a full one can have a user value.
   if kind == "userdata" and debug and not pcall(debug.setuservalue, value, debug.getuservalue(value)) then
     return "light userdata"
   end
   return kind
 end
 
--- Stands for a key in a path if the value is in the key itself.
+-- Takes the place of a key in a path if the value is in the key itself.
 local IN_KEY = {}
 
---- How a key stands in the path to a value: `.key`, `[1]` or `["a key"]`.
+--- A key as a step of a path: `.key`, `[1]` or `["a key"]`.
 local function step(key)
   if key == IN_KEY then
     return ", in a key"
@@ -41,8 +40,8 @@ local function step(key)
 end
 
 --- The path from one value to another.
--- @tab keys the keys on the way
--- @tparam[opt=1] int first the first of them that counts
+-- @tab keys
+-- @tparam[opt=1] int first the position of the first key to include
 function values.path(keys, first)
   local steps = {}
   for i = first or 1, #keys do
@@ -51,16 +50,16 @@ function values.path(keys, first)
   return table.concat(steps)
 end
 
--- What to do instead of sending a kind that can't cross.
+-- The advice for kinds that can't cross.
 local INSTEAD = {
   coroutine = "send the function it runs, and make it there",
   userdata = "send what it holds, or open it there",
 }
 
---- Raises that a value can't cross.
+--- Raises the error of a value that can't cross.
 -- @tab met the tables found so far, see `copy_tables`
--- @int at which of them holds the value, 0 for none
--- @param key the value's key there
+-- @int at the number of the table that holds the value, 0 for none
+-- @param key the value's key in that table
 -- @func place see `values.clone`
 local function refuse(value, met, at, key, place)
   local depth, table_at = 0, at
@@ -84,8 +83,8 @@ end
 --- Copies `list[1]` to `list[n]`, with all tables in them.
 local function copy_tables(list, n, place)
   local copies = {}
-  -- The tables in the order in which they were found, and for each the table that holds it and its key there. For a table that no
-  -- other holds, these are 0 and its position in the list.
+  -- The tables in the order in which they were found. For each, `inside` has the number of the table that holds it, and `keys` its
+  -- key there. For a table directly in the list, these are 0 and its position.
   local met = { tables = {}, inside = {}, keys = {} }
   local count, done = 0, 0
 
@@ -131,10 +130,10 @@ local function clone(list, n, place)
 end
 
 --- Copies `list[1]` to `list[n]`.
--- @func place names the place of a value, given its position in the list and the keys from there. For the result of an item of
--- a `Map`'s list, it also returns the item's position
--- @treturn ?table the copies; nil where they can't be made
--- @treturn ?table why: `kind` and `message`
+-- @func place names the place of a value, from its position in the list and the keys from there. For the result of an item of a
+-- `Map`'s list, it also returns the item's position
+-- @treturn ?table the copies; nil if they can't be made
+-- @treturn ?table the failure: `kind` and `message`
 function values.clone(list, n, place)
   local ok, copied = pcall(clone, list, n, place)
   if ok then
@@ -142,7 +141,7 @@ function values.clone(list, n, place)
   elseif type(copied) == "table" then
     return nil, copied
   end
-  -- Memory ran out, or other code that the engine ran meanwhile changed a table.
+  -- Memory ran out, or the engine ran other code meanwhile, which changed a table.
   return nil, { kind = copied == "not enough memory" and "memory" or "transfer", message = tostring(copied) }
 end
 

@@ -1,14 +1,14 @@
 //! The buffer that messages are written into.
 //!
-//! A lack of memory is an error here and aborts nothing. The buffer grows no further than its limit: a task's result counts
-//! for the memory limit of the state that it comes from.
+//! Running out of memory is an error here and never aborts. The buffer has a limit, because a task's result counts toward the
+//! memory limit of the task's state.
 
 use std::ops::{Deref, DerefMut};
 
 use crate::error::{Error, Result};
 use crate::system;
 
-/// More bytes than a scalar, a header or an upvalue's record takes.
+/// At least as many bytes as a scalar, a header or an upvalue's record takes.
 const SCALAR: usize = 32;
 
 /// A vector of bytes. Call [`MessageBuffer::ensure_room`] before you append.
@@ -49,7 +49,7 @@ impl<'a> MessageBuffer<'a> {
         if needed > self.limit {
             return Err(Error::Memory);
         }
-        // The capacity doubles, so that copying takes time in proportion to the message.
+        // The capacity doubles, so that the time spent copying is proportional to the message's size.
         let wanted = needed.max(capacity.saturating_mul(2)).min(self.limit);
         if self.bytes.try_reserve_exact(wanted - length).is_err() {
             self.bytes.try_reserve_exact(needed - length)?;
@@ -60,7 +60,7 @@ impl<'a> MessageBuffer<'a> {
         Ok(())
     }
 
-    /// Checks the limit: bytes that fit into the capacity of an earlier message were appended without a check.
+    /// Checks the limit. Needed at the end, because bytes that fit into the capacity of an earlier message were not checked.
     pub fn check(&self) -> Result<()> {
         if self.bytes.len() > self.limit { Err(Error::Memory) } else { Ok(()) }
     }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn capacity_of_an_earlier_message_is_no_way_around_the_limit() {
+    fn reused_capacity_does_not_bypass_the_limit() {
         let mut bytes = Vec::with_capacity(1000);
         let mut out = MessageBuffer::new(&mut bytes, 10);
         out.ensure_room(20).expect("there is room");

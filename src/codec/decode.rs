@@ -1,9 +1,8 @@
 //! Decodes a message onto a state's stack.
 //!
-//! Runs on the state's thread, with the collector paused if the message is large, and inside a protected call of its own: a
-//! lack of memory is an error and leaves nothing on the stack. Like [`crate::codec::encode`], it keeps one or two slots of
-//! Lua's stack for each level, and continues on the stack of a new coroutine when one is full. Bytes that are no
-//! message give an error.
+//! Runs on the state's thread, in its own protected call, with the collector paused if the message is large. Running out of
+//! memory is an error and leaves nothing on the stack. Like [`crate::codec::encode`], it keeps one or two slots of Lua's stack
+//! for each level, and continues on the stack of a new coroutine when one is full. A malformed message is an error.
 
 mod functions;
 
@@ -14,13 +13,13 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
 
-/// Finds things by their names in a state.
+/// Finds functions and tables by name in a state.
 pub trait Resolve {
-    /// Pushes the thing of this name.
+    /// Pushes the function or table of this name.
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()>;
 }
 
-/// Pushes a message's values and returns their count, in a protected call of its own.
+/// Pushes a message's values and returns their count, in its own protected call.
 pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
     if let Some(count) = decode_scalars(stack, message)? {
         return Ok(count);
@@ -29,7 +28,7 @@ pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_in
     stack.building(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
-/// As [`decode`], for values that a state gets once, before its code runs: the collector waits until that code has
+/// Like [`decode`], for values that a state gets once, before its code runs. The collector then waits until that code has
 /// allocated as much again.
 pub fn decode_initial(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_int> {
     if let Some(count) = decode_scalars(stack, message)? {
@@ -39,9 +38,9 @@ pub fn decode_initial(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Res
     stack.furnishing(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
-/// As [`decode`], for a few values that take no memory. Pushes nothing if the message has any other.
+/// Like [`decode`], for a few values that need no allocation. Pushes nothing if the message has any other value.
 pub fn decode_scalars(stack: &Stack, message: &[u8]) -> Result<Option<c_int>> {
-    // Lua guarantees a function, and a new coroutine, room for twenty values.
+    // Lua guarantees twenty free slots to a function and to a new coroutine.
     const FEW: u32 = 8;
     let mut reader = Reader::new(message);
     let (flags, count) = (reader.byte().ok_or_else(truncated)?, reader.u32().ok_or_else(truncated)?);
@@ -73,7 +72,7 @@ fn holds_scalars(message: &[u8], count: u32) -> bool {
 
 /// The destination of a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Destination {
     /// The stack: a value of the message, or a key whose value follows.
     Top,
     Item(u32),
@@ -118,26 +117,27 @@ pub struct Decoder<'a> {
     names: &'a dyn Resolve,
     unfinished: Vec<Unfinished>,
     has_shared: bool,
-    /// The slot, in the stack that is built on, of the table of shared things. The slot above it is for the table of keys.
+    /// The slot of the table of shared objects, on the stack in use. The slot above it is for the table of keys.
     shared_slot: c_int,
     next_id: i64,
-    /// How many long texts were read. The shared ones are in that table, too, at negative numbers.
+    /// The number of long texts read. Shared ones are in the table of shared objects too, at negative numbers.
     texts: i64,
-    /// How many keys have a number.
+    /// The number of numbered keys.
     keys: i64,
     has_keys: bool,
-    /// How many more values the message's tables may announce: each takes at least one byte of it.
+    /// How many more values the message's tables may announce. Each takes at least one byte of the message, so a forged message
+    /// can't claim much memory.
     unannounced: u64,
 }
 
-/// Most messages have no more numbered keys.
+/// Enough numbered keys for most messages.
 const INITIAL_KEYS: c_int = 8;
 
 /// The most stack slots that one level needs.
 const LEVEL: c_int = 10;
 
-/// The number of the thing with this id in the table of shared things. A forged id may be too large; no thing has the
-/// number that it then gets.
+/// The number, in the table of shared objects, of the object with this id. A forged id may be too large; it then gets a number
+/// that no object has.
 fn shared_number(id: usize) -> i64 {
     i64::try_from(id).map_or(i64::MAX, |id| id.saturating_add(1))
 }
@@ -180,13 +180,13 @@ impl<'a> Decoder<'a> {
         }
         self.shared_slot = stack.top();
         let base = self.shared_slot;
-        // Keeps the slot of the table of keys.
+        // Reserves the slot for the table of keys.
         stack.push_nil();
         for _ in 0..count {
             if !stack.check(LEVEL) {
                 return Err(Error::Memory);
             }
-            self.value(stack, Place::Top)?;
+            self.value(stack, Destination::Top)?;
             self.build(stack, 0)?;
         }
         stack.remove(base);
@@ -204,8 +204,8 @@ impl<'a> Decoder<'a> {
                 }
                 Some(Partial::Function(function)) if function.upvalue < function.count => {
                     function.upvalue += 1;
-                    let place = Place::Upvalue(function.upvalue);
-                    self.value(here, place)?;
+                    let destination = Destination::Upvalue(function.upvalue);
+                    self.value(here, destination)?;
                 }
                 _ => self.finish(here),
             }
@@ -217,16 +217,16 @@ impl<'a> Decoder<'a> {
     fn fields(&mut self, here: &Protected, mut table: PartialTable) -> Result<()> {
         let target = here.table(table.slot);
         loop {
-            let place = if table.array < table.array_size {
+            let destination = if table.array < table.array_size {
                 table.array += 1;
-                Place::Item(table.array)
+                Destination::Item(table.array)
             } else if table.has_key {
                 table.has_key = false;
                 table.record_left -= 1;
-                Place::Field
+                Destination::Field
             } else if table.record_left > 0 {
                 table.has_key = true;
-                Place::Top
+                Destination::Top
             } else {
                 self.finish(here);
                 return Ok(());
@@ -236,17 +236,17 @@ impl<'a> Decoder<'a> {
                 if let Some(Unfinished { value: Partial::Table(paused), .. }) = self.unfinished.last_mut() {
                     *paused = table;
                 }
-                return self.tagged_value(here, tag, place);
+                return self.tagged_value(here, tag, destination);
             }
-            match place {
-                Place::Item(n) => target.raw_set_i(n.into()),
-                Place::Field => target.raw_set(),
+            match destination {
+                Destination::Item(n) => target.raw_set_i(n.into()),
+                Destination::Field => target.raw_set(),
                 _ => {}
             }
         }
     }
 
-    /// Pushes a value that needs no further steps; false if the tag is of another kind.
+    /// Pushes a value that is complete at once. False if the tag stands for another kind of value.
     #[inline]
     fn push_plain(&mut self, here: &Protected, tag: u8) -> Option<bool> {
         match tag {
@@ -274,23 +274,23 @@ impl<'a> Decoder<'a> {
         Some(true)
     }
 
-    /// Reads one value and puts it in its place; a table or function is then unfinished.
-    fn value(&mut self, here: &Protected, place: Place) -> Result<()> {
+    /// Reads one value and puts it into its destination; a table or function is then unfinished.
+    fn value(&mut self, here: &Protected, destination: Destination) -> Result<()> {
         let tag = self.reader.byte().ok_or_else(truncated)?;
         if self.push_plain(here, tag).ok_or_else(truncated)? {
-            return self.store(here, place);
+            return self.store(here, destination);
         }
-        self.tagged_value(here, tag, place)
+        self.tagged_value(here, tag, destination)
     }
 
-    /// As [`Decoder::value`], after `push_plain` gave false.
-    fn tagged_value(&mut self, here: &Protected, tag: u8, place: Place) -> Result<()> {
+    /// Like [`Decoder::value`], after `push_plain` returned false.
+    fn tagged_value(&mut self, here: &Protected, tag: u8, destination: Destination) -> Result<()> {
         match tag & !SHARED {
             wire::NAMED => {
                 let name = self.reader.bytes().ok_or_else(truncated)?;
                 let name = std::str::from_utf8(name).map_err(|_| Error::Corrupt("a name"))?;
                 if let Err(error) = self.names.push_named(here, name) {
-                    return Err(self.unresolved(here, place, error));
+                    return Err(self.unresolved(here, destination, error));
                 }
             }
             wire::REFERENCE => {
@@ -306,22 +306,24 @@ impl<'a> Decoder<'a> {
                 let id = self.reader.length().ok_or_else(truncated)?;
                 self.push_shared(here, -shared_number(id))?;
             }
-            wire::TABLE => return self.open_table(here, place, tag, false),
-            wire::ENVIRONMENT => return self.environment(here, place),
-            wire::FUNCTION => return self.open_function(here, place, tag),
+            wire::TABLE => return self.open_table(here, destination, tag, false),
+            wire::ENVIRONMENT => return self.environment(here, destination),
+            wire::FUNCTION => return self.open_function(here, destination, tag),
             wire::GLOBALS => here.push_globals(),
             wire::JOINED => {
-                let Place::Upvalue(n) = place else { return Err(Error::Corrupt("a stray upvalue")) };
+                let Destination::Upvalue(n) = destination else {
+                    return Err(Error::Corrupt("a stray upvalue"));
+                };
                 let id = self.reader.length().ok_or_else(truncated)?;
                 let index = c_int::from(self.reader.byte().ok_or_else(truncated)?);
                 return self.join(here, n, id, index);
             }
             _ => return Err(Error::Corrupt("an unknown tag")),
         }
-        self.store(here, place)
+        self.store(here, destination)
     }
 
-    /// Makes the table of keys unless there is one.
+    /// Creates the table of keys, unless it exists.
     fn make_keys(&mut self, here: &Protected) {
         if !self.has_keys {
             here.create_table(INITIAL_KEYS, 0);
@@ -330,7 +332,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Gives the key on top the next number.
+    /// Assigns the next number to the key on top.
     fn number_key(&mut self, here: &Protected) {
         self.make_keys(here);
         self.keys += 1;
@@ -340,36 +342,44 @@ impl<'a> Decoder<'a> {
 
     /// Moves the value on top to its destination.
     #[inline]
-    fn store(&self, here: &Protected, place: Place) -> Result<()> {
-        match (place, self.unfinished.last().map(|unfinished| &unfinished.value)) {
-            (Place::Top, _) => {}
-            (Place::Item(n), Some(Partial::Table(table))) => here.raw_set_i(table.slot, n.into()),
-            (Place::Field, Some(Partial::Table(table))) => here.raw_set(table.slot),
-            (Place::Upvalue(n), Some(Partial::Function(function))) => here.set_upvalue(function.slot, n),
+    fn store(&self, here: &Protected, destination: Destination) -> Result<()> {
+        match (destination, self.unfinished.last().map(|unfinished| &unfinished.value)) {
+            (Destination::Top, _) => {}
+            (Destination::Item(n), Some(Partial::Table(table))) => here.raw_set_i(table.slot, n.into()),
+            (Destination::Field, Some(Partial::Table(table))) => here.raw_set(table.slot),
+            (Destination::Upvalue(n), Some(Partial::Function(function))) => {
+                here.set_upvalue(function.slot, n)
+            }
             _ => return Err(Error::Corrupt("a value without a place")),
         }
         Ok(())
     }
 
-    /// Stores the table or function on top at its destination while it is still empty, and keeps it on top to be filled: so
-    /// a parent never waits for its children, and a cycle needs no second pass.
-    fn store_and_keep(&mut self, here: &Protected, place: Place, tag: u8) -> Result<()> {
+    /// Stores the table or function on top at its destination while it is still empty, and keeps it on top to be filled. So a
+    /// parent never waits for its children, and a cycle needs no second pass.
+    fn store_and_keep(&mut self, here: &Protected, destination: Destination, tag: u8) -> Result<()> {
         if tag & SHARED != 0 {
             self.register(here, self.next_id + 1)?;
         }
         self.next_id += 1;
-        if place != Place::Top {
+        if destination != Destination::Top {
             here.push_value(-1);
-            if place == Place::Field {
-                // table, key, child, child: one child goes below the key.
+            if destination == Destination::Field {
+                // The stack is table, key, child, child. One child goes below the key.
                 here.insert(-3);
             }
-            self.store(here, place)?;
+            self.store(here, destination)?;
         }
         Ok(())
     }
 
-    fn open_table(&mut self, here: &Protected, place: Place, tag: u8, is_environment: bool) -> Result<()> {
+    fn open_table(
+        &mut self,
+        here: &Protected,
+        destination: Destination,
+        tag: u8,
+        is_environment: bool,
+    ) -> Result<()> {
         let array = self.reader.u32().ok_or_else(truncated)?;
         let record = self.reader.u32().ok_or_else(truncated)?;
         let announced = u64::from(array) + 2 * u64::from(record);
@@ -382,7 +392,7 @@ impl<'a> Decoder<'a> {
         if is_environment {
             functions::look_up_in_globals(here);
         }
-        self.store_and_keep(here, place, tag)?;
+        self.store_and_keep(here, destination, tag)?;
         let table = PartialTable {
             slot: here.top(),
             array: 0,
@@ -390,10 +400,10 @@ impl<'a> Decoder<'a> {
             record_left: record,
             has_key: false,
         };
-        self.begin(here, Partial::Table(table), place)
+        self.begin(here, Partial::Table(table), destination)
     }
 
-    /// Puts the thing on top into the table of shared things, at this number.
+    /// Puts the value on top into the table of shared objects, at this number.
     fn register(&self, here: &Protected, number: i64) -> Result<()> {
         if !self.has_shared {
             return Err(Error::Corrupt("shared without its flag"));
@@ -415,15 +425,15 @@ impl<'a> Decoder<'a> {
 
     /// Begins to fill the table or function on top.
     #[inline(always)] // So that the value is built in place, not moved.
-    fn begin(&mut self, here: &Protected, value: Partial, place: Place) -> Result<()> {
+    fn begin(&mut self, here: &Protected, value: Partial, destination: Destination) -> Result<()> {
         self.unfinished.try_reserve(1)?;
-        self.unfinished.push(Unfinished { value, stays: place == Place::Top });
-        if here.check(LEVEL) { Ok(()) } else { self.continue_on_new_stack(here, place) }
+        self.unfinished.push(Unfinished { value, stays: destination == Destination::Top });
+        if here.check(LEVEL) { Ok(()) } else { self.continue_on_new_stack(here, destination) }
     }
 
-    /// Completes the table or function on top on the stack of a new coroutine, since this one is full. This is a protected
-    /// call of its own: an error in a coroutine that was never resumed has no other place to go.
-    fn continue_on_new_stack(&mut self, here: &Protected, place: Place) -> Result<()> {
+    /// Completes the table or function on top on the stack of a new coroutine, since this one is full. It needs its own
+    /// protected call: nothing else catches an error in a coroutine that was never resumed.
+    fn continue_on_new_stack(&mut self, here: &Protected, destination: Destination) -> Result<()> {
         let floor = self.unfinished.len() - 1;
         self.make_keys(here);
         let shared_slot = self.shared_slot;
@@ -447,7 +457,7 @@ impl<'a> Decoder<'a> {
         })?;
         self.shared_slot = shared_slot;
         // Pops the coroutine, and the completed value if it has been stored.
-        here.pop(if place == Place::Top { 1 } else { 2 });
+        here.pop(if destination == Destination::Top { 1 } else { 2 });
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! Encodes values on a state's stack into a message.
 //!
-//! Runs on the state's thread, inside [`Stack::protected`]; the [`Encoder`] is owned outside of that call. The walk keeps
-//! a list of frames, and two slots of Lua's stack for each level. When a stack is full, at half a million levels, it
-//! continues on the stack of a new coroutine, so only memory limits the depth. Fields are read raw and no metamethod
-//! runs. Nothing is allocated in Lua except those coroutines.
+//! Runs on the state's thread, inside [`Stack::protected`]; the [`Encoder`] is owned outside that call. The walk keeps a list
+//! of frames, and two slots of Lua's stack for each level. When a stack is full, at half a million levels, it continues on
+//! the stack of a new coroutine, so only memory limits the depth. Fields are read raw, so no metamethod runs. Only those
+//! coroutines are allocated in Lua.
 
 mod functions;
 
@@ -22,12 +22,12 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
 
-/// Appends a message of the top `count` values to `out` and pops them, in a protected call of its own.
+/// Appends a message of the top `count` values to `out` and pops them, in its own protected call.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
     encode_with(&mut Encoder::new(out, policy), stack, count)
 }
 
-/// As [`encode`], from a worker's state: the message counts for the state's memory limit.
+/// Like [`encode`], from a worker's state: the message counts toward the state's memory limit.
 pub fn encode_counted(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
     encode_with(&mut Encoder::with_limit(stack.memory_left(), out, policy), stack, count)
 }
@@ -48,7 +48,7 @@ fn encode_with(encoder: &mut Encoder, stack: &Stack, count: c_int) -> Result<()>
     let written = stack.protected(count, |stack| {
         let mut written = encoder.message(stack, 1, count);
         if written == Err(Error::Memory) && encoder.out.is_limited() {
-            // Garbage does not count for the limit.
+            // Garbage does not count toward the limit, so try again without it.
             stack.set_top(count);
             encoder.resume_collector(stack)?;
             stack.collect();
@@ -68,9 +68,9 @@ pub struct Encoder<'a> {
     out: MessageBuffer<'a>,
     policy: &'a Policy<'a>,
     frames: Vec<Frame>,
-    /// How many frames are on other stacks than the current one; the path and the name through those frames, which can't be
-    /// read from here; and whether one of their keys can't be part of a name.
+    /// How many frames are on stacks other than the current one, where their keys can't be read.
     suspended: usize,
+    /// The path and the name through the suspended frames, and whether one of their keys can't be part of a name.
     path: Path,
     name: String,
     has_unnamed_key: bool,
@@ -78,11 +78,11 @@ pub struct Encoder<'a> {
     /// The long texts among the values and keys.
     texts: IdentityMap,
     keys: KeyCache,
-    /// The variables that functions of this message have captured: the function that came first, and its upvalue.
+    /// The captured variables of this message's functions: the first function that captured it, and its upvalue.
     variables: FxHashMap<usize, (Entry, c_int)>,
     start: usize,
     position: usize,
-    /// The collector is paused, since a value goes deeper than one stack.
+    /// The collector is paused, since a value needs more than one stack.
     holds_collector: bool,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Encoder<'a> {
         Encoder::with_limit(usize::MAX, out, policy)
     }
 
-    /// As [`Encoder::new`]; all messages together may take `limit` bytes.
+    /// Like [`Encoder::new`]; all messages together may take `limit` bytes.
     pub fn with_limit(limit: usize, out: &'a mut Vec<u8>, policy: &'a Policy<'a>) -> Encoder<'a> {
         Encoder {
             out: MessageBuffer::new(out, limit),
@@ -114,13 +114,12 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Resumes the collector. Call it after the protected call in which the values were written.
+    /// Resumes the collector if it was paused. Call it after the protected call in which the values were written.
     pub fn resume_collector(&mut self, stack: &Stack) -> Result<()> {
         if std::mem::take(&mut self.holds_collector) { stack.release_collector() } else { Ok(()) }
     }
 
-    /// Appends a message of the `count` values from index `first` up. After an error, the buffer has
-    /// nothing of it.
+    /// Appends a message of the `count` values from index `first` up. After an error, the buffer holds nothing of it.
     pub fn message(&mut self, stack: &Protected, first: c_int, count: c_int) -> Result<()> {
         self.begin(count as usize);
         for index in first..first + count {
@@ -133,7 +132,7 @@ impl<'a> Encoder<'a> {
         self.end()
     }
 
-    /// As [`Encoder::message`], for plain values: raises nothing.
+    /// Like [`Encoder::message`], for plain values. Never raises.
     pub fn plain_message(&mut self, stack: &Stack, first: c_int, count: c_int) -> Result<()> {
         if count > 0 {
             fault::point("encode")?;
@@ -152,7 +151,7 @@ impl<'a> Encoder<'a> {
         checked.or_else(|error| self.roll_back(error))
     }
 
-    /// Starts a message whose `count` values are then given to [`Encoder::next_value`].
+    /// Starts a message of `count` values, which [`Encoder::next_value`] appends.
     pub fn begin(&mut self, count: usize) {
         self.identities.clear();
         self.texts.clear();
@@ -179,7 +178,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// As [`Encoder::next_value`]; the value does not count in the place of an error.
+    /// Like [`Encoder::next_value`], for a value that is not counted when an error names a position.
     pub fn uncounted_value(&mut self, stack: &Protected) -> Result<()> {
         let position = self.position;
         let appended = self.next_value(stack);
@@ -187,7 +186,7 @@ impl<'a> Encoder<'a> {
         appended
     }
 
-    /// The length of all messages so far in bytes.
+    /// The length of all messages so far, in bytes.
     pub fn length(&self) -> usize {
         self.out.len()
     }
@@ -221,8 +220,7 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes fields of the innermost table, whose last key is on top, until one needs a frame of its own or none is
-    /// left.
+    /// Writes fields of the innermost table, whose last key is on top, until one needs its own frame or none is left.
     fn fields(&mut self, here: &Protected, begun: (u32, u32, bool)) -> Result<()> {
         let (mut array, mut record, mut in_array) = begun;
         let only_shape = self.policy.functions == Functions::Shape;
@@ -267,14 +265,14 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Saves how far the innermost table is written.
+    /// Saves the position in the innermost table.
     fn save_progress(&mut self, array: u32, record: u32, in_array: bool, in_key: bool) {
         if let Some(Frame::Table(table)) = self.frames.last_mut() {
             (table.array, table.record, table.in_array, table.in_key) = (array, record, in_array, in_key);
         }
     }
 
-    /// Writes a text that is a key: as its number if it repeats.
+    /// Writes a text that is a key, as its number if it repeats.
     fn key(&mut self, here: &Stack, index: c_int) -> Result<()> {
         let bytes = here.bytes(index);
         if bytes.len() > SHORT_TEXT {
@@ -299,7 +297,7 @@ impl<'a> Encoder<'a> {
             kind if kind.is_plain() => self.plain_value(here, -1, kind)?,
             Type::Table => {
                 let pointer = here.pointer(-1);
-                if !self.environment_field(here)? && !self.reference(pointer)? {
+                if !self.put_if_environment_field(here)? && !self.put_if_seen(pointer)? {
                     return self.open_table(here, pointer, false);
                 }
             }
@@ -312,7 +310,7 @@ impl<'a> Encoder<'a> {
             },
             Type::Function => {
                 let pointer = here.pointer(-1);
-                if !self.named(here)? && !self.reference(pointer)? {
+                if !self.put_if_named(here)? && !self.put_if_seen(pointer)? {
                     if here.is_native(-1) {
                         return Err(self.unsendable(here, "C function"));
                     }
@@ -345,7 +343,7 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes a text. A long text that the message has already, by its address, is written as its number.
+    /// Writes a text. If the message already has this long text, by address, writes its number.
     #[inline(always)] // Texts are the most frequent values.
     fn text(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.len() <= SHORT_TEXT {
@@ -372,8 +370,8 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes the name of the thing on top, if it has one.
-    fn named(&mut self, here: &Protected) -> Result<bool> {
+    /// Writes the name of the value on top, if it has one.
+    fn put_if_named(&mut self, here: &Protected) -> Result<bool> {
         match self.policy.names.name_of(here) {
             Some(name) => self.put_name(&name).map(|()| true),
             None => Ok(false),
@@ -384,8 +382,8 @@ impl<'a> Encoder<'a> {
         self.put_text(wire::NAMED, name.as_bytes())
     }
 
-    /// Writes a reference if the message has this table or function already, and marks the latter as shared.
-    fn reference(&mut self, pointer: usize) -> Result<bool> {
+    /// If the message already has this table or function, writes a reference and marks the original as shared.
+    fn put_if_seen(&mut self, pointer: usize) -> Result<bool> {
         let Some(Entry { id, tag }) = self.identities.get(pointer)? else { return Ok(false) };
         self.mark_shared(tag);
         self.out.push(wire::REFERENCE);
@@ -398,7 +396,7 @@ impl<'a> Encoder<'a> {
         self.out[self.start] |= wire::HAS_SHARED;
     }
 
-    /// Gives the table or function on top its id, and makes room for its frame.
+    /// Assigns an id to the table or function on top, and reserves room for its frame.
     fn register(&mut self, pointer: usize) -> Result<Entry> {
         self.frames.try_reserve(1)?;
         self.identities.insert(pointer, self.out.len())
@@ -407,7 +405,7 @@ impl<'a> Encoder<'a> {
     fn open_table(&mut self, here: &Protected, pointer: usize, is_environment: bool) -> Result<()> {
         self.register(pointer)?;
         let header = self.out.len();
-        // The counts are filled in when the table is finished.
+        // The counts are filled in once the table is complete.
         self.out.extend_from_slice(&[wire::TABLE, 0, 0, 0, 0, 0, 0, 0, 0]);
         self.frames.push(Frame::Table(TableFrame {
             slot: here.top(),
@@ -433,14 +431,14 @@ impl<'a> Encoder<'a> {
         path
     }
 
-    /// The name under `gma` of the current function, made of its keys; none if a key can't be part of a name.
+    /// The name under `gma` of the current function, made of the keys to it. None if a key can't be part of a name.
     fn name(&self, here: &Stack) -> Option<String> {
         let mut name = wire::GMA.to_owned() + &self.name;
         let is_name = frame::push_name(&mut name, &self.frames[self.suspended..], here);
         (is_name && !self.has_unnamed_key).then_some(name)
     }
 
-    /// Saves the path to the frame `floor`, whose contents are written on another stack.
+    /// Saves the path to frame `floor`, whose contents are written from another stack.
     fn save_path(&mut self, here: &Stack, floor: usize) {
         let frames = &self.frames[self.suspended..floor];
         self.path.push(frames, here);
@@ -453,8 +451,8 @@ impl<'a> Encoder<'a> {
         Error::Unsendable { what, path: (self.policy.place)(self.position, &self.path(here)) }
     }
 
-    /// Writes the table or function on top and pops it, on the stack of a new coroutine, since this one is full. This is
-    /// a protected call of its own: an error in a coroutine that was never resumed has no other place to go.
+    /// Writes the table or function on top and pops it, on the stack of a new coroutine, since this one is full. It needs its
+    /// own protected call: nothing else catches an error in a coroutine that was never resumed.
     fn continue_on_new_stack(&mut self, here: &Protected) -> Result<()> {
         let floor = self.frames.len() - 1;
         if !self.holds_collector {

@@ -1,5 +1,5 @@
-//! The encoder's position in a value: a frame for each table and function that is open. The path in an error, and the
-//! name of a function under `gma`, are made from the frames.
+//! The encoder's position in a value: a frame for each open table and function. The path in an error and the name of a
+//! function under `gma` are made from the frames.
 
 use std::ffi::c_int;
 use std::fmt;
@@ -15,7 +15,7 @@ pub struct TableFrame {
     pub header: usize,
     pub array: u32,
     pub record: u32,
-    /// All keys so far were 1, 2, 3…, which `next` gives first.
+    /// All keys so far were 1, 2, 3…, which `next` returns first.
     pub in_array: bool,
     /// The key is being written; its value is on the stack.
     pub in_key: bool,
@@ -40,7 +40,7 @@ pub enum Frame {
 pub const ENVIRONMENT: &str = "_ENV";
 
 impl FunctionFrame {
-    /// The error of the current upvalue, which has a kind that can't cross.
+    /// The error of the current upvalue, which is of a kind that can't cross.
     pub fn refusal(&self, here: &Stack, kind: Type) -> Error {
         let (holds, remedy) = match kind {
             Type::Function => ("a C function", Remedy::CallOrRequire),
@@ -53,12 +53,12 @@ impl FunctionFrame {
             _ => ("a light userdata", Remedy::PassOrCopy),
         };
         let name = here.upvalue_name(self.slot, self.upvalue);
-        // An argument can't be an environment.
+        // An environment can't be passed as an argument.
         let remedy = if name == ENVIRONMENT && kind == Type::Table { Remedy::Copy } else { remedy };
         Error::Upvalue { name, holds: holds.into(), function: here.place_of(self.slot), remedy }
     }
 
-    /// The error of an environment whose metatable has an effect that a copy would lack.
+    /// The error of an environment whose metatable has effects that a copy would lack.
     pub fn environment_refusal(&self, here: &Stack) -> Error {
         Error::Upvalue {
             name: ENVIRONMENT.to_owned(),
@@ -69,7 +69,7 @@ impl FunctionFrame {
     }
 }
 
-/// The same error for a function that takes no arguments from a task: it does not advise to pass any.
+/// The same error without the advice to pass an argument, for a function that gets no arguments from a task.
 pub fn without_arguments(error: Error) -> Error {
     match error {
         Error::Upvalue { name, holds, function, remedy: Remedy::PassOrCopy } => {
@@ -82,7 +82,7 @@ pub fn without_arguments(error: Error) -> Error {
 /// The path to a part of a value, for an error: `.deep[1]`.
 #[derive(Clone, Default)]
 pub struct Path {
-    /// If the first step is a position in a list: that position.
+    /// The position in a list that is the first step, if it is one.
     item: Option<i64>,
     steps: Vec<String>,
 }
@@ -113,7 +113,7 @@ impl Path {
         }
     }
 
-    /// If the first step is a position in a list: that position, and the rest of the path.
+    /// If the first step is a position in a list, returns it and the rest of the path.
     pub fn split_item(&self) -> Option<(i64, String)> {
         Some((self.item?, self.steps[1..].concat()))
     }

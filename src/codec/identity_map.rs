@@ -1,18 +1,18 @@
 //! Maps the identity of a table, function or long text to its number in the message.
 //!
-//! Most values are trees, in which nothing repeats. So a bitmap over addresses says whether an object is in the map;
-//! a hash map is built from the list of all objects when one repeats for the first time, and not before.
+//! Most values are trees, in which no object repeats. So a bitmap over addresses tells whether an object is in the map. A
+//! hash map is built from the list of all objects only when one repeats for the first time.
 
 use rustc_hash::FxHashMap;
 
 use crate::error::Result;
 
-/// Bytes of address space for each bit; two objects are at least this far apart.
+/// The bytes of address space for each bit. Two objects are at least this far apart.
 const GRAIN: usize = 8;
 
 const WORDS: usize = 512;
 
-/// The bits of a page. Objects made one after another are mostly in the same page.
+/// The bits of a page. Objects allocated one after another are mostly in the same page.
 const BITS: usize = WORDS * u64::BITS as usize;
 
 /// With fewer entries, a linear search is faster than the bitmap.
@@ -34,7 +34,7 @@ pub struct IdentityMap {
     pages: Vec<Box<[u64; WORDS]>>,
     /// The position in `pages` of each page, by its number.
     index: FxHashMap<usize, usize>,
-    /// The number of the page that was used last, and its position in `pages`.
+    /// The number of the last page used, and its position in `pages`.
     last: Option<(usize, usize)>,
     /// Ids by identity; empty until an object repeats.
     ids: FxHashMap<usize, u32>,
@@ -82,7 +82,7 @@ impl IdentityMap {
         Ok(id.map(|id| Entry { id, tag: self.list[id as usize].1 }))
     }
 
-    /// Finds an object; adds it, and gives none, if it was not in the map.
+    /// Finds an object. If it is not in the map, adds it and returns none.
     #[inline]
     pub fn get_or_insert(&mut self, identity: usize, tag: usize) -> Result<Option<Entry>> {
         let bit = identity / GRAIN;

@@ -1,16 +1,16 @@
-//! Numbers the keys that repeat in a message: such a key is written once, and as one byte from then on.
+//! Numbers the keys that repeat in a message, so that later occurrences are written as one byte.
 
 use std::ptr;
 
-/// A direct-mapped cache of short keys by address: Lua interns short strings, so equal keys have equal addresses. Each
-/// key has one slot that it can occupy, and evicts another key from it.
+/// A direct-mapped cache of short keys, by address: Lua interns short strings, so equal keys have equal addresses. Each key
+/// can occupy only one slot, from which it evicts another key.
 #[derive(Default)]
 pub struct KeyCache {
     /// Empty until the message has [`MIN_KEYS`] keys.
     slots: Vec<(*const u8, Option<u8>)>,
-    /// How many keys came before there were slots.
+    /// The number of keys recorded before the slots were created.
     count: usize,
-    /// How many keys have a number.
+    /// The number of numbered keys.
     numbered: u8,
 }
 
@@ -19,13 +19,13 @@ const SLOTS: usize = 64;
 /// With fewer keys, the cache saves no time.
 const MIN_KEYS: usize = 64;
 
-/// How often the cache has met a key.
+/// How often the cache has seen a key.
 pub enum Occurrence {
-    /// The first time, or the cache has no number left for it.
+    /// For the first time, or the cache has no number left for it.
     First,
-    /// The second time: the key just got the next number.
+    /// For the second time: the key just got the next number.
     Second,
-    /// The key has this number.
+    /// More often: the key has this number.
     Numbered(u8),
 }
 
@@ -65,7 +65,7 @@ impl KeyCache {
 mod tests {
     use super::*;
 
-    /// Records a key, and gives a letter and its number.
+    /// Records a key. Returns a letter for the occurrence, and the key's number.
     fn record(cache: &mut KeyCache, key: &[u8]) -> (char, u8) {
         match cache.record(key) {
             Occurrence::First => ('f', 0),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_without_a_number_left_is_new_each_time() {
+    fn a_key_for_which_no_number_is_left_is_always_new() {
         let mut cache = KeyCache::default();
         let keys = vec![[0_u8; 16]; 300];
         for _ in 1..MIN_KEYS {

@@ -1,15 +1,16 @@
-//! Values and functions on their way between two states.
+//! Encodes values and functions into messages between two states, and decodes them.
 //!
 //! | file | job |
 //! |---|---|
 //! | `encode` | writes a message from a stack |
-//! | `decode` | reads one onto a stack |
+//! | `decode` | reads a message onto a stack |
 //! | `wire` | the layout of a message |
-//! | `policy` | which values may cross, and under which names |
-//! | `frame` | the encoder's position in a value, and the paths and names that come of it |
-//! | `keys` | numbers the keys that repeat |
-//! | `identity_map` | numbers tables, functions and long texts, to find those that repeat |
+//! | `policy` | which values may cross, and under which names functions do |
+//! | `frame` | the encoder's position in a value, from which paths and names are made |
+//! | `keys` | numbers repeated keys, to write them as one byte |
+//! | `identity_map` | numbers tables, functions and long texts, to find repeated ones |
 //! | `buffer` | the buffer that messages are written into, with a limit |
+//! | `roundtrip` | property tests of encoding and decoding |
 
 mod buffer;
 mod decode;
@@ -20,7 +21,7 @@ mod keys;
 mod policy;
 #[cfg(all(test, feature = "linked"))]
 mod roundtrip;
-// Public for the fuzz targets, which write messages of their own.
+// Public for the fuzz targets, which write their own messages.
 pub mod wire;
 
 pub use decode::{Decoder, Resolve, decode, decode_initial, decode_scalars};

@@ -1,4 +1,4 @@
-//! Which values may cross, and by which names.
+//! Which values may cross, and under which names.
 
 use crate::codec::frame::Path;
 use crate::ffi::Protected;
@@ -7,7 +7,7 @@ use crate::ffi::Protected;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Upvalues {
-    /// The function is refused; the error says what to do.
+    /// The function is refused. The error says what to do.
     #[default]
     Error,
     /// The data is copied like an argument.
@@ -21,12 +21,12 @@ pub enum Functions {
     Carry(Upvalues),
     /// They are refused: a task can't pass one to a host call.
     Refuse,
-    /// Only the shape of the `gma` table crosses: each function is a name, made of [`crate::codec::GMA`] and its keys.
+    /// Only the shape of the `gma` table crosses: each function becomes a name, made of [`crate::codec::GMA`] and its keys.
     /// Values that are neither functions nor data are left out.
     Shape,
 }
 
-/// The names of things that exist on both sides.
+/// The names of functions and tables that exist on both sides.
 pub trait Names {
     /// The name of the function or table on top of the stack.
     fn name_of(&self, stack: &Protected) -> Option<String>;
@@ -36,6 +36,6 @@ pub trait Names {
 pub struct Policy<'a> {
     pub names: &'a dyn Names,
     pub functions: Functions,
-    /// Makes the place of an error from the number of the value, from 1, and the path in it (`.deep.h`).
+    /// Describes the place of an error, from the value's position, from 1, and the path in it (`.deep.h`).
     pub place: &'a dyn Fn(usize, &Path) -> String,
 }

@@ -1,7 +1,7 @@
 //! The layout of a message between two states.
 //!
 //! A message is one flat array of bytes. So it is plain `Send` data, and freeing it is one `free`, however deep the values
-//! were. [`crate::codec::encode`] writes it and [`crate::codec::decode`] reads it, both without recursion. Layout:
+//! are. [`crate::codec::encode`] writes it and [`crate::codec::decode`] reads it, both without recursion. Layout:
 //!
 //! ```text
 //! message  = flags:u8 count:u32 value*count
@@ -12,9 +12,9 @@
 //!          | TEXT_AGAIN id                the id-th TEXT of the message, from 0
 //!          | TABLE array:u32 record:u32 value*array (value value)*record
 //!          | FUNCTION size:u32 bytecode upvalues:u8 upvalue*upvalues
-//!          | NAMED length name            the receiver's own thing of that name
-//!          | NEW_KEY length bytes         a text, and its number as a key, from 0
-//!          | KEY number:u8                that text again
+//!          | NAMED length name            the receiver's own function or table of that name
+//!          | NEW_KEY length bytes         a text that gets the next number as a key, from 0
+//!          | KEY number:u8                the text that has this number
 //!          | REFERENCE id                 the id-th table or function of the message, from 0
 //!          | GLOBALS                      the receiver's globals, as a field of an environment
 //! upvalue  = GLOBALS                      the receiver's globals
@@ -24,8 +24,8 @@
 //! ```
 //!
 //! Numbers are little-endian; `length` and `id` are LEB128. Tables and functions are counted together, long texts
-//! separately. A table, function or long text that the message refers to again has [`SHARED`] set in its tag, so the
-//! decoder remembers only these.
+//! separately. A table, function or long text that the message refers to again has [`SHARED`] set in its tag. The decoder
+//! remembers only these.
 
 use crate::error::Error;
 
@@ -48,8 +48,8 @@ pub const TEXT: u8 = 15;
 pub const TEXT_AGAIN: u8 = 16;
 pub const ENVIRONMENT: u8 = 17;
 
-/// The largest size of a short text in bytes (`LUAI_MAXSHORTLEN`). Lua 5.3 interns short strings; of a longer string, a
-/// state may have several equal copies.
+/// The largest size of a short text in bytes (`LUAI_MAXSHORTLEN`). Lua 5.3 interns short strings. A state may have several
+/// equal copies of a longer one.
 pub const SHORT_TEXT: usize = 40;
 
 /// Set in the tag of a table, function or long text that the message refers to again.
@@ -64,10 +64,10 @@ pub const HEADER: usize = 5;
 /// The first part of the name of everything in the host's `gma` table.
 pub const GMA: &str = "gma";
 
-/// Separates the keys in such a name. A key that contains it can't be part of a name.
+/// Separates the keys in a name under `gma`. A key that contains it can't be part of a name.
 pub const SEPARATOR: char = '\0';
 
-/// The bytecode of the function that is a message's first value.
+/// The bytecode of a message's first value, if that is a function.
 pub fn bytecode(message: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader::new(message);
     reader.slice(HEADER)?;
@@ -92,12 +92,12 @@ pub fn put_eight(out: &mut Vec<u8>, tag: u8, value: u64) {
     out.extend_from_slice(&bytes);
 }
 
-/// The error of a message that ends before its last value does.
+/// The error of a message that ends too early.
 pub fn truncated() -> Error {
     Error::Corrupt("it ends early")
 }
 
-/// Reads a message from its start to its end. Each method gives none if the bytes end early.
+/// Reads a message from start to end. Each method returns none if the bytes end early.
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A `size_t` as Lua dumps it: as wide as an address, and in the machine's byte order.
+    /// A `size_t` as Lua dumps it: as wide as an address, in the machine's byte order.
     pub fn word(&mut self) -> Option<usize> {
         self.array().map(usize::from_ne_bytes)
     }
@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
         Some(slice)
     }
 
-    /// A length, and that many bytes.
+    /// A length, then that many bytes.
     #[inline]
     pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.length()?;
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_end_early_give_none_and_no_panic() {
+    fn truncated_bytes_return_none() {
         assert!(Reader::new(&[]).byte().is_none());
         assert!(Reader::new(&[1, 2]).u32().is_none());
         assert!(Reader::new(&[0x80; 12]).length().is_none());

@@ -1,9 +1,9 @@
 //! The memory of one Lua state, and snapshots of it.
 //!
 //! Small blocks are cut from regions, and freed ones are kept in a list for each size. Lua passes a block's size when
-//! it frees it, so small blocks need no header. Larger ones come from the system and stand in a list. A Lua state is
-//! nothing but its blocks: copying them aside makes a snapshot of it, and copying them back restores it, whatever has
-//! run since. That takes as long as copying some thirty kilobytes.
+//! it frees it, so small blocks need no header. Larger blocks come from the system and are kept in a list. A Lua state
+//! consists only of its blocks: copying them makes a snapshot, and copying them back restores the state, whatever has run
+//! since. For a typical state, that copies about thirty kilobytes.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
@@ -15,7 +15,7 @@ use super::headroom;
 use super::page_buffer::PageBuffer;
 use super::pages::expect_filling;
 
-/// Sizes are rounded up to this, which is also how blocks are aligned.
+/// Sizes are rounded up to a multiple of this, which is also the alignment of blocks.
 const STEP: usize = 16;
 
 /// Blocks up to this size are cut from regions.
@@ -23,7 +23,7 @@ const SMALL: usize = 1024;
 
 const CLASSES: usize = SMALL / STEP;
 
-/// A fresh state fits into the first region. Each further region is twice as large, up to [`LARGEST_REGION`].
+/// A new state fits into the first region. Each further region is twice as large, up to [`LARGEST_REGION`].
 const FIRST_REGION: usize = 32 << 10;
 const LARGEST_REGION: usize = 8 << 20;
 
@@ -37,22 +37,22 @@ struct Region {
     size: usize,
 }
 
-/// Where the next small block is cut.
+/// The position at which the next small block is cut.
 #[derive(Clone, Copy)]
 struct Cursor {
     region: usize,
-    /// How many bytes of that region are in use.
+    /// The number of used bytes of that region.
     cut: usize,
     free: [*mut Free; CLASSES],
 }
 
-/// Stands before each large block.
+/// The header before each large block.
 #[repr(C, align(16))]
 struct Large {
     previous: *mut Large,
     next: *mut Large,
     size: usize,
-    /// The first snapshot that has the block, 0 for none. A block in a snapshot is not freed.
+    /// The first snapshot that contains the block; 0 for none. A block in a snapshot is not freed.
     snapshot: usize,
 }
 
@@ -67,7 +67,7 @@ struct Snapshot {
 pub struct Arena {
     regions: Vec<Region>,
     cursor: Cursor,
-    /// The newest first.
+    /// The list of large blocks, the newest first.
     large: *mut Large,
     /// The size of all large blocks and regions, in bytes.
     held: usize,
@@ -80,10 +80,10 @@ fn layout(size: usize) -> Option<Layout> {
     Layout::from_size_align(size, STEP).ok()
 }
 
-/// Frees a block that [`Arena::take`] returned for that size.
+/// Frees a block.
 ///
 /// # Safety
-/// The block is such a one, and nothing uses it any more.
+/// [`Arena::take`] returned the block for this size, and nothing uses it any more.
 unsafe fn give_back(block: *mut u8, size: usize) {
     if let Some(layout) = layout(size) {
         // SAFETY: as promised by the caller.
@@ -93,7 +93,7 @@ unsafe fn give_back(block: *mut u8, size: usize) {
 
 impl Region {
     /// # Safety
-    /// Nothing uses a block of it any more.
+    /// Nothing uses a block of the region any more.
     unsafe fn give_back(self) {
         // SAFETY: as promised by the caller.
         unsafe { give_back(self.start, self.size) }
@@ -116,7 +116,7 @@ impl Arena {
         }
     }
 
-    /// Takes a block from the system; null if it has none. The library's spare area is not for states.
+    /// Takes a block from the system; null if it has no memory. States must not use up the library's spare area.
     fn take(&mut self, size: usize) -> *mut u8 {
         // SAFETY: no caller asks for zero bytes.
         let request = |layout| ptr::NonNull::new(unsafe { Blocks.alloc(layout) });
@@ -139,7 +139,7 @@ impl Arena {
         if head.is_null() {
             return self.cut((class + 1) * STEP);
         }
-        // SAFETY: a free list holds unused blocks of ours, and the first word of each is the next one.
+        // SAFETY: a free list holds unused blocks, and the first word of each is the address of the next one.
         self.cursor.free[class] = unsafe { (*head).next };
         head.cast()
     }
@@ -176,7 +176,7 @@ impl Arena {
             return ptr::null_mut();
         }
         expect_filling(header.cast(), size);
-        // SAFETY: the block has room for its header and `size` bytes; the list holds live headers alone.
+        // SAFETY: the block has room for its header and `size` bytes; the list holds only live headers.
         unsafe {
             header.write(Large { previous: ptr::null_mut(), next: self.large, size, snapshot: 0 });
             self.link(header);
@@ -189,7 +189,7 @@ impl Arena {
         let mut next = self.large;
         std::iter::from_fn(move || {
             let header = (!next.is_null()).then_some(next)?;
-            // SAFETY: the list holds live headers alone.
+            // SAFETY: the list holds only live headers.
             next = unsafe { (*header).next };
             Some(header)
         })
@@ -198,7 +198,7 @@ impl Arena {
     /// Makes the neighbours of a header point at it.
     ///
     /// # Safety
-    /// It is live, and so are its neighbours.
+    /// The header and its neighbours are live.
     unsafe fn link(&mut self, header: *mut Large) {
         // SAFETY: as promised by the caller.
         unsafe {
@@ -217,9 +217,9 @@ impl Arena {
     /// Takes a header out of the list and frees its block.
     ///
     /// # Safety
-    /// It is in the list, and nothing uses its block any more.
+    /// The header is in the list, and nothing uses its block any more.
     unsafe fn release(&mut self, header: *mut Large) {
-        // SAFETY: as promised by the caller; the list holds live headers alone.
+        // SAFETY: as promised by the caller; the list holds only live headers.
         unsafe {
             let Large { previous, next, size, .. } = *header;
             if previous.is_null() {
@@ -235,10 +235,10 @@ impl Arena {
         }
     }
 
-    /// Frees a block of that size.
+    /// Frees a block of this size.
     ///
     /// # Safety
-    /// This arena returned it for that size, and nothing uses it any more.
+    /// This arena returned the block for this size, and nothing uses it any more.
     pub unsafe fn free(&mut self, block: *mut u8, size: usize) {
         // SAFETY: as promised by the caller: a small block holds at least one word, a large one has its header.
         unsafe {
@@ -255,16 +255,16 @@ impl Arena {
         }
     }
 
-    /// Resizes a block, which may move. Null if memory has run out; the block is then unchanged. Lua relies on
-    /// shrinking never to fail, so a block that can't move stays where it is.
+    /// Resizes a block, which may move. Null if memory has run out; the block is then unchanged. Lua relies on shrinking
+    /// never failing, so a shrinking block that can't move stays in place.
     ///
     /// # Safety
-    /// This arena returned it for the old size, and the caller uses the new one from now on.
+    /// This arena returned the block for the old size. From now on, the caller uses only the returned block, unless it is null.
     pub unsafe fn resize(&mut self, block: *mut u8, old: usize, new: usize) -> *mut u8 {
         if old <= SMALL && new <= SMALL && class(old) == class(new) {
             return block;
         }
-        // SAFETY: as promised by the caller; both blocks are as large as what is copied.
+        // SAFETY: as promised by the caller; both blocks are at least as large as the copied part.
         let moved = unsafe {
             if old > SMALL && new > SMALL && (*block.cast::<Large>().sub(1)).snapshot == 0 {
                 self.resize_large(block.cast::<Large>().sub(1), new)
@@ -277,15 +277,15 @@ impl Arena {
                 moved
             }
         };
-        // A large block that kept its place when it shrank joins the small ones once it is freed. It also stays in the
-        // list, which frees it at the end.
+        // A large block that shrank in place joins the small ones once it is freed. It also stays in the list, which frees
+        // it when the arena is dropped.
         if moved.is_null() && new < old { block } else { moved }
     }
 
     /// # Safety
     /// The header is in the list, and no snapshot has it.
     unsafe fn resize_large(&mut self, header: *mut Large, new: usize) -> *mut u8 {
-        // SAFETY: as promised by the caller; `realloc` leaves a block alone that it can't move.
+        // SAFETY: as promised by the caller; a `realloc` that fails leaves the block unchanged.
         unsafe {
             let (Some(layout), Some(size)) = (layout((*header).size + HEADER), new.checked_add(HEADER))
             else {
@@ -312,22 +312,22 @@ impl Arena {
         parts.map(move |(index, region)| (region.start, if index == last { cut } else { region.size }))
     }
 
-    /// Takes a snapshot of all blocks, on top of earlier ones. False if there is no memory for it.
+    /// Takes a snapshot of all blocks. Earlier snapshots stay. False if there is no memory for it.
     pub fn take_snapshot(&mut self) -> bool {
         let level = self.snapshots.len() + 1;
         let mut size: usize = self.parts(&self.cursor).map(|(_, length)| length).sum();
-        // SAFETY: the list holds live headers alone.
+        // SAFETY: the list holds only live headers.
         size += self.headers().map(|header| unsafe { (*header).size }).sum::<usize>();
         let room = PageBuffer::with_room(size, self.held, self.spare.take());
         let (Some(mut bytes), Ok(())) = (room, self.snapshots.try_reserve(1)) else {
             return false;
         };
         for (start, length) in self.parts(&self.cursor) {
-            // SAFETY: a region is that long, and the room was counted.
+            // SAFETY: a region is that long, and its length was counted.
             unsafe { bytes.append(start, length) };
         }
         for header in self.headers() {
-            // SAFETY: the list holds live headers alone, with a block of that size behind each; the room was counted.
+            // SAFETY: the list holds only live headers, each followed by a block of that size, which was counted.
             unsafe {
                 if (*header).snapshot == 0 {
                     (*header).snapshot = level;
@@ -342,7 +342,7 @@ impl Arena {
     /// Restores all blocks from snapshot number `level`, from 1, and drops later snapshots.
     ///
     /// # Safety
-    /// The state that uses the blocks is at rest: nothing of it is on any thread's C stack.
+    /// The state that uses the blocks is not running: none of its code is on any thread's C stack.
     pub unsafe fn restore(&mut self, level: usize) {
         if self.snapshots.len() > level {
             self.spare = self.snapshots.drain(level..).next().map(|snapshot| snapshot.bytes.pages);
@@ -350,8 +350,8 @@ impl Arena {
         let Some(snapshot) = self.snapshots.pop() else { return };
         self.cursor = snapshot.cursor;
         let mut at = snapshot.bytes.pages.as_ptr();
-        // SAFETY: the snapshot has the bytes of these parts in this order, and the caller promises that nothing is
-        // using them; the list holds live headers alone.
+        // SAFETY: the snapshot holds the bytes of these parts in this order, and the caller promises that nothing uses the
+        // blocks now; the list holds only live headers.
         unsafe {
             for (start, length) in self.parts(&snapshot.cursor) {
                 ptr::copy_nonoverlapping(at, start, length);
@@ -370,21 +370,21 @@ impl Arena {
         self.snapshots.push(snapshot);
     }
 
-    /// Drops all snapshots; the blocks stay as they are now.
+    /// Drops all snapshots. The blocks stay as they are.
     pub fn forget_snapshots(&mut self) {
         self.snapshots.clear();
         self.spare = None;
         for header in self.headers() {
-            // SAFETY: the list holds live headers alone.
+            // SAFETY: the list holds only live headers.
             unsafe { (*header).snapshot = 0 };
         }
     }
 
-    /// Frees the regions that have no block in use.
+    /// Frees the regions after the current one, which have no block in use.
     pub fn trim(&mut self) {
         for region in self.regions.drain((self.cursor.region + 1).min(self.regions.len())..) {
             self.held -= region.size;
-            // SAFETY: the region is ours, and no block of it is in use.
+            // SAFETY: the arena owns the region, and no block of it is in use.
             unsafe { region.give_back() }
         }
     }
@@ -393,11 +393,11 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         for header in self.headers() {
-            // SAFETY: it is in the list, and the state that used the blocks is gone.
+            // SAFETY: the header is in the list, and the state that used the blocks is gone.
             unsafe { self.release(header) }
         }
         for region in self.regions.drain(..) {
-            // SAFETY: the region is ours, and the state that used its blocks is gone.
+            // SAFETY: the arena owns the region, and the state that used its blocks is gone.
             unsafe { region.give_back() }
         }
     }
@@ -408,12 +408,12 @@ mod tests {
     use super::*;
 
     fn fill(block: *mut u8, size: usize, byte: u8) {
-        // SAFETY: the block was given with that size.
+        // SAFETY: the block has that size.
         unsafe { ptr::write_bytes(block, byte, size) }
     }
 
     fn holds(block: *mut u8, size: usize, byte: u8) -> bool {
-        // SAFETY: the block was given with that size, and filled.
+        // SAFETY: the block has that size, and was filled.
         unsafe { std::slice::from_raw_parts(block, size) }.iter().all(|found| *found == byte)
     }
 
@@ -430,7 +430,7 @@ mod tests {
         for (round, (block, size)) in blocks.iter_mut().enumerate() {
             assert!(holds(*block, *size, round as u8));
             let new = 1 + (*size * 3) % 4000;
-            // SAFETY: the arena gave it with that size.
+            // SAFETY: the arena returned the block for that size.
             *block = unsafe { arena.resize(*block, *size, new) };
             assert!(holds(*block, new.min(*size), round as u8));
             fill(*block, new, round as u8);
@@ -438,13 +438,13 @@ mod tests {
         }
         for (round, (block, size)) in blocks.into_iter().enumerate() {
             assert!(holds(block, size, round as u8));
-            // SAFETY: the arena gave it with that size, and it is not used any more.
+            // SAFETY: the arena returned the block for that size, and it is not used any more.
             unsafe { arena.free(block, size) };
         }
     }
 
     #[test]
-    fn a_snapshot_restores_what_was_changed_freed_and_moved() {
+    fn a_snapshot_restores_changed_freed_and_moved_blocks() {
         let mut arena = Arena::new();
         let sizes = [10, 100, 1000, 2000, 50_000];
         let blocks = sizes.map(|size| arena.allocate(size));
@@ -457,7 +457,7 @@ mod tests {
         assert!(arena.take_snapshot());
         fill_all(3);
         for (block, size) in blocks.iter().zip(sizes).skip(1) {
-            // SAFETY: the arena gave it with that size, and has it back before it is used again.
+            // SAFETY: the arena returned the block for that size, and restores it before it is used again.
             unsafe { arena.resize(*block, size, size * 2) };
         }
         for size in [16, 500, 100_000] {

@@ -1,12 +1,12 @@
-//! Blocks of memory: small ones from the system's allocator, large ones as pages of their own.
+//! The system's allocator for small blocks, and separate pages for large ones.
 //!
-//! glibc keeps what was freed at the end of a thread's heap, up to 64 MiB for each thread, and its `malloc_trim` can't
-//! reach it. Pages can be given back at any time. While jobs run they are cached, since fresh pages cost more than most
-//! uses of them. Other systems' allocators give large blocks back by themselves.
+//! glibc keeps freed memory at the end of a thread's heap, up to 64 MiB for each thread, and `malloc_trim` can't release it.
+//! Pages can be returned to the system at any time. While jobs run, freed pages are cached, because new pages cost more time
+//! than most uses of them. Other systems' allocators return large blocks by themselves.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// The system's allocator, with large blocks apart.
+/// The system's allocator, with large blocks in separate pages.
 pub struct Blocks;
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -41,13 +41,13 @@ mod paged {
 
     use crate::system::pages::expect_filling;
 
-    /// Blocks of this size and more are pages.
+    /// Blocks of at least this size are pages.
     pub const PAGED: usize = 1 << 20;
 
-    /// No page is smaller.
+    /// The smallest size of a page on any system.
     const PAGE: usize = 4096;
 
-    /// The most blocks, and bytes, that are cached.
+    /// The most blocks and bytes that are cached.
     const COUNT: usize = 64;
     const BYTES: usize = if cfg!(target_pointer_width = "64") { 64 << 20 } else { 16 << 20 };
 
@@ -55,12 +55,12 @@ mod paged {
         layout.size() >= PAGED && layout.align() <= PAGE
     }
 
-    /// How large the pages for a block are. Of similar blocks they are alike, so that one can take the place of another.
+    /// The size of the pages for a block. Blocks of similar size get the same, so that they can reuse each other's pages.
     pub fn rounded(size: usize) -> usize {
         size.checked_next_power_of_two().map_or(size, |power| size.next_multiple_of(power / 16))
     }
 
-    /// Pages that nobody uses.
+    /// Unused pages.
     struct Cache {
         /// The first `count` are filled, the oldest first.
         blocks: [(*mut u8, usize); COUNT],
@@ -68,10 +68,10 @@ mod paged {
         bytes: usize,
     }
 
-    // SAFETY: the blocks are nobody's, so any thread may take them.
+    // SAFETY: the blocks are unused, so any thread may take them.
     unsafe impl Send for Cache {}
 
-    /// Never waited for: in a forked process the lock may be held for ever.
+    /// No thread waits for the lock, because in a forked process it may stay locked forever.
     static CACHE: Mutex<Cache> =
         Mutex::new(Cache { blocks: [(ptr::null_mut(), 0); COUNT], count: 0, bytes: 0 });
 
@@ -87,31 +87,31 @@ mod paged {
         }
     }
 
-    /// A cached block of that size; null for none.
+    /// A cached block of this size; null if there is none.
     pub fn take_cached(size: usize) -> *mut u8 {
         let Ok(mut cache) = CACHE.try_lock() else { return ptr::null_mut() };
         let found = cache.blocks[..cache.count].iter().rposition(|block| block.1 == size);
         found.map_or(ptr::null_mut(), |at| cache.remove(at).0)
     }
 
-    /// From now on, pages that are given back are cached, or not.
+    /// Sets whether freed pages are cached from now on.
     pub fn cache_pages(caches: bool) {
         IS_CACHING.store(caches, Ordering::Relaxed);
     }
 
-    /// Gives the cached pages to the system; false where there were none.
+    /// Returns the cached pages to the system. False if there were none.
     pub fn drop_cached_pages() -> bool {
         let Ok(mut cache) = CACHE.try_lock() else { return false };
         let had_any = cache.count > 0;
         while cache.count > 0 {
             let (block, size) = cache.remove(0);
-            // SAFETY: the block is nobody's.
+            // SAFETY: the block is unused.
             unsafe { libc::munmap(block.cast(), size) };
         }
         had_any
     }
 
-    /// Runs `request`, and again without cached pages where the system has refused.
+    /// Runs `request`. If the system refuses, drops the cached pages and runs it again.
     fn ask(request: impl Fn() -> *mut libc::c_void) -> *mut u8 {
         let mut start = request();
         if start == libc::MAP_FAILED && drop_cached_pages() {
@@ -120,24 +120,24 @@ mod paged {
         if start == libc::MAP_FAILED { ptr::null_mut() } else { start.cast() }
     }
 
-    /// Pages of that size; null where memory has run out.
+    /// Pages of this size; null if memory has run out.
     pub fn map(size: usize) -> *mut u8 {
         let cached = take_cached(size);
         if !cached.is_null() {
             return cached;
         }
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping, at an address that the system chooses, touches no other.
+        // SAFETY: a new mapping at an address that the system chooses affects no other.
         let block = ask(|| unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) });
         if !block.is_null() {
-            // Of all of it: with advice for a part, the system would take it for two mappings, and not resize it.
+            // The advice must cover the whole block: otherwise the system splits the mapping in two, and can't resize it.
             expect_filling(block, size);
         }
         block
     }
 
     /// # Safety
-    /// The block is pages of that size, and nobody uses it any more.
+    /// The block consists of pages of this size, and nothing uses it any more.
     pub unsafe fn unmap(block: *mut u8, size: usize) {
         if IS_CACHING.load(Ordering::Relaxed)
             && let Ok(mut cache) = CACHE.try_lock()
@@ -154,17 +154,17 @@ mod paged {
         unsafe { libc::munmap(block.cast(), size) };
     }
 
-    /// Null, and the block as it was, where memory has run out.
+    /// Resizes a block, which may move. Null if memory has run out; the block is then unchanged.
     ///
     /// # Safety
-    /// The block is pages of the old size; where there is a new one, the caller uses that.
+    /// The block consists of pages of the old size. If a new block is returned, the caller no longer uses the old one.
     pub unsafe fn resize(block: *mut u8, old: usize, new: usize) -> *mut u8 {
         if old == new {
             return block;
         }
         let cached = take_cached(new);
         if !cached.is_null() {
-            // SAFETY: they are two blocks, as large as what is copied; the old one is the caller's to give.
+            // SAFETY: the blocks are distinct, and both are at least as large as the copied part. The caller owns the old one.
             unsafe {
                 cached.copy_from_nonoverlapping(block, old.min(new));
                 unmap(block, old);
@@ -181,18 +181,18 @@ mod paged {
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-// SAFETY: whether a block is pages or the allocator's follows from its layout alone, which the caller gives back with it.
+// SAFETY: a block's layout alone decides whether it is pages or the allocator's, and the caller passes it again to free it.
 unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if paged::is_paged(layout) {
             return paged::map(paged::rounded(layout.size()));
         }
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the caller makes the promise that is required.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise; a block is where its layout says.
+        // SAFETY: the caller's promise; the layout decides where a block is.
         unsafe {
             if paged::is_paged(layout) {
                 paged::unmap(block, paged::rounded(layout.size()));
@@ -203,10 +203,10 @@ unsafe impl GlobalAlloc for Blocks {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller promises that the size is one of a layout.
+        // SAFETY: the caller promises that the size is valid for a layout.
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        // SAFETY: the caller's promise; a block is where its layout says. Where it moves from one place to the other, both
-        // blocks are as large as what is copied.
+        // SAFETY: the caller's promise; the layout decides where a block is. If it moves between the two, both blocks are at
+        // least as large as the copied part.
         unsafe {
             match (paged::is_paged(layout), paged::is_paged(new)) {
                 (true, true) => paged::resize(block, paged::rounded(layout.size()), paged::rounded(size)),
@@ -225,20 +225,20 @@ unsafe impl GlobalAlloc for Blocks {
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-// SAFETY: it is the system's allocator.
+// SAFETY: this only calls the system's allocator.
 unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the caller makes the promise that is required.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the caller makes the promise that is required.
         unsafe { System.dealloc(block, layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the caller makes the promise that is required.
         unsafe { System.realloc(block, layout, size) }
     }
 }
@@ -253,11 +253,11 @@ mod tests {
     }
 
     #[test]
-    fn blocks_keep_their_bytes_as_they_become_pages_and_cease_to_be() {
+    fn blocks_keep_their_bytes_when_they_become_pages_or_stop_being_pages() {
         for is_caching in [false, true, true, false] {
             cache_pages(is_caching);
             let mut size = 64;
-            // SAFETY: each block is used as large as it is, and given back once, with its layout.
+            // SAFETY: each block is used within its size and freed once, with its layout.
             unsafe {
                 let mut block = Blocks.alloc(layout(size));
                 for (round, new) in (1..).zip([16, PAGED - 1, PAGED, 3 * PAGED, PAGED + 1, 100, 2 * PAGED]) {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_there_is_is_refused_and_the_block_stays() {
+    fn an_impossible_size_is_refused_and_the_block_stays() {
         let most = isize::MAX as usize - 15;
         // SAFETY: as above.
         unsafe {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_somewhat_larger_than_their_block() {
+    fn pages_are_at_most_an_eighth_larger_than_their_block() {
         for size in [PAGED, PAGED + 1, 3 * PAGED, (64 << 20) - 1, isize::MAX as usize] {
             let pages = rounded(size);
             assert!(

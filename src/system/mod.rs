@@ -2,20 +2,20 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `arena` | the memory of one Lua state, with snapshots |
-//! | `page_buffer` | the bytes of a snapshot |
-//! | `spare` | this library's allocator, with memory for when the system has none |
-//! | `headroom` | memory that tasks can't take |
-//! | `blocks` | blocks from the system; large ones are pages, and go back to it |
-//! | `pages` | advice about pages |
-//! | `pin` | staying loaded, and noticing forks |
+//! | `arena` | the allocator of one Lua state, and snapshots of its memory |
+//! | `page_buffer` | the buffer of a snapshot |
+//! | `spare` | the global allocator of this library, with a spare area for when the system has no memory |
+//! | `headroom` | reserved memory, released when a task has used up the rest |
+//! | `blocks` | the system's allocator, with large blocks as cached pages |
+//! | `pages` | huge pages, and the release of unused stack |
+//! | `process` | keeps the library loaded, and notices forks |
 
 mod arena;
 mod blocks;
 mod headroom;
 mod page_buffer;
 mod pages;
-mod pin;
+mod process;
 mod spare;
 
 pub use arena::Arena;
@@ -23,5 +23,5 @@ pub use blocks::{cache_pages, trim_allocator};
 pub use headroom::{LITTLE, put_aside, with_headroom};
 pub use pages::{LARGE, expect_filling, release_stack};
 #[cfg(unix)]
-pub use pin::at_fork;
-pub use pin::pin;
+pub use process::at_fork;
+pub use process::keep_loaded;

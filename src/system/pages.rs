@@ -1,4 +1,4 @@
-//! Advice to the system about pages: large blocks about to be filled, and the unused part of stacks.
+//! Advice to the system about pages: huge pages for large blocks, and the release of unused stack.
 
 #[cfg(target_os = "linux")]
 use std::ffi::c_void;
@@ -9,20 +9,21 @@ use std::ptr;
 #[cfg(target_os = "linux")]
 use std::sync::LazyLock;
 
-/// The size of two huge pages.
+/// The size from which a block gets huge pages: that of two of them.
 pub const LARGE: usize = 4 << 20;
 
 /// The size of a page, a power of two: 4 KiB on x86, up to 64 KiB on 64-bit Arm.
 #[cfg(target_os = "linux")]
 fn page() -> usize {
     static PAGE: LazyLock<usize> = LazyLock::new(|| {
-        // SAFETY: it only asks.
+        // SAFETY: this only reads a setting.
         usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(64 << 10)
     });
     *PAGE
 }
 
-/// The start and the length of the whole pages between two addresses. Parts of a page are left out: others use the rest.
+/// The start and the length of the whole pages between two addresses. Partial pages are left out, because other data shares
+/// them.
 #[cfg(target_os = "linux")]
 fn whole_pages(start: usize, end: usize, page: usize) -> (usize, usize) {
     let first = start.next_multiple_of(page);
@@ -36,16 +37,16 @@ fn whole_pages(start: usize, end: usize, page: usize) -> (usize, usize) {
 #[cfg(target_os = "linux")]
 unsafe fn advise(start: usize, end: usize, advice: libc::c_int) {
     let (first, length) = whole_pages(start, end, page());
-    // SAFETY: as promised by the caller. A kernel that refuses the advice says so, which does no harm.
+    // SAFETY: as promised by the caller. If the kernel refuses the advice, nothing happens.
     unsafe { libc::madvise(first as *mut c_void, length, advice) };
 }
 
-/// Gives back the unused part of this thread's stack, which otherwise stays as large as it has ever been.
+/// Returns the unused part of this thread's stack to the system. Otherwise a stack keeps its largest size.
 #[cfg(target_os = "linux")]
 pub fn release_stack() {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let (mut start, mut size) = (ptr::null_mut(), 0);
-    // SAFETY: the attributes are filled before they are read, and destroyed once; all pointers are to locals.
+    // SAFETY: the attributes are filled before they are read, and destroyed once. All pointers are to locals.
     let is_known = unsafe {
         libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) == 0 && {
             let known = libc::pthread_attr_getstack(attributes.as_ptr(), &mut start, &mut size) == 0;
@@ -71,7 +72,7 @@ pub fn expect_filling(start: *const u8, size: usize) {
     if size < LARGE {
         return;
     }
-    // SAFETY: this kind of advice does not change the memory.
+    // SAFETY: this advice does not change the contents of the memory.
     unsafe { advise(start as usize, start as usize + size, libc::MADV_HUGEPAGE) };
 }
 
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn advice_is_for_whole_pages_of_any_size() {
+    fn advice_covers_only_whole_pages_of_any_size() {
         assert_eq!(whole_pages(0x1_0000, 0x3_0000, 0x1000), (0x1_0000, 0x2_0000));
         assert_eq!(whole_pages(0x1_0001, 0x2_ffff, 0x1000), (0x1_1000, 0x1_e000));
         assert_eq!(whole_pages(0x1_1000, 0x3_f000, 0x1_0000), (0x2_0000, 0x1_0000));

@@ -1,7 +1,7 @@
-//! Memory for this library when the system has none.
+//! The global allocator of this library, with a spare area for when the system has no memory.
 //!
-//! Rust ends the process when an allocation fails. When a task has used up all memory, the library needs a little to say
-//! so. It comes from here.
+//! Rust ends the process when an allocation fails. When a task has used up all memory, the library still needs a little, to
+//! report that. It comes from the spare area.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 use super::blocks::Blocks;
 use super::headroom;
 
-/// The system's allocator, and a spare area for when that fails.
+/// The system's allocator, with a spare area for when it fails.
 struct WithSpare;
 
 #[global_allocator]
 static ALLOCATOR: WithSpare = WithSpare;
 
-/// Address space alone, until it is needed.
+/// The size of the area. Only address space until it is used.
 const BYTES: usize = 8 << 20;
 
-/// Larger requests must be able to fail: messages, and lists with an item for each task.
+/// The largest block. Larger requests, such as messages and lists of tasks, are able to fail.
 const LARGEST: usize = 1 << 20;
 
 /// Block sizes are powers of two, from this one up.
@@ -29,46 +29,46 @@ const SMALLEST: usize = 16;
 
 const CLASSES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
 
-/// The alignment of the area, and of each block that is at least as large.
+/// The alignment of the area, and of each block of at least this size.
 const PAGE: usize = 4096;
 
 #[repr(align(4096))]
 struct Area(UnsafeCell<[u8; BYTES]>);
 
-// SAFETY: each part of it has one owner at a time.
+// SAFETY: each part of the area has one owner at a time.
 unsafe impl Sync for Area {}
 
 static AREA: Area = Area(UnsafeCell::new([0; BYTES]));
 
-/// The part of the area that is not in use.
-struct Rest {
+/// The unused part of the area.
+struct Unused {
     /// How many bytes of the area were handed out.
     cut: usize,
-    /// Freed blocks by size; each holds the address of the next one.
+    /// Freed blocks by size class. Each holds the address of the next one.
     free: [*mut u8; CLASSES],
 }
 
-/// [`Rest`], for one thread at a time. A spin lock, since it is held for a few instructions.
+/// A spin lock around [`Unused`]. It is only held for a few instructions.
 struct Locked {
     is_taken: AtomicBool,
-    rest: UnsafeCell<Rest>,
+    unused: UnsafeCell<Unused>,
 }
 
-// SAFETY: only `with` uses what is in it, on one thread at a time.
+// SAFETY: only `with_unused` uses the contents, on one thread at a time.
 unsafe impl Sync for Locked {}
 
-static REST: Locked = Locked {
+static UNUSED: Locked = Locked {
     is_taken: AtomicBool::new(false),
-    rest: UnsafeCell::new(Rest { cut: 0, free: [ptr::null_mut(); CLASSES] }),
+    unused: UnsafeCell::new(Unused { cut: 0, free: [ptr::null_mut(); CLASSES] }),
 };
 
-fn with<R>(body: impl FnOnce(&mut Rest) -> R) -> R {
-    while REST.is_taken.swap(true, Ordering::Acquire) {
+fn with_unused<R>(body: impl FnOnce(&mut Unused) -> R) -> R {
+    while UNUSED.is_taken.swap(true, Ordering::Acquire) {
         std::thread::yield_now();
     }
     // SAFETY: this thread holds the lock until `body` returns, and `body` neither panics nor locks again.
-    let outcome = body(unsafe { &mut *REST.rest.get() });
-    REST.is_taken.store(false, Ordering::Release);
+    let outcome = body(unsafe { &mut *UNUSED.unused.get() });
+    UNUSED.is_taken.store(false, Ordering::Release);
     outcome
 }
 
@@ -80,19 +80,19 @@ fn class(layout: Layout) -> Option<usize> {
 
 fn take(layout: Layout) -> *mut u8 {
     let Some(class) = class(layout) else { return ptr::null_mut() };
-    with(|rest| {
-        let head = rest.free[class];
+    with_unused(|unused| {
+        let head = unused.free[class];
         if !head.is_null() {
             // SAFETY: a block in the list is unused, and holds the address of the next one.
-            rest.free[class] = unsafe { head.cast::<*mut u8>().read() };
+            unused.free[class] = unsafe { head.cast::<*mut u8>().read() };
             return head;
         }
         let size = SMALLEST << class;
-        let start = rest.cut.next_multiple_of(size.min(PAGE));
+        let start = unused.cut.next_multiple_of(size.min(PAGE));
         if start + size > BYTES {
             return ptr::null_mut();
         }
-        rest.cut = start + size;
+        unused.cut = start + size;
         // SAFETY: it fits.
         unsafe { AREA.0.get().cast::<u8>().add(start) }
     })
@@ -103,9 +103,9 @@ fn take(layout: Layout) -> *mut u8 {
 unsafe fn give_back(block: *mut u8, layout: Layout) {
     let Some(class) = class(layout) else { return };
     // SAFETY: as promised by the caller; the smallest block holds an address, and is aligned for it.
-    with(|rest| unsafe {
-        block.cast::<*mut u8>().write(rest.free[class]);
-        rest.free[class] = block;
+    with_unused(|unused| unsafe {
+        block.cast::<*mut u8>().write(unused.free[class]);
+        unused.free[class] = block;
     });
 }
 
@@ -113,9 +113,9 @@ fn is_spare(block: *mut u8) -> bool {
     (block as usize).wrapping_sub(AREA.0.get() as usize) < BYTES
 }
 
-/// Serves a request that the system has refused. If nothing is left at all, it waits for a task to free memory: a task that
-/// gets no more of it soon ends.
-fn find(layout: Layout) -> *mut u8 {
+/// Serves a request that the system has refused. If the area is used up too, waits for a task to free memory: a task that gets
+/// no more memory soon ends.
+fn allocate_or_wait(layout: Layout) -> *mut u8 {
     const AT_MOST: Duration = Duration::from_secs(10);
     const PAUSE: Duration = Duration::from_millis(1);
     if class(layout).is_none() {
@@ -125,7 +125,7 @@ fn find(layout: Layout) -> *mut u8 {
     loop {
         let mut block = take(layout);
         if block.is_null() {
-            headroom::give_soon();
+            headroom::try_release();
             // SAFETY: the layout is the caller's, and not of size zero.
             block = unsafe { Blocks.alloc(layout) };
         }
@@ -136,19 +136,19 @@ fn find(layout: Layout) -> *mut u8 {
     }
 }
 
-// SAFETY: a block is the system's or an unshared part of the area, and its address tells which.
+// SAFETY: a block is either the system's or an unshared part of the area, and its address tells which.
 unsafe impl GlobalAlloc for WithSpare {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // An allocator that has run out may take a whole page for each small block.
-        if headroom::is_given() {
+        // Once memory has run out, the system's allocator may take a whole page for each small block.
+        if headroom::is_released() {
             let block = take(layout);
             if !block.is_null() {
                 return block;
             }
         }
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the caller makes the promise that is required.
         let block = unsafe { Blocks.alloc(layout) };
-        if block.is_null() { find(layout) } else { block }
+        if block.is_null() { allocate_or_wait(layout) } else { block }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -164,8 +164,8 @@ unsafe impl GlobalAlloc for WithSpare {
                 return moved;
             }
         }
-        // SAFETY: the caller promises that the size is one of a layout; both blocks are as large as what is
-        // copied, and they are two.
+        // SAFETY: the caller promises that the size is valid for a layout. The blocks are distinct, and both are at least
+        // as large as the copied part.
         unsafe {
             let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
             if !moved.is_null() {
@@ -185,7 +185,7 @@ mod tests {
     fn freed_blocks_are_used_again() {
         let layouts = [(1, 1), (24, 8), (100, 64), (5000, 16), (LARGEST, PAGE)]
             .map(|(size, align)| Layout::from_size_align(size, align).expect("it is a layout"));
-        // One block stays in use all the time, as a task's failure does until the host takes it.
+        // One block stays in use throughout, like a task's failure that the host has not taken yet.
         let kept = take(layouts[2]);
         for _ in 0..1000 {
             for layout in layouts {
@@ -196,7 +196,7 @@ mod tests {
                     unsafe { block.write_bytes(7, layout.size()) };
                 }
                 assert_ne!(first, second);
-                // SAFETY: they were taken for that layout.
+                // SAFETY: they were taken for this layout.
                 unsafe {
                     give_back(first, layout);
                     give_back(second, layout);

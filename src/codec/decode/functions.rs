@@ -2,20 +2,20 @@
 
 use std::ffi::c_int;
 
-use super::{Decoder, Partial, PartialFunction, Place, shared_number};
+use super::{Decoder, Destination, Partial, PartialFunction, shared_number};
 use crate::codec::wire::{self, SHARED, truncated};
 use crate::error::{Error, Remedy, Result};
 use crate::ffi::{Protected, Stack, Type};
 
 impl Decoder<'_> {
     /// Reads an environment: a table whose `__index` is the globals.
-    pub(super) fn environment(&mut self, here: &Protected, place: Place) -> Result<()> {
-        if !matches!(place, Place::Upvalue(_)) {
+    pub(super) fn environment(&mut self, here: &Protected, destination: Destination) -> Result<()> {
+        if !matches!(destination, Destination::Upvalue(_)) {
             return Err(Error::Corrupt("a stray environment"));
         }
         let tag = self.reader.byte().ok_or_else(truncated)?;
         if tag & !SHARED == wire::TABLE {
-            return self.open_table(here, place, tag, true);
+            return self.open_table(here, destination, tag, true);
         }
         let id = self.reader.length().filter(|_| tag == wire::REFERENCE);
         self.push_shared(here, shared_number(id.ok_or(Error::Corrupt("no environment"))?))?;
@@ -23,10 +23,15 @@ impl Decoder<'_> {
             return Err(Error::Corrupt("an environment that is no table"));
         }
         look_up_in_globals(here);
-        self.store(here, place)
+        self.store(here, destination)
     }
 
-    pub(super) fn open_function(&mut self, here: &Protected, place: Place, tag: u8) -> Result<()> {
+    pub(super) fn open_function(
+        &mut self,
+        here: &Protected,
+        destination: Destination,
+        tag: u8,
+    ) -> Result<()> {
         let size = self.reader.u32().ok_or_else(truncated)? as usize;
         let bytecode = self.reader.slice(size).ok_or_else(truncated)?;
         let count = c_int::from(self.reader.byte().ok_or_else(truncated)?);
@@ -34,15 +39,15 @@ impl Decoder<'_> {
         if here.upvalue_count(-1) != count {
             return Err(Error::Corrupt("a function with other upvalues"));
         }
-        self.store_and_keep(here, place, tag)?;
+        self.store_and_keep(here, destination, tag)?;
         let function = PartialFunction { slot: here.top(), upvalue: 0, count };
-        self.begin(here, Partial::Function(function), place)
+        self.begin(here, Partial::Function(function), destination)
     }
 
-    /// The error of a name that this state lacks: it tells the upvalue that has the name, if one has.
-    pub(super) fn unresolved(&self, here: &Stack, place: Place, error: Error) -> Error {
-        match (place, self.unfinished.last().map(|unfinished| &unfinished.value), error) {
-            (Place::Upvalue(n), Some(Partial::Function(function)), Error::Absent { name }) => {
+    /// The error of a name that this state lacks. It tells which upvalue has the name, if one does.
+    pub(super) fn unresolved(&self, here: &Stack, destination: Destination, error: Error) -> Error {
+        match (destination, self.unfinished.last().map(|unfinished| &unfinished.value), error) {
+            (Destination::Upvalue(n), Some(Partial::Function(function)), Error::Absent { name }) => {
                 Error::Upvalue {
                     name: here.upvalue_name(function.slot, n),
                     remedy: Remedy::Absent,
@@ -71,7 +76,7 @@ impl Decoder<'_> {
     }
 }
 
-/// Gives the table on top a metatable whose `__index` is the globals.
+/// Sets a metatable whose `__index` is the globals on the table on top.
 pub(super) fn look_up_in_globals(stack: &Protected) {
     stack.create_table(0, 1);
     stack.push_globals();

@@ -7,12 +7,12 @@ use crate::codec::wire::{self, put_length};
 use crate::error::{Error, Result};
 use crate::ffi::{Protected, Stack, Type};
 
-/// Where a table looks up missing fields.
+/// The place in which a table looks up missing fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lookup {
     Nowhere,
     Globals,
-    /// Anywhere else, or its metatable does more than that.
+    /// Elsewhere, or its metatable has other effects.
     Unknown,
 }
 
@@ -54,7 +54,7 @@ impl Encoder<'_> {
             here.pop(1);
             return Ok(());
         }
-        if matches!(kind, Type::Table | Type::Function) && self.named(here)? {
+        if matches!(kind, Type::Table | Type::Function) && self.put_if_named(here)? {
             here.pop(1);
             return Ok(());
         }
@@ -68,8 +68,8 @@ impl Encoder<'_> {
         }
     }
 
-    /// Writes the table on top, which is a function's `_ENV`. An empty table that looks up everything in the globals is
-    /// no data.
+    /// Writes the table on top, which is a function's `_ENV`. An empty table that looks up everything in the globals does not
+    /// count as data.
     fn environment(&mut self, here: &Protected) -> Result<()> {
         let lookup = self.lookup(here);
         here.push_nil();
@@ -88,14 +88,14 @@ impl Encoder<'_> {
             self.out.push(wire::ENVIRONMENT);
         }
         let pointer = here.pointer(-1);
-        if self.reference(pointer)? {
+        if self.put_if_seen(pointer)? {
             here.pop(1);
             return Ok(());
         }
         self.open_table(here, pointer, true)
     }
 
-    /// Where the table on top looks up missing fields.
+    /// The place in which the table on top looks up missing fields.
     fn lookup(&self, here: &Protected) -> Lookup {
         if !here.metatable(-1) {
             return Lookup::Nowhere;
@@ -122,9 +122,9 @@ impl Encoder<'_> {
         lookup
     }
 
-    /// Writes the table on top by its name if it is a field of an environment, and the globals or another named table: an
-    /// environment often has the libraries that its functions may use.
-    pub(super) fn environment_field(&mut self, here: &Protected) -> Result<bool> {
+    /// Writes the table on top by name if it is a field of an environment and has a name, as the globals do. An environment
+    /// often holds the libraries that its functions may use.
+    pub(super) fn put_if_environment_field(&mut self, here: &Protected) -> Result<bool> {
         if !matches!(self.frames.last(), Some(Frame::Table(table)) if table.is_environment) {
             return Ok(false);
         }
@@ -132,7 +132,7 @@ impl Encoder<'_> {
             self.out.push(wire::GLOBALS);
             return Ok(true);
         }
-        self.named(here)
+        self.put_if_named(here)
     }
 
     fn is_globals(&self, here: &Stack) -> bool {

@@ -1,4 +1,4 @@
-//! Graphs of values as plain data: generates them, pushes them onto a stack, reads them from one, and compares them.
+//! Graphs of values as plain data, for tests: generates, pushes, reads and compares them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
@@ -15,29 +15,29 @@ pub enum Value {
     Nil,
     Boolean(bool),
     Integer(i64),
-    /// The bits, since NaN equals nothing and -0.0 equals 0.0.
+    /// As bits, because NaN equals nothing and -0.0 equals 0.0.
     Float(u64),
     Light(usize),
     Text(Vec<u8>),
     Table(usize),
 }
 
-/// The entries of each table. `Tables[&n]` are those of `Value::Table(n)`.
+/// The entries of each table. `Tables[&n]` holds the entries of `Value::Table(n)`.
 pub type Tables = BTreeMap<usize, BTreeMap<Value, Value>>;
 
-/// The writes that make each table, in order, and messages of values, which may be those tables.
+/// The writes that make each table, in order, and messages of values, which may include those tables.
 #[derive(Clone, Debug)]
 pub struct Graph {
     pub writes: Vec<Vec<(Value, Value)>>,
     pub messages: Vec<Vec<Value>>,
 }
 
-/// A table that is used as a key has its number under this key: nothing else would tell such tables apart.
+/// The key under which a table that is itself used as a key holds its number. Otherwise such tables could not be told apart.
 fn number_key() -> Value {
     Value::Text(b"number".to_vec())
 }
 
-/// The key as a table stores it: a float with an integral value becomes that integer; nil and NaN are no keys.
+/// The key as a table stores it: a float with an integral value becomes that integer; nil and NaN can't be keys.
 fn as_key(key: &Value) -> Option<Value> {
     match *key {
         Value::Nil => None,
@@ -81,7 +81,7 @@ fn scalar() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         8 => vec(any::<u8>(), 0..4),
         4 => vec(any::<u8>(), 0..60),
-        // Lua converts such a text to a number in places.
+        // In some places, Lua converts such a text to a number.
         2 => (0..9_u8).prop_map(|digit| digit.to_string().into_bytes()),
         1 => (120..20_000_usize).prop_map(|length| vec![b'x'; length]),
     ];
@@ -127,7 +127,7 @@ pub fn push(stack: &Protected, value: &Value) {
     }
 }
 
-/// Makes a graph's tables in a new state; every second one has a metatable, which must have no effect.
+/// Makes a graph's tables in a new state. Every second one has a metatable, which must have no effect.
 pub fn push_tables(stack: &Protected, graph: &Graph) {
     stack.create_table(0, 0);
     for n in 0..graph.writes.len() {

@@ -3,10 +3,11 @@
 //! - Any graph of values arrives equal: scalars bit for bit with their subtype, tables with the same entries, and shared
 //!   tables shared. Metatables stay behind. This holds for each value of a message and each message of a buffer.
 //! - Lua functions that share variables still share them when they arrive.
-//! - Bytes that are no message are an error: no crash, no panic, and memory in proportion to their number.
+//! - Malformed bytes are an error. They cause no crash and no panic, and the memory used is proportional to their number.
 //! - Only memory limits the depth of a value, even on a thread with a small stack.
 //!
-//! These tests own Rust values where Lua may raise. It would raise only for lack of memory, which ends the test anyway.
+//! These tests own Rust values across calls in which Lua may raise. It raises only if memory runs out, which ends the test
+//! anyway.
 
 mod graph;
 
@@ -53,7 +54,7 @@ fn encoded(stack: &Stack, count: c_int) -> Vec<u8> {
     message
 }
 
-/// Encodes a graph's messages into one buffer, and gives the end of each.
+/// Encodes a graph's messages into one buffer. Returns the buffer and the end of each message.
 fn encoded_graph(stack: &Protected, graph: &Graph) -> (Vec<u8>, Vec<usize>) {
     push_tables(stack, graph);
     let policy =
@@ -101,7 +102,7 @@ proptest! {
         stack.collect();
     }
 
-    // Without fields: their order depends on a hash seed, which differs between states.
+    // The graphs have no fields, because their order depends on a hash seed, which differs between states.
     #[test]
     fn decoded_values_are_encoded_to_the_same_message(mut graph in graphs(0)) {
         for (_, item) in graph.writes.iter_mut().flatten().filter(|(_, item)| *item == Value::Nil) {
@@ -122,7 +123,7 @@ fn addresses(stack: &Stack, texts: impl Iterator<Item = c_int>) -> Vec<usize> {
     texts.map(|index| stack.bytes(index).as_ptr() as usize).collect()
 }
 
-/// For each address, the index of the first one that equals it.
+/// For each address, the index of the first equal one.
 fn classes(addresses: &[usize]) -> Vec<Option<usize>> {
     addresses.iter().map(|address| addresses.iter().position(|other| other == address)).collect()
 }
@@ -130,7 +131,7 @@ fn classes(addresses: &[usize]) -> Vec<Option<usize>> {
 proptest! {
     #![proptest_config(config(300))]
 
-    // Texts of any length, some equal but not identical, each used any number of times: alone, as an item, value or key.
+    // Texts of any length, some equal but not identical. Each is used any number of times: alone, or as an item, value or key.
     #[test]
     fn a_repeated_text_is_written_once_and_arrives_as_one_text(
         lengths in vec(prop_oneof![0..90_usize, Just(40), Just(41), Just(5000)], 1..40),
@@ -264,8 +265,8 @@ type Captures = Vec<(BTreeSet<usize>, bool)>;
 /// How many variables the functions can capture.
 const VARIABLES: usize = 5;
 
-/// A chunk that returns such functions. A call with `(amount, times)` adds the amount to the function's variables and calls
-/// the next function with `times - 1`; the last function called returns a sum of its variables.
+/// The source of a chunk that returns such functions. A call with `(amount, times)` adds the amount to the function's variables
+/// and calls the next function with `times - 1`. The last function called returns a sum of its variables.
 fn source(captures: &Captures) -> String {
     let mut source = String::from("local v0, v1, v2, v3, v4 = 0, 1, 2, 3, 4\n");
     let functions = (0..captures.len()).map(|n| format!("f{n}")).collect::<Vec<_>>().join(", ");
@@ -285,7 +286,7 @@ fn source(captures: &Captures) -> String {
     source + &format!("all = {{ {functions} }} return {functions}")
 }
 
-/// Calls the functions from index 1 up, and does to `variables` what they should do to theirs.
+/// Calls the functions from index 1 up, applies the expected effect to `variables`, and compares the results.
 fn call_and_compare(
     stack: &Protected,
     base: i64,
@@ -345,9 +346,9 @@ proptest! {
     }
 }
 
-// Bytes that are no message.
+// Malformed messages.
 
-/// Decodes any bytes, which gives values or an error and leaves a sound state.
+/// Decodes any bytes, which must return values or an error, and leave a sound state.
 ///
 /// Lua does not check the bytecode that it loads, so forged bytecode may do anything at all. Bytecode begins with ESC;
 /// without ESC, the bytes of a function's record are loaded as source text, which is safe.
@@ -355,11 +356,11 @@ fn survives(mut message: Vec<u8>) {
     message.iter_mut().filter(|byte| **byte == 0x1b).for_each(|byte| *byte = 0);
     let state = state();
     let stack = state.unprotected();
-    // The collector would make the count too small.
+    // A collection would lower the count.
     stack.run_collector(false);
     let before = state.memory();
     let outcome = decode(&stack, &message, &NoNames);
-    // One byte may announce a field, which takes up to two nodes of 32 bytes.
+    // A single byte may announce a field, which takes up to two nodes of 32 bytes.
     assert!(state.memory() - before <= 8192 + 100 * message.len(), "too much memory for {message:x?}");
     match outcome {
         Ok(count) => assert_eq!(stack.top(), count),
@@ -371,7 +372,7 @@ fn survives(mut message: Vec<u8>) {
     stack.collect();
 }
 
-/// Damages one place of a message: inserts, removes or changes a byte, or cuts the message there.
+/// Damages a message in one place: inserts, removes or changes a byte, or cuts the message there.
 fn damage(message: &mut Vec<u8>, place: Index, kind: u8, byte: u8) {
     let place = place.index(message.len() + 1);
     match kind {
@@ -419,9 +420,10 @@ fn parts() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(flags, count, parts)| [vec![flags, count, 0, 0, 0], parts.concat()].concat())
 }
 
-/// Each table announces the rest of the message as its entries; together, that would be the square of its size.
+/// Each table announces the rest of the message as its entries. If all were believed, memory would grow with the square of the
+/// message's size.
 #[test]
-fn tables_in_tables_claim_no_more_than_their_message() {
+fn nested_tables_take_memory_in_proportion_to_their_message() {
     for fields in [false, true] {
         let mut message = vec![0, 1, 0, 0, 0];
         for left in (0..1000_u32).rev() {
@@ -438,7 +440,7 @@ proptest! {
     #![proptest_config(config(3000))]
 
     #[test]
-    fn any_bytes_are_values_or_an_error(bytes in vec(any::<u8>(), 0..64), parts in parts()) {
+    fn any_bytes_decode_to_values_or_an_error(bytes in vec(any::<u8>(), 0..64), parts in parts()) {
         survives(bytes);
         survives(parts);
     }
@@ -448,7 +450,7 @@ proptest! {
     #![proptest_config(config(400))]
 
     #[test]
-    fn a_damaged_message_is_values_or_an_error(
+    fn a_damaged_message_decodes_to_values_or_an_error(
         graph in graphs(5),
         damages in vec(vec((any::<Index>(), 0..6_u8, any::<u8>()), 1..4), 8),
     ) {

@@ -1,10 +1,10 @@
-//! The library in its process: staying loaded, and noticing forks.
+//! Keeps the library loaded in its process, and notices forks.
 
 use crate::error::{Error, Result};
 
-/// Keeps this library mapped until the process ends, whatever the host unloads: threads run in it.
+/// Keeps this library mapped until the process ends, whatever the host unloads, because threads run its code.
 #[cfg(unix)]
-pub fn pin() -> Result<()> {
+pub fn keep_loaded() -> Result<()> {
     use std::ffi::{CStr, OsString, c_void};
     use std::mem::MaybeUninit;
     use std::os::unix::ffi::OsStringExt;
@@ -12,7 +12,7 @@ pub fn pin() -> Result<()> {
     use libloading::os::unix::{Library, RTLD_LAZY};
 
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-    let here = pin as fn() -> Result<()> as *const c_void;
+    let here = keep_loaded as fn() -> Result<()> as *const c_void;
     // SAFETY: `dladdr` only reads the address and fills `info`, for which zeroes are valid.
     let name = unsafe {
         if libc::dladdr(here, info.as_mut_ptr()) == 0 {
@@ -24,7 +24,7 @@ pub fn pin() -> Result<()> {
     // SAFETY: RTLD_NOLOAD runs no initializer: this library is loaded already.
     let library = unsafe { Library::open(Some(path), RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
     match library {
-        // RTLD_NODELETE stays after the handle is closed again.
+        // RTLD_NODELETE stays in effect after the handle is closed.
         Ok(library) => {
             library.close().map_err(|cause| Error::NoWorkers(format!("cannot pin the library: {cause}")))
         }
@@ -34,16 +34,16 @@ pub fn pin() -> Result<()> {
     }
 }
 
-/// Keeps this library mapped until the process ends, whatever the host unloads: threads run in it.
+/// Keeps this library mapped until the process ends, whatever the host unloads, because threads run its code.
 #[cfg(windows)]
-pub fn pin() -> Result<()> {
+pub fn keep_loaded() -> Result<()> {
     use windows_sys::Win32::System::LibraryLoader::{
         GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, GET_MODULE_HANDLE_EX_FLAG_PIN, GetModuleHandleExW,
     };
 
-    let here = pin as fn() -> Result<()> as *const u16;
+    let here = keep_loaded as fn() -> Result<()> as *const u16;
     let mut library = std::ptr::null_mut();
-    // SAFETY: the library that has this very code is loaded; with this flag the address is no text.
+    // SAFETY: the library that contains this function is loaded. With this flag, the argument is an address, not a text.
     let is_pinned = unsafe {
         GetModuleHandleExW(
             GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
@@ -58,10 +58,10 @@ pub fn pin() -> Result<()> {
     Err(Error::NoWorkers(format!("cannot pin the library: {cause}")))
 }
 
-/// Calls `child` in every process forked off this one. The library has to be pinned before.
+/// Makes every fork of this process call `child`. [`keep_loaded`] must be called first.
 #[cfg(unix)]
 pub fn at_fork(child: extern "C" fn()) -> Result<()> {
-    // SAFETY: the function stays mapped, and only stores to an atomic: that is safe after a fork.
+    // SAFETY: the function stays mapped and only stores to an atomic, which is safe after a fork.
     match unsafe { libc::pthread_atfork(None, None, Some(child)) } {
         0 => Ok(()),
         code => Err(Error::NoWorkers(std::io::Error::from_raw_os_error(code).to_string())),
