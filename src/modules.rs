@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 
 use crate::codec::decode;
 use crate::error::{Error, Result};
-use crate::ffi::{Key, Leave, Protected, Returns, Type, native};
+use crate::ffi::{Key, Leave, Protected, Returns, Stack, Type, native};
 use crate::gma;
 use crate::hostcall::{self, Answer};
 use crate::pool;
@@ -110,23 +110,30 @@ fn search_preload(stack: &Protected) -> Returns {
     if stack.kind(-1) != Type::String || stack.kind(1) != Type::String {
         return Ok(1);
     }
-    let host = HOST.with_borrow(Arc::clone);
-    if host.has_preloaded {
-        let loader = host.loader(stack.bytes(1)).map_err(Leave::Bare)?;
-        decode(stack, &loader, &gma::WorkerNames).map_err(Leave::Bare)?;
+    let (has_preloaded, has_other_searchers) =
+        HOST.with_borrow(|host| (host.has_preloaded, host.has_other_searchers));
+    if has_preloaded {
+        push_host_loader(stack).map_err(Leave::Bare)?;
         if stack.kind(-1) == Type::Function {
             return Ok(1);
         }
         stack.pop(1);
     }
-    if host.has_other_searchers {
-        drop(host);
+    if has_other_searchers {
         stack.push_bytes(
             b"\n\tno searcher of the host's: a task has none that was added to package.searchers",
         );
         stack.concat(2);
     }
     Ok(1)
+}
+
+/// Pushes the loader that the host has for the module at index 1, or nil.
+fn push_host_loader(stack: &Stack) -> Result<()> {
+    let host = HOST.with_borrow(Arc::clone);
+    let loader = host.loader(stack.bytes(1))?;
+    decode(stack, &loader, &gma::WorkerNames)?;
+    Ok(())
 }
 
 /// The searcher of Lua files. Its upvalues: `package.searchpath`, `package`.

@@ -58,54 +58,54 @@ pub const GLOBALS: &str = "_G";
 pub type Own<'a> = &'a [(&'static str, NativeFunction)];
 
 /// Calls `body` with each thing of the standard library that crosses by its name on top of the stack, and with its library
-/// and its name there, until it gives something. A function written in Lua is somebody's replacement, and crosses as code.
+/// and its name there, until it says that this is the one. Gives its library, and leaves its name there on the stack; nil
+/// for the library itself, and where there is none. A function written in Lua is somebody's replacement, and crosses as code.
 /// *Raises.*
-fn find_standard<R>(
+fn find_standard<'a>(
     stack: &Protected,
-    own: Own,
-    mut body: impl FnMut(&Protected, &str, &[u8]) -> Option<R>,
-) -> Option<R> {
-    let base = stack.top();
-    let mut found = None;
+    own: Own<'a>,
+    body: &mut dyn FnMut(&Protected, &str, &[u8]) -> bool,
+) -> Option<&'a str> {
+    let field = stack.top() + 1;
+    stack.push_nil();
     for (name, function) in own {
-        if found.is_some() {
-            break;
-        }
         stack.push_native(*function);
-        found = body(stack, name, b"");
-        stack.pop(1);
+        let is_found = body(stack, name, b"");
+        stack.set_top(field);
+        if is_found {
+            return Some(name);
+        }
     }
     stack.push_globals();
-    for name in BASE {
-        if found.is_some() {
-            break;
+    for name in &BASE {
+        stack.raw_get_text(field + 1, name);
+        let is_found = is_named(stack) && body(stack, name, b"");
+        stack.set_top(field + 1);
+        if is_found {
+            stack.set_top(field);
+            return Some(name);
         }
-        stack.raw_get_text(base + 1, name);
-        if is_named(stack) {
-            found = body(stack, name, b"");
-        }
-        stack.pop(1);
     }
-    for library in LIBRARIES {
-        if found.is_some() {
-            break;
-        }
+    for library in &LIBRARIES {
         if push_library(stack, library) == Type::Table {
-            found = body(stack, library, b"");
+            let mut is_found = body(stack, library, b"");
             let table = stack.top();
             stack.push_nil();
-            while found.is_none() && stack.next(table) {
+            while !is_found && stack.next(table) {
                 let has_text = stack.kind(-2) == Type::String && std::str::from_utf8(stack.bytes(-2)).is_ok();
-                if has_text && is_named(stack) {
-                    found = body(stack, library, stack.bytes(-2));
-                }
+                is_found = has_text && is_named(stack) && body(stack, library, stack.bytes(-2));
                 stack.pop(1);
             }
+            if is_found {
+                stack.replace(field);
+                stack.set_top(field);
+                return Some(library);
+            }
         }
-        stack.set_top(base + 1);
+        stack.set_top(field + 1);
     }
-    stack.set_top(base);
-    found
+    stack.set_top(field);
+    None
 }
 
 /// Pushes a library's table, also where a sandbox has no global of that name: what `package.loaded` has. *Raises.*
@@ -186,7 +186,7 @@ fn join(library: &str, name: &[u8]) -> String {
 pub fn read_standard(stack: &Protected, own: Own) {
     stack.create_table(0, 400);
     let known = stack.top();
-    find_standard(stack, own, |stack, library, name| {
+    find_standard(stack, own, &mut |stack, library, name| {
         let thing = stack.top();
         stack.push_bytes(library.as_bytes());
         if !name.is_empty() {
@@ -195,8 +195,9 @@ pub fn read_standard(stack: &Protected, own: Own) {
             stack.concat(3);
         }
         enter(stack, known, thing);
-        None::<()>
+        false
     });
+    stack.pop(1);
     stack.registry_set(&STANDARD);
 }
 
@@ -260,9 +261,10 @@ fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
 /// is looked for. *Raises.*
 pub fn standard_name(stack: &Protected, own: Own) -> Option<String> {
     let pointer = stack.pointer(-1);
-    find_standard(stack, own, |stack, library, name| {
-        (stack.pointer(-1) == pointer).then(|| join(library, name))
-    })
+    let library = find_standard(stack, own, &mut |stack, _, _| stack.pointer(-1) == pointer);
+    let name = library.map(|library| join(library, stack.bytes(-1)));
+    stack.pop(1);
+    name
 }
 
 /// Pushes a thing of the standard library by its name: the state's own. *Raises.*

@@ -135,21 +135,7 @@ impl<'a> TaskReader<'a> {
                 }
             },
         };
-        let known =
-            self.last.filter(|(last, _)| fields.func != ABSENT && stack.pointer(fields.func) == *last);
-        let (callable, function) = match known {
-            Some((_, function)) => (false, Ok(function)),
-            None => {
-                if fields.func == ABSENT {
-                    stack.push_nil()
-                } else {
-                    stack.push_value(fields.func)
-                }
-                (push_callable(stack, index)?, self.function(stack))
-            }
-        };
-        let encoded = function
-            .and_then(|function| encode_arguments(stack, encoder, callable, arguments).map(|()| function));
+        let encoded = self.encode_task(stack, index, fields.func, encoder, arguments)?;
         match encoded {
             Ok(function) => self.tasks.push(function, encoder.length(), name.take()),
             // Not the task's own.
@@ -158,6 +144,42 @@ impl<'a> TaskReader<'a> {
         }
         *name = None;
         Ok(())
+    }
+
+    /// Puts the task's function and arguments into messages, and gives which of the job's functions it is; the inner error is
+    /// the task's own.
+    fn encode_task(
+        &mut self,
+        stack: &Protected,
+        index: i64,
+        func: c_int,
+        encoder: &mut Encoder,
+        arguments: Arguments,
+    ) -> Result<Result<u32>> {
+        let known = self.last.filter(|(last, _)| func != ABSENT && stack.pointer(func) == *last);
+        if let Some((_, function)) = known {
+            return Ok(encode_arguments(stack, encoder, false, arguments).map(|()| function));
+        }
+        if func == ABSENT {
+            stack.push_nil()
+        } else {
+            stack.push_value(func)
+        }
+        let callable = push_callable(stack, index)?;
+        Ok(self.encode_new(stack, encoder, callable, arguments))
+    }
+
+    /// As [`TaskReader::encode_task`], of the function on top.
+    fn encode_new(
+        &mut self,
+        stack: &Protected,
+        encoder: &mut Encoder,
+        callable: bool,
+        arguments: Arguments,
+    ) -> Result<u32> {
+        let function = self.function(stack)?;
+        encode_arguments(stack, encoder, callable, arguments)?;
+        Ok(function)
     }
 
     /// Which of the job's functions the one on top is. It is dumped where it is met first.

@@ -47,16 +47,19 @@ fn encode_with(encoder: &mut Encoder, stack: &Stack, count: c_int) -> Result<()>
         }
     }
     let written = stack.protected(count, |stack| {
-        let mut written = encoder.message(stack, 1, count);
-        if written == Err(Error::Memory) && encoder.out.is_limited() {
-            // What nothing refers to does not count.
-            stack.set_top(count);
-            encoder.finish_deep(stack)?;
-            stack.collect();
-            encoder.out.set_limit(stack.memory_left());
-            written = encoder.message(stack, 1, count);
+        match encoder.message(stack, 1, count) {
+            Err(Error::Memory) if encoder.out.is_limited() => {}
+            written => {
+                stack.set_top(0);
+                return written;
+            }
         }
-        written?;
+        // What nothing refers to does not count.
+        stack.set_top(count);
+        encoder.finish_deep(stack)?;
+        stack.collect();
+        encoder.out.set_limit(stack.memory_left());
+        encoder.message(stack, 1, count)?;
         stack.set_top(0);
         Ok(())
     });

@@ -143,7 +143,8 @@ where
     let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
     // SAFETY: Lua calls with the live state of this thread. What is raised here passes only this frame and `function`'s.
     let stack = unsafe { Protected::new(l) };
-    finish(&stack, catch_unwind(AssertUnwindSafe(|| checked(&stack, function(&stack)))))
+    let outcome = catch_unwind(AssertUnwindSafe(|| checked(&stack, function(&stack))));
+    finish(&stack, Way::of(outcome))
 }
 
 /// An outcome that names no more values than there are; Lua would not look.
@@ -158,28 +159,67 @@ fn checked(stack: &Stack, outcome: Returns) -> Returns {
     outcome
 }
 
-/// Leaves a native function, once nothing is owned any more.
-fn finish(stack: &Protected, outcome: std::thread::Result<Returns>) -> c_int {
-    let outcome = outcome.unwrap_or_else(|payload| Err(Leave::Error(Error::panic(payload))));
-    match outcome {
-        Ok(results) => return results,
-        // SAFETY: `l` is live, and so many values are there (`checked`). Nothing is owned here.
-        Err(Leave::Yield(values)) => return unsafe { lua::lua_yieldk(stack.l, values, 0, None) },
-        Err(Leave::Stop) => return stop(stack),
-        Err(Leave::Call(arguments)) => {
+/// A [`Returns`] that owns nothing: its text was laid down.
+#[derive(Clone, Copy)]
+enum Way {
+    Return(c_int),
+    Raise,
+    RaiseText { with_position: bool },
+    RaiseArgument(c_int),
+    Yield(c_int),
+    Stop,
+    Call(c_int),
+    Attempt(c_int, Continuation),
+    Original,
+}
+
+impl Way {
+    fn of(outcome: std::thread::Result<Returns>) -> Way {
+        match outcome.unwrap_or_else(|payload| Err(Leave::Error(Error::panic(payload)))) {
+            Ok(results) => Way::Return(results),
+            Err(Leave::Top) => Way::Raise,
+            Err(Leave::Error(error)) => {
+                leave_message(error.text());
+                Way::RaiseText { with_position: true }
+            }
+            Err(Leave::Bare(error)) => {
+                leave_message(error.text());
+                Way::RaiseText { with_position: false }
+            }
+            Err(Leave::Argument(n, text)) => {
+                leave_message(text.into_bytes());
+                Way::RaiseArgument(n)
+            }
+            Err(Leave::Yield(values)) => Way::Yield(values),
+            Err(Leave::Stop) => Way::Stop,
+            Err(Leave::Call(arguments)) => Way::Call(arguments),
+            Err(Leave::Attempt(arguments, then)) => Way::Attempt(arguments, then),
+            Err(Leave::Original) => Way::Original,
+        }
+    }
+}
+
+/// Leaves a native function.
+fn finish(stack: &Protected, way: Way) -> c_int {
+    match way {
+        Way::Return(results) => return results,
+        // SAFETY: `l` is live, and so many values are there (`checked`).
+        Way::Yield(values) => return unsafe { lua::lua_yieldk(stack.l, values, 0, None) },
+        Way::Stop => return stop(stack),
+        Way::Call(arguments) => {
             let below = stack.top() - arguments - 1;
             let context = below as lua::lua_KContext;
-            // SAFETY: `l` is live; a function and its arguments are there (`checked`). Nothing is owned here.
+            // SAFETY: `l` is live; a function and its arguments are there (`checked`).
             unsafe { lua::lua_callk(stack.l, arguments, lua::LUA_MULTRET, context, Some(returned)) };
             return stack.top() - below;
         }
-        Err(Leave::Attempt(arguments, then)) => {
+        Way::Attempt(arguments, then) => {
             // SAFETY: as above.
             let status = unsafe { lua::lua_pcallk(stack.l, arguments, lua::LUA_MULTRET, 0, 0, Some(then.0)) };
             // SAFETY: as Lua would call it, had the function yielded.
             return unsafe { (then.0)(stack.l, status, 0) };
         }
-        Err(Leave::Original) => {
+        Way::Original => {
             // SAFETY: `l` is live. Other values are no C function.
             let original = unsafe { lua::lua_tocfunction(stack.l, lua::lua_upvalueindex(1)) };
             return match original {
@@ -188,30 +228,24 @@ fn finish(stack: &Protected, outcome: std::thread::Result<Returns>) -> c_int {
                 None => 0,
             };
         }
-        Err(Leave::Top) => {}
-        Err(Leave::Error(error)) => {
-            leave_message(error.text());
-            drop(error);
+        Way::Raise => {}
+        Way::RaiseText { with_position } => {
             push_message(stack);
-            stack.push_where(1);
-            stack.insert(-2);
-            stack.concat(2);
+            if with_position {
+                stack.push_where(1);
+                stack.insert(-2);
+                stack.concat(2);
+            }
         }
-        Err(Leave::Bare(error)) => {
-            leave_message(error.text());
-            drop(error);
+        Way::RaiseArgument(n) => {
             push_message(stack);
-        }
-        Err(Leave::Argument(n, text)) => {
-            leave_message(text.into_bytes());
-            push_message(stack);
-            // SAFETY: `l` is live. The text stays on top while Lua reads it. Nothing is owned here.
+            // SAFETY: `l` is live. The text stays on top while Lua reads it.
             return unsafe {
                 lua::luaL_argerror(stack.l, n, lua::lua_tolstring(stack.l, -1, ptr::null_mut()))
             };
         }
     }
-    // SAFETY: `l` is live, and a value is on top: pushed above, or by the function (`checked`). Nothing is owned here.
+    // SAFETY: `l` is live, and a value is on top: pushed above, or by the function (`checked`).
     unsafe { lua::lua_error(stack.l) }
 }
 
@@ -243,7 +277,7 @@ where
     let stack = unsafe { Protected::new(l) };
     let has_returned = matches!(status, lua::LUA_OK | lua::LUA_YIELD);
     let outcome = catch_unwind(AssertUnwindSafe(|| checked(&stack, function(&stack, has_returned))));
-    finish(&stack, outcome)
+    finish(&stack, Way::of(outcome))
 }
 
 /// What a called function returned, after a yield in it.
