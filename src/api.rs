@@ -13,7 +13,7 @@ use crate::config;
 use crate::dispatcher;
 use crate::entry;
 use crate::error::{self, Error, Result};
-use crate::ffi::{Leave, NativeFunction, Protected, Returns, Stack, Type, native};
+use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, native};
 use crate::gma;
 use crate::host::HostNames;
 use crate::hostcall;
@@ -47,7 +47,7 @@ const MODULE: &str = "gma2workers.module";
 const NAME: &str = "gma2workers";
 
 /// `luaopen_gma2workers`. An error may come at any instruction of it: it is the host's, and nothing is loaded then.
-pub fn open(stack: &Protected) -> Returns {
+pub fn open(stack: &Protected) -> NativeResult {
     if state::is_worker(stack) {
         modules::push_stand_in(stack);
         return Ok(1);
@@ -100,7 +100,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 25] {
 }
 
 /// Pushes a new module table. *Raises.*
-fn build(stack: &Protected) -> std::result::Result<(), Leave> {
+fn build(stack: &Protected) -> std::result::Result<(), Exit> {
     names::read_standard(stack, gma::own());
     // The first module has the others compiled where they are first asked for: that takes longer than a small job does.
     load_module(stack, b"gma2workers")?;
@@ -147,7 +147,7 @@ fn name_module(stack: &Protected) {
 }
 
 /// `load(name, globals)`: the chunk of a module of the Lua side, with these globals.
-fn load(stack: &Protected) -> Returns {
+fn load(stack: &Protected) -> NativeResult {
     stack.set_top(2);
     load_module(stack, stack.bytes(1))?;
     stack.push_value(2);
@@ -178,7 +178,7 @@ fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
 
 /// `start(job, options, is_async)`: gives the job's table the number of the started job, as `id`, and that of its tasks,
 /// as `total`; returns what is wrong where it did not start.
-fn start(stack: &Protected) -> Returns {
+fn start(stack: &Protected) -> NativeResult {
     const JOB: c_int = 1;
     const OPTIONS: c_int = 2;
     const ID: c_int = 4;
@@ -197,7 +197,7 @@ fn start(stack: &Protected) -> Returns {
             for (name, value) in [(ID, job.id), (TOTAL, job.tasks.len() as u64)] {
                 stack.push_value(name);
                 stack.push_integer(value.cast_signed());
-                stack.raw_set_again(JOB);
+                stack.raw_set_existing(JOB);
             }
             Ok(0)
         }
@@ -210,7 +210,7 @@ fn start(stack: &Protected) -> Returns {
 
 /// `read_map(options)`: what `Map` has to know before it has a list of tasks. Returns what is wrong; or nil, `chunk` where
 /// it is given, whether all failures are collected, and how many workers there are to be.
-fn read_map(stack: &Protected) -> Returns {
+fn read_map(stack: &Protected) -> NativeResult {
     match guarded(|| config::read_map(stack, 1)) {
         Ok(split) => {
             stack.push_nil();
@@ -230,7 +230,7 @@ fn read_map(stack: &Protected) -> Returns {
 }
 
 /// `is_list(table, count)`: whether all that the table has are values from 1 to that number, without a hole.
-fn is_list(stack: &Protected) -> Returns {
+fn is_list(stack: &Protected) -> NativeResult {
     let count = stack.integer(2).unwrap_or(0);
     let mut found = 0;
     stack.push_nil();
@@ -247,17 +247,17 @@ fn is_list(stack: &Protected) -> Returns {
 }
 
 /// `check(value, place, copies)`: raises where the value, which stands at that place, can't cross.
-fn check(stack: &Protected) -> Returns {
+fn check(stack: &Protected) -> NativeResult {
     Ok(gma::check_value(stack, &HostNames::default()).map(|()| 0)?)
 }
 
 /// `metatable(value)`: as `debug.getmetatable`, which a host may lack.
-fn metatable(stack: &Protected) -> Returns {
+fn metatable(stack: &Protected) -> NativeResult {
     Ok(stack.metatable(1).into())
 }
 
 /// `traceback(text, level)`: as `debug.traceback`, which a host may lack.
-fn traceback(stack: &Protected) -> Returns {
+fn traceback(stack: &Protected) -> NativeResult {
     stack.set_top(2);
     let level = stack.integer(2).and_then(|level| c_int::try_from(level).ok());
     stack.pop(1);
@@ -268,14 +268,14 @@ fn traceback(stack: &Protected) -> Returns {
 }
 
 /// `is_on_terminal()`: whether people see what is written to the standard error.
-fn is_on_terminal(stack: &Protected) -> Returns {
+fn is_on_terminal(stack: &Protected) -> NativeResult {
     stack.push_boolean(std::io::stderr().is_terminal());
     Ok(1)
 }
 
 /// `wait(job, seconds)`: whether there is something to do, as soon as there is; whether that is the end: every task has
 /// its outcome, and every host call was taken; and whether there are results to merge before that.
-fn wait(stack: &Protected) -> Returns {
+fn wait(stack: &Protected) -> NativeResult {
     let at_most = hostcall::seconds(stack.number(2).unwrap_or(0.0));
     let job = entry::job(stack)?;
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.wait(at_most)));
@@ -285,7 +285,7 @@ fn wait(stack: &Protected) -> Returns {
 }
 
 /// `progress(job)`: how many tasks are done, and how many there are.
-fn progress(stack: &Protected) -> Returns {
+fn progress(stack: &Protected) -> NativeResult {
     let Some((done, total)) = entry::job(stack)?.map(|job| (job.done(), job.tasks.len())) else {
         return Ok(0);
     };
@@ -295,7 +295,7 @@ fn progress(stack: &Protected) -> Returns {
 }
 
 /// `lists(count)`: the list of results of so many tasks, and that of the indices of the failed ones, both empty.
-fn lists(stack: &Protected) -> Returns {
+fn lists(stack: &Protected) -> NativeResult {
     let count = stack.integer(1).and_then(|count| usize::try_from(count).ok());
     response::push_lists(stack, count.unwrap_or(0))?;
     Ok(2)
@@ -303,17 +303,17 @@ fn lists(stack: &Protected) -> Returns {
 
 /// `merge(job, result, failed)`: fills the outcomes that there are by now into both lists. Returns why it could not, and they
 /// are as they were. An error is the host's own.
-fn merge(stack: &Protected) -> Returns {
+fn merge(stack: &Protected) -> NativeResult {
     let Some(job) = entry::job(stack)? else { return Ok(0) };
     stack.set_top(3);
     told(stack, guarded(|| response::merge(stack, &job, &HostNames::default())))
 }
 
 /// Returns the text of an error, but for a hook's, which is raised.
-fn told(stack: &Stack, outcome: Result<()>) -> Returns {
+fn told(stack: &Stack, outcome: Result<()>) -> NativeResult {
     match outcome {
         Ok(()) => Ok(0),
-        Err(error) if error.is_a_hooks() => Err(Leave::Bare(error)),
+        Err(error) if error.is_a_hooks() => Err(Exit::RaiseBare(error)),
         Err(error) => {
             push_text(stack, &error.text())?;
             Ok(1)
@@ -325,7 +325,7 @@ fn told(stack: &Stack, outcome: Result<()>) -> Returns {
 /// list of results, as `response`, and why its trace could not be written, where that is so, as `problem`. The job is over
 /// then, and nobody else can collect it. Returns why it could not be done. An error is the host's own, and then it can be done
 /// again.
-fn collect(stack: &Protected) -> Returns {
+fn collect(stack: &Protected) -> NativeResult {
     const TABLE: c_int = 2;
     const RESPONSE: c_int = 3;
     const PROBLEM: c_int = 4;
@@ -348,11 +348,11 @@ fn collect(stack: &Protected) -> Returns {
     stack.pop(1);
     stack.push_value(RESPONSE);
     stack.insert(-2);
-    stack.raw_set_again(TABLE);
+    stack.raw_set_existing(TABLE);
     if let Some(problem) = end(&job) {
         stack.push_value(PROBLEM);
         push_text(stack, problem.as_bytes())?;
-        stack.raw_set_again(TABLE);
+        stack.raw_set_existing(TABLE);
     }
     Ok(0)
 }
@@ -369,7 +369,7 @@ const SOON: Duration = Duration::from_millis(1);
 
 /// `collect_soon(job)`: the response of a job without a trace, and the list of its failed tasks, where it is over soon and
 /// calls nothing of the host's; nothing where it is not.
-fn collect_soon(stack: &Protected) -> Returns {
+fn collect_soon(stack: &Protected) -> NativeResult {
     match entry::job(stack)? {
         Some(job) if job.mailbox.wait(SOON) && job.mailbox.is_finished() => {
             stack.set_top(1);
@@ -383,7 +383,7 @@ fn collect_soon(stack: &Protected) -> Returns {
 }
 
 /// `cancel(job)`: its tasks are stopped, or never begin; it still ends with an outcome.
-fn cancel(stack: &Protected) -> Returns {
+fn cancel(stack: &Protected) -> NativeResult {
     if let Some(job) = entry::job(stack)? {
         dispatcher::cancel(&job);
     }
@@ -391,7 +391,7 @@ fn cancel(stack: &Protected) -> Returns {
 }
 
 /// `release(job)`: nobody wants the job's outcome any more.
-fn release(stack: &Protected) -> Returns {
+fn release(stack: &Protected) -> NativeResult {
     let id = stack.integer(1).and_then(|id| u64::try_from(id).ok());
     if !pool::is_forked()
         && let Some(job) = id.and_then(registry::remove)
@@ -404,13 +404,13 @@ fn release(stack: &Protected) -> Returns {
 }
 
 /// `threads()`: how many the pool has.
-fn threads(stack: &Protected) -> Returns {
+fn threads(stack: &Protected) -> NativeResult {
     stack.push_integer(pool::threads() as i64);
     Ok(1)
 }
 
 /// `lost()`: how many of them are held by a task that was given up.
-fn lost(stack: &Protected) -> Returns {
+fn lost(stack: &Protected) -> NativeResult {
     stack.push_integer(pool::lost() as i64);
     Ok(1)
 }

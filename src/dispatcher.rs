@@ -60,7 +60,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool) -> Result<Arc<Job>> 
         job.mailbox.finish();
     } else {
         // What this thread keeps for itself takes memory, which tasks may have taken soon.
-        ffi::forget_message();
+        ffi::clear_message();
         watchdog::start()?;
         if timeout.is_some() {
             watchdog::watch(&job);

@@ -77,7 +77,7 @@ fn rest() {
     coroutine::begin_task(0);
     stdlib::begin_task();
     ffi::take_stopped_at();
-    ffi::forget_message();
+    ffi::clear_message();
     modules::set_host(&Arc::default());
     system::release_stack();
 }

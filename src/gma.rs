@@ -10,7 +10,7 @@ use crate::codec::{
     Functions, GMA, Names, Policy, Resolve, SEPARATOR, Upvalues, decode, encode, encode_counted,
 };
 use crate::error::{Error, Result};
-use crate::ffi::{Leave, NativeFunction, Protected, Returns, Stack, Type, native};
+use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, native};
 use crate::hostcall::{self, Answer};
 use crate::names;
 use crate::{seat, stdlib};
@@ -56,7 +56,7 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
 }
 
 /// `check(value, place, copies)`, in a task: see [`check_value`].
-pub fn check(stack: &Protected) -> Returns {
+pub fn check(stack: &Protected) -> NativeResult {
     Ok(check_value(stack, &WorkerNames).map(|()| 0)?)
 }
 
@@ -72,7 +72,7 @@ pub fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
 }
 
 /// `trace(value)`, called with an error: a table with it, as `value`, and the `traceback`.
-pub fn trace(stack: &Protected) -> Returns {
+pub fn trace(stack: &Protected) -> NativeResult {
     stack.set_top(1);
     stack.create_table(0, 2);
     stack.insert(1);
@@ -139,14 +139,14 @@ fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     Ok(message)
 }
 
-fn call_host(stack: &Protected) -> Returns {
+fn call_host(stack: &Protected) -> NativeResult {
     let name = stub_name(stack);
     let arguments = encode_arguments(stack, &name)?;
     match hostcall::call(&name, arguments) {
         Answer::Returned(message) => Ok(decode(stack, &message, &WorkerNames)?),
         Answer::Raised(message) => {
             decode(stack, &message, &WorkerNames)?;
-            Err(Leave::Top)
+            Err(Exit::RaiseTop)
         }
         Answer::Failed(error) => Err(error.into()),
         Answer::Gone => Err(gone(&name)),
@@ -154,12 +154,12 @@ fn call_host(stack: &Protected) -> Returns {
 }
 
 /// There is no answer: a task that has to stop must not get to see that, it stops here.
-fn gone(name: &str) -> Leave {
-    if seat::is_stopping() { Leave::Stop } else { Error::HostGone { name: names::display(name) }.into() }
+fn gone(name: &str) -> Exit {
+    if seat::is_stopping() { Exit::Stop } else { Error::HostGone { name: names::display(name) }.into() }
 }
 
 /// For what is only shown, so anything can be sent: what can't cross goes as its text.
-fn tell_host(stack: &Protected) -> Returns {
+fn tell_host(stack: &Protected) -> NativeResult {
     for index in 1..=stack.top() {
         if !matches!(stack.kind(index), Type::Nil | Type::Boolean | Type::Number | Type::String) {
             stack.push_text_of(index);
@@ -171,11 +171,11 @@ fn tell_host(stack: &Protected) -> Returns {
     if hostcall::tell(&name, arguments) { Ok(0) } else { Err(gone(&name)) }
 }
 
-fn sleep(stack: &Protected) -> Returns {
+fn sleep(stack: &Protected) -> NativeResult {
     match stack.number(1) {
         Some(seconds) if !seconds.is_nan() => {
             hostcall::sleep(hostcall::seconds(seconds));
-            if seat::is_stopping() { Err(Leave::Stop) } else { Ok(0) }
+            if seat::is_stopping() { Err(Exit::Stop) } else { Ok(0) }
         }
         _ => Err(stdlib::bad_type(stack, 1, "number")),
     }

@@ -1,10 +1,10 @@
 //! `os.setlocale` in a task: the locale is the process's, so it is told and never changed.
 
-use crate::ffi::{Leave, Protected, Returns, Type};
+use crate::ffi::{Exit, NativeResult, Protected, Type};
 
 /// Asking is harmless; a change would be the host's, too. So what is there already can be set, and all else gives nil, which
 /// is how Lua says that it was refused.
-pub fn set(stack: &Protected) -> Returns {
+pub fn set(stack: &Protected) -> NativeResult {
     let category = match stack.kind(2) {
         Type::None | Type::Nil => Some("LC_ALL"),
         Type::String => {
@@ -18,7 +18,7 @@ pub fn set(stack: &Protected) -> Returns {
             stack.push_nil();
             stack.replace(1);
         }
-        return Err(Leave::Original);
+        return Err(Exit::TailCallOriginal);
     };
     stack.set_top(2);
     stack.push_upvalue(1);

@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 
 use crate::codec::decode;
 use crate::error::{Error, Result};
-use crate::ffi::{Key, Leave, Protected, Returns, Stack, Type, native};
+use crate::ffi::{Exit, Key, NativeResult, Protected, Stack, Type, native};
 use crate::gma;
 use crate::hostcall::{self, Answer};
 use crate::pool;
@@ -102,7 +102,7 @@ pub fn install(stack: &Protected) {
 }
 
 /// The searcher of `package.preload`: the state's own, and then the host's. Its upvalue is Lua's.
-fn search_preload(stack: &Protected) -> Returns {
+fn search_preload(stack: &Protected) -> NativeResult {
     stack.set_top(1);
     stack.push_upvalue(1);
     stack.push_value(1);
@@ -113,7 +113,7 @@ fn search_preload(stack: &Protected) -> Returns {
     let (has_preloaded, has_other_searchers) =
         HOST.with_borrow(|host| (host.has_preloaded, host.has_other_searchers));
     if has_preloaded {
-        push_host_loader(stack).map_err(Leave::Bare)?;
+        push_host_loader(stack).map_err(Exit::RaiseBare)?;
         if stack.kind(-1) == Type::Function {
             return Ok(1);
         }
@@ -137,7 +137,7 @@ fn push_host_loader(stack: &Stack) -> Result<()> {
 }
 
 /// The searcher of Lua files. Its upvalues: `package.searchpath`, `package`.
-fn search_files(stack: &Protected) -> Returns {
+fn search_files(stack: &Protected) -> NativeResult {
     stack.set_top(1);
     stack.push_upvalue(1);
     stack.push_value(1);
@@ -145,7 +145,7 @@ fn search_files(stack: &Protected) -> Returns {
     stack.raw_get_text(-1, "path");
     stack.remove(-2);
     if stack.kind(-1) != Type::String {
-        return Err(Leave::Bare(Error::BadCall("'package.path' must be a string".into())));
+        return Err(Exit::RaiseBare(Error::BadCall("'package.path' must be a string".into())));
     }
     stack.call(2, 2);
     if stack.kind(2) != Type::String {
@@ -158,14 +158,14 @@ fn search_files(stack: &Protected) -> Returns {
     }
     let [name, file, problem] = [1, 2, 3].map(|index| stack.bytes(index));
     let parts = [b"error loading module '", name, b"' from file '", file, b"':\n\t", problem];
-    Err(Leave::Bare(Error::Lua(parts.concat())))
+    Err(Exit::RaiseBare(Error::Lua(parts.concat())))
 }
 
 /// In the registry, where a task has required gma2workers.
 static STAND_IN: Key = Key::new();
 
 /// What `require` calls for gma2workers.
-fn load_stand_in(stack: &Protected) -> Returns {
+fn load_stand_in(stack: &Protected) -> NativeResult {
     push_stand_in(stack);
     Ok(1)
 }
@@ -199,6 +199,6 @@ pub fn push_stand_in(stack: &Protected) {
     stack.registry_set(&STAND_IN);
 }
 
-fn refuse(_: &Protected) -> Returns {
+fn refuse(_: &Protected) -> NativeResult {
     Err(Error::InWorker.into())
 }

@@ -265,13 +265,13 @@ mod tests {
 
     use super::*;
     use crate::coroutine;
-    use crate::ffi::{OwnState, Protected, Resumed, Returns, native};
+    use crate::ffi::{NativeResult, OwnState, Protected, Resumed, native};
 
     thread_local! {
         static HOOKED: Cell<bool> = const { Cell::new(false) };
     }
 
-    fn note_hook(stack: &Protected) -> Returns {
+    fn note_hook(stack: &Protected) -> NativeResult {
         HOOKED.set(stack.is_hooked());
         Ok(0)
     }
@@ -301,7 +301,7 @@ mod tests {
     }
 
     /// `stop()`: what the host does when it drops a job, as the task comes to this point.
-    fn stop_task(_: &Protected) -> Returns {
+    fn stop_task(_: &Protected) -> NativeResult {
         SEAT.with_borrow(|seat| seat.as_ref().map(|seat| seat.stop(Reason::Cancelled)));
         Ok(0)
     }

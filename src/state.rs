@@ -134,7 +134,7 @@ impl State {
     /// Gives the state, as it was made, what a job's tasks expect.
     fn fit(&mut self, environment: &Arc<Environment>) -> Result<()> {
         if self.life == Life::Long {
-            self.own.take_image()?;
+            self.own.snapshot()?;
         }
         self.own.set_limit(environment.memory_limit);
         let stack = self.own.stack();
@@ -167,7 +167,7 @@ impl State {
         }
         self.environment = Arc::clone(environment);
         self.is_fitted = true;
-        if self.life == Life::Long { self.own.take_image() } else { Ok(()) }
+        if self.life == Life::Long { self.own.snapshot() } else { Ok(()) }
     }
 
     /// Makes the state, as [`State::put_back`] left it, what the tasks of a job have to find. False where it can't be, and
@@ -190,7 +190,7 @@ impl State {
     /// Makes the state what it was before the last task.
     pub fn put_back(&mut self) {
         if self.life == Life::Long {
-            self.own.put_back(FITTED);
+            self.own.restore(FITTED);
         }
     }
 
@@ -239,8 +239,8 @@ impl State {
     /// left.
     pub fn rest(&mut self) {
         if self.is_fitted {
-            self.own.put_back(MADE);
-            self.own.forget_images();
+            self.own.restore(MADE);
+            self.own.forget_snapshots();
             self.is_fitted = false;
             self.functions = Vec::new();
             // With the job's globals, and all its functions.

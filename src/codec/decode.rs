@@ -26,7 +26,7 @@ pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_in
         return Ok(count);
     }
     let mut decoder = Decoder::new(names);
-    stack.building(message.len(), 0, |stack| decoder.message(stack, message))
+    stack.with_collector_paused(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
 /// As [`decode`], for what a state is to have before its code runs.
@@ -35,7 +35,7 @@ pub fn furnish(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_i
         return Ok(count);
     }
     let mut decoder = Decoder::new(names);
-    stack.furnishing(message.len(), 0, |stack| decoder.message(stack, message))
+    stack.with_collector_postponed(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
 /// As [`decode`], for a few values that take no memory; pushes nothing where there are others.

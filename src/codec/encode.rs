@@ -119,7 +119,7 @@ impl<'a> Encoder<'a> {
 
     /// To be called after the protected call that values were written in.
     pub fn finish_deep(&mut self, stack: &Stack) -> Result<()> {
-        if std::mem::take(&mut self.holds_collector) { stack.release_collector() } else { Ok(()) }
+        if std::mem::take(&mut self.holds_collector) { stack.unpause_collector() } else { Ok(()) }
     }
 
     /// Appends a message of the `count` values from index `first` up. What was appended before an error
@@ -462,7 +462,7 @@ impl<'a> Encoder<'a> {
     fn go_on_elsewhere(&mut self, here: &Protected) -> Result<()> {
         let floor = self.frames.len() - 1;
         if !self.holds_collector {
-            self.holds_collector = here.hold_collector();
+            self.holds_collector = here.pause_collector();
         }
         let next = here.new_thread();
         here.push_value(-2);

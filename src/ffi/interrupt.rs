@@ -1,11 +1,13 @@
-//! Stopping Lua code, from any thread and with nothing paid before.
+//! Stops Lua code from any thread, at no cost to code that is never stopped.
 //!
-//! `lua_sethook` may be called on a state that another thread runs; its hook is called there at the next
-//! instruction. The hook stops the code in the two ways that Lua code can't catch: where it may yield, the
-//! coroutine yields and is never resumed; elsewhere (in a sort comparator, a metamethod, a message
-//! handler) an allocation is made to fail. That error passes by every message handler, and where a `pcall`
-//! catches it the hook is called again at the next instruction. So every coroutine that is stopped has the hook, also
-//! one that is stopped because the coroutine it resumed was.
+//! `lua_sethook` may be called on a state that another thread runs. Lua then calls the hook there, at the next
+//! instruction. The hook stops the code in two ways that Lua code can't catch:
+//!
+//! - Where the coroutine may yield, it yields and is never resumed.
+//! - Elsewhere (in a sort comparator, a metamethod, a message handler), an allocation is made to fail. No message handler
+//!   sees that error. A `pcall` may catch it, but the hook is called again at the next instruction.
+//!
+//! So every stopped coroutine has the hook, also one that stops because the coroutine that it resumed was stopped.
 
 use std::cell::RefCell;
 use std::ffi::c_int;
@@ -20,7 +22,7 @@ use super::stack::Stack;
 /// Which coroutine runs on a worker's thread, so that another thread can interrupt it.
 #[derive(Debug, Default)]
 pub struct Running {
-    /// The address of its `lua_State`, 0 for none; [`HELD`] is added while somebody interrupts it.
+    /// The address of its `lua_State`, 0 for none; [`HELD`] is added while another thread interrupts it.
     coroutine: AtomicUsize,
 }
 
@@ -28,8 +30,8 @@ pub struct Running {
 const HELD: usize = 1;
 
 impl Running {
-    /// Runs `body`, on the worker's thread, with a coroutine as the one that runs; after that it is again the one before. An
-    /// interruption that is on its way is over when this returns, so the coroutine may be freed then.
+    /// Runs `body` on the worker's thread, and notes that the coroutine runs meanwhile; after that, the one before runs
+    /// again. No other thread interrupts the coroutine once this has returned, so it may be freed.
     pub fn during<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
         struct Before<'a> {
             running: &'a Running,
@@ -44,12 +46,12 @@ impl Running {
         body()
     }
 
-    /// Says that no coroutine runs.
+    /// Notes that no coroutine runs.
     pub fn clear(&self) {
         self.switch(0);
     }
 
-    /// Says which coroutine runs from now on, and gives the one before, once no interruption holds it any more.
+    /// Notes which coroutine runs from now on. Waits while another thread holds the one before, and returns that one.
     fn switch(&self, to: usize) -> usize {
         let mut from = self.coroutine.load(Ordering::Relaxed) & !HELD;
         while let Err(now) =
@@ -63,8 +65,8 @@ impl Running {
         from
     }
 
-    /// Stops what runs, on any thread, if `still_wanted` says so once nothing can change any more: the
-    /// coroutine stays the one that runs until this returns.
+    /// Stops the coroutine that runs, from any thread, if it is `still_wanted`. That is asked while the coroutine is held:
+    /// the worker can't leave it before this returns.
     pub fn interrupt(&self, still_wanted: impl FnOnce() -> bool) {
         let mut running = self.coroutine.load(Ordering::SeqCst);
         loop {
@@ -83,8 +85,8 @@ impl Running {
         }
         let free = running & !HELD;
         if still_wanted() {
-            // SAFETY: the worker can't leave this coroutine while it is held, so it is alive; and
-            // `lua_sethook` is made to be called while the state runs.
+            // SAFETY: the coroutine is live, since the worker can't leave it while it is held. By the manual, `lua_sethook`
+            // may be called while the state runs.
             unsafe { lua::lua_sethook(free as *mut lua::lua_State, Some(stop_hook), lua::LUA_MASKCOUNT, 1) };
         }
         self.coroutine.store(free, Ordering::Release);
@@ -92,7 +94,7 @@ impl Running {
 }
 
 impl Stack<'_> {
-    /// Has the code that runs here stop at its next instruction.
+    /// Makes the code that runs in this coroutine stop at its next instruction.
     pub fn interrupt(&self) {
         // SAFETY: `l` is live, and runs Lua that calls the hook with a live state.
         unsafe { lua::lua_sethook(self.l, Some(stop_hook), lua::LUA_MASKCOUNT, 1) };
@@ -111,16 +113,16 @@ thread_local! {
     static STOPPED_AT: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// The call stack of what was stopped on this thread since the last time that was asked; empty for none.
+/// The call stack of the code that was stopped on this thread since the last call; empty if there was none.
 pub fn take_stopped_at() -> String {
     STOPPED_AT.take()
 }
 
 unsafe extern "C-unwind" fn stop_hook(l: *mut lua::lua_State, _: *mut lua::lua_Debug) {
-    // SAFETY: Lua calls with the live state of this thread. What is raised here passes only frames of this file, which own
-    // nothing then.
+    // SAFETY: Lua calls with the live state of this thread. An error passes only this frame and `stop`'s, which own nothing
+    // then.
     let stack = unsafe { Protected::new(l) };
-    // Here, since after a yield of a hook Lua no longer knows the line of a function's first instruction.
+    // Before the yield of a hook: after it, Lua no longer knows the line of a function's first instruction.
     STOPPED_AT.with_borrow_mut(|stopped_at| {
         if stopped_at.is_empty() {
             *stopped_at = stack.brief_traceback();

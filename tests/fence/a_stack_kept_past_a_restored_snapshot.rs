@@ -5,6 +5,6 @@ use gma2workers::ffi::OwnState;
 fn main() {
     let mut state = OwnState::new(1 << 20).expect("a state");
     let stack = state.stack();
-    state.put_back(1);
+    state.restore(1);
     stack.top();
 }

@@ -1,9 +1,9 @@
 // compiles
 // The control: what the other cases do in ways that the fence allows.
 
-use gma2workers::ffi::{NativeFunction, OwnState, Protected, Returns, native};
+use gma2workers::ffi::{NativeFunction, OwnState, Protected, NativeResult, native};
 
-fn length(stack: &Protected) -> Returns {
+fn length(stack: &Protected) -> NativeResult {
     stack.push_integer(stack.raw_len(1) as i64);
     Ok(1)
 }
