@@ -128,9 +128,8 @@ fn push_guarded<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [
 
 /// Pushes the entry of a task that ended well. *Raises.*
 fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
-    stack.create_table(0, 2);
-    let entry = stack.top();
-    let table = stack.table(entry);
+    let table = stack.new_table(0, 2);
+    let entry = table.index();
     stack.push_value(SUCCESS);
     stack.push_boolean(true);
     table.raw_set();

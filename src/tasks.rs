@@ -157,29 +157,22 @@ impl<'a> TaskReader<'a> {
         arguments: Arguments,
     ) -> Result<Result<u32>> {
         let known = self.last.filter(|(last, _)| func != ABSENT && stack.pointer(func) == *last);
-        if let Some((_, function)) = known {
-            return Ok(encode_arguments(stack, encoder, false, arguments).map(|()| function));
-        }
-        if func == ABSENT {
-            stack.push_nil()
-        } else {
-            stack.push_value(func)
-        }
-        let callable = push_callable(stack, index)?;
-        Ok(self.encode_new(stack, encoder, callable, arguments))
-    }
-
-    /// As [`TaskReader::encode_task`], of the function on top.
-    fn encode_new(
-        &mut self,
-        stack: &Protected,
-        encoder: &mut Encoder,
-        callable: bool,
-        arguments: Arguments,
-    ) -> Result<u32> {
-        let function = self.function(stack)?;
-        encode_arguments(stack, encoder, callable, arguments)?;
-        Ok(function)
+        let (callable, function) = match known {
+            Some((_, function)) => (false, function),
+            None => {
+                if func == ABSENT {
+                    stack.push_nil()
+                } else {
+                    stack.push_value(func)
+                }
+                let callable = push_callable(stack, index)?;
+                match self.function(stack) {
+                    Ok(function) => (callable, function),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        };
+        Ok(encode_arguments(stack, encoder, callable, arguments).map(|()| function))
     }
 
     /// Which of the job's functions the one on top is. It is dumped where it is met first.

@@ -49,11 +49,10 @@ impl Stack<'_> {
 
     /// Starts or continues the coroutine with the top `arguments` values of its stack.
     pub fn resume(&self, from: &Stack, arguments: c_int) -> Resumed {
-        self.assert_same_state(from);
         let function = c_int::from(self.status() == lua::LUA_OK);
         assert!((0..=self.top() - function).contains(&arguments), "there is nothing to resume");
-        // SAFETY: both are live coroutines of one state. A function to begin with, or a yield to go on from, and the arguments
-        // are there. A coroutine that runs or has failed is refused by Lua, as one more error.
+        // SAFETY: both are live. There is a function to start, or a yield to go on from, and so many arguments. Lua refuses to
+        // resume a coroutine that runs or has failed. Of `from` it reads only how deep calls are nested.
         match unsafe { lua::lua_resume_(self.l, from.l, arguments) } {
             lua::LUA_OK => Resumed::Returned,
             lua::LUA_YIELD => Resumed::Yielded,
