@@ -12,7 +12,7 @@ use crate::callbacks;
 use crate::config;
 use crate::dispatcher;
 use crate::error::{self, Error, Result};
-use crate::ffi::{Leave, NativeFunction, Protected, Returns, Stack, Type, native};
+use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, native};
 use crate::gma;
 use crate::host::HostNames;
 use crate::job::Job;
@@ -50,7 +50,7 @@ const MODULE: &str = "gma2workers.module";
 const NAME: &str = "gma2workers";
 
 /// `luaopen_gma2workers`. A hook may raise an error at any instruction; the host gets it, and nothing is loaded.
-pub fn open(stack: &Protected) -> Returns {
+pub fn open(stack: &Protected) -> NativeResult {
     if state::is_worker(stack) {
         modules::push_stand_in(stack);
         return Ok(1);
@@ -102,7 +102,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 25] {
 }
 
 /// Pushes a new module table.
-fn build(stack: &Protected) -> std::result::Result<(), Leave> {
+fn build(stack: &Protected) -> std::result::Result<(), Exit> {
     names::read_standard(stack, gma::own());
     // The first module compiles each of the others on first use: compiling all takes longer than a small job.
     load_module(stack, b"gma2workers")?;
@@ -147,7 +147,7 @@ fn name_module(stack: &Protected) {
 }
 
 /// `load(name, globals)`: returns the chunk of a Lua module, with these globals.
-fn load(stack: &Protected) -> Returns {
+fn load(stack: &Protected) -> NativeResult {
     stack.set_top(2);
     load_module(stack, stack.bytes(1))?;
     stack.push_value(2);
@@ -178,7 +178,7 @@ fn catch_panic<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
 
 /// `start(job, options, is_async, chunk)`: starts a job. Each task of a `Map` has `chunk` items. Sets two fields of the
 /// job's table: `id`, its number, and `total`, the number of its tasks. Returns a message if the job did not start.
-fn start(stack: &Protected) -> Returns {
+fn start(stack: &Protected) -> NativeResult {
     const JOB: c_int = 1;
     const OPTIONS: c_int = 2;
     const ID: c_int = 4;
@@ -198,7 +198,7 @@ fn start(stack: &Protected) -> Returns {
             for (name, value) in [(ID, job.id), (TOTAL, job.tasks.len() as u64)] {
                 stack.push_value(name);
                 stack.push_integer(value.cast_signed());
-                stack.raw_set_again(JOB);
+                stack.raw_set_existing(JOB);
             }
             Ok(0)
         }
@@ -211,7 +211,7 @@ fn start(stack: &Protected) -> Returns {
 
 /// `read_map(options)`: reads the options that `Map` needs before it makes the list of tasks. Returns a message if one
 /// is wrong, else nil, `chunk` or nil, whether failures are collected, and the number of workers.
-fn read_map(stack: &Protected) -> Returns {
+fn read_map(stack: &Protected) -> NativeResult {
     match catch_panic(|| config::read_map(stack, 1)) {
         Ok(split) => {
             stack.push_nil();
@@ -231,7 +231,7 @@ fn read_map(stack: &Protected) -> Returns {
 }
 
 /// `is_list(table, count)`: whether the table's keys are exactly 1 to `count`.
-fn is_list(stack: &Protected) -> Returns {
+fn is_list(stack: &Protected) -> NativeResult {
     let count = stack.integer(2).unwrap_or(0);
     let mut found = 0;
     stack.push_nil();
@@ -248,17 +248,17 @@ fn is_list(stack: &Protected) -> Returns {
 }
 
 /// `check(value, place, copies)`: see [`gma::check_with`].
-fn check(stack: &Protected) -> Returns {
+fn check(stack: &Protected) -> NativeResult {
     gma::check_with(stack, &HostNames::default())
 }
 
 /// `metatable(value)`: like `debug.getmetatable`, which a host may lack.
-fn metatable(stack: &Protected) -> Returns {
+fn metatable(stack: &Protected) -> NativeResult {
     Ok(stack.metatable(1).into())
 }
 
 /// `traceback(text, level)`: like `debug.traceback`, which a host may lack.
-fn traceback(stack: &Protected) -> Returns {
+fn traceback(stack: &Protected) -> NativeResult {
     stack.set_top(2);
     let level = stack.integer(2).and_then(|level| c_int::try_from(level).ok());
     stack.pop(1);
@@ -269,7 +269,7 @@ fn traceback(stack: &Protected) -> Returns {
 }
 
 /// `is_on_terminal()`: whether standard error is a terminal.
-fn is_on_terminal(stack: &Protected) -> Returns {
+fn is_on_terminal(stack: &Protected) -> NativeResult {
     stack.push_boolean(std::io::stderr().is_terminal());
     Ok(1)
 }
@@ -277,7 +277,7 @@ fn is_on_terminal(stack: &Protected) -> Returns {
 /// `wait(job, seconds)`: waits until the host has something to do for the job, for at most `seconds`. Returns three
 /// booleans: there is something to do; the job is finished, so every task has its outcome and every host call was taken;
 /// there are results to merge.
-fn wait(stack: &Protected) -> Returns {
+fn wait(stack: &Protected) -> NativeResult {
     let at_most = mailbox::seconds(stack.number(2).unwrap_or(0.0));
     let job = callbacks::job(stack)?;
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.wait(at_most)));
@@ -287,7 +287,7 @@ fn wait(stack: &Protected) -> Returns {
 }
 
 /// `progress(job)`: returns the number of finished tasks, and of all tasks.
-fn progress(stack: &Protected) -> Returns {
+fn progress(stack: &Protected) -> NativeResult {
     let Some((done, total)) = callbacks::job(stack)?.map(|job| (job.done(), job.tasks.len())) else {
         return Ok(0);
     };
@@ -297,7 +297,7 @@ fn progress(stack: &Protected) -> Returns {
 }
 
 /// `lists(count)`: returns the two empty lists that [`merge`] fills for `count` tasks.
-fn lists(stack: &Protected) -> Returns {
+fn lists(stack: &Protected) -> NativeResult {
     let count = stack.integer(1).and_then(|count| usize::try_from(count).ok());
     response::push_lists(stack, count.unwrap_or(0))?;
     Ok(2)
@@ -305,17 +305,17 @@ fn lists(stack: &Protected) -> Returns {
 
 /// `merge(job, result, failed)`: adds the outcomes so far to the list of results and the list of failed tasks' indices.
 /// On failure, returns a message and leaves both lists unchanged. Raises the error of a hook.
-fn merge(stack: &Protected) -> Returns {
+fn merge(stack: &Protected) -> NativeResult {
     let Some(job) = callbacks::job(stack)? else { return Ok(0) };
     stack.set_top(3);
     return_error(stack, catch_panic(|| response::merge(stack, &job, &HostNames::default())))
 }
 
 /// Returns the text of an error to Lua; raises the error of a hook.
-fn return_error(stack: &Stack, outcome: Result<()>) -> Returns {
+fn return_error(stack: &Stack, outcome: Result<()>) -> NativeResult {
     match outcome {
         Ok(()) => Ok(0),
-        Err(error) if error.is_a_hooks() => Err(Leave::Bare(error)),
+        Err(error) if error.is_a_hooks() => Err(Exit::RaiseBare(error)),
         Err(error) => {
             push_text(stack, &error.text())?;
             Ok(1)
@@ -326,7 +326,7 @@ fn return_error(stack: &Stack, outcome: Result<()>) -> Returns {
 /// `collect(job, table, result, failed)`: ends a finished job. Adds the remaining outcomes to both lists, and sets
 /// `response` in the table, and `problem`, a message, if the trace could not be written. A job can't be collected twice.
 /// On failure, returns a message. Raises the error of a hook; it can then be called again.
-fn collect(stack: &Protected) -> Returns {
+fn collect(stack: &Protected) -> NativeResult {
     const TABLE: c_int = 2;
     const RESPONSE: c_int = 3;
     const PROBLEM: c_int = 4;
@@ -349,11 +349,11 @@ fn collect(stack: &Protected) -> Returns {
     stack.pop(1);
     stack.push_value(RESPONSE);
     stack.insert(-2);
-    stack.raw_set_again(TABLE);
+    stack.raw_set_existing(TABLE);
     if let Some(problem) = finish(&job) {
         stack.push_value(PROBLEM);
         push_text(stack, problem.as_bytes())?;
-        stack.raw_set_again(TABLE);
+        stack.raw_set_existing(TABLE);
     }
     Ok(0)
 }
@@ -370,7 +370,7 @@ const SOON: Duration = Duration::from_millis(1);
 
 /// `collect_soon(job)`: if the job ends within [`SOON`] and makes no host call, returns its response and the list of its
 /// failed tasks; else nothing. For jobs without a trace.
-fn collect_soon(stack: &Protected) -> Returns {
+fn collect_soon(stack: &Protected) -> NativeResult {
     match callbacks::job(stack)? {
         Some(job) if job.mailbox.wait(SOON) && job.mailbox.is_finished() => {
             stack.set_top(1);
@@ -384,7 +384,7 @@ fn collect_soon(stack: &Protected) -> Returns {
 }
 
 /// `cancel(job)`: stops the job's running tasks; waiting ones never start. The job still gets a response.
-fn cancel(stack: &Protected) -> Returns {
+fn cancel(stack: &Protected) -> NativeResult {
     if let Some(job) = callbacks::job(stack)? {
         dispatcher::cancel(&job);
     }
@@ -392,7 +392,7 @@ fn cancel(stack: &Protected) -> Returns {
 }
 
 /// `release(job)`: cancels a job whose response is no longer needed.
-fn release(stack: &Protected) -> Returns {
+fn release(stack: &Protected) -> NativeResult {
     let id = stack.integer(1).and_then(|id| u64::try_from(id).ok());
     if !pool::is_forked()
         && let Some(job) = id.and_then(registry::remove)
@@ -405,13 +405,13 @@ fn release(stack: &Protected) -> Returns {
 }
 
 /// `threads()`: returns the number of the pool's threads.
-fn threads(stack: &Protected) -> Returns {
+fn threads(stack: &Protected) -> NativeResult {
     stack.push_integer(pool::threads() as i64);
     Ok(1)
 }
 
 /// `lost()`: returns how many threads are stuck in a task that did not stop.
-fn lost(stack: &Protected) -> Returns {
+fn lost(stack: &Protected) -> NativeResult {
     stack.push_integer(pool::lost() as i64);
     Ok(1)
 }

@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 use crate::error::{self, Error, Result};
-use crate::ffi::{Leave, Protected, Returns, Stack, Type, continuation, native};
+use crate::ffi::{Exit, NativeResult, Protected, Stack, Type, continuation, native};
 use crate::host::{self, HostNames};
 use crate::job::Job;
 use crate::pool;
@@ -24,17 +24,17 @@ pub fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
 
 /// `serve(job)`: carries out the job's next host call. Returns true, or nothing if there is none. No error can interrupt it
 /// between taking the call and answering it, because a task whose call is lost waits forever.
-pub fn serve(stack: &Protected) -> Returns {
+pub fn serve(stack: &Protected) -> NativeResult {
     let Some(job) = job(stack)? else { return Ok(0) };
     stack.set_top(1);
     match host::next_call(stack, &job, &HostNames::default())? {
-        Some(arguments) => Err(Leave::Attempt(arguments, continuation(served))),
+        Some(arguments) => Err(Exit::ProtectedCall(arguments, continuation(served))),
         None => Ok(0),
     }
 }
 
 /// Answers the host call.
-fn served(stack: &Protected, has_returned: bool) -> Returns {
+fn served(stack: &Protected, has_returned: bool) -> NativeResult {
     const TICKET: c_int = 2;
     const NAME: c_int = 3;
     const FIRST: c_int = 4;
@@ -45,7 +45,7 @@ fn served(stack: &Protected, has_returned: bool) -> Returns {
     }
     if !has_returned && stack.bytes(FIRST).ends_with(error::INTERRUPTED) {
         stack.set_top(FIRST);
-        return Err(Leave::Top);
+        return Err(Exit::RaiseTop);
     }
     stack.push_boolean(true);
     Ok(1)
@@ -53,7 +53,7 @@ fn served(stack: &Protected, has_returned: bool) -> Returns {
 
 /// `exclusively(token, function, ...)`: calls the function while it holds the token, a lock whose first item is nil while it
 /// is held. Returns false, without a call, if the token is held already. An error releases the token.
-pub fn exclusively(stack: &Protected) -> Returns {
+pub fn exclusively(stack: &Protected) -> NativeResult {
     if stack.raw_get_i(1, 1) == Type::Nil {
         stack.push_boolean(false);
         return Ok(1);
@@ -62,21 +62,21 @@ pub fn exclusively(stack: &Protected) -> Returns {
     stack.pop(1);
     stack.push_nil();
     stack.raw_set_i(1, 1);
-    Err(Leave::Attempt(stack.top() - 2, continuation(release)))
+    Err(Exit::ProtectedCall(stack.top() - 2, continuation(release)))
 }
 
-fn release(stack: &Protected, has_returned: bool) -> Returns {
+fn release(stack: &Protected, has_returned: bool) -> NativeResult {
     stack.push_boolean(true);
     stack.raw_set_i(1, 1);
     if has_returned {
         stack.push_boolean(true);
         return Ok(1);
     }
-    Err(Leave::Top)
+    Err(Exit::RaiseTop)
 }
 
 /// `call_once(list, ...)`: removes the list's only item, a function, and calls it. Does nothing if it is gone already.
-pub fn call_once(stack: &Protected) -> Returns {
+pub fn call_once(stack: &Protected) -> NativeResult {
     let arguments = stack.top() - 1;
     if stack.raw_get_i(1, 1) != Type::Function {
         return Ok(0);
@@ -84,19 +84,19 @@ pub fn call_once(stack: &Protected) -> Returns {
     stack.insert(2);
     stack.push_nil();
     stack.raw_set_i(1, 1);
-    Err(Leave::Call(arguments))
+    Err(Exit::TailCall(arguments))
 }
 
 /// `entry(call, fail)`: makes a public function. It calls `call` with a new table for the job and its own arguments. If that
 /// raises an error, it calls `fail` with the table and the error. Either may return nil and a refusal, which is raised at the
 /// caller's line. No error can come between the end of `call` and the caller, so a started job is either returned or ended.
-pub fn entry(stack: &Protected) -> Returns {
+pub fn entry(stack: &Protected) -> NativeResult {
     stack.set_top(2);
     stack.push_closure(native(enter), 2);
     Ok(1)
 }
 
-fn enter(stack: &Protected) -> Returns {
+fn enter(stack: &Protected) -> NativeResult {
     let arguments = stack.top();
     stack.create_table(0, JOB_FIELDS);
     stack.insert(1);
@@ -104,32 +104,32 @@ fn enter(stack: &Protected) -> Returns {
     stack.insert(2);
     stack.push_value(1);
     stack.insert(3);
-    Err(Leave::Attempt(arguments + 1, continuation(entered)))
+    Err(Exit::ProtectedCall(arguments + 1, continuation(entered)))
 }
 
-fn entered(stack: &Protected, has_returned: bool) -> Returns {
+fn entered(stack: &Protected, has_returned: bool) -> NativeResult {
     if has_returned {
         return accepted(stack, 2);
     }
     stack.push_upvalue(2);
     stack.insert(1);
-    Err(Leave::Attempt(2, continuation(failed)))
+    Err(Exit::ProtectedCall(2, continuation(failed)))
 }
 
-fn failed(stack: &Protected, has_returned: bool) -> Returns {
-    if has_returned { accepted(stack, 1) } else { Err(Leave::Top) }
+fn failed(stack: &Protected, has_returned: bool) -> NativeResult {
+    if has_returned { accepted(stack, 1) } else { Err(Exit::RaiseTop) }
 }
 
 /// Returns the values from index `first` up, unless they are nil and a refusal.
-fn accepted(stack: &Stack, first: c_int) -> Returns {
+fn accepted(stack: &Stack, first: c_int) -> NativeResult {
     let refusal = first + 1;
     if stack.kind(first) != Type::Nil || stack.top() < refusal {
         return Ok(stack.top() - first + 1);
     }
     stack.set_top(refusal);
     match stack.kind(refusal) {
-        Type::String => Err(Leave::Error(Error::Lua(stack.bytes(refusal).to_vec()))),
-        _ => Err(Leave::Top),
+        Type::String => Err(Exit::Raise(Error::Lua(stack.bytes(refusal).to_vec()))),
+        _ => Err(Exit::RaiseTop),
     }
 }
 

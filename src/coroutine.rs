@@ -8,7 +8,7 @@ use std::ffi::c_int;
 
 use crate::current::{self, Raised, WrapFailure};
 use crate::error::Error;
-use crate::ffi::{Leave, Protected, Resumed, Returns, Stack, Type, native};
+use crate::ffi::{Exit, NativeResult, Protected, Resumed, Stack, Type, native};
 use crate::stdlib::{bad_type, replace};
 
 fn raised_at(stack: &Stack, index: c_int) -> Raised {
@@ -39,7 +39,7 @@ pub fn install(stack: &Protected) {
     stack.pop(2);
 }
 
-fn wrap(stack: &Protected) -> Returns {
+fn wrap(stack: &Protected) -> NativeResult {
     if stack.kind(1) != Type::Function {
         return Err(bad_type(stack, 1, "function"));
     }
@@ -50,7 +50,7 @@ fn wrap(stack: &Protected) -> Returns {
     Ok(1)
 }
 
-fn resume_wrapped(stack: &Protected) -> Returns {
+fn resume_wrapped(stack: &Protected) -> NativeResult {
     let arguments = stack.top();
     stack.push_upvalue(1);
     let coroutine = stack.thread(-1).ok_or_else(|| Error::Internal("wrap without a coroutine".into()))?;
@@ -60,13 +60,13 @@ fn resume_wrapped(stack: &Protected) -> Returns {
         Err(ResumeError::Text(text)) => Err(Error::BadCall(text.into()).into()),
         Err(ResumeError::Raised) => {
             note_failure(stack, &coroutine);
-            Err(Leave::Top)
+            Err(Exit::RaiseTop)
         }
     }
 }
 
-fn resume(stack: &Protected) -> Returns {
-    let coroutine = stack.thread(1).ok_or_else(|| Leave::Argument(1, "thread expected".into()))?;
+fn resume(stack: &Protected) -> NativeResult {
+    let coroutine = stack.thread(1).ok_or_else(|| Exit::BadArgument(1, "thread expected".into()))?;
     match resume_with(stack, &coroutine, stack.top() - 1)? {
         Ok(results) => {
             stack.push_boolean(true);
@@ -98,7 +98,7 @@ fn resume_with(
     stack: &Stack,
     coroutine: &Stack,
     arguments: c_int,
-) -> Result<Result<c_int, ResumeError>, Leave> {
+) -> Result<Result<c_int, ResumeError>, Exit> {
     if !coroutine.check(arguments) {
         return Ok(Err(ResumeError::Text("too many arguments to resume")));
     }
@@ -108,7 +108,7 @@ fn resume_with(
     stack.move_to(coroutine, arguments);
     let resumed = current::stoppable(coroutine, || coroutine.resume(stack, arguments));
     if current::is_stopping() {
-        return Err(Leave::Stop);
+        return Err(Exit::Stop);
     }
     Ok(match resumed {
         Resumed::Returned | Resumed::Yielded => {
@@ -157,21 +157,21 @@ fn is_task(stack: &Stack) -> bool {
     is_task
 }
 
-fn yield_values(stack: &Protected) -> Returns {
+fn yield_values(stack: &Protected) -> NativeResult {
     if is_task(stack) {
-        return Err(Leave::Bare(Error::BadCall("attempt to yield from outside a coroutine".into())));
+        return Err(Exit::RaiseBare(Error::BadCall("attempt to yield from outside a coroutine".into())));
     }
-    Err(Leave::Yield(stack.top()))
+    Err(Exit::Yield(stack.top()))
 }
 
-fn running(stack: &Protected) -> Returns {
+fn running(stack: &Protected) -> NativeResult {
     let is_task = is_task(stack);
     let is_main = stack.push_self();
     stack.push_boolean(is_main || is_task);
     Ok(2)
 }
 
-fn is_yieldable(stack: &Protected) -> Returns {
+fn is_yieldable(stack: &Protected) -> NativeResult {
     stack.push_boolean(stack.is_yieldable() && !is_task(stack));
     Ok(1)
 }
@@ -187,7 +187,7 @@ mod tests {
     use crate::seat::Reason;
 
     /// `stop()`: stops the running task, as the host does when it drops a job.
-    fn stop_task(_: &Protected) -> Returns {
+    fn stop_task(_: &Protected) -> NativeResult {
         let work = current::work().expect("a worker");
         work.worker.seat.stop(Reason::Cancelled);
         Ok(0)

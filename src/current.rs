@@ -92,7 +92,7 @@ impl Drop for Entered {
 pub fn clear() {
     CURRENT.replace(Current::new(None));
     ffi::take_stopped_at();
-    ffi::forget_message();
+    ffi::clear_message();
 }
 
 /// Notes that the worker begins a task, which runs in this coroutine.
@@ -157,14 +157,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ffi::{OwnState, Protected, Resumed, Returns, native};
+    use crate::ffi::{NativeResult, OwnState, Protected, Resumed, native};
     use crate::seat::{End, Reason};
 
     thread_local! {
         static HOOKED: Cell<bool> = const { Cell::new(false) };
     }
 
-    fn note_hook(stack: &Protected) -> Returns {
+    fn note_hook(stack: &Protected) -> NativeResult {
         HOOKED.set(stack.is_hooked());
         Ok(0)
     }

@@ -70,7 +70,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
         job.mailbox.finish();
     } else {
         // Creates this thread's message buffer now, because tasks may soon use up all memory.
-        ffi::forget_message();
+        ffi::clear_message();
         watchdog::start()?;
         if timeout.is_some() {
             watchdog::watch(&job);

@@ -9,7 +9,7 @@ use crate::codec::{
     Functions, GMA, Names, Path, Policy, Resolve, SEPARATOR, Upvalues, decode, encode, encode_counted,
 };
 use crate::error::{Error, Result};
-use crate::ffi::{Leave, NativeFunction, Protected, Returns, Stack, Type, native};
+use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, native};
 use crate::hostcall;
 use crate::mailbox::{self, Answer};
 use crate::names;
@@ -56,16 +56,16 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
 }
 
 /// `check(value, place, copies)`, in a task: see [`check_with`].
-pub fn check(stack: &Protected) -> Returns {
+pub fn check(stack: &Protected) -> NativeResult {
     check_with(stack, &WorkerNames)
 }
 
 /// If the value at index 1 can't leave this state, returns the kind and the text of the failure; otherwise nothing. Index 2
 /// holds the value's place, and index 3 whether the upvalues of functions are copied. Raises the error of a hook.
-pub fn check_with(stack: &Stack, names: &dyn Names) -> Returns {
+pub fn check_with(stack: &Stack, names: &dyn Names) -> NativeResult {
     let Err(error) = check_value(stack, names) else { return Ok(0) };
     if error.is_a_hooks() {
-        return Err(Leave::Bare(error));
+        return Err(Exit::RaiseBare(error));
     }
     let (kind, text) = (error.kind().name(), error.text());
     stack.protected(0, |stack| {
@@ -86,7 +86,7 @@ fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
 }
 
 /// `trace(value)`, a message handler: returns a table with the error, `value`, and its `traceback`.
-pub fn with_traceback(stack: &Protected) -> Returns {
+pub fn with_traceback(stack: &Protected) -> NativeResult {
     stack.set_top(1);
     stack.create_table(0, 2);
     stack.insert(1);
@@ -153,14 +153,14 @@ fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     Ok(message)
 }
 
-fn call_host(stack: &Protected) -> Returns {
+fn call_host(stack: &Protected) -> NativeResult {
     let name = stub_name(stack);
     let arguments = encode_arguments(stack, &name)?;
     match hostcall::call(&name, arguments) {
         Answer::Returned(message) => Ok(decode(stack, &message, &WorkerNames)?),
         Answer::Raised(message) => {
             decode(stack, &message, &WorkerNames)?;
-            Err(Leave::Top)
+            Err(Exit::RaiseTop)
         }
         Answer::Failed(error) => Err(error.into()),
         Answer::Gone => Err(gone(&name)),
@@ -168,12 +168,12 @@ fn call_host(stack: &Protected) -> Returns {
 }
 
 /// The error of a call without an answer. A task that has to stop stops here, and never sees the error.
-fn gone(name: &str) -> Leave {
-    if current::is_stopping() { Leave::Stop } else { Error::HostGone { name: names::display(name) }.into() }
+fn gone(name: &str) -> Exit {
+    if current::is_stopping() { Exit::Stop } else { Error::HostGone { name: names::display(name) }.into() }
 }
 
 /// `gma.echo` and `gma.feedback`, which only show something: values that can't cross are sent as text.
-fn tell_host(stack: &Protected) -> Returns {
+fn tell_host(stack: &Protected) -> NativeResult {
     for index in 1..=stack.top() {
         if !matches!(stack.kind(index), Type::Nil | Type::Boolean | Type::Number | Type::String) {
             stack.push_text_of(index);
@@ -185,11 +185,11 @@ fn tell_host(stack: &Protected) -> Returns {
     if hostcall::tell(&name, arguments) { Ok(0) } else { Err(gone(&name)) }
 }
 
-fn sleep(stack: &Protected) -> Returns {
+fn sleep(stack: &Protected) -> NativeResult {
     match stack.number(1) {
         Some(seconds) if !seconds.is_nan() => {
             hostcall::sleep(mailbox::seconds(seconds));
-            if current::is_stopping() { Err(Leave::Stop) } else { Ok(0) }
+            if current::is_stopping() { Err(Exit::Stop) } else { Ok(0) }
         }
         _ => Err(stdlib::bad_type(stack, 1, "number")),
     }

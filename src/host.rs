@@ -170,7 +170,7 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
             continue;
         }
         let mut decoder = Decoder::new(names);
-        let pushed = stack.building_on_host(request.arguments.len(), 0, |stack| {
+        let pushed = stack.with_collector_paused_on_host(request.arguments.len(), 0, |stack| {
             match ticket {
                 Some(ticket) => stack.push_integer(ticket as i64),
                 None => stack.push_boolean(false),

@@ -76,8 +76,13 @@ mod environment;
 mod error;
 mod executor;
 mod fault;
+#[cfg(not(fence_tests))]
 #[allow(unsafe_code, reason = "the fence")]
 mod ffi;
+#[cfg(fence_tests)]
+#[allow(unsafe_code, reason = "the fence")]
+#[doc(hidden)]
+pub mod ffi;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 #[path = "../tests/fuzz/checks/mod.rs"]

@@ -1,10 +1,10 @@
 //! `os.setlocale` in a task: it reports the process's locale and never changes it.
 
-use crate::ffi::{Leave, Protected, Returns, Type};
+use crate::ffi::{Exit, NativeResult, Protected, Type};
 
 /// A new locale would also be the host's. So a task may ask for the locale and set the current one again; any other
 /// locale is refused in Lua's way, with nil.
-pub fn set(stack: &Protected) -> Returns {
+pub fn set(stack: &Protected) -> NativeResult {
     let category = match stack.kind(2) {
         Type::None | Type::Nil => Some("LC_ALL"),
         Type::String => {
@@ -18,7 +18,7 @@ pub fn set(stack: &Protected) -> Returns {
             stack.push_nil();
             stack.replace(1);
         }
-        return Err(Leave::Original);
+        return Err(Exit::TailCallOriginal);
     };
     stack.set_top(2);
     stack.push_upvalue(1);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::codec::decode;
 use crate::current;
 use crate::error::{Error, Result};
-use crate::ffi::{Key, Leave, Protected, Returns, Type, native};
+use crate::ffi::{Exit, Key, NativeResult, Protected, Stack, Type, native};
 use crate::gma;
 use crate::hostcall;
 use crate::mailbox::{Answer, PRELOAD};
@@ -62,7 +62,7 @@ pub fn install(stack: &Protected) {
 }
 
 /// The searcher of `package.preload`: first the state's own, then the host's. Its upvalue is Lua's searcher.
-fn search_preload(stack: &Protected) -> Returns {
+fn search_preload(stack: &Protected) -> NativeResult {
     stack.set_top(1);
     stack.push_upvalue(1);
     stack.push_value(1);
@@ -70,19 +70,19 @@ fn search_preload(stack: &Protected) -> Returns {
     if stack.kind(-1) != Type::String || stack.kind(1) != Type::String {
         return Ok(1);
     }
-    let Some(work) = current::work() else { return Ok(1) };
-    let host = &work.job.environment.modules;
-    if host.has_preloaded {
-        let name = stack.bytes(1);
-        let loader = host.loader(name, || ask_for_loader(name)).map_err(Leave::Bare)?;
-        decode(stack, &loader, &gma::WorkerNames).map_err(Leave::Bare)?;
+    let searches = current::work().map(|work| {
+        let host = &work.job.environment.modules;
+        (host.has_preloaded, host.has_other_searchers)
+    });
+    let Some((has_preloaded, has_other_searchers)) = searches else { return Ok(1) };
+    if has_preloaded {
+        push_host_loader(stack).map_err(Exit::RaiseBare)?;
         if stack.kind(-1) == Type::Function {
             return Ok(1);
         }
         stack.pop(1);
     }
-    if host.has_other_searchers {
-        drop(work);
+    if has_other_searchers {
         stack.push_bytes(
             b"\n\tno searcher of the host's: a task has none that was added to package.searchers",
         );
@@ -91,8 +91,20 @@ fn search_preload(stack: &Protected) -> Returns {
     Ok(1)
 }
 
+/// Pushes the host's loader for the module whose name is at index 1, or nil.
+fn push_host_loader(stack: &Stack) -> Result<()> {
+    let Some(work) = current::work() else {
+        stack.push_nil();
+        return Ok(());
+    };
+    let name = stack.bytes(1);
+    let loader = work.job.environment.modules.loader(name, || ask_for_loader(name))?;
+    decode(stack, &loader, &gma::WorkerNames)?;
+    Ok(())
+}
+
 /// The searcher of Lua files. Its upvalues: `package.searchpath`, `package`.
-fn search_files(stack: &Protected) -> Returns {
+fn search_files(stack: &Protected) -> NativeResult {
     stack.set_top(1);
     stack.push_upvalue(1);
     stack.push_value(1);
@@ -100,7 +112,7 @@ fn search_files(stack: &Protected) -> Returns {
     stack.raw_get_text(-1, "path");
     stack.remove(-2);
     if stack.kind(-1) != Type::String {
-        return Err(Leave::Bare(Error::BadCall("'package.path' must be a string".into())));
+        return Err(Exit::RaiseBare(Error::BadCall("'package.path' must be a string".into())));
     }
     stack.call(2, 2);
     if stack.kind(2) != Type::String {
@@ -113,14 +125,14 @@ fn search_files(stack: &Protected) -> Returns {
     }
     let [name, file, problem] = [1, 2, 3].map(|index| stack.bytes(index));
     let parts = [b"error loading module '", name, b"' from file '", file, b"':\n\t", problem];
-    Err(Leave::Bare(Error::Lua(parts.concat())))
+    Err(Exit::RaiseBare(Error::Lua(parts.concat())))
 }
 
 /// The registry key of the stand-in, in a state that has required gma2workers.
 static STAND_IN: Key = Key::new();
 
 /// The loader of gma2workers.
-fn load_stand_in(stack: &Protected) -> Returns {
+fn load_stand_in(stack: &Protected) -> NativeResult {
     push_stand_in(stack);
     Ok(1)
 }
@@ -154,6 +166,6 @@ pub fn push_stand_in(stack: &Protected) {
     stack.registry_set(&STAND_IN);
 }
 
-fn refuse(_: &Protected) -> Returns {
+fn refuse(_: &Protected) -> NativeResult {
     Err(Error::InWorker.into())
 }

@@ -57,55 +57,55 @@ pub const GLOBALS: &str = "_G";
 /// Our own functions that exist in all states, by name.
 pub type Own<'a> = &'a [(&'static str, NativeFunction)];
 
-/// Calls `body` for each object of the standard library that crosses by name, until it returns something. The object is on
-/// top of the stack; `body` gets its library and its name there. A function written in Lua is a replacement of the original
-/// one, and crosses as code.
-fn find_standard<R>(
+/// Calls `body` for each object of the standard library that crosses by name, until it returns true. The object is on top of
+/// the stack; `body` gets its library and its name there. Returns the library, and leaves the name on the stack: nil for the
+/// library itself, and if no object was found. A function written in Lua is a replacement of the original one, and crosses as
+/// code.
+fn find_standard<'a>(
     stack: &Protected,
-    own: Own,
-    mut body: impl FnMut(&Protected, &str, &[u8]) -> Option<R>,
-) -> Option<R> {
-    let base = stack.top();
-    let mut found = None;
+    own: Own<'a>,
+    body: &mut dyn FnMut(&Protected, &str, &[u8]) -> bool,
+) -> Option<&'a str> {
+    let field = stack.top() + 1;
+    stack.push_nil();
     for (name, function) in own {
-        if found.is_some() {
-            break;
-        }
         stack.push_native(*function);
-        found = body(stack, name, b"");
-        stack.pop(1);
+        let is_found = body(stack, name, b"");
+        stack.set_top(field);
+        if is_found {
+            return Some(name);
+        }
     }
     stack.push_globals();
-    for name in BASE_FUNCTIONS {
-        if found.is_some() {
-            break;
+    for name in &BASE_FUNCTIONS {
+        stack.raw_get_text(field + 1, name);
+        let is_found = is_named(stack) && body(stack, name, b"");
+        stack.set_top(field + 1);
+        if is_found {
+            stack.set_top(field);
+            return Some(name);
         }
-        stack.raw_get_text(base + 1, name);
-        if is_named(stack) {
-            found = body(stack, name, b"");
-        }
-        stack.pop(1);
     }
-    for library in LIBRARIES {
-        if found.is_some() {
-            break;
-        }
+    for library in &LIBRARIES {
         if push_library(stack, library) == Type::Table {
-            found = body(stack, library, b"");
+            let mut is_found = body(stack, library, b"");
             let table = stack.top();
             stack.push_nil();
-            while found.is_none() && stack.next(table) {
+            while !is_found && stack.next(table) {
                 let has_text = stack.kind(-2) == Type::String && std::str::from_utf8(stack.bytes(-2)).is_ok();
-                if has_text && is_named(stack) {
-                    found = body(stack, library, stack.bytes(-2));
-                }
+                is_found = has_text && is_named(stack) && body(stack, library, stack.bytes(-2));
                 stack.pop(1);
             }
+            if is_found {
+                stack.replace(field);
+                stack.set_top(field);
+                return Some(library);
+            }
         }
-        stack.set_top(base + 1);
+        stack.set_top(field + 1);
     }
-    stack.set_top(base);
-    found
+    stack.set_top(field);
+    None
 }
 
 /// Pushes a library's table from `package.loaded`, because the global may be missing in a sandbox.
@@ -186,7 +186,7 @@ fn join(library: &str, name: &[u8]) -> String {
 pub fn read_standard(stack: &Protected, own: Own) {
     stack.create_table(0, 400);
     let known = stack.top();
-    find_standard(stack, own, |stack, library, name| {
+    find_standard(stack, own, &mut |stack, library, name| {
         let thing = stack.top();
         stack.push_bytes(library.as_bytes());
         if !name.is_empty() {
@@ -195,8 +195,9 @@ pub fn read_standard(stack: &Protected, own: Own) {
             stack.concat(3);
         }
         record_name(stack, known, thing);
-        None::<()>
+        false
     });
+    stack.pop(1);
     stack.registry_set(&STANDARD);
 }
 
@@ -260,9 +261,10 @@ fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
 /// rare.
 pub fn standard_name(stack: &Protected, own: Own) -> Option<String> {
     let pointer = stack.pointer(-1);
-    find_standard(stack, own, |stack, library, name| {
-        (stack.pointer(-1) == pointer).then(|| join(library, name))
-    })
+    let library = find_standard(stack, own, &mut |stack, _, _| stack.pointer(-1) == pointer);
+    let name = library.map(|library| join(library, stack.bytes(-1)));
+    stack.pop(1);
+    name
 }
 
 /// Pushes an object of this state's standard library by name.

@@ -37,7 +37,7 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
         for n in failures + 1..=stack.raw_len(failed) {
             stack.push_integer(n as i64);
             stack.push_nil();
-            stack.raw_set_again(failed);
+            stack.raw_set_existing(failed);
         }
         job.give_back_outcomes(lanes);
     }
@@ -49,7 +49,7 @@ fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
     let mut decoder = Decoder::new(names);
     let mut unsendable = Vec::new();
     let size = lanes.iter().map(Lane::size).sum();
-    stack.building_on_host(size, 2, |stack| {
+    stack.with_collector_paused_on_host(size, 2, |stack| {
         let (result, failed_tasks) = (stack.table(RESULT), stack.table(FAILED));
         stack.push_bytes(b"success");
         stack.push_bytes(b"data");
@@ -128,9 +128,8 @@ fn push_guarded<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [
 
 /// Pushes the entry of a task that succeeded.
 fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
-    stack.create_table(0, 2);
-    let entry = stack.top();
-    let table = stack.table(entry);
+    let table = stack.new_table(0, 2);
+    let entry = table.index();
     stack.push_value(SUCCESS);
     stack.push_boolean(true);
     table.raw_set();

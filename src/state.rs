@@ -114,7 +114,7 @@ impl State {
     /// Fits a new state to a job.
     fn fit(&mut self, environment: &Arc<Environment>) -> Result<()> {
         if self.reuse == Reuse::Pooled {
-            self.own.take_image()?;
+            self.own.snapshot()?;
         }
         self.own.set_limit(environment.memory_limit);
         let stack = self.own.stack();
@@ -146,7 +146,7 @@ impl State {
         }
         self.environment = Arc::clone(environment);
         self.is_fitted = true;
-        if self.reuse == Reuse::Pooled { self.own.take_image() } else { Ok(()) }
+        if self.reuse == Reuse::Pooled { self.own.snapshot() } else { Ok(()) }
     }
 
     /// Fits the restored state to a job. False if that is impossible and a new state is needed.
@@ -166,7 +166,7 @@ impl State {
     /// Restores the state from before the last task.
     pub fn restore(&mut self) {
         if self.reuse == Reuse::Pooled {
-            self.own.put_back(FITTED);
+            self.own.restore(FITTED);
         }
     }
 
@@ -216,8 +216,8 @@ impl State {
     /// Restores the state to a new one, which keeps nothing of its job, and releases memory.
     pub fn reset(&mut self) {
         if self.is_fitted {
-            self.own.put_back(NEW);
-            self.own.forget_images();
+            self.own.restore(NEW);
+            self.own.forget_snapshots();
             self.is_fitted = false;
             self.functions = Vec::new();
             // This also drops the job's globals and functions.

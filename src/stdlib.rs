@@ -10,7 +10,7 @@
 //! - `setmetatable` notes finalizers, and functions that open files note that. A state with either is closed after its task,
 //!   which calls the finalizers and closes the files.
 //!
-//! Most of these functions check their arguments and then continue in Lua's own function ([`Leave::Original`]), so nothing else
+//! Most of these functions check their arguments and then continue in Lua's own function ([`Exit::TailCallOriginal`]), so nothing else
 //! differs. The coroutine library is in [`crate::coroutine`], `require` in [`crate::modules`].
 
 use std::ffi::c_int;
@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use crate::current;
 use crate::error::Error;
-use crate::ffi::{Leave, NativeFunction, OwnState, Protected, Returns, Stack, Type, native};
+use crate::ffi::{Exit, NativeFunction, NativeResult, OwnState, Protected, Stack, Type, native};
 use crate::locale;
 
 /// The count from which each task's generator is seeded, so that tasks get different random numbers.
@@ -36,7 +36,7 @@ fn with_random<R>(body: impl FnOnce(&mut fastrand::Rng) -> R) -> R {
 
 /// `clock()`: wall-clock seconds since a fixed moment, never decreasing, the same in all states of the process. Lua's own
 /// `os.clock` returns the processor time of all threads of the process together.
-pub fn clock(stack: &Protected) -> Returns {
+pub fn clock(stack: &Protected) -> NativeResult {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     stack.push_number(ORIGIN.elapsed().as_secs_f64());
     Ok(1)
@@ -209,7 +209,7 @@ fn wrap(stack: &Protected, name: &str, function: NativeFunction) {
 }
 
 /// The error for an argument of the wrong type, in Lua's words.
-pub fn bad_type(stack: &Protected, n: c_int, expected: &str) -> Leave {
+pub fn bad_type(stack: &Protected, n: c_int, expected: &str) -> Exit {
     let named = stack.metatable(n) && stack.raw_get_text(-1, "__name") == Type::String;
     let got = match stack.kind(n) {
         _ if named => String::from_utf8_lossy(stack.bytes(-1)).into_owned(),
@@ -217,10 +217,10 @@ pub fn bad_type(stack: &Protected, n: c_int, expected: &str) -> Leave {
         Type::Thread => "thread".to_owned(),
         kind => kind.name().to_owned(),
     };
-    Leave::Argument(n, format!("{expected} expected, got {got}"))
+    Exit::BadArgument(n, format!("{expected} expected, got {got}"))
 }
 
-fn set_metatable(stack: &Protected) -> Returns {
+fn set_metatable(stack: &Protected) -> NativeResult {
     if stack.kind(2) == Type::Table {
         let arguments = stack.top();
         stack.push_bytes(b"__gc");
@@ -229,34 +229,34 @@ fn set_metatable(stack: &Protected) -> Returns {
         }
         stack.set_top(arguments);
     }
-    Err(Leave::Original)
+    Err(Exit::TailCallOriginal)
 }
 
-fn open_file(_: &Protected) -> Returns {
+fn open_file(_: &Protected) -> NativeResult {
     current::with_notes(|notes| notes.has_finalizers = true);
-    Err(Leave::Original)
+    Err(Exit::TailCallOriginal)
 }
 
 /// The first byte of all bytecode.
 const BYTECODE_MARK: u8 = 0x1b;
 
-fn load(stack: &Protected) -> Returns {
+fn load(stack: &Protected) -> NativeResult {
     match stack.kind(1) {
         Type::String if stack.bytes(1).first() == Some(&BYTECODE_MARK) => set_mode(stack, 3, b"t"),
         Type::Function => refuse_bytecode(stack, 3),
         _ => {}
     }
-    Err(Leave::Original)
+    Err(Exit::TailCallOriginal)
 }
 
-fn load_file(stack: &Protected) -> Returns {
+fn load_file(stack: &Protected) -> NativeResult {
     refuse_stdin(stack)?;
     refuse_bytecode(stack, 2);
-    Err(Leave::Original)
+    Err(Exit::TailCallOriginal)
 }
 
 /// Without a name, `loadfile` and `dofile` would read the host's standard input.
-fn refuse_stdin(stack: &Stack) -> Result<(), Leave> {
+fn refuse_stdin(stack: &Stack) -> Result<(), Exit> {
     match stack.kind(1) {
         Type::None | Type::Nil => Err(Error::BadCall("standard input belongs to the host".into()).into()),
         _ => Ok(()),
@@ -288,17 +288,17 @@ fn set_mode(stack: &Protected, index: c_int, mode: &'static [u8]) {
     stack.replace(index);
 }
 
-fn do_file(stack: &Protected) -> Returns {
+fn do_file(stack: &Protected) -> NativeResult {
     refuse_stdin(stack)?;
     if !matches!(stack.kind(1), Type::String | Type::Number) {
         return Err(bad_type(stack, 1, "string"));
     }
     stack.set_top(1);
-    Err(if stack.load_text_file(1) { Leave::Call(0) } else { Leave::Top })
+    Err(if stack.load_text_file(1) { Exit::TailCall(0) } else { Exit::RaiseTop })
 }
 
 /// Converts all arguments to text, and leaves them on the stack, joined into one line.
-fn join_line(stack: &Protected) -> Result<(), Leave> {
+fn join_line(stack: &Protected) -> Result<(), Exit> {
     let count = stack.top();
     if !stack.check(2 * count + 4) {
         return Err(Error::BadCall("stack overflow: too many values to print".into()).into());
@@ -328,7 +328,7 @@ fn join_line(stack: &Protected) -> Result<(), Leave> {
 }
 
 /// Its upvalues: the original `file:write`, standard output, `file:flush`.
-fn print(stack: &Protected) -> Returns {
+fn print(stack: &Protected) -> NativeResult {
     join_line(stack)?;
     stack.push_upvalue(1);
     stack.insert(-2);
@@ -342,7 +342,7 @@ fn print(stack: &Protected) -> Returns {
 }
 
 /// Replaces Lua's own function, which writes a line in parts.
-fn print_without_files(stack: &Protected) -> Returns {
+fn print_without_files(stack: &Protected) -> NativeResult {
     join_line(stack)?;
     let mut stdout = std::io::stdout().lock();
     // Lua's own `print` does not report a failure either.
@@ -350,14 +350,14 @@ fn print_without_files(stack: &Protected) -> Returns {
     Ok(0)
 }
 
-fn io_write(stack: &Protected) -> Returns {
+fn io_write(stack: &Protected) -> NativeResult {
     join(stack, 1);
-    Err(Leave::Original)
+    Err(Exit::TailCallOriginal)
 }
 
-fn file_write(stack: &Protected) -> Returns {
+fn file_write(stack: &Protected) -> NativeResult {
     join(stack, 2);
-    Err(Leave::Original)
+    Err(Exit::TailCallOriginal)
 }
 
 /// Whether the first argument is a standard stream: the running function's second or third upvalue.
@@ -371,7 +371,7 @@ fn is_standard_stream(stack: &Stack) -> bool {
 }
 
 /// Returns the failure of a refused change of a file, in Lua's way.
-fn refuse_change(stack: &Protected) -> Returns {
+fn refuse_change(stack: &Protected) -> NativeResult {
     const NOT_PERMITTED: i64 = 1;
     stack.push_nil();
     stack.push_bytes(b"the standard streams are the host's: a task can't change their buffering or position");
@@ -379,19 +379,23 @@ fn refuse_change(stack: &Protected) -> Returns {
     Ok(3)
 }
 
-fn file_setvbuf(stack: &Protected) -> Returns {
+fn file_setvbuf(stack: &Protected) -> NativeResult {
     let is_right = [&b"no"[..], b"full", b"line"].contains(&stack.bytes(2))
         && (matches!(stack.kind(3), Type::None | Type::Nil) || stack.integer(3).is_some());
     // The original function reports a wrong argument.
-    if is_right && is_standard_stream(stack) { refuse_change(stack) } else { Err(Leave::Original) }
+    if is_right && is_standard_stream(stack) { refuse_change(stack) } else { Err(Exit::TailCallOriginal) }
 }
 
-fn file_seek(stack: &Protected) -> Returns {
+fn file_seek(stack: &Protected) -> NativeResult {
     let is_absent = |index| matches!(stack.kind(index), Type::None | Type::Nil);
     let stays = (is_absent(2) || stack.bytes(2) == b"cur") && (is_absent(3) || stack.integer(3) == Some(0));
     let is_right = (is_absent(2) || [&b"set"[..], b"cur", b"end"].contains(&stack.bytes(2)))
         && (is_absent(3) || stack.integer(3).is_some());
-    if is_right && !stays && is_standard_stream(stack) { refuse_change(stack) } else { Err(Leave::Original) }
+    if is_right && !stays && is_standard_stream(stack) {
+        refuse_change(stack)
+    } else {
+        Err(Exit::TailCallOriginal)
+    }
 }
 
 /// Joins the arguments from `first` on into one text, if all can be written. The second upvalue is `string.format`, if this
@@ -426,18 +430,18 @@ fn has_format(stack: &Stack) -> bool {
     is_there
 }
 
-fn exit(_: &Protected) -> Returns {
+fn exit(_: &Protected) -> NativeResult {
     Err(Error::BadCall("os.exit is not available in a task: return from its function instead".into()).into())
 }
 
-fn integer_argument(stack: &Protected, n: c_int) -> Result<i64, Leave> {
+fn integer_argument(stack: &Protected, n: c_int) -> Result<i64, Exit> {
     stack.integer(n).ok_or_else(|| match stack.number(n) {
-        Some(_) => Leave::Argument(n, "number has no integer representation".into()),
+        Some(_) => Exit::BadArgument(n, "number has no integer representation".into()),
         None => bad_type(stack, n, "number"),
     })
 }
 
-fn random(stack: &Protected) -> Returns {
+fn random(stack: &Protected) -> NativeResult {
     let (low, high) = match stack.top() {
         0 => {
             stack.push_number(with_random(fastrand::Rng::f64));
@@ -448,16 +452,16 @@ fn random(stack: &Protected) -> Returns {
         _ => return Err(Error::BadCall("wrong number of arguments".into()).into()),
     };
     if low > high {
-        return Err(Leave::Argument(1, "interval is empty".into()));
+        return Err(Exit::BadArgument(1, "interval is empty".into()));
     }
     if high.checked_sub(low).is_none() {
-        return Err(Leave::Argument(1, "interval too large".into()));
+        return Err(Exit::BadArgument(1, "interval too large".into()));
     }
     stack.push_integer(with_random(|random| random.i64(low..=high)));
     Ok(1)
 }
 
-fn random_seed(stack: &Protected) -> Returns {
+fn random_seed(stack: &Protected) -> NativeResult {
     let seed = stack.number(1).ok_or_else(|| bad_type(stack, 1, "number"))?;
     current::with_notes(|notes| notes.random = Some(fastrand::Rng::with_seed(seed.to_bits())));
     Ok(0)

@@ -143,21 +143,7 @@ impl<'a> TaskReader<'a> {
                 }
             },
         };
-        let known =
-            self.last.filter(|(last, _)| fields.func != ABSENT && stack.pointer(fields.func) == *last);
-        let (callable, function) = match known {
-            Some((_, function)) => (false, Ok(function)),
-            None => {
-                if fields.func == ABSENT {
-                    stack.push_nil()
-                } else {
-                    stack.push_value(fields.func)
-                }
-                (push_callable(stack, index)?, self.function(stack))
-            }
-        };
-        let encoded = function
-            .and_then(|function| encode_arguments(stack, encoder, callable, arguments).map(|()| function));
+        let encoded = self.encode_task(stack, index, fields.func, encoder, arguments)?;
         match encoded {
             Ok(function) => self.tasks.push(function, encoder.length(), name.take()),
             // A hook's error is not the task's.
@@ -166,6 +152,34 @@ impl<'a> TaskReader<'a> {
         }
         *name = None;
         Ok(())
+    }
+
+    /// Encodes the task's function and arguments, and returns the index of the function. The inner error is the task's own.
+    fn encode_task(
+        &mut self,
+        stack: &Protected,
+        index: i64,
+        func: c_int,
+        encoder: &mut Encoder,
+        arguments: Arguments,
+    ) -> Result<Result<u32>> {
+        let known = self.last.filter(|(last, _)| func != ABSENT && stack.pointer(func) == *last);
+        let (callable, function) = match known {
+            Some((_, function)) => (false, function),
+            None => {
+                if func == ABSENT {
+                    stack.push_nil()
+                } else {
+                    stack.push_value(func)
+                }
+                let callable = push_callable(stack, index)?;
+                match self.function(stack) {
+                    Ok(function) => (callable, function),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        };
+        Ok(encode_arguments(stack, encoder, callable, arguments).map(|()| function))
     }
 
     /// The index of the function on top. It is dumped at its first occurrence.

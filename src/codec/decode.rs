@@ -25,7 +25,7 @@ pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_in
         return Ok(count);
     }
     let mut decoder = Decoder::new(names);
-    stack.building(message.len(), 0, |stack| decoder.message(stack, message))
+    stack.with_collector_paused(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
 /// Like [`decode`], for values that a state gets once, before its code runs. The collector then waits until that code has
@@ -35,7 +35,7 @@ pub fn decode_initial(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Res
         return Ok(count);
     }
     let mut decoder = Decoder::new(names);
-    stack.furnishing(message.len(), 0, |stack| decoder.message(stack, message))
+    stack.with_collector_postponed(message.len(), 0, |stack| decoder.message(stack, message))
 }
 
 /// Like [`decode`], for a few values that need no allocation. Pushes nothing if the message has any other value.

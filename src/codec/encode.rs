@@ -46,16 +46,19 @@ fn encode_with(encoder: &mut Encoder, stack: &Stack, count: c_int) -> Result<()>
         }
     }
     let written = stack.protected(count, |stack| {
-        let mut written = encoder.message(stack, 1, count);
-        if written == Err(Error::Memory) && encoder.out.is_limited() {
-            // Garbage does not count toward the limit, so try again without it.
-            stack.set_top(count);
-            encoder.resume_collector(stack)?;
-            stack.collect();
-            encoder.out.set_limit(stack.memory_left());
-            written = encoder.message(stack, 1, count);
+        match encoder.message(stack, 1, count) {
+            Err(Error::Memory) if encoder.out.is_limited() => {}
+            written => {
+                stack.set_top(0);
+                return written;
+            }
         }
-        written?;
+        // Garbage does not count toward the limit, so try again without it.
+        stack.set_top(count);
+        encoder.resume_collector(stack)?;
+        stack.collect();
+        encoder.out.set_limit(stack.memory_left());
+        encoder.message(stack, 1, count)?;
         stack.set_top(0);
         Ok(())
     });
@@ -116,7 +119,7 @@ impl<'a> Encoder<'a> {
 
     /// Resumes the collector if it was paused. Call it after the protected call in which the values were written.
     pub fn resume_collector(&mut self, stack: &Stack) -> Result<()> {
-        if std::mem::take(&mut self.holds_collector) { stack.release_collector() } else { Ok(()) }
+        if std::mem::take(&mut self.holds_collector) { stack.unpause_collector() } else { Ok(()) }
     }
 
     /// Appends a message of the `count` values from index `first` up. After an error, the buffer holds nothing of it.
@@ -456,7 +459,7 @@ impl<'a> Encoder<'a> {
     fn continue_on_new_stack(&mut self, here: &Protected) -> Result<()> {
         let floor = self.frames.len() - 1;
         if !self.holds_collector {
-            self.holds_collector = here.hold_collector();
+            self.holds_collector = here.pause_collector();
         }
         let next = here.new_thread();
         here.push_value(-2);

@@ -1,4 +1,4 @@
-//! What Lua tells of a function, or of a level of a call stack.
+//! Debug information about a function, or about a level of a call stack.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_int};
@@ -10,11 +10,11 @@ use mlua::ffi as lua;
 use super::stack::Stack;
 use super::types::Type;
 
-/// The longest that a vendor may have made the text of a chunk's name (`LUA_IDSIZE`), which is 60 bytes otherwise.
+/// The most bytes that a vendor may have given the name of a chunk (`LUA_IDSIZE`). Lua itself has 60.
 const LONGEST_NAME: usize = 8 << 10;
 
-/// A `lua_Debug` of any Lua 5.3. In each, the same fields come before the chunk's name, which is as long as the vendor has it;
-/// a field of Lua's own follows.
+/// A `lua_Debug` of any Lua 5.3. The fields before the chunk's name are the same in all; the length of the name is the
+/// vendor's, and a field of Lua's own follows it.
 #[repr(C)]
 pub(super) struct Activation {
     record: lua::lua_Debug,
@@ -27,7 +27,7 @@ impl Activation {
         Activation { record: unsafe { MaybeUninit::zeroed().assume_init() }, rest: MaybeUninit::uninit() }
     }
 
-    /// Fills in what is asked of the function on top of the stack, and pops it.
+    /// Fills in the fields that `what` names for the function on top of the stack, and pops it.
     pub fn ask_function(&mut self, stack: &Stack, what: &'static CStr) {
         assert!(
             what.to_bytes().starts_with(b">") && stack.kind(-1) == Type::Function,
@@ -38,7 +38,7 @@ impl Activation {
         unsafe { lua::lua_getinfo(stack.l, what.as_ptr(), ptr::from_mut(self).cast()) };
     }
 
-    /// Fills in what is asked of a level of the call stack; false where there is none.
+    /// Fills in the fields that `what` names for a level of the call stack; false if there is no such level.
     pub fn ask_level(&mut self, stack: &Stack, level: c_int, what: &'static CStr) -> bool {
         // SAFETY: `l` is live, and a `lua_Debug` of any Lua fits in here. The level is asked about at once, while it is there.
         // Nothing is asked (`L`, `f`) that takes memory or pushes.
@@ -58,7 +58,7 @@ impl Activation {
         self.record.linedefined
     }
 
-    /// With `l`: the line that runs; -1 where nobody knows.
+    /// With `l`: the line that runs; -1 if it is not known.
     pub fn line(&self) -> c_int {
         self.record.currentline
     }
@@ -66,7 +66,7 @@ impl Activation {
     /// With `S`: the chunk's name, as messages have it.
     pub fn chunk(&self) -> Cow<'_, str> {
         let start = ptr::from_ref(self).cast::<c_char>();
-        // SAFETY: Lua has written a text there, which ends with a zero; before it was asked, the first byte is one.
+        // SAFETY: Lua has written a text there that ends with a zero. Before that, the first byte is zero.
         unsafe { CStr::from_ptr(start.add(offset_of!(lua::lua_Debug, short_src))) }.to_string_lossy()
     }
 
@@ -75,7 +75,7 @@ impl Activation {
         text(&self.record.what).map_or(&[], CStr::to_bytes)
     }
 
-    /// With `n`: the function's name, where the code that called it says one.
+    /// With `n`: the function's name, if the calling code has one for it.
     pub fn name(&self) -> Option<Cow<'_, str>> {
         text(&self.record.name).map(CStr::to_string_lossy)
     }
@@ -100,6 +100,6 @@ impl Stack<'_> {
 }
 
 fn text(field: &*const c_char) -> Option<&CStr> {
-    // SAFETY: such fields are null, or texts of the function's, which lives while it is asked about.
+    // SAFETY: such fields are null, or texts of the function, which is live while it is asked about.
     (!field.is_null()).then(|| unsafe { CStr::from_ptr(*field) })
 }

@@ -15,44 +15,43 @@ use super::stack::Stack;
 use super::types::Type;
 use crate::error::{Error, Result};
 
-/// How a native function leaves other than by returning results.
-pub enum Leave {
-    /// The value on top of the stack is raised.
-    Top,
-    /// The error's text is raised, with the position of the Lua code that called.
-    Error(Error),
-    /// The error's text is raised, without a position.
-    Bare(Error),
-    /// `bad argument #n to '<the name it was called by>' (<text>)` is raised.
-    Argument(c_int, String),
-    /// Yields that many values from the top of the stack.
+/// How a native function leaves, other than by returning results.
+pub enum Exit {
+    /// Raises the value on top of the stack.
+    RaiseTop,
+    /// Raises the error's text behind the position of the Lua code that called.
+    Raise(Error),
+    /// Raises the error's text without a position.
+    RaiseBare(Error),
+    /// Raises `bad argument #n to '<the name it was called by>' (<text>)`.
+    BadArgument(c_int, String),
+    /// Yields so many values from the top of the stack.
     Yield(c_int),
     /// Stops the code that called, in a way that it can't catch.
     Stop,
-    /// Calls the function below the top so many arguments, and returns what it returns. It may yield.
-    Call(c_int),
-    /// The same in a protected call, and then goes on as that says.
-    Attempt(c_int, Continuation),
-    /// Goes on in the C function that is the first upvalue, on this very frame: so its checks, and the
-    /// names and positions in its messages, are as if it had been called itself.
-    Original,
+    /// Calls the function below the top so many arguments, and returns its results. It may yield.
+    TailCall(c_int),
+    /// Calls it in a protected call, and then runs the continuation. It may yield.
+    ProtectedCall(c_int, Continuation),
+    /// Runs the C function that is the first upvalue in this very frame. Its checks, and the names and positions in its
+    /// messages, are then as if it had been called itself.
+    TailCallOriginal,
 }
 
-impl From<Error> for Leave {
-    fn from(error: Error) -> Leave {
-        Leave::Error(error)
+impl From<Error> for Exit {
+    fn from(error: Error) -> Exit {
+        Exit::Raise(error)
     }
 }
 
-/// What a native function gives: the count of results on top of the stack.
-pub type Returns = std::result::Result<c_int, Leave>;
+/// The count of results, which are on top of the stack.
+pub type NativeResult = std::result::Result<c_int, Exit>;
 
 impl Stack<'_> {
-    /// Calls `body` so that what it raises, Lua error or panic, comes back as an [`Error`]. The top
-    /// `arguments` values are its stack; what it leaves there takes their place when it ends well, and
-    /// nothing does when it fails.
+    /// Calls `body` so that an error that Lua raises in it, or a panic, comes back as an [`Error`]. `body` finds the top
+    /// `arguments` values as its stack. They are popped; the values that `body` leaves take their place if it succeeds.
     ///
-    /// A `longjmp` leaves `body` without running destructors: it must own nothing, only borrow.
+    /// A `longjmp` leaves `body` without running destructors, so it owns nothing and only borrows.
     pub fn protected<R, F>(&self, arguments: c_int, body: F) -> Result<R>
     where
         F: FnOnce(&Protected) -> Result<R>,
@@ -116,7 +115,7 @@ impl Stack<'_> {
 }
 
 thread_local! {
-    /// Text on its way into a Lua error. It rests here, not on a frame, while Lua may `longjmp`.
+    /// The text of an error on its way into Lua. A frame could not own it: Lua leaves that by `longjmp`.
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static MESSAGE_PARTS: Cell<(*const u8, usize)> = const { Cell::new((ptr::dangling(), 0)) };
 }
@@ -125,11 +124,11 @@ thread_local! {
 #[derive(Clone, Copy)]
 pub struct NativeFunction(pub(super) lua::lua_CFunction);
 
-/// The C function that runs a Rust function. It is the one place where an [`Error`], a panic or a yield
-/// of ours becomes Lua's, after everything owned is gone.
+/// The C function that runs a Rust function. Only here does an [`Error`], a panic or a yield become Lua's, after
+/// everything owned was dropped.
 pub fn native<F>(_: F) -> NativeFunction
 where
-    F: Fn(&Protected) -> Returns + Copy + 'static,
+    F: Fn(&Protected) -> NativeResult + Copy + 'static,
 {
     const { assert!(size_of::<F>() == 0, "a native function captures nothing") };
     NativeFunction(run_native::<F>)
@@ -137,49 +136,89 @@ where
 
 unsafe extern "C-unwind" fn run_native<F>(l: *mut lua::lua_State) -> c_int
 where
-    F: Fn(&Protected) -> Returns + Copy + 'static,
+    F: Fn(&Protected) -> NativeResult + Copy + 'static,
 {
     // SAFETY: `native` took a value of this type, so it exists; it has no bytes to point at.
     let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
     // SAFETY: Lua calls with the live state of this thread. What is raised here passes only this frame and `function`'s.
     let stack = unsafe { Protected::new(l) };
-    finish(&stack, catch_unwind(AssertUnwindSafe(|| checked(&stack, function(&stack)))))
+    let outcome = catch_unwind(AssertUnwindSafe(|| checked(&stack, function(&stack))));
+    finish(&stack, PlainResult::of(outcome))
 }
 
-/// An outcome that names no more values than there are; Lua would not look.
-fn checked(stack: &Stack, outcome: Returns) -> Returns {
+/// Asserts that the values that an outcome counts are there. Lua would not check.
+fn checked(stack: &Stack, outcome: NativeResult) -> NativeResult {
     let needed = match outcome {
-        Ok(values) | Err(Leave::Yield(values)) => values,
-        Err(Leave::Call(arguments) | Leave::Attempt(arguments, _)) => arguments.saturating_add(1),
-        Err(Leave::Top) => 1,
+        Ok(values) | Err(Exit::Yield(values)) => values,
+        Err(Exit::TailCall(arguments) | Exit::ProtectedCall(arguments, _)) => arguments.saturating_add(1),
+        Err(Exit::RaiseTop) => 1,
         _ => 0,
     };
-    assert!((0..=stack.top()).contains(&needed), "a native function left without the values that it names");
+    assert!((0..=stack.top()).contains(&needed), "a native function counts values that are not there");
     outcome
 }
 
-/// Leaves a native function, once nothing is owned any more.
-fn finish(stack: &Protected, outcome: std::thread::Result<Returns>) -> c_int {
-    let outcome = outcome.unwrap_or_else(|payload| Err(Leave::Error(Error::panic(payload))));
-    match outcome {
-        Ok(results) => return results,
-        // SAFETY: `l` is live, and so many values are there (`checked`). Nothing is owned here.
-        Err(Leave::Yield(values)) => return unsafe { lua::lua_yieldk(stack.l, values, 0, None) },
-        Err(Leave::Stop) => return stop(stack),
-        Err(Leave::Call(arguments)) => {
+/// A [`NativeResult`] that owns nothing: its text is in [`MESSAGE`].
+#[derive(Clone, Copy)]
+enum PlainResult {
+    Return(c_int),
+    RaiseTop,
+    RaiseMessage { with_position: bool },
+    BadArgument(c_int),
+    Yield(c_int),
+    Stop,
+    TailCall(c_int),
+    ProtectedCall(c_int, Continuation),
+    TailCallOriginal,
+}
+
+impl PlainResult {
+    fn of(outcome: std::thread::Result<NativeResult>) -> PlainResult {
+        match outcome.unwrap_or_else(|payload| Err(Exit::Raise(Error::panic(payload)))) {
+            Ok(results) => PlainResult::Return(results),
+            Err(Exit::RaiseTop) => PlainResult::RaiseTop,
+            Err(Exit::Raise(error)) => {
+                store_message(error.text());
+                PlainResult::RaiseMessage { with_position: true }
+            }
+            Err(Exit::RaiseBare(error)) => {
+                store_message(error.text());
+                PlainResult::RaiseMessage { with_position: false }
+            }
+            Err(Exit::BadArgument(n, text)) => {
+                store_message(text.into_bytes());
+                PlainResult::BadArgument(n)
+            }
+            Err(Exit::Yield(values)) => PlainResult::Yield(values),
+            Err(Exit::Stop) => PlainResult::Stop,
+            Err(Exit::TailCall(arguments)) => PlainResult::TailCall(arguments),
+            Err(Exit::ProtectedCall(arguments, then)) => PlainResult::ProtectedCall(arguments, then),
+            Err(Exit::TailCallOriginal) => PlainResult::TailCallOriginal,
+        }
+    }
+}
+
+/// Leaves a native function.
+fn finish(stack: &Protected, result: PlainResult) -> c_int {
+    match result {
+        PlainResult::Return(results) => return results,
+        // SAFETY: `l` is live, and so many values are there (`checked`).
+        PlainResult::Yield(values) => return unsafe { lua::lua_yieldk(stack.l, values, 0, None) },
+        PlainResult::Stop => return stop(stack),
+        PlainResult::TailCall(arguments) => {
             let below = stack.top() - arguments - 1;
             let context = below as lua::lua_KContext;
-            // SAFETY: `l` is live; a function and its arguments are there (`checked`). Nothing is owned here.
+            // SAFETY: `l` is live; a function and its arguments are there (`checked`).
             unsafe { lua::lua_callk(stack.l, arguments, lua::LUA_MULTRET, context, Some(returned)) };
             return stack.top() - below;
         }
-        Err(Leave::Attempt(arguments, then)) => {
+        PlainResult::ProtectedCall(arguments, then) => {
             // SAFETY: as above.
             let status = unsafe { lua::lua_pcallk(stack.l, arguments, lua::LUA_MULTRET, 0, 0, Some(then.0)) };
             // SAFETY: as Lua would call it, had the function yielded.
             return unsafe { (then.0)(stack.l, status, 0) };
         }
-        Err(Leave::Original) => {
+        PlainResult::TailCallOriginal => {
             // SAFETY: `l` is live. Other values are no C function.
             let original = unsafe { lua::lua_tocfunction(stack.l, lua::lua_upvalueindex(1)) };
             return match original {
@@ -188,42 +227,36 @@ fn finish(stack: &Protected, outcome: std::thread::Result<Returns>) -> c_int {
                 None => 0,
             };
         }
-        Err(Leave::Top) => {}
-        Err(Leave::Error(error)) => {
-            leave_message(error.text());
-            drop(error);
+        PlainResult::RaiseTop => {}
+        PlainResult::RaiseMessage { with_position } => {
             push_message(stack);
-            stack.push_where(1);
-            stack.insert(-2);
-            stack.concat(2);
+            if with_position {
+                stack.push_where(1);
+                stack.insert(-2);
+                stack.concat(2);
+            }
         }
-        Err(Leave::Bare(error)) => {
-            leave_message(error.text());
-            drop(error);
+        PlainResult::BadArgument(n) => {
             push_message(stack);
-        }
-        Err(Leave::Argument(n, text)) => {
-            leave_message(text.into_bytes());
-            push_message(stack);
-            // SAFETY: `l` is live. The text stays on top while Lua reads it. Nothing is owned here.
+            // SAFETY: `l` is live. The text stays on top while Lua reads it.
             return unsafe {
                 lua::luaL_argerror(stack.l, n, lua::lua_tolstring(stack.l, -1, ptr::null_mut()))
             };
         }
     }
-    // SAFETY: `l` is live, and a value is on top: pushed above, or by the function (`checked`). Nothing is owned here.
+    // SAFETY: `l` is live, and a value is on top: pushed above, or by the function (`checked`).
     unsafe { lua::lua_error(stack.l) }
 }
 
-/// What a native function does after [`Leave::Attempt`]. It is told whether the call returned, and finds on the stack what
-/// stood below the called function, and above that the results or the error.
+/// Runs after an [`Exit::ProtectedCall`]. It is told whether the function returned, and finds on the stack the values
+/// that stood below that function, and above them the results or the error.
 #[derive(Clone, Copy)]
 pub struct Continuation(lua::lua_KFunction);
 
 /// The continuation that runs a Rust function.
 pub fn continuation<F>(_: F) -> Continuation
 where
-    F: Fn(&Protected, bool) -> Returns + Copy + 'static,
+    F: Fn(&Protected, bool) -> NativeResult + Copy + 'static,
 {
     const { assert!(size_of::<F>() == 0, "a continuation captures nothing") };
     Continuation(run_continuation::<F>)
@@ -235,7 +268,7 @@ unsafe extern "C-unwind" fn run_continuation<F>(
     _: lua::lua_KContext,
 ) -> c_int
 where
-    F: Fn(&Protected, bool) -> Returns + Copy + 'static,
+    F: Fn(&Protected, bool) -> NativeResult + Copy + 'static,
 {
     // SAFETY: `continuation` took a value of this type, so it exists; it has no bytes to point at.
     let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
@@ -243,43 +276,43 @@ where
     let stack = unsafe { Protected::new(l) };
     let has_returned = matches!(status, lua::LUA_OK | lua::LUA_YIELD);
     let outcome = catch_unwind(AssertUnwindSafe(|| checked(&stack, function(&stack, has_returned))));
-    finish(&stack, outcome)
+    finish(&stack, PlainResult::of(outcome))
 }
 
-/// What a called function returned, after a yield in it.
+/// The results of a called function that has yielded meanwhile.
 unsafe extern "C-unwind" fn returned(l: *mut lua::lua_State, _: c_int, below: lua::lua_KContext) -> c_int {
     // SAFETY: Lua calls with its live state.
     unsafe { lua::lua_gettop(l) - below as c_int }
 }
 
-/// Lays down a text from where it can be raised once nothing is owned any more.
-fn leave_message(text: Vec<u8>) {
+/// Stores a text, to be raised once nothing is owned.
+fn store_message(text: Vec<u8>) {
     MESSAGE.with_borrow_mut(|message| {
         *message = text;
         MESSAGE_PARTS.set((message.as_ptr(), message.len()));
     });
 }
 
-/// Gives back the room of the text that was laid down last on this thread.
-pub fn forget_message() {
-    leave_message(Vec::new());
+/// Frees the text that was stored last on this thread.
+pub fn clear_message() {
+    store_message(Vec::new());
 }
 
-/// Pushes the text that was laid down just before: a finalizer or hook that runs in between may lay down another.
+/// Pushes the stored text, before Lua runs anything else: a finalizer or a hook may store another.
 fn push_message(stack: &Protected) {
     let (start, length) = MESSAGE_PARTS.get();
-    // SAFETY: `leave_message` noted where the bytes of `MESSAGE` are, which nothing has touched since. Lua copies them, and
+    // SAFETY: `store_message` noted where the bytes of `MESSAGE` are, which nothing has touched since. Lua copies them, and
     // runs nothing before.
     stack.push_bytes(unsafe { std::slice::from_raw_parts(start, length) });
 }
 
-/// The entry of the module: wraps the host's state for `open`, if its Lua is one that can be served.
+/// The entry of the module: runs `open` in the host's state, or raises why this Lua can't be served.
 ///
 /// # Safety
 /// `l` is the live state that Lua calls `luaopen_gma2workers` with.
 pub unsafe fn open<F>(l: *mut lua::lua_State, open: F) -> c_int
 where
-    F: Fn(&Protected) -> Returns + Copy + 'static,
+    F: Fn(&Protected) -> NativeResult + Copy + 'static,
 {
     let function = native(open);
     // SAFETY: as promised by the caller; what the checks raise passes nothing that owns anything.

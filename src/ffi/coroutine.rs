@@ -17,7 +17,7 @@ pub enum Resumed {
 }
 
 impl Stack<'_> {
-    /// The coroutine at an index.
+    /// The coroutine at an index, if there is one. It lives while Lua can reach it.
     pub fn thread(&self, index: c_int) -> Option<Stack<'_>> {
         self.assert_valid(index);
         // SAFETY: `l` is live; the caller names a value. Other values are no coroutine.
@@ -26,13 +26,13 @@ impl Stack<'_> {
         (!l.is_null()).then(|| unsafe { Stack::new(l) })
     }
 
-    /// Pushes the coroutine that this stack is; true for the state's main one.
+    /// Pushes this coroutine itself; true if it is the state's main one.
     pub fn push_self(&self) -> bool {
         // SAFETY: `l` is live; the caller has room for one more value.
         unsafe { lua::lua_pushthread(self.l) != 0 }
     }
 
-    /// Whether the coroutine has returned: it can't be resumed, and holds nothing.
+    /// Whether the coroutine has returned: it can't be resumed, and its stack is empty.
     pub fn is_over(&self) -> bool {
         self.status() == lua::LUA_OK && self.top() == 0
     }
@@ -47,13 +47,12 @@ impl Stack<'_> {
         unsafe { lua::lua_isyieldable(self.l) != 0 }
     }
 
-    /// Runs the coroutine on, with that many arguments from the top of its stack.
+    /// Starts or continues the coroutine with the top `arguments` values of its stack.
     pub fn resume(&self, from: &Stack, arguments: c_int) -> Resumed {
-        self.assert_same_state(from);
         let function = c_int::from(self.status() == lua::LUA_OK);
         assert!((0..=self.top() - function).contains(&arguments), "there is nothing to resume");
-        // SAFETY: both are live coroutines of one state. A function to begin with, or a yield to go on from, and the arguments
-        // are there. A coroutine that runs or has failed is refused by Lua, as one more error.
+        // SAFETY: both are live. There is a function to start, or a yield to go on from, and so many arguments. Lua refuses to
+        // resume a coroutine that runs or has failed. Of `from` it reads only how deep calls are nested.
         match unsafe { lua::lua_resume_(self.l, from.l, arguments) } {
             lua::LUA_OK => Resumed::Returned,
             lua::LUA_YIELD => Resumed::Yielded,
@@ -62,8 +61,8 @@ impl Stack<'_> {
         }
     }
 
-    /// The innermost levels of this coroutine's call stack, as text. Unlike Lua's own it takes no longer for a
-    /// deep recursion, and nothing of Lua's memory.
+    /// The innermost levels of this coroutine's call stack, as text. Unlike Lua's own function it takes no longer for a
+    /// deep recursion, and no memory of the state.
     pub fn brief_traceback(&self) -> String {
         const LEVELS: c_int = 20;
         let mut text = String::from("stack traceback:");

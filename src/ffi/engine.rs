@@ -1,7 +1,7 @@
-//! What kind of Lua the host's is. A vendor may have built one that this library can't serve: it is refused then.
+//! Checks that this library can serve the host's Lua, which a vendor may have built differently, and refuses it otherwise.
 //!
-//! These checks come before all else, since a mistake about what they look at would end in a wrong memory access or in an
-//! abort. They themselves are safe in any build of Lua 5.3.
+//! The checks come before everything else: with a wrong assumption about Lua, other calls would access wrong memory or abort.
+//! The checks themselves are safe in any build of Lua 5.3.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
@@ -11,17 +11,17 @@ use mlua::ffi as lua;
 use super::protected::Protected;
 use super::types::Type;
 
-/// What an error does to the C functions that it leaves.
+/// How an error leaves C functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errors {
-    /// It passes them by. A `longjmp` does, also on 64-bit Windows, where it unwinds the stack: what a GNU compiler put there to
-    /// be run, such as our destructors, it leaves alone. So does an exception of Microsoft's compiler.
+    /// It runs no destructors. So does a `longjmp`, also on 64-bit Windows, where it unwinds the stack but skips the
+    /// destructors of a GNU compiler's code, such as ours; and so does an exception of Microsoft's compiler.
     Jump,
-    /// It runs their destructors, and is caught where they catch: an exception of C++.
+    /// It runs destructors, and their code may catch it: an exception of C++.
     Unwind,
 }
 
-/// Why a Lua with exceptions is refused: Rust catches panics alone, and ends the process where it would have to catch others.
+/// Why a Lua with exceptions is refused: Rust catches only panics, and ends the process at any other exception.
 pub const EXCEPTIONS: &CStr =
     c"gma2workers needs a Lua whose errors jump (longjmp), this one's are exceptions: it was compiled as C++";
 
@@ -38,8 +38,8 @@ thread_local! {
     static STEP: Cell<Step> = const { Cell::new(Step::NotCalled) };
 }
 
-/// Checks that the host's Lua is one that this library can serve, and gives what its errors do. *Raises* why it can't be, in a
-/// text that begins with "gma2workers needs", as the drop-in folder expects; or what a hook of the host's raises.
+/// Checks that this library can serve the host's Lua, and tells how its errors leave C functions. Raises the reason if it
+/// can't, as a text that begins with "gma2workers needs" (the drop-in folder expects that); or an error of a host's hook.
 ///
 /// # Safety
 /// `l` is a live state of this thread, of a Lua that has all the functions that this library calls.
@@ -54,7 +54,7 @@ pub unsafe fn check(l: *mut lua::lua_State) -> Errors {
     }
 }
 
-/// *Raises* the text.
+/// Raises the text.
 ///
 /// # Safety
 /// `l` is a live state of this thread, of any Lua. No frame of Rust above owns anything.
@@ -66,8 +66,8 @@ pub unsafe fn refuse(l: *mut lua::lua_State, text: &CStr) -> ! {
     }
 }
 
-/// Calls a function that notes its steps, and gives the last one where it raised. *Raises* what came before it was called, or
-/// after: a hook has raised that.
+/// Calls a function that notes its steps, and gives the last step if it raised. Raises an error that came before the call or
+/// after it: a hook raised that.
 ///
 /// # Safety
 /// As for [`check`].
@@ -111,8 +111,8 @@ unsafe fn check_numbers(l: *mut lua::lua_State) {
     }
 }
 
-/// Checks the index of the registry, which depends on how large a stack may become. Whether an index is such a one, or one of
-/// the stack, is arithmetic: nothing is read there.
+/// Checks the index of the registry, which depends on the limit of a stack. Lua tells such indices from others by arithmetic,
+/// and reads nothing there.
 unsafe fn check_indices(l: *mut lua::lua_State) {
     const REGISTRY: c_int = lua::LUA_REGISTRYINDEX;
     // SAFETY: as promised by `check`'s caller.
@@ -123,8 +123,8 @@ unsafe fn check_indices(l: *mut lua::lua_State) {
     }
 }
 
-/// Checks how deep C functions may be nested: a worker's stack holds 2.5 times the usual depth. The parser has the same limit
-/// for brackets, and needs little of the stack for each.
+/// Checks how deep calls of C functions may nest: a worker's stack has room for 2.5 times the usual depth. The parser has the
+/// same limit for brackets, and needs little stack for each.
 unsafe fn check_depth(l: *mut lua::lua_State) {
     const DEPTH: usize = 500;
     const CODE: [u8; 2 * DEPTH + 8] = {
@@ -153,8 +153,8 @@ unsafe fn check_depth(l: *mut lua::lua_State) {
     }
 }
 
-/// Checks for what the Lua side can't do without. A plugin of the host's may have set the global to something else, or have
-/// taken the library out of `package.loaded`.
+/// Checks for the libraries that the Lua side needs. One of the two places is enough: a plugin may have set the global to
+/// something else, or removed the library from `package.loaded`.
 fn check_libraries(stack: &Protected) {
     let needed: [(&str, &CStr); 5] = [
         ("_G", c"gma2workers needs Lua's base library, which this host was built without"),
@@ -170,7 +170,7 @@ fn check_libraries(stack: &Protected) {
     for (name, refusal) in needed {
         let is_loaded = stack.raw_get_text(top + 3, name) == Type::Table;
         if !is_loaded && stack.raw_get_text(top + 1, name) != Type::Table {
-            // SAFETY: the stack is one of a live state, and nothing above owns anything.
+            // SAFETY: the state is live, and no frame above owns anything.
             unsafe { refuse(stack.l, refusal) }
         }
         stack.set_top(top + 3);
@@ -178,7 +178,7 @@ fn check_libraries(stack: &Protected) {
     stack.set_top(top);
 }
 
-/// Raises an error under a destructor, and looks whether that was run.
+/// Raises an error past a destructor, and checks whether that was run.
 unsafe fn find_errors(l: *mut lua::lua_State) -> Errors {
     struct Noting;
     impl Drop for Noting {
@@ -189,7 +189,7 @@ unsafe fn find_errors(l: *mut lua::lua_State) -> Errors {
     unsafe extern "C-unwind" fn raise(l: *mut lua::lua_State) -> c_int {
         STEP.set(Step::Called);
         let _noting = Noting;
-        // SAFETY: Lua calls with its live state. A jump over the destructor leaves nothing behind: it only notes that it ran.
+        // SAFETY: Lua calls with its live state. A jump may skip the destructor, which only notes that it ran.
         unsafe {
             lua::lua_pushnil(l);
             lua::lua_error(l)

@@ -1,5 +1,5 @@
-//! A Lua of 32-bit Windows that a GNU compiler compiled as C++: an exception of its ends the process where it meets a frame of
-//! another library, such as this one. So nothing can be tried out, and not even a refusal can be raised from here.
+//! Refuses a Lua that a GNU compiler compiled as C++ for 32-bit Windows. Its exceptions end the process at a frame of another
+//! library, such as this one. So nothing can be tried out, and not even the refusal can be raised from here.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -20,7 +20,8 @@ use super::host_lua::LUA_ERROR;
 /// The name of the type that Lua throws, as such compilers write it. A program that throws it has the name in it.
 const THROWN: &[u8] = b"P11lua_longjmp\0";
 
-/// Pushes the reason and gives 1 where the host's Lua is such a one, else gives 0. The entry then raises it, with no frame left.
+/// Pushes the reason and gives 1 if the host's Lua is such a one, else gives 0. The entry raises it, once no frame of this
+/// library is left.
 ///
 /// # Safety
 /// `l` is a live state of this thread.
@@ -33,13 +34,13 @@ pub unsafe extern "C-unwind" fn refuse_exceptions(l: *mut lua::lua_State) -> c_i
     is_thrown.into()
 }
 
-/// Whether the program or library that an address is in holds these bytes.
+/// Whether the program or library around an address contains these bytes.
 fn holds(address: *const c_void, bytes: &[u8]) -> bool {
     const PART: usize = 64 << 10;
     let mut module: HMODULE = ptr::null_mut();
     let mut info = MODULEINFO { lpBaseOfDll: ptr::null_mut(), SizeOfImage: 0, EntryPoint: ptr::null_mut() };
     let flags = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT;
-    // SAFETY: all pointers are to locals, but for the address, which is only looked up.
+    // SAFETY: all pointers are to locals, except the address, which is only looked up.
     let is_known = unsafe {
         GetModuleHandleExW(flags, address.cast(), &mut module) != 0
             && K32GetModuleInformation(GetCurrentProcess(), module, &mut info, size_of_val(&info) as u32) != 0

@@ -1,13 +1,13 @@
 //! The host's Lua, looked up when this library is loaded.
 //!
 //! Lua's functions are called by name, and a system opens a library only if it finds all the names that this one lacks.
-//! So some names are here: each is a jump through a slot, which is filled from the host's Lua later.
+//! So some names are defined here: each is a jump through a slot, which is filled from the host's Lua later.
 //!
-//! - **On Linux** those that not every Lua has. The library then opens in any of them, and says itself which one it needs. A
-//!   host that shows no Lua at all is refused by the system, over the names that are left to it.
-//! - **On Windows** all of them. There, a name is bound to the file it is in, and a host may have its Lua anywhere: in
-//!   `lua53.dll`, in a library of another name, in its program. A host that shows no Lua is refused by [`DllMain`].
-//! - **Elsewhere** this file is left out, and the system binds all.
+//! - **On Linux**, the names that not every Lua has. So the library opens in any Lua, and says itself which one it needs. In a
+//!   host that exports no Lua at all, the system refuses the library because of the other names.
+//! - **On Windows**, all names. There, a name is bound to a file, and a host may have its Lua anywhere: in `lua53.dll`, in a
+//!   library of another name, in its program. [`DllMain`] refuses a host that exports no Lua.
+//! - **Elsewhere**, this file is left out, and the system binds all names.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -20,10 +20,10 @@ use libloading::os::windows::Library;
 #[cfg(unix)]
 use mlua::ffi as lua;
 
-/// Where a function of the host's Lua is; null as long as nobody knows.
+/// The address of a function of the host's Lua; null until it was looked up.
 type Slot = AtomicPtr<c_void>;
 
-/// Defines the functions that have to be looked up: on Windows those of every Lua, too.
+/// Defines the functions that have to be looked up: on Windows, the functions of every Lua, too.
 macro_rules! functions {
     (every_lua: $($every:ident)*; not_every_lua: $($some:ident)*;) => {
         #[cfg(windows)]
@@ -33,7 +33,7 @@ macro_rules! functions {
     };
 }
 
-/// Defines a module for each function, with its slot and with the jump in its name; and the list of all.
+/// Defines a module for each function, with its slot and the jump of its name; and the list of all slots.
 macro_rules! looked_up {
     ($($name:ident)*) => {
         $(#[allow(non_snake_case, reason = "the names are Lua's")]
@@ -45,7 +45,7 @@ macro_rules! looked_up {
                 concat!(stringify!($name), ": jmp qword ptr [rip + {slot}]"),
                 slot = sym SLOT,
             );
-            // There, a C name has an underscore before it.
+            // On this target, a C name begins with an underscore.
             #[cfg(target_arch = "x86")]
             std::arch::global_asm!(
                 concat!(".globl _", stringify!($name)),
@@ -78,7 +78,7 @@ functions! {
 #[cfg(all(windows, target_arch = "x86"))]
 pub use lua_error::SLOT as LUA_ERROR;
 
-/// Fills all slots from a library that has all the functions; false where it lacks one.
+/// Fills all slots from a library; false, and no slot filled, if it lacks a function.
 fn fill_from(library: &Library) -> bool {
     // SAFETY: what has the name is not touched.
     let find = |name: &str| unsafe { library.get::<*mut c_void>(name.as_bytes()).map(|found| *found) };
@@ -91,7 +91,7 @@ fn fill_from(library: &Library) -> bool {
     true
 }
 
-/// Looks up the functions of the host's Lua. *Raises* where it lacks some. Nothing else of it is called before.
+/// Looks up the functions of the host's Lua. Raises if it lacks some. No other function of it may be called before.
 ///
 /// # Safety
 /// `l` is a live state of this thread, of any Lua.
@@ -103,8 +103,8 @@ pub unsafe fn find(l: *mut lua::lua_State) {
     }
 }
 
-/// Called by the system when this library comes and goes; false refuses it. Looks for Lua in the program and then in all that
-/// it has loaded, in that order. Never is a Lua loaded: a second one would not know the first one's values.
+/// Called by the system when it loads or unloads this library; 0 refuses it. Looks for Lua in the program, and then in the
+/// libraries that it has loaded, in that order. Never loads a Lua: a second one would not know the values of the first.
 #[cfg(windows)]
 #[unsafe(no_mangle)]
 extern "system" fn DllMain(_library: usize, reason: u32, _reserved: usize) -> i32 {
@@ -135,7 +135,7 @@ extern "system" fn DllMain(_library: usize, reason: u32, _reserved: usize) -> i3
     } != 0;
     let listed = if is_listed { bytes as usize / size_of_val(&modules[0]) } else { 0 };
     let is_found = modules.iter().take(listed).any(|module| {
-        // SAFETY: it is loaded, and stays so while the system's loader is at work here. It is not ours to close.
+        // SAFETY: the library stays loaded while the system's loader runs this function. It is not ours to close.
         let library = std::mem::ManuallyDrop::new(unsafe { Library::from_raw(*module as _) });
         fill_from(&library)
     });

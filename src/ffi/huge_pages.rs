@@ -1,4 +1,4 @@
-//! Huge pages for what a host is about to be given.
+//! Huge pages for large values that are built in a host's state.
 
 use std::ffi::c_int;
 #[cfg(target_os = "linux")]
@@ -26,7 +26,7 @@ impl Stack<'_> {
     }
 }
 
-/// A host's own allocator, while large blocks of its are looked at.
+/// A host's own allocator, for as long as another one is in its place.
 #[cfg(target_os = "linux")]
 struct Allocator<'a> {
     stack: &'a Stack<'a>,
@@ -44,8 +44,8 @@ impl Drop for Allocator<'_> {
 
 #[cfg(target_os = "linux")]
 impl Stack<'_> {
-    /// A protected call whose `body` fills the host's memory, with [`expect_filling`] for each large block that its
-    /// allocator gives meanwhile.
+    /// A protected call whose `body` builds a large value. The system is told of each large block that the host's allocator
+    /// gives meanwhile ([`expect_filling`]).
     pub fn with_huge_pages<R, F>(&self, arguments: c_int, body: F) -> Result<R>
     where
         F: FnOnce(&Protected) -> Result<R>,
@@ -60,11 +60,11 @@ impl Stack<'_> {
     }
 }
 
-/// `lua_Alloc` over the host's own.
+/// A `lua_Alloc` over the host's own.
 #[cfg(target_os = "linux")]
 unsafe extern "C" fn expecting(own: *mut c_void, block: *mut c_void, old: usize, new: usize) -> *mut c_void {
-    // SAFETY: `with_huge_pages` gave the allocator, which stands on its frame for as long as this is the state's; Lua's
-    // arguments go on to it unchanged.
+    // SAFETY: `with_huge_pages` gave the allocator, which outlives its place in the state. It gets Lua's arguments
+    // unchanged.
     let block = unsafe {
         let own = &*own.cast::<Allocator>();
         (own.allocate)(own.data, block, old, new)
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_has_its_own_allocator_again() {
+    fn a_host_gets_its_own_allocator_back() {
         let state = OwnState::new(1 << 30).expect("a state can be made");
         let stack = state.stack();
         let before = allocator(&stack);

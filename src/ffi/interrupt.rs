@@ -1,11 +1,13 @@
-//! Stopping Lua code, from any thread and with nothing paid before.
+//! Stops Lua code from any thread, at no cost to code that is never stopped.
 //!
-//! `lua_sethook` may be called on a state that another thread runs; its hook is called there at the next
-//! instruction. The hook stops the code in the two ways that Lua code can't catch: where it may yield, the
-//! coroutine yields and is never resumed; elsewhere (in a sort comparator, a metamethod, a message
-//! handler) an allocation is made to fail. That error passes by every message handler, and where a `pcall`
-//! catches it the hook is called again at the next instruction. So every coroutine that is stopped has the hook, also
-//! one that is stopped because the coroutine it resumed was.
+//! `lua_sethook` may be called on a state that another thread runs. Lua then calls the hook there, at the next
+//! instruction. The hook stops the code in two ways that Lua code can't catch:
+//!
+//! - Where the coroutine may yield, it yields and is never resumed.
+//! - Elsewhere (in a sort comparator, a metamethod, a message handler), an allocation is made to fail. No message handler
+//!   sees that error. A `pcall` may catch it, but the hook is called again at the next instruction.
+//!
+//! So every stopped coroutine has the hook, also one that stops because the coroutine that it resumed was stopped.
 
 use std::cell::RefCell;
 use std::ffi::c_int;
@@ -25,8 +27,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Runs `body`, on the worker's thread, with a coroutine as the one that runs; after that it is again the one before. An
-    /// interruption that is on its way is over when this returns, so the coroutine may be freed then.
+    /// Runs `body` on the worker's thread, and notes that the coroutine runs meanwhile; after that, the one before runs
+    /// again. No other thread interrupts the coroutine once this has returned, so it may be freed.
     pub fn during<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
         struct Before<'a> {
             running: &'a Running,
@@ -41,13 +43,13 @@ impl Running {
         body()
     }
 
-    /// Says that no coroutine runs.
+    /// Notes that no coroutine runs.
     pub fn clear(&self) {
         self.coroutine.replace(0);
     }
 
-    /// Stops what runs, on any thread, if `still_wanted` says so once nothing can change any more: the
-    /// coroutine stays the one that runs until this returns.
+    /// Stops the coroutine that runs, from any thread, if it is `still_wanted`. That is asked while the coroutine is held:
+    /// the worker can't leave it before this returns.
     pub fn interrupt(&self, still_wanted: impl FnOnce() -> bool) {
         self.coroutine.hold(|running| {
             if still_wanted() {
@@ -62,7 +64,7 @@ impl Running {
 }
 
 impl Stack<'_> {
-    /// Has the code that runs here stop at its next instruction.
+    /// Makes the code that runs in this coroutine stop at its next instruction.
     pub fn interrupt(&self) {
         // SAFETY: `l` is live, and runs Lua that calls the hook with a live state.
         unsafe { lua::lua_sethook(self.l, Some(stop_hook), lua::LUA_MASKCOUNT, 1) };
@@ -81,16 +83,16 @@ thread_local! {
     static STOPPED_AT: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// The call stack of what was stopped on this thread since the last time that was asked; empty for none.
+/// The call stack of the code that was stopped on this thread since the last call; empty if there was none.
 pub fn take_stopped_at() -> String {
     STOPPED_AT.take()
 }
 
 unsafe extern "C-unwind" fn stop_hook(l: *mut lua::lua_State, _: *mut lua::lua_Debug) {
-    // SAFETY: Lua calls with the live state of this thread. What is raised here passes only frames of this file, which own
-    // nothing then.
+    // SAFETY: Lua calls with the live state of this thread. An error passes only this frame and `stop`'s, which own nothing
+    // then.
     let stack = unsafe { Protected::new(l) };
-    // Here, since after a yield of a hook Lua no longer knows the line of a function's first instruction.
+    // Before the yield of a hook: after it, Lua no longer knows the line of a function's first instruction.
     STOPPED_AT.with_borrow_mut(|stopped_at| {
         if stopped_at.is_empty() {
             *stopped_at = stack.brief_traceback();

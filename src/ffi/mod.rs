@@ -2,16 +2,27 @@
 //!
 //! The rest of the crate is safe code in the manual's own words (`raw_get_i`, `next`, `rotate`), over two types:
 //!
-//! - A [`Stack`] is one `lua_State`. It can't outlive its state, and none of its methods raises.
-//! - A [`Protected`] is a `Stack` inside a protected call or a [`native`] function. Its methods raise: they may leave by
-//!   `longjmp`, because memory ran out or because of a Lua error. So a function that takes one may be left that way.
+//! - A [`Stack`] is one `lua_State`. It can't outlive its state, and none of its methods raises an error.
+//! - A [`Protected`] is a `Stack` inside a protected call or a [`native`] function. Its methods may raise an error, which
+//!   leaves by `longjmp`. So a function that takes a `&Protected` may be left that way, and one that takes a `&Stack` always
+//!   returns.
 //!
-//! Two rules are the caller's to keep:
+//! | what could go wrong | what prevents it |
+//! |---|---|
+//! | a stack used after its state was closed or restored, or on another thread | its lifetime; it is not `Send` |
+//! | an error raised where nothing catches it | only bodies of protected calls and native functions get a `Protected` |
+//! | an owner moved into such a body, whose drop a `longjmp` would skip | a check when the body is compiled |
+//! | an owner that is a local there | `scripts/check-fence`, which reads the compiler's MIR |
+//! | a table, function, upvalue or coroutine of another state where Lua would not check | assertions, in all builds |
 //!
-//! - **Indices** name values that are there, and room was asked for (`check`) beyond the twenty slots that Lua gives a C
-//!   function. Debug builds assert the first.
-//! - **Ownership.** A function owns nothing while it calls one that takes `&Protected`: no destructor would run. Whatever
-//!   is owned lives outside of `protected`, and is borrowed inside.
+//! Some rules are the caller's to keep:
+//!
+//! - **Indices** name values that are there, and [`Stack::check`] was asked for room beyond the twenty slots that Lua gives
+//!   a C function. Debug builds assert the first.
+//! - **Borrowed values** stay where Lua can reach them while they are used: the text of [`Stack::bytes`], the coroutine of
+//!   [`Stack::thread`] or [`Protected::new_thread`], the table of [`Protected::table`].
+//! - **Bytecode** comes from [`Stack::dump`]. Lua does not verify it.
+//! - **An error** is raised in the innermost protected call: a body uses its own `Protected`, not one from outside of it.
 
 mod activation;
 mod call;
@@ -33,7 +44,7 @@ mod types;
 
 #[cfg(fuzzing)]
 pub use call::with_stack;
-pub use call::{Leave, NativeFunction, Returns, continuation, forget_message, native, open};
+pub use call::{Exit, NativeFunction, NativeResult, clear_message, continuation, native, open};
 pub use coroutine::Resumed;
 #[cfg(all(feature = "module", windows, target_arch = "x86"))]
 pub use exceptions::refuse_exceptions;

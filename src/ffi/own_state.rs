@@ -14,32 +14,32 @@ use crate::error::{Error, Result};
 use crate::system::{self, Arena};
 
 impl Stack<'_> {
-    /// How many more bytes a state of ours may take; no limit is known of others.
+    /// How many more bytes a state of ours may use. No limit is known for other states.
     pub fn memory_left(&self) -> usize {
         let left = |account: &Account| account.limit.get().saturating_sub(account.used.get());
         Account::of(self).map_or(usize::MAX, left)
     }
 }
 
-/// What a state of our own has taken from the allocator, in bytes, and what it may take.
+/// How many bytes a state of our own uses, and how many it may use.
 pub struct Account {
     used: Cell<usize>,
     limit: Cell<usize>,
-    /// So many of the next allocations fail, whatever there is.
+    /// How many of the next allocations fail, however much memory there is.
     refusals: Cell<u8>,
-    /// Whether an allocation has failed because there was none, or because of the limit.
+    /// Whether an allocation has failed, for lack of memory or because of the limit.
     exhausted: Cell<bool>,
 }
 
-/// What a state of our own lives in.
+/// The memory of a state of our own.
 struct Heap {
     account: Account,
-    /// The allocator's, and between calls into Lua its state's.
+    /// Used by the allocator while Lua runs, and by [`OwnState`] between calls into Lua.
     arena: UnsafeCell<Arena>,
 }
 
 impl Account {
-    /// The account of a state of ours; none of others, which have another allocator.
+    /// The account of a state of ours. Other states have other allocators.
     pub(super) fn of<'a>(stack: &'a Stack) -> Option<&'a Account> {
         let mut heap = ptr::null_mut();
         // SAFETY: `l` is live.
@@ -67,21 +67,20 @@ impl Account {
     }
 }
 
-/// A Lua state of our own, with an allocator that keeps its account, and images to put it back to. Closed when
-/// dropped.
+/// A Lua state of our own, with an allocator that accounts for its memory, and snapshots that it can be restored to.
 ///
-/// `!Send`: made, used and closed on one thread.
+/// It is `!Send`: made, used and closed (by its drop) on one thread.
 pub struct OwnState {
     l: *mut lua::lua_State,
     /// Boxed: the allocator holds its address for as long as the state lives.
     heap: Box<Heap>,
-    /// The bytes in use in each image.
-    images: Vec<usize>,
+    /// The bytes in use in each snapshot.
+    snapshots: Vec<usize>,
     _not_send: PhantomData<*mut ()>,
 }
 
 impl OwnState {
-    /// An empty state that may take so many bytes, or none where that is not enough.
+    /// An empty state that may use so many bytes; none if they are too few.
     pub fn new(limit: usize) -> Option<OwnState> {
         system::put_aside(system::LITTLE);
         let account = Account {
@@ -93,7 +92,7 @@ impl OwnState {
         let heap = Box::new(Heap { account, arena: UnsafeCell::new(Arena::new()) });
         // SAFETY: `allocate` keeps to `lua_Alloc`'s contract, and its heap outlives the state.
         let l = unsafe { lua::lua_newstate(ALLOCATE, ptr::from_ref(&*heap).cast_mut().cast()) };
-        (!l.is_null()).then(|| OwnState { l, heap, images: Vec::new(), _not_send: PhantomData })
+        (!l.is_null()).then(|| OwnState { l, heap, snapshots: Vec::new(), _not_send: PhantomData })
     }
 
     pub fn stack(&self) -> Stack<'_> {
@@ -101,64 +100,62 @@ impl OwnState {
         unsafe { Stack::new(self.l) }
     }
 
-    /// The state outside of any protected call: what raises there ends the process.
+    /// The state outside of any protected call, for tests: an error that is raised there ends the process.
     #[cfg(any(fuzzing, all(test, feature = "linked")))]
     pub fn unprotected(&self) -> Protected<'_> {
         // SAFETY: as above; without a protected call to jump to, Lua aborts.
         unsafe { Protected::new(self.l) }
     }
 
-    /// The coroutine at an index of the state's stack, where it has to stay.
+    /// The coroutine at an index of the state's stack. It has to stay there.
     pub fn thread(&self, index: c_int) -> Option<Stack<'_>> {
         // SAFETY: as above, of the coroutine, too.
         self.stack().thread(index).map(|stack| unsafe { Stack::new(stack.l) })
     }
 
-    /// Takes an image of the whole state, above those that were taken before.
-    pub fn take_image(&mut self) -> Result<()> {
-        self.images.try_reserve(1)?;
+    /// Takes a snapshot of the whole state, above those that were taken before.
+    pub fn snapshot(&mut self) -> Result<()> {
+        self.snapshots.try_reserve(1)?;
         if !self.heap.arena.get_mut().take_snapshot() {
             return Err(Error::Memory);
         }
-        self.images.push(self.memory());
+        self.snapshots.push(self.memory());
         Ok(())
     }
 
-    /// Makes the state what it was in the image taken as the `level`-th, from 1, and drops those above it; where there
-    /// is none, nothing has run since it would have been taken. What is
-    /// outside of its memory stays as it is: files that were opened, libraries that were loaded.
-    ///
-    /// To be called between calls into the state: a borrow of it that Lua code runs in can't be had then.
-    pub fn put_back(&mut self, level: usize) {
-        if level > self.images.len() {
+    /// Restores the `level`-th snapshot, from 1, and drops those above it. Without such a snapshot the state stays as it is:
+    /// no code has run since it would have been taken. Effects outside of the state's memory stay, too: opened files, loaded
+    /// libraries.
+    pub fn restore(&mut self, level: usize) {
+        if level > self.snapshots.len() {
             return;
         }
-        // SAFETY: `&mut self`, and `protected` and `resume` borrow the state while Lua code runs; an interruption
-        // from another thread holds the coroutine that runs, and none does.
+        // SAFETY: nothing else uses the state: each `Stack` borrows it, and a coroutine that another thread interrupts is one
+        // that a `Stack` runs.
         unsafe { self.heap.arena.get_mut().restore(level) };
-        self.images.truncate(level);
-        self.heap.account.used.set(self.images.last().copied().unwrap_or(0));
+        self.snapshots.truncate(level);
+        self.heap.account.used.set(self.snapshots.last().copied().unwrap_or(0));
     }
 
-    /// How many bytes are in use above those in the last image.
+    /// How many more bytes are in use than in the last snapshot.
     pub fn growth(&self) -> usize {
-        self.memory().saturating_sub(self.images.last().copied().unwrap_or(0))
+        self.memory().saturating_sub(self.snapshots.last().copied().unwrap_or(0))
     }
 
-    /// Forgets all images, and gives back the memory that nothing of the state is in.
-    pub fn forget_images(&mut self) {
+    /// Forgets all snapshots, and frees the memory that the state does not use.
+    pub fn forget_snapshots(&mut self) {
         let arena = self.heap.arena.get_mut();
         arena.forget_snapshots();
         arena.trim();
-        self.images.clear();
+        self.snapshots.clear();
     }
 
-    /// Bytes in use, from the allocator's own account.
+    /// Bytes in use.
     pub fn memory(&self) -> usize {
         self.heap.account.used.get()
     }
 
-    /// Sets how many bytes the state may take.
+    /// Sets how many bytes the state may use.
     pub fn set_limit(&self, limit: usize) {
         self.heap.account.limit.set(limit);
     }
@@ -171,7 +168,7 @@ impl OwnState {
 
 impl Drop for OwnState {
     fn drop(&mut self) {
-        // SAFETY: the state is ours, live, and not running: this is the one place that closes it.
+        // SAFETY: the state is live and not running, since nothing borrows it. Only this closes it.
         unsafe { lua::lua_close(self.l) }
     }
 }

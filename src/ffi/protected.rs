@@ -94,6 +94,12 @@ impl Protected<'_> {
         unsafe { lua::lua_createtable(self.l, array.max(0), record.max(0)) }
     }
 
+    /// As [`Protected::create_table`], and gives the table.
+    pub fn new_table(&self, array: c_int, record: c_int) -> Table<'_> {
+        self.create_table(array, record);
+        Table { stack: self, index: self.top() }
+    }
+
     /// Pushes the table's value under a text key; nil where there is no table, as for a library that is missing.
     pub fn raw_get_text(&self, table: c_int, key: &str) -> Type {
         let table = self.absolute(table);
@@ -213,6 +219,11 @@ impl Protected<'_> {
 }
 
 impl Table<'_> {
+    /// Where it stands.
+    pub fn index(self) -> c_int {
+        self.index
+    }
+
     /// As [`Protected::raw_set`].
     pub fn raw_set(self) {
         self.stack.assert_valid(-2);

@@ -30,7 +30,7 @@ impl Stack<'_> {
 
     /// Sets the key below the top to the value on top, if the table has that key already: that takes no memory, so it can't
     /// raise. False where the table lacks it. Pops both.
-    pub fn raw_set_again(&self, table: c_int) -> bool {
+    pub fn raw_set_existing(&self, table: c_int) -> bool {
         let table = self.absolute(table);
         self.push_value(-2);
         let is_there = self.raw_get(table) != Type::Nil;

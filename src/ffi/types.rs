@@ -45,7 +45,7 @@ impl Type {
         }
     }
 
-    /// The word for it in messages.
+    /// Its name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Type::None | Type::Nil => "nil",
