@@ -183,7 +183,8 @@ fn push_failure(stack: &Protected, failure: &Failure) {
 fn push_error_value<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) {
     let entry = stack.top();
     // A value that this state can't take is left out. Its text is in `data` anyway.
-    if let Ok(1) = decoder.message(stack, message) {
+    let is_one = decoder.message(stack, message) == Ok(1);
+    if is_one {
         stack.raw_set_text(entry, "error");
     }
     stack.set_top(entry);
