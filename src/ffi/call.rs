@@ -12,7 +12,7 @@ use super::engine::{self, Errors};
 use super::interrupt::stop;
 use super::protected::Protected;
 use super::stack::Stack;
-use super::types::Type;
+use super::types::{NativeFunction, Type};
 use crate::error::{Error, Result};
 
 /// How a native function leaves, other than by returning results.
@@ -119,10 +119,6 @@ thread_local! {
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static MESSAGE_PARTS: Cell<(*const u8, usize)> = const { Cell::new((ptr::dangling(), 0)) };
 }
-
-/// A function as Lua calls it: one of ours, or one that was found in a state.
-#[derive(Clone, Copy)]
-pub struct NativeFunction(pub(super) lua::lua_CFunction);
 
 /// The C function that runs a Rust function. Only here does an [`Error`], a panic or a yield become Lua's, after
 /// everything owned was dropped.

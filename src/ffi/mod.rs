@@ -44,7 +44,7 @@ mod types;
 
 #[cfg(fuzzing)]
 pub use call::with_stack;
-pub use call::{Exit, NativeFunction, NativeResult, clear_message, continuation, native, open};
+pub use call::{Exit, NativeResult, clear_message, continuation, native, open};
 pub use coroutine::Resumed;
 #[cfg(all(feature = "module", windows, target_arch = "x86"))]
 pub use exceptions::refuse_exceptions;
@@ -54,4 +54,4 @@ pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
 pub use protected::Protected;
 pub use stack::Stack;
-pub use types::{Key, Type};
+pub use types::{Key, NativeFunction, Type};

@@ -6,9 +6,8 @@ use std::ptr;
 
 use mlua::ffi as lua;
 
-use super::call::NativeFunction;
 use super::stack::Stack;
-use super::types::{Key, Type};
+use super::types::{Key, NativeFunction, Type};
 
 /// A [`Stack`] inside a protected call or a native function, where a call may leave by `longjmp`: because memory ran out,
 /// because a finalizer failed, or because of an error in the Lua code that it runs.

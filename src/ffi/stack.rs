@@ -6,8 +6,7 @@ use std::ptr;
 
 use mlua::ffi as lua;
 
-use super::call::NativeFunction;
-use super::types::Type;
+use super::types::{NativeFunction, Type};
 
 /// One `lua_State`, on the thread that may use it now, with the calls that never raise. It can't outlive what it borrows
 /// its state from. Neither `Send` nor `Sync`; a copy is the same state.

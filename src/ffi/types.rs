@@ -69,3 +69,7 @@ impl Key {
         Key(0)
     }
 }
+
+/// A function as Lua calls it: one of ours, or one that was found in a state.
+#[derive(Clone, Copy)]
+pub struct NativeFunction(pub(super) lua::lua_CFunction);
