@@ -105,7 +105,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 25] {
 fn build(stack: &Protected) -> std::result::Result<(), Exit> {
     names::read_standard(stack, gma::own());
     // The first module compiles each of the others on first use: compiling all takes longer than a small job.
-    load_module(stack, b"gma2workers")?;
+    load_module(stack, "gma2workers")?;
     names::push_own_globals(stack);
     stack.set_upvalue(-2, 1);
     let calls = native_calls();
@@ -134,7 +134,7 @@ fn name_module(stack: &Protected) {
     stack.push_nil();
     while stack.next(module) {
         let key = stack.top() - 1;
-        if stack.kind(-1) == Type::Function && stack.bytes(key) != b"Dispatch" {
+        if stack.kind(-1) == Type::Function && !stack.has_bytes(key, b"Dispatch") {
             stack.push_bytes(NAME.as_bytes());
             stack.push_bytes(b".");
             stack.push_value(key);
@@ -149,17 +149,17 @@ fn name_module(stack: &Protected) {
 /// `load(name, globals)`: returns the chunk of a Lua module, with these globals.
 fn load(stack: &Protected) -> NativeResult {
     stack.set_top(2);
-    load_module(stack, stack.bytes(1))?;
+    load_module(stack, &stack.text(1))?;
     stack.push_value(2);
     stack.set_upvalue(-2, 1);
     Ok(1)
 }
 
 /// Pushes the chunk of a Lua module.
-fn load_module(stack: &Stack, name: &[u8]) -> Result<()> {
-    match MODULES.iter().find(|(known, ..)| known.as_bytes() == name) {
+fn load_module(stack: &Stack, name: &str) -> Result<()> {
+    match MODULES.iter().find(|(known, ..)| *known == name) {
         Some((_, chunk, code)) => stack.load(code.as_bytes(), chunk),
-        None => Err(Error::Internal(format!("there is no module '{}'", String::from_utf8_lossy(name)))),
+        None => Err(Error::Internal(format!("there is no module '{name}'"))),
     }
 }
 

@@ -39,11 +39,11 @@ fn served(stack: &Protected, has_returned: bool) -> NativeResult {
     const NAME: c_int = 3;
     const FIRST: c_int = 4;
     if let (Some(job), Some(ticket)) = (job(stack)?, stack.whole(TICKET)) {
-        let name = String::from_utf8_lossy(stack.bytes(NAME)).into_owned();
+        let name = stack.text(NAME);
         let names = HostNames::default();
         host::answer(stack, &job, &names, ticket.unsigned_abs(), &name, has_returned, FIRST)?;
     }
-    if !has_returned && stack.bytes(FIRST).ends_with(error::INTERRUPTED) {
+    if !has_returned && stack.with_bytes(FIRST, |text| text.ends_with(error::INTERRUPTED)) {
         stack.set_top(FIRST);
         return Err(Exit::RaiseTop);
     }
@@ -128,7 +128,7 @@ fn accepted(stack: &Stack, first: c_int) -> NativeResult {
     }
     stack.set_top(refusal);
     match stack.kind(refusal) {
-        Type::String => Err(Exit::Raise(Error::Lua(stack.bytes(refusal).to_vec()))),
+        Type::String => Err(Exit::Raise(Error::Lua(stack.bytes(refusal)))),
         _ => Err(Exit::RaiseTop),
     }
 }

@@ -274,9 +274,8 @@ impl Options {
                 let key = Value::at(stack, -2).describe();
                 return Err(Error::UnnamedOption { key, example: call.example() });
             }
-            let name = stack.bytes(-2);
-            let Some(name) = call.options().find(|known| name == known.as_bytes()) else {
-                let name = String::from_utf8_lossy(name).into_owned();
+            let Some(name) = call.options().find(|known| stack.has_bytes(-2, known.as_bytes())) else {
+                let name = stack.text(-2);
                 let known: Vec<_> = call.options().collect();
                 let nearest = nearest(&name, &known);
                 return Err(Error::option(name, Problem::UnknownOption { nearest, known }));
@@ -349,9 +348,8 @@ fn names(stack: &Stack, value: &Value) -> Result<Vec<String>> {
     }
     for n in 1..=count {
         stack.raw_get_i(list, n);
-        let name = (stack.kind(-1) == Type::String)
-            .then(|| std::str::from_utf8(stack.bytes(-1)).ok().map(str::to_owned))
-            .flatten();
+        let name =
+            (stack.kind(-1) == Type::String).then(|| String::from_utf8(stack.bytes(-1)).ok()).flatten();
         stack.pop(1);
         names.push(name.ok_or_else(refuse)?);
     }

@@ -13,7 +13,7 @@ use crate::stdlib::{bad_type, replace};
 
 fn raised_at(stack: &Stack, index: c_int) -> Raised {
     match stack.kind(index) {
-        Type::String => Raised::Text(stack.bytes(index).to_vec()),
+        Type::String => Raised::Text(stack.bytes(index)),
         _ => Raised::Value(stack.pointer(index)),
     }
 }
@@ -145,7 +145,7 @@ fn note_failure(stack: &Protected, coroutine: &Stack) {
     if !whole.is_empty() {
         whole.push(b'\n');
     }
-    whole.extend_from_slice(stack.bytes(original - 1));
+    stack.with_bytes(original - 1, |traceback| whole.extend_from_slice(traceback));
     let failure = WrapFailure { raised: raised_at(stack, -1), traceback: whole };
     current::with_notes(|notes| notes.wrap_failure = Some(failure));
 }

@@ -103,8 +103,8 @@ fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment
     if names::push_host_standard(stack, "package") == Type::Table {
         stack.raw_get_text(top + 1, "path");
         stack.raw_get_text(top + 1, "cpath");
-        environment.path.extend_from_slice(stack.bytes(top + 2));
-        environment.cpath.extend_from_slice(stack.bytes(top + 3));
+        environment.path = stack.bytes(top + 2);
+        environment.cpath = stack.bytes(top + 3);
     }
     stack.set_top(top);
     stack.push_globals();
@@ -123,7 +123,7 @@ fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
     stack.push_nil();
     while stack.next(globals) {
         if stack.kind(-2) == Type::String {
-            known.extend(std::str::from_utf8(stack.bytes(-2)).map(str::to_owned));
+            known.extend(String::from_utf8(stack.bytes(-2)));
         }
         stack.pop(1);
     }

@@ -203,9 +203,9 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
     let described = stack.protected(1, |stack| {
         // The traceback is taken first, because `__tostring` may fail.
         stack.push_traceback(coroutine, 0);
-        traceback.extend_from_slice(stack.bytes(-1));
+        stack.with_bytes(-1, |text| traceback.extend_from_slice(text));
         stack.push_text_of(1);
-        message.extend_from_slice(stack.bytes(-1));
+        stack.with_bytes(-1, |text| message.extend_from_slice(text));
         stack.set_top(0);
         Ok(())
     });

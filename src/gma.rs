@@ -77,7 +77,7 @@ pub fn check_with(stack: &Stack, names: &dyn Names) -> NativeResult {
 }
 
 fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
-    let place = String::from_utf8_lossy(stack.bytes(2)).into_owned();
+    let place = stack.text(2);
     let place = |_, path: &Path| format!("{place}{path}");
     let upvalues = if stack.boolean(3) { Upvalues::Copy } else { Upvalues::Error };
     let policy = Policy { names, functions: Functions::Carry(upvalues), place: &place };
@@ -139,7 +139,7 @@ pub fn install(stack: &Stack, shape: Option<&[u8]>) -> Result<()> {
 /// The name of the running host call.
 fn stub_name(stack: &Stack) -> String {
     stack.push_upvalue(1);
-    let name = String::from_utf8_lossy(stack.bytes(-1)).into_owned();
+    let name = stack.text(-1);
     stack.pop(1);
     name
 }

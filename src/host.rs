@@ -85,7 +85,7 @@ pub fn read_modules(stack: &Protected, modules: &mut HostModules) {
     if push_preload(stack) == Type::Table {
         stack.push_nil();
         while !modules.has_preloaded && stack.next(top + 1) {
-            let is_own = |name: &str| stack.kind(-2) == Type::String && stack.bytes(-2) == name.as_bytes();
+            let is_own = |name: &str| stack.kind(-2) == Type::String && stack.has_bytes(-2, name.as_bytes());
             modules.has_preloaded = !OWN_NAMES.into_iter().any(is_own);
             stack.pop(1);
         }

@@ -8,7 +8,7 @@ pub fn set(stack: &Protected) -> NativeResult {
     let category = match stack.kind(2) {
         Type::None | Type::Nil => Some("LC_ALL"),
         Type::String => {
-            CATEGORIES.iter().find(|(name, _)| name.as_bytes() == stack.bytes(2)).map(|found| found.1)
+            CATEGORIES.iter().find(|(name, _)| stack.has_bytes(2, name.as_bytes())).map(|found| found.1)
         }
         _ => None,
     };
@@ -26,10 +26,10 @@ pub fn set(stack: &Protected) -> NativeResult {
     stack.push_value(2);
     stack.call(2, 1);
     let (wanted, current) = (stack.bytes(1), stack.bytes(3));
-    let is_current = match wanted {
+    let is_current = match &*wanted {
         // No locale's name is a number.
         _ if stack.kind(1) == Type::Number => false,
-        b"" => is_native_locale(current, category),
+        b"" => is_native_locale(&current, category),
         b"POSIX" => current == b"C",
         wanted => wanted == current,
     };

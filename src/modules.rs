@@ -98,7 +98,7 @@ fn push_host_loader(stack: &Stack) -> Result<()> {
         return Ok(());
     };
     let name = stack.bytes(1);
-    let loader = work.job.environment.modules.loader(name, || ask_for_loader(name))?;
+    let loader = work.job.environment.modules.loader(&name, || ask_for_loader(&name))?;
     decode(stack, &loader, &gma::WorkerNames)?;
     Ok(())
 }
@@ -124,7 +124,7 @@ fn search_files(stack: &Protected) -> NativeResult {
         return Ok(2);
     }
     let [name, file, problem] = [1, 2, 3].map(|index| stack.bytes(index));
-    let parts = [b"error loading module '", name, b"' from file '", file, b"':\n\t", problem];
+    let parts = [b"error loading module '".as_slice(), &name, b"' from file '", &file, b"':\n\t", &problem];
     Err(Exit::RaiseBare(Error::Lua(parts.concat())))
 }
 

@@ -58,19 +58,19 @@ pub const GLOBALS: &str = "_G";
 pub type Own<'a> = &'a [(&'static str, NativeFunction)];
 
 /// Calls `body` for each object of the standard library that crosses by name, until it returns true. The object is on top of
-/// the stack; `body` gets its library and its name there. Returns the library, and leaves the name on the stack: nil for the
+/// the stack; `body` gets its library, and whether it is a field there, whose name is below it. Returns the library, and leaves the name on the stack: nil for the
 /// library itself, and if no object was found. A function written in Lua is a replacement of the original one, and crosses as
 /// code.
 fn find_standard<'a>(
     stack: &Protected,
     own: Own<'a>,
-    body: &mut dyn FnMut(&Protected, &str, &[u8]) -> bool,
+    body: &mut dyn FnMut(&Protected, &str, bool) -> bool,
 ) -> Option<&'a str> {
     let field = stack.top() + 1;
     stack.push_nil();
     for (name, function) in own {
         stack.push_native(*function);
-        let is_found = body(stack, name, b"");
+        let is_found = body(stack, name, false);
         stack.set_top(field);
         if is_found {
             return Some(name);
@@ -79,7 +79,7 @@ fn find_standard<'a>(
     stack.push_globals();
     for name in &BASE_FUNCTIONS {
         stack.raw_get_text(field + 1, name);
-        let is_found = is_named(stack) && body(stack, name, b"");
+        let is_found = is_named(stack) && body(stack, name, false);
         stack.set_top(field + 1);
         if is_found {
             stack.set_top(field);
@@ -88,12 +88,13 @@ fn find_standard<'a>(
     }
     for library in &LIBRARIES {
         if push_library(stack, library) == Type::Table {
-            let mut is_found = body(stack, library, b"");
+            let mut is_found = body(stack, library, false);
             let table = stack.top();
             stack.push_nil();
             while !is_found && stack.next(table) {
-                let has_text = stack.kind(-2) == Type::String && std::str::from_utf8(stack.bytes(-2)).is_ok();
-                is_found = has_text && is_named(stack) && body(stack, library, stack.bytes(-2));
+                let has_text = stack.kind(-2) == Type::String
+                    && stack.with_bytes(-2, |name| std::str::from_utf8(name).is_ok());
+                is_found = has_text && is_named(stack) && body(stack, library, true);
                 stack.pop(1);
             }
             if is_found {
@@ -186,12 +187,12 @@ fn join(library: &str, name: &[u8]) -> String {
 pub fn read_standard(stack: &Protected, own: Own) {
     stack.create_table(0, 400);
     let known = stack.top();
-    find_standard(stack, own, &mut |stack, library, name| {
+    find_standard(stack, own, &mut |stack, library, is_field| {
         let thing = stack.top();
         stack.push_bytes(library.as_bytes());
-        if !name.is_empty() {
+        if is_field {
             stack.push_bytes(b".");
-            stack.push_bytes(name);
+            stack.push_value(thing - 1);
             stack.concat(3);
         }
         record_name(stack, known, thing);
@@ -251,7 +252,7 @@ fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
     if stack.registry_get(names) == Type::Table {
         stack.push_value(thing);
         stack.raw_get(thing + 1);
-        name = std::str::from_utf8(stack.bytes(-1)).ok().filter(|name| !name.is_empty()).map(str::to_owned);
+        name = String::from_utf8(stack.bytes(-1)).ok().filter(|name| !name.is_empty());
     }
     stack.set_top(thing);
     name
@@ -262,7 +263,7 @@ fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
 pub fn standard_name(stack: &Protected, own: Own) -> Option<String> {
     let pointer = stack.pointer(-1);
     let library = find_standard(stack, own, &mut |stack, _, _| stack.pointer(-1) == pointer);
-    let name = library.map(|library| join(library, stack.bytes(-1)));
+    let name = library.map(|library| join(library, &stack.bytes(-1)));
     stack.pop(1);
     name
 }
@@ -365,7 +366,9 @@ fn name_fields(stack: &Protected, names: c_int) {
 /// Whether a key can be part of a name.
 fn is_name_part(stack: &Stack, key: c_int) -> bool {
     stack.kind(key) == Type::String
-        && std::str::from_utf8(stack.bytes(key)).is_ok_and(|key| !key.is_empty() && !key.contains(SEPARATOR))
+        && stack.with_bytes(key, |key| {
+            std::str::from_utf8(key).is_ok_and(|key| !key.is_empty() && !key.contains(SEPARATOR))
+        })
 }
 
 /// Whether the value on top has a name.

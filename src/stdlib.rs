@@ -126,7 +126,7 @@ fn keep_only(stack: &Protected, names: &[&str]) {
     stack.push_nil();
     while stack.next(table) {
         stack.pop(1);
-        if !names.iter().any(|name| name.as_bytes() == stack.bytes(-1)) {
+        if !names.iter().any(|name| stack.has_bytes(-1, name.as_bytes())) {
             // Fields may be cleared during a traversal with `next`.
             stack.push_value(-1);
             stack.push_nil();
@@ -212,7 +212,7 @@ fn wrap(stack: &Protected, name: &str, function: NativeFunction) {
 pub fn bad_type(stack: &Protected, n: c_int, expected: &str) -> Exit {
     let named = stack.metatable(n) && stack.raw_get_text(-1, "__name") == Type::String;
     let got = match stack.kind(n) {
-        _ if named => String::from_utf8_lossy(stack.bytes(-1)).into_owned(),
+        _ if named => stack.text(-1),
         Type::None => "no value".to_owned(),
         Type::Thread => "thread".to_owned(),
         kind => kind.name().to_owned(),
@@ -242,7 +242,9 @@ const BYTECODE_MARK: u8 = 0x1b;
 
 fn load(stack: &Protected) -> NativeResult {
     match stack.kind(1) {
-        Type::String if stack.bytes(1).first() == Some(&BYTECODE_MARK) => set_mode(stack, 3, b"t"),
+        Type::String if stack.with_bytes(1, |code| code.first() == Some(&BYTECODE_MARK)) => {
+            set_mode(stack, 3, b"t")
+        }
         Type::Function => refuse_bytecode(stack, 3),
         _ => {}
     }
@@ -268,10 +270,10 @@ fn refuse_bytecode(stack: &Protected, index: c_int) {
     match stack.kind(index) {
         Type::None | Type::Nil => set_mode(stack, index, b"t"),
         Type::String => {
-            let mode = stack.bytes(index);
-            if mode.contains(&b't') {
+            let mode_has = |flag| stack.with_bytes(index, |mode| mode.contains(&flag));
+            if mode_has(b't') {
                 set_mode(stack, index, b"t");
-            } else if mode.contains(&b'b') {
+            } else if mode_has(b'b') {
                 set_mode(stack, index, b"");
             }
         }
@@ -344,9 +346,11 @@ fn print(stack: &Protected) -> NativeResult {
 /// Replaces Lua's own function, which writes a line in parts.
 fn print_without_files(stack: &Protected) -> NativeResult {
     join_line(stack)?;
-    let mut stdout = std::io::stdout().lock();
     // Lua's own `print` does not report a failure either.
-    let _ = stdout.write_all(stack.bytes(-1)).and_then(|()| stdout.flush());
+    let _ = stack.with_bytes(-1, |line| {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(line).and_then(|()| stdout.flush())
+    });
     Ok(0)
 }
 
@@ -380,7 +384,7 @@ fn refuse_change(stack: &Protected) -> NativeResult {
 }
 
 fn file_setvbuf(stack: &Protected) -> NativeResult {
-    let is_right = [&b"no"[..], b"full", b"line"].contains(&stack.bytes(2))
+    let is_right = [&b"no"[..], b"full", b"line"].iter().any(|mode| stack.has_bytes(2, mode))
         && (matches!(stack.kind(3), Type::None | Type::Nil) || stack.integer(3).is_some());
     // The original function reports a wrong argument.
     if is_right && is_standard_stream(stack) { refuse_change(stack) } else { Err(Exit::TailCallOriginal) }
@@ -388,8 +392,9 @@ fn file_setvbuf(stack: &Protected) -> NativeResult {
 
 fn file_seek(stack: &Protected) -> NativeResult {
     let is_absent = |index| matches!(stack.kind(index), Type::None | Type::Nil);
-    let stays = (is_absent(2) || stack.bytes(2) == b"cur") && (is_absent(3) || stack.integer(3) == Some(0));
-    let is_right = (is_absent(2) || [&b"set"[..], b"cur", b"end"].contains(&stack.bytes(2)))
+    let stays = (is_absent(2) || stack.has_bytes(2, b"cur")) && (is_absent(3) || stack.integer(3) == Some(0));
+    let is_right = (is_absent(2)
+        || [&b"set"[..], b"cur", b"end"].iter().any(|whence| stack.has_bytes(2, whence)))
         && (is_absent(3) || stack.integer(3).is_some());
     if is_right && !stays && is_standard_stream(stack) {
         refuse_change(stack)

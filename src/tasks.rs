@@ -129,7 +129,7 @@ impl<'a> TaskReader<'a> {
         *name = match fields.name {
             ABSENT => None,
             slot => match stack.kind(slot) {
-                Type::String => Some(String::from_utf8_lossy(stack.bytes(slot)).into()),
+                Type::String => Some(stack.text(slot).into()),
                 kind => return Err(unexpected(index, ".name", "a string", kind, "")),
             },
         };
@@ -248,9 +248,9 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
                 count += 1;
                 last = last.max(index);
             }
-            Type::String if stack.bytes(-2) == b"n" => {}
+            Type::String if stack.has_bytes(-2, b"n") => {}
             Type::String => {
-                let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
+                let name = stack.text(-2);
                 let example = "tasks = { { func = f, args = { ... } }, ... }";
                 return Err(Error::option("tasks", Problem::Field { name, example }));
             }
@@ -301,7 +301,7 @@ fn check_field(stack: &Stack, index: i64) -> Result<()> {
     if stack.kind(-2) != Type::String {
         return Ok(());
     }
-    let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
+    let name = stack.text(-2);
     match config::misnamed(&name, &FIELDS) {
         Some(meant) => Err(bad_task(index, "", Problem::Misnamed { name, meant })),
         None => Ok(()),
@@ -350,13 +350,13 @@ fn count_any_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arg
         } else if stack.kind(-2) != Type::String {
             let key = Value::at(stack, -2).describe();
             return Err(bad_task(index, ".args", Problem::LostValue { key }));
-        } else if stack.bytes(-2) == b"n" {
+        } else if stack.has_bytes(-2, b"n") {
             match stack.integer(-1).filter(|_| stack.kind(-1) == Type::Number) {
                 Some(count) => n = Some(count),
                 None => return Err(bad_count(stack, index)),
             }
         } else {
-            let name = String::from_utf8_lossy(stack.bytes(-2)).into_owned();
+            let name = stack.text(-2);
             return Err(bad_task(index, ".args", Problem::LostField { name }));
         }
         stack.pop(1);
@@ -370,7 +370,7 @@ fn count_any_arguments(stack: &Protected, list: c_int, index: i64) -> Result<Arg
 /// The error of an `n`, on top of the stack, that is not a whole number.
 fn bad_count(stack: &Stack, index: i64) -> Error {
     let got = match stack.kind(-1) {
-        Type::String => format!("\"{}\"", String::from_utf8_lossy(stack.bytes(-1))),
+        Type::String => format!("\"{}\"", stack.text(-1)),
         Type::Number => stack.number(-1).unwrap_or(f64::NAN).to_string(),
         kind => format!("a {}", kind.name()),
     };

@@ -34,7 +34,7 @@ impl Value {
                 Some(number) => Value::Integer(number),
                 None => Value::Float(stack.number(index).unwrap_or(f64::NAN)),
             },
-            Type::String => Value::Text(stack.bytes(index).to_vec()),
+            Type::String => Value::Text(stack.bytes(index)),
             Type::Table => Value::Table(stack.absolute(index)),
             Type::Function => Value::Function,
             Type::Thread => Value::Other("thread"),

@@ -277,19 +277,21 @@ impl<'a> Encoder<'a> {
 
     /// Writes a text that is a key, as its number if it repeats.
     fn key(&mut self, here: &Stack, index: c_int) -> Result<()> {
-        let bytes = here.bytes(index);
-        if bytes.len() > SHORT_TEXT {
-            return self.text(bytes);
-        }
-        match self.keys.record(bytes) {
-            Occurrence::Numbered(number) => {
-                self.out.ensure_room(0)?;
-                self.out.extend_from_slice(&[wire::KEY, number]);
-                Ok(())
+        let (out, texts, keys, start) = (&mut self.out, &mut self.texts, &mut self.keys, self.start);
+        here.with_bytes(index, |bytes| {
+            if bytes.len() > SHORT_TEXT {
+                return put_text(out, texts, start, bytes);
             }
-            Occurrence::Second => self.put_text(wire::NEW_KEY, bytes),
-            Occurrence::First => self.put_text(wire::STRING, bytes),
-        }
+            match keys.record(bytes) {
+                Occurrence::Numbered(number) => {
+                    out.ensure_room(0)?;
+                    out.extend_from_slice(&[wire::KEY, number]);
+                    Ok(())
+                }
+                Occurrence::Second => put_bytes(out, wire::NEW_KEY, bytes),
+                Occurrence::First => put_bytes(out, wire::STRING, bytes),
+            }
+        })
     }
 
     /// Writes the value on top. A scalar is popped at once; a table or function gets a frame and stays until it is
@@ -340,36 +342,12 @@ impl<'a> Encoder<'a> {
                 None => put_eight(&mut self.out, wire::FLOAT, here.number(index).unwrap_or(0.0).to_bits()),
             },
             Type::LightUserdata => put_eight(&mut self.out, wire::LIGHT, here.light(index) as u64),
-            Type::String => self.text(here.bytes(index))?,
+            Type::String => {
+                let (out, texts, start) = (&mut self.out, &mut self.texts, self.start);
+                here.with_bytes(index, |bytes| put_text(out, texts, start, bytes))?;
+            }
             _ => self.out.push(wire::NIL),
         }
-        Ok(())
-    }
-
-    /// Writes a text. If the message already has this long text, by address, writes its number.
-    #[inline(always)] // Texts are the most frequent values.
-    fn text(&mut self, bytes: &[u8]) -> Result<()> {
-        if bytes.len() <= SHORT_TEXT {
-            return self.put_text(wire::STRING, bytes);
-        }
-        match self.texts.get_or_insert(bytes.as_ptr() as usize, self.out.len())? {
-            None => self.put_text(wire::TEXT, bytes),
-            Some(Entry { id, tag }) => {
-                self.out.ensure_room(0)?;
-                self.mark_shared(tag);
-                self.out.push(wire::TEXT_AGAIN);
-                put_length(&mut self.out, id as usize);
-                Ok(())
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn put_text(&mut self, tag: u8, bytes: &[u8]) -> Result<()> {
-        self.out.ensure_room(bytes.len())?;
-        self.out.push(tag);
-        put_length(&mut self.out, bytes.len());
-        self.out.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -382,21 +360,16 @@ impl<'a> Encoder<'a> {
     }
 
     fn put_name(&mut self, name: &str) -> Result<()> {
-        self.put_text(wire::NAMED, name.as_bytes())
+        put_bytes(&mut self.out, wire::NAMED, name.as_bytes())
     }
 
     /// If the message already has this table or function, writes a reference and marks the original as shared.
     fn put_if_seen(&mut self, pointer: usize) -> Result<bool> {
         let Some(Entry { id, tag }) = self.identities.get(pointer)? else { return Ok(false) };
-        self.mark_shared(tag);
+        mark_shared(&mut self.out, self.start, tag);
         self.out.push(wire::REFERENCE);
         put_length(&mut self.out, id as usize);
         Ok(true)
-    }
-
-    fn mark_shared(&mut self, tag: usize) {
-        self.out[tag] |= wire::SHARED;
-        self.out[self.start] |= wire::HAS_SHARED;
     }
 
     /// Assigns an id to the table or function on top, and reserves room for its frame.
@@ -493,4 +466,37 @@ impl<'a> Encoder<'a> {
         self.frames.pop();
         here.pop(1);
     }
+}
+
+/// Writes a string. If the message, which begins at `start`, already has this long string, by address, writes its number.
+#[inline(always)] // Strings are the most frequent values.
+fn put_text(out: &mut MessageBuffer, texts: &mut IdentityMap, start: usize, bytes: &[u8]) -> Result<()> {
+    if bytes.len() <= SHORT_TEXT {
+        return put_bytes(out, wire::STRING, bytes);
+    }
+    match texts.get_or_insert(bytes.as_ptr() as usize, out.len())? {
+        None => put_bytes(out, wire::TEXT, bytes),
+        Some(Entry { id, tag }) => {
+            out.ensure_room(0)?;
+            mark_shared(out, start, tag);
+            out.push(wire::TEXT_AGAIN);
+            put_length(out, id as usize);
+            Ok(())
+        }
+    }
+}
+
+#[inline(always)]
+fn put_bytes(out: &mut MessageBuffer, tag: u8, bytes: &[u8]) -> Result<()> {
+    out.ensure_room(bytes.len())?;
+    out.push(tag);
+    put_length(out, bytes.len());
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// Notes that the message, which begins at `start`, refers again to the value with the tag at `tag`.
+fn mark_shared(out: &mut MessageBuffer, start: usize, tag: usize) {
+    out[tag] |= wire::SHARED;
+    out[start] |= wire::HAS_SHARED;
 }

@@ -142,11 +142,12 @@ fn step(frame: &Frame, stack: &Stack) -> String {
 pub fn push_name(name: &mut String, frames: &[Frame], stack: &Stack) -> bool {
     frames.iter().all(|frame| {
         let Frame::Table(table) = frame else { return false };
-        let key = std::str::from_utf8(stack.bytes(table.slot + 1)).ok();
-        let key = key.filter(|key| !key.is_empty() && !key.contains(SEPARATOR));
         name.push(SEPARATOR);
-        name.push_str(key.unwrap_or_default());
-        key.is_some()
+        stack.with_bytes(table.slot + 1, |key| {
+            let key = std::str::from_utf8(key).ok().filter(|key| !key.is_empty() && !key.contains(SEPARATOR));
+            name.push_str(key.unwrap_or_default());
+            key.is_some()
+        })
     })
 }
 
@@ -154,7 +155,7 @@ pub fn push_name(name: &mut String, frames: &[Frame], stack: &Stack) -> bool {
 fn key(stack: &Stack, index: c_int) -> String {
     match stack.kind(index) {
         Type::String => {
-            let key = String::from_utf8_lossy(stack.bytes(index)).into_owned();
+            let key = stack.text(index);
             let is_word = key.chars().next().is_some_and(|first| first == '_' || first.is_ascii_alphabetic())
                 && key.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
             if is_word { format!(".{key}") } else { format!("[{key:?}]") }

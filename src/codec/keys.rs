@@ -1,13 +1,11 @@
 //! Numbers the keys that repeat in a message, so that later occurrences are written as one byte.
 
-use std::ptr;
-
 /// A direct-mapped cache of short keys, by address: Lua interns short strings, so equal keys have equal addresses. Each key
 /// can occupy only one slot, from which it evicts another key.
 #[derive(Default)]
 pub struct KeyCache {
     /// Empty until the message has [`MIN_KEYS`] keys.
-    slots: Vec<(*const u8, Option<u8>)>,
+    slots: Vec<(usize, Option<u8>)>,
     /// The number of keys recorded before the slots were created.
     count: usize,
     /// The number of numbered keys.
@@ -42,10 +40,10 @@ impl KeyCache {
             if self.count < MIN_KEYS || self.slots.try_reserve(SLOTS).is_err() {
                 return Occurrence::First;
             }
-            self.slots.resize(SLOTS, (ptr::null(), None));
+            self.slots.resize(SLOTS, (0, None));
         }
-        let start = key.as_ptr();
-        let slot = &mut self.slots[(start as usize >> 4) % SLOTS];
+        let start = key.as_ptr() as usize;
+        let slot = &mut self.slots[(start >> 4) % SLOTS];
         match slot {
             (known, Some(number)) if *known == start => Occurrence::Numbered(*number),
             (known, none) if *known == start && self.numbered < u8::MAX => {

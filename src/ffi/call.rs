@@ -101,7 +101,7 @@ impl Stack<'_> {
     /// Takes the error value of a failed call off the stack.
     pub(super) fn pop_error(&self, status: c_int) -> Error {
         let text = || match self.kind(-1) {
-            Type::String => self.bytes(-1).to_vec(),
+            Type::String => self.bytes(-1),
             kind => format!("(error object is a {} value)", kind.name()).into_bytes(),
         };
         let error = match status {

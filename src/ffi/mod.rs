@@ -10,6 +10,7 @@
 //! | what could go wrong | what prevents it |
 //! |---|---|
 //! | a stack used after its state was closed or restored, or on another thread | its lifetime; it is not `Send` |
+//! | a string used after it was popped | [`Stack::with_bytes`], whose body can't have a stack |
 //! | an error raised where nothing catches it | only bodies of protected calls and native functions get a `Protected` |
 //! | an owner moved into such a body, whose drop a `longjmp` would skip | a check when the body is compiled |
 //! | an owner that is a local there | `scripts/check-fence`, which reads the compiler's MIR |
@@ -19,8 +20,8 @@
 //!
 //! - **Indices** name values that are there, and [`Stack::check`] was asked for room beyond the twenty slots that Lua gives
 //!   a C function. Debug builds assert the first.
-//! - **Borrowed values** stay where Lua can reach them while they are used: the text of [`Stack::bytes`], the coroutine of
-//!   [`Stack::thread`] or [`Protected::new_thread`], the table of [`Protected::table`].
+//! - **Handles** are used while their value stays where Lua can reach it: the coroutine of [`Stack::thread`] or
+//!   [`Protected::new_thread`], the table of [`Protected::table`].
 //! - **Bytecode** comes from [`Stack::dump`]. Lua does not verify it.
 //! - **An error** is raised in the innermost protected call: a body uses its own `Protected`, not one from outside of it.
 

@@ -180,16 +180,33 @@ impl<'s> Stack<'s> {
         unsafe { lua::lua_toboolean(self.l, index) != 0 }
     }
 
-    /// The bytes of a string, for as long as it stays where Lua can reach it. Empty for anything else.
-    pub fn bytes(&self, index: c_int) -> &[u8] {
+    /// Calls `body` with the bytes of a string, or with none for any other value. No stack is [`Send`], so `body` has none
+    /// with which it could pop the string.
+    #[inline]
+    pub fn with_bytes<R>(&self, index: c_int, body: impl FnOnce(&[u8]) -> R + Send) -> R {
         if self.kind(index) != Type::String {
-            return &[];
+            return body(&[]);
         }
         let mut length = 0;
         // SAFETY: `l` is live, and the value is a string: nothing is converted, so nothing raised.
         let start = unsafe { lua::lua_tolstring(self.l, index, &mut length) };
-        // SAFETY: a string's bytes don't move, and live as long as it does.
-        unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }
+        // SAFETY: a string's bytes don't move, and it stays on the stack until `body` returns.
+        body(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) })
+    }
+
+    /// A copy of the bytes of a string; no bytes for any other value.
+    pub fn bytes(&self, index: c_int) -> Vec<u8> {
+        self.with_bytes(index, <[u8]>::to_vec)
+    }
+
+    /// A copy of a string as text, with a replacement for what is no UTF-8; an empty text for any other value.
+    pub fn text(&self, index: c_int) -> String {
+        self.with_bytes(index, |bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// Whether the value has these bytes; a value that is no string has none.
+    pub fn has_bytes(&self, index: c_int, expected: &[u8]) -> bool {
+        self.with_bytes(index, |bytes| bytes == expected)
     }
 
     /// The identity of a table, function, userdata or coroutine.

@@ -1,6 +1,6 @@
 //! Encodes functions: their code and their upvalues.
 
-use super::{Encoder, LEVEL};
+use super::{Encoder, LEVEL, mark_shared};
 use crate::codec::frame::{self, Frame, FunctionFrame};
 use crate::codec::policy::{Functions, Upvalues};
 use crate::codec::wire::{self, put_length};
@@ -41,7 +41,7 @@ impl Encoder<'_> {
         here.push_upvalue_of(slot, n);
         let kind = here.kind(-1);
         if let Some(&(first, index)) = self.variables.get(&here.upvalue_id(slot, n)) {
-            self.mark_shared(first.tag);
+            mark_shared(&mut self.out, self.start, first.tag);
             self.out.push(wire::JOINED);
             put_length(&mut self.out, first.id as usize);
             self.out.push(index as u8);
@@ -104,14 +104,14 @@ impl Encoder<'_> {
         let mut lookup = Lookup::Nowhere;
         here.push_nil();
         while here.next(metatable) {
-            let key = if here.kind(-2) == Type::String { here.bytes(-2) } else { b"" };
-            lookup = match key {
-                b"__index" if self.is_globals(here) => Lookup::Globals,
+            let is_globals = self.is_globals(here);
+            lookup = here.with_bytes(-2, |key| match key {
+                b"__index" if is_globals => Lookup::Globals,
                 // These fields only name or hide the metatable.
                 b"__metatable" | b"__name" => lookup,
                 key if key.starts_with(b"__") => Lookup::Unknown,
                 _ => lookup,
-            };
+            });
             here.pop(1);
             if lookup == Lookup::Unknown {
                 here.pop(1);

@@ -159,7 +159,7 @@ pub fn read(stack: &Stack, index: c_int, tables: &mut Tables) -> Value {
         Type::Number if stack.is_integer(index) => Value::Integer(stack.integer(index).unwrap()),
         Type::Number => Value::Float(stack.number(index).unwrap().to_bits()),
         Type::LightUserdata => Value::Light(stack.light(index)),
-        Type::String => Value::Text(stack.bytes(index).to_vec()),
+        Type::String => Value::Text(stack.bytes(index)),
         Type::Table => {
             let (index, address) = (stack.absolute(index), stack.pointer(index));
             if !tables.contains_key(&address) {

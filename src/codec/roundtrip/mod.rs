@@ -120,7 +120,7 @@ proptest! {
 
 /// The addresses of the texts at these indices.
 fn addresses(stack: &Stack, texts: impl Iterator<Item = c_int>) -> Vec<usize> {
-    texts.map(|index| stack.bytes(index).as_ptr() as usize).collect()
+    texts.map(|index| stack.with_bytes(index, |bytes| bytes.as_ptr() as usize)).collect()
 }
 
 /// For each address, the index of the first equal one.
@@ -165,12 +165,12 @@ proptest! {
         }
         let sent = addresses(&stack, named.iter().copied());
         let long: BTreeSet<usize> =
-            named.iter().filter(|&&text| stack.bytes(text).len() > wire::SHORT_TEXT).map(|&text| {
-                stack.bytes(text).as_ptr() as usize
+            named.iter().filter(|&&text| stack.with_bytes(text, <[u8]>::len) > wire::SHORT_TEXT).map(|&text| {
+                stack.with_bytes(text, |bytes| bytes.as_ptr() as usize)
             }).collect();
         let bytes: usize = (1..=count)
-            .filter(|&text| long.contains(&(stack.bytes(text).as_ptr() as usize)))
-            .map(|text| stack.bytes(text).len())
+            .filter(|&text| long.contains(&(stack.with_bytes(text, |bytes| bytes.as_ptr() as usize))))
+            .map(|text| stack.with_bytes(text, <[u8]>::len))
             .sum();
         let message = encoded(&stack, names.len() as c_int);
         assert!(message.len() <= bytes + names.len() * 64 + 8, "{} bytes", message.len());
@@ -196,7 +196,7 @@ proptest! {
         }
         let got = addresses(&there, first..first + names.len() as c_int);
         let is_long = |classes: Vec<Option<usize>>| -> Vec<_> {
-            classes.into_iter().zip(&named).filter(|(_, text)| stack.bytes(**text).len() > wire::SHORT_TEXT).collect()
+            classes.into_iter().zip(&named).filter(|(_, text)| stack.with_bytes(**text, <[u8]>::len) > wire::SHORT_TEXT).collect()
         };
         assert_eq!(is_long(classes(&sent)), is_long(classes(&got)));
     }

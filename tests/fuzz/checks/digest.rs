@@ -33,7 +33,7 @@ fn value(stack: &Stack, index: c_int, depth: u8, known: &mut FxHashMap<(usize, u
         Type::Number if stack.is_integer(index) => hash((3, stack.integer(index))),
         Type::Number => hash((4, stack.number(index).map(f64::to_bits))),
         Type::LightUserdata => hash((5, stack.light(index))),
-        Type::String => hash((6, stack.bytes(index))),
+        Type::String => stack.with_bytes(index, |bytes| hash((6, bytes))),
         kind @ (Type::Table | Type::Function) => {
             let place = (stack.pointer(index), depth);
             if depth == 0 {

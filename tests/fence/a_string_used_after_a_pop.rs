@@ -1,0 +1,12 @@
+// error\[E0277\]: .*lua_State` cannot be shared between threads safely
+
+use gma2workers::ffi::OwnState;
+
+fn main() {
+    let state = OwnState::new(1 << 20).expect("a state");
+    let stack = state.stack();
+    stack.with_bytes(1, |bytes| {
+        stack.pop(1);
+        bytes.len()
+    });
+}
