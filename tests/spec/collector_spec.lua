@@ -26,7 +26,7 @@ describe("garbage of values that crossed", function()
   local TIMES, TEXT = 200, 1024
   local function text_of(i) return ("x"):rep(TEXT << 10) .. i end
 
-  it("is collected on the host after the results of many jobs (T7) #native", function()
+  it("is collected on the host after the results of many jobs (T7) #native #long", function()
     local size = #RunSync({ tasks = { { func = rows, args = { 10000 } } } }).result[1].data * 0.25
     local peak, before = peak_of(function(look)
       for _ = 1, 40 do

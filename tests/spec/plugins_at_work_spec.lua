@@ -292,7 +292,7 @@ describe("fixture json", function()
     assert.truthy(lines[1]:find("^can't be written: /nowhere/a.json: "))
   end)
 
-  it("refuses malformed files, with the line (K9)", function()
+  it("refuses malformed files, with the line (K9) #long", function()
     local cases = {
       { '{ "fixtures": [\n{ "number": 1 2 } ] }', "fixtures.json:2: a comma or } must stand here" },
       { '{ "fixtures": [\n{ "number": tru } ] }', "fixtures.json:2: no value: tru" },

@@ -86,7 +86,7 @@ for name, options_for in pairs(RUNS) do
       end)
     end
 
-    it("finds the folder in the plugins folder, on package.path or not (K8) #posix", function()
+    it("finds the folder in the plugins folder, on package.path or not (K8) #posix #long", function()
       for _, on_path in ipairs { "", "/?.lua", "/?/init.lua" } do
         package.loaded["gma2-workers"], package.loaded[plugins_folder.FRAME] = nil, nil
         local plugins, path = plugins_folder.make("refused"), package.path
