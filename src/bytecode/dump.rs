@@ -183,8 +183,8 @@ fn read_upvalue<'a>(reader: &mut Reader<'a>) -> Option<Upvalue<'a>> {
 #[cfg(all(test, feature = "linked"))]
 mod tests {
     use super::*;
-    use crate::bytecode::dump_of;
     use crate::bytecode::instruction::op;
+    use crate::bytecode::samples::dump_of;
     use crate::ffi::OwnState;
 
     const NESTED: &str = "local up, other = 1, 2\n\

@@ -4,7 +4,6 @@
 pub mod op {
     pub const MOVE: u32 = 0;
     pub const LOADK: u32 = 1;
-    pub const LOADKX: u32 = 2;
     pub const LOADBOOL: u32 = 3;
     pub const LOADNIL: u32 = 4;
     pub const GETUPVAL: u32 = 5;
@@ -31,6 +30,7 @@ pub mod op {
     pub const SETLIST: u32 = 43;
     pub const CLOSURE: u32 = 44;
     pub const VARARG: u32 = 45;
+    pub const EXTRAARG: u32 = 46;
 }
 
 /// An instruction, as it stands in a dump.

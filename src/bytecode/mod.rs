@@ -6,48 +6,23 @@
 //! | file | job |
 //! |---|---|
 //! | `purity` | finds functions without side effects, after which a state needs no restoring |
+//! | `writes` | finds the captured variables that functions write to |
+//! | `library` | the parts of the standard library that change a table or hand one on |
+//! | `facts` | sets of facts about a value |
+//! | `samples` | code with a known judgement, to try whether this Lua is stock Lua |
 //! | `dump` | reads dumped functions |
 //! | `instruction` | the instructions and their operands |
 
 pub mod dump;
+mod facts;
 pub mod instruction;
+#[cfg(all(test, feature = "linked"))]
+mod judgements;
+mod library;
 mod purity;
-
-use std::sync::OnceLock;
-
-use crate::error::{Error, Result};
-use crate::ffi::{OwnState, Stack};
+mod samples;
+mod writes;
 
 pub use purity::has_no_side_effects;
-
-/// Whether this Lua numbers its instructions as stock Lua does. A vendor may have changed that; then some sample is judged
-/// wrong.
-pub fn has_stock_opcodes() -> bool {
-    static HAS_STOCK_OPCODES: OnceLock<bool> = OnceLock::new();
-    *HAS_STOCK_OPCODES.get_or_init(|| check_samples().unwrap_or(false))
-}
-
-fn check_samples() -> Result<bool> {
-    const LIMIT: usize = 1 << 20;
-    let state = OwnState::new(LIMIT).ok_or(Error::Memory)?;
-    for (code, expected) in purity::SAMPLES {
-        if purity::looks_side_effect_free(&dump_of(&state.stack(), code)?) != expected {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// The dump of the function that a chunk returns.
-fn dump_of(stack: &Stack, code: &str) -> Result<Vec<u8>> {
-    let mut dump = Vec::new();
-    let out = &mut dump;
-    stack.protected(0, |stack| {
-        stack.load(code.as_bytes(), c"=code")?;
-        stack.call(0, 1);
-        stack.dump(out)?;
-        stack.set_top(0);
-        Ok(())
-    })?;
-    Ok(dump)
-}
+pub use samples::has_stock_opcodes;
+pub use writes::{Carried, Held, Written, find_writes};

@@ -76,7 +76,7 @@ fn allows_all(code: &[Instruction]) -> bool {
 #[cfg(all(test, feature = "linked"))]
 mod tests {
     use super::*;
-    use crate::bytecode::dump_of;
+    use crate::bytecode::samples::dump_of;
     use crate::ffi::OwnState;
 
     /// Whether the function that a chunk returns has no side effects.
