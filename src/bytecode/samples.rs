@@ -31,7 +31,7 @@ const WRITES: [(&str, &str); 24] = [
     ("local a return function() local t = next(a) t.x = 1 end", "a"),
     ("local a, lib return function() local t = lib local sort = t.sort sort(a) end", "a"),
     ("local a, lib return function(c) local t = c and lib or a t:insert(1) end", "a"),
-    ("local a, b return function(c) local t = a if c then t = b return t end t.x = 1 end", "a"),
+    ("local a, b return function(c) local t = a if c then t = b return end t.x = 1 end", "a"),
     ("local a, b return function() for i = 1, 2 do local t = i == 1 and a t.x = b end end", "a"),
     ("local a, b return function() for _, t in ipairs(a) do t.x = b end end", "a"),
     ("local a, insert return function(...) print(a, ...) return insert(a, a[1]) end", "a"),
