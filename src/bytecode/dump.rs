@@ -12,6 +12,7 @@ const MAX_DEPTH: usize = 200;
 #[derive(Debug)]
 pub struct Function<'a> {
     /// The line that it begins at; 0 for a chunk.
+    #[allow(dead_code, reason = "for messages that name a line")]
     pub first_line: u32,
     /// How many of the first registers are parameters.
     pub parameters: u8,
@@ -22,6 +23,7 @@ pub struct Function<'a> {
     /// The functions inside of it, as the operand of `CLOSURE` numbers them.
     pub functions: Vec<Function<'a>>,
     /// The line of each instruction.
+    #[allow(dead_code, reason = "for messages that name a line")]
     pub lines: Vec<u32>,
 }
 

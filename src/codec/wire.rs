@@ -93,6 +93,12 @@ pub fn put_eight(out: &mut Vec<u8>, tag: u8, value: u64) {
     out.extend_from_slice(&bytes);
 }
 
+/// Notes that the message, which begins at `start`, refers again to the value with the tag at `tag`.
+pub fn mark_shared(out: &mut [u8], start: usize, tag: usize) {
+    out[tag] |= SHARED;
+    out[start] |= HAS_SHARED;
+}
+
 /// The error of a message that ends too early.
 pub fn truncated() -> Error {
     Error::Corrupt("it ends early")
