@@ -46,11 +46,11 @@ impl Remedy {
             Remedy::PassOrCopy => "pass it in args, or set upvalues = \"copy\"",
             Remedy::Copy => "set upvalues = \"copy\"",
             Remedy::Return => {
-                "make it a local of the function or pass it in args, and return it, since what a task writes elsewhere \
-                 is lost; or set upvalues = \"private\" if each task may have its own"
+                "make it a local of the task, or pass it in args, and return it, since what a task writes elsewhere is \
+                 lost; for a cache alone, set upvalues = \"private\""
             }
             Remedy::Private => {
-                "set upvalues = \"private\" if each task may have its own, since what it writes to it is lost"
+                "for a cache alone, set upvalues = \"private\", since what a task writes elsewhere is lost"
             }
             Remedy::PlainEnvironment => {
                 "give that __index = _G and nothing else, or the function _G as its _ENV"
@@ -67,16 +67,13 @@ impl Remedy {
         match self {
             Remedy::PassOrCopy => "pass them in args, or set upvalues = \"copy\"",
             Remedy::Return => {
-                "make them locals of the function or pass them in args, and return them, since what a task writes \
-                 elsewhere is lost; or set upvalues = \"private\" if each task may have its own"
-            }
-            Remedy::Private => {
-                "set upvalues = \"private\" if each task may have its own, since what it writes to them is lost"
+                "make them locals of the task, or pass them in args, and return them, since what a task writes \
+                 elsewhere is lost; for a cache alone, set upvalues = \"private\""
             }
             Remedy::Make => "make them in the task",
             Remedy::MakeOrPass => "make them in the task, or pass what they hold in args",
             Remedy::CallOrRequire => "call them on the host, or require their module in the task",
-            Remedy::Copy | Remedy::PlainEnvironment | Remedy::Absent => self.advice(holds),
+            Remedy::Copy | Remedy::Private | Remedy::PlainEnvironment | Remedy::Absent => self.advice(holds),
         }
     }
 
@@ -199,8 +196,8 @@ mod tests {
             "upvalues 'limit' (a number), 'labels' (a table) and 'found' (a table, written to) of the function at \
              plugin.lua:12, and 'log' (a userdata) of the function at plugin.lua:3 cannot cross: for 'limit' and \
              'labels', pass them in args, or set upvalues = \"copy\"; for 'log', make it in the task, or pass what it \
-             holds in args; for 'found', make it a local of the function or pass it in args, and return it, since what a \
-             task writes elsewhere is lost; or set upvalues = \"private\" if each task may have its own"
+             holds in args; for 'found', make it a local of the task, or pass it in args, and return it, since what a \
+             task writes elsewhere is lost; for a cache alone, set upvalues = \"private\""
         );
     }
 
