@@ -288,7 +288,7 @@ fn a_lua_with_other_opcodes_is_noticed() {
 }
 
 /// Changes a dump to one of a Lua that has these two opcodes swapped.
-fn swap_opcodes(dump: &mut Vec<u8>, one: u32, other: u32) {
+fn swap_opcodes(dump: &mut [u8], one: u32, other: u32) {
     fn all<'a>(function: &'a dump::Function<'a>, code: &mut Vec<Vec<u32>>) {
         code.push(function.code.iter().map(|instruction| instruction.0).collect());
         function.functions.iter().for_each(|inner| all(inner, code));

@@ -51,7 +51,7 @@ pub fn has_stock_opcodes() -> bool {
 }
 
 /// Whether all samples are judged right, after `change` has changed their dumps.
-pub fn check(change: &mut dyn FnMut(&mut Vec<u8>)) -> Result<bool> {
+pub fn check(change: &mut dyn FnMut(&mut [u8])) -> Result<bool> {
     const LIMIT: usize = 1 << 20;
     let state = OwnState::new(LIMIT).ok_or(Error::Memory)?;
     let stack = state.stack();
