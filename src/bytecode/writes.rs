@@ -13,8 +13,8 @@ use super::facts::{Fact, FactSets, Facts};
 use super::instruction::{Instruction, constant, op};
 use super::library::{self, Known};
 
-/// The instructions that are looked at before nothing is judged. Far more than the functions of a plugin take.
-const MAX_STEPS: usize = 1 << 20;
+/// How often each instruction may be looked at, on average, before nothing is judged. Real code takes less than ten looks.
+const MAX_LOOKS: usize = 100;
 
 /// A function that crosses.
 pub struct Carried<'a> {
@@ -105,6 +105,7 @@ struct Program<'a> {
     /// The functions to look at, since more is known about their parameters or upvalues.
     waiting: VecDeque<u32>,
     steps: usize,
+    max_steps: usize,
 }
 
 impl<'a> Program<'a> {
@@ -116,6 +117,7 @@ impl<'a> Program<'a> {
             written: vec![Written::default(); held.len()],
             waiting: VecDeque::new(),
             steps: 0,
+            max_steps: 0,
         }
     }
 
@@ -124,6 +126,7 @@ impl<'a> Program<'a> {
         let mut next = vec![position];
         while let Some(position) = next.pop() {
             self.wait(position as u32);
+            self.max_steps += MAX_LOOKS * self.functions[position].code.code.len();
             for inner in &self.functions[position].code.functions {
                 let inner_position = self.functions.len();
                 self.functions.push(Function::new(inner));
@@ -145,7 +148,7 @@ impl<'a> Program<'a> {
         while let Some(position) = self.waiting.pop_front() {
             self.functions[position as usize].is_waiting = false;
             self.follow(position);
-            if self.steps > MAX_STEPS {
+            if self.steps > self.max_steps {
                 return false;
             }
         }
@@ -203,7 +206,7 @@ impl<'a> Program<'a> {
             let mut at = start;
             while let Some(instruction) = code.code.get(at) {
                 self.steps += 1;
-                if self.steps > MAX_STEPS {
+                if self.steps > self.max_steps {
                     return;
                 }
                 let before = (instruction.op() == op::TESTSET).then(|| registers.clone());
@@ -408,7 +411,7 @@ impl<'a> Program<'a> {
                         results.add_to_all(*argument, &mut self.sets);
                     }
                 }
-                Fact::Library(Known::Call(skipped)) if self.steps <= MAX_STEPS => {
+                Fact::Library(Known::Call(skipped)) if self.steps <= self.max_steps => {
                     self.steps += 1;
                     let arguments = arguments.get(usize::from(skipped)..).unwrap_or_default();
                     let inner = self.call(first, arguments, is_whole);

@@ -159,7 +159,7 @@ impl Encoder<'_> {
     /// Writes the table on top, which is a function's `_ENV`. An empty table that looks up everything in the globals does not
     /// count as data.
     fn environment(&mut self, here: &Protected) -> Result<()> {
-        let number = self.captures.set_content(Content::Globals);
+        self.captures.set_content(Content::Globals);
         let lookup = self.lookup(here);
         here.push_nil();
         let is_empty = !here.next(-2);
@@ -172,7 +172,7 @@ impl Encoder<'_> {
             self.captures.note(function.environment_refusal(here), None)?;
             return self.put_nothing(here);
         } else if is_data && !self.copies_data() {
-            self.note_upvalue(here, Type::Table, Some(number))?;
+            self.note_upvalue(here, Type::Table, None)?;
             return self.put_nothing(here);
         }
         if lookup == Lookup::Globals {
