@@ -2,7 +2,7 @@
 
 use super::dump;
 use super::instruction::op;
-use super::samples::{check, dump_of, has_stock_opcodes, written_names};
+use super::samples::{check_purity, check_writes, dump_of, has_stock_opcodes, written_names};
 use super::writes::{Carried, Held, Written, find, find_writes};
 use crate::ffi::OwnState;
 
@@ -281,7 +281,9 @@ fn a_lua_with_other_opcodes_is_noticed() {
     };
     for one in told_apart {
         for other in 0..=op::EXTRAARG {
-            let is_stock = check(&mut |dump| swap_opcodes(dump, one, other)).expect("enough memory");
+            let change = &mut |dump: &mut [u8]| swap_opcodes(dump, one, other);
+            let is_stock = check_purity(change).and_then(|is_right| Ok(is_right && check_writes(change)?));
+            let is_stock = is_stock.expect("enough memory");
             assert_eq!(is_stock, is_alike(one, other), "{one} and {other} swapped");
         }
     }

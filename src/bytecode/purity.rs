@@ -14,7 +14,7 @@ const MAX_INSTRUCTIONS: usize = 256;
 /// It may read, compute, branch, loop, and make and fill tables. This relies on only strings and files having metatables,
 /// whose `__index` is a table: then no allowed instruction calls a metamethod.
 pub fn has_no_side_effects(dump: &[u8]) -> bool {
-    super::has_stock_opcodes() && looks_side_effect_free(dump)
+    super::samples::has_stock_opcodes_for_purity() && looks_side_effect_free(dump)
 }
 
 /// Chunks that return a function, and whether the function has no side effects. They cover every instruction with a side
