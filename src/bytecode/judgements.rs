@@ -154,6 +154,7 @@ fn reading_a_captured_variable_is_not_a_write() {
         "local table = mine table.insert(found, 1)",
         "mine(found) mine:insert(found) print(found)",
         "found:insert(1)",
+        "found.__index = found return setmetatable({}, found)",
         "labels[i]:gsub('.', function(c) mine[#mine + 1] = c end)",
         "local function add(list, x) list[#list + 1] = x end add(mine, found) add({}, rows)",
         "local function read(t) t = { t } t.x = 1 end read(found)",

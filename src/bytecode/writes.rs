@@ -264,6 +264,8 @@ impl<'a> Program<'a> {
                 set(registers, a + 1, object);
                 self.field(object, key(c))
             }
+            // `self.__index = self` prepares a class each time an object is made. No result is lost with it.
+            op::SETTABUP | op::SETTABLE if key(b) == Some(b"__index") => return,
             op::SETTABUP => return self.write(upvalue(a)),
             op::SETTABLE | op::SETLIST => return self.write(get(registers, a)),
             op::SETUPVAL => {

@@ -169,6 +169,10 @@ impl Captures {
                 _ if is_written => Remedy::Return,
                 Judgement::RefuseWritten => return None,
                 Judgement::AdviseCopy => Remedy::Copy,
+                // As an argument, its functions would be refused for what they have captured, often the table itself.
+                Judgement::Refuse if self.fields.iter().any(|(variable, ..)| variable == number) => {
+                    Remedy::Copy
+                }
                 Judgement::Refuse => refusal.remedy,
             };
             Some(Refusal { remedy, ..refusal.clone() })

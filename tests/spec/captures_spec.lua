@@ -74,6 +74,15 @@ describe("the error of captured data #native", function()
       message_of(count, {}, 1))
   end)
 
+  it("advises to copy a table that has functions, which may have captured the table themselves (F17)", function()
+    local task = plugin [[local units, limit = { rate = 5 }, 9
+      function units.scaled(n) return n * units.rate end
+      return function(n) return math.min(units.scaled(n), limit) end]]
+    assert.equal("Error: upvalues 'units' (a table) and 'limit' (a number) of the function at plugin.lua:3 cannot cross: for "
+      .. "'units', set upvalues = \"copy\"; for 'limit', " .. READ, message_of(task, {}, 1))
+    assert.equal(5, run(task, { 1 }, { upvalues = "copy" }).data)
+  end)
+
   it("ends a long list with a count, and has what is written to in it (F17)", function()
     local names, sum = {}, {}
     for i = 1, 12 do
