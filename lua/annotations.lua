@@ -16,8 +16,9 @@ end
 
 ---The treatment of data that a task's function has captured.
 ---@alias gma2workers.upvalues
----| "error" # the task fails with an error that names the upvalue
----| "copy" # each task gets its own copy
+---| "error" # the task fails with an error that names all of it and says what to do
+---| "copy" # each task gets its own copy; a function that writes to it is refused, because the writes would be lost
+---| "private" # each task gets its own copy, and may write to it: for caches
 
 ---The backend that runs the tasks.
 ---@alias gma2workers.backend

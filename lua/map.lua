@@ -23,13 +23,13 @@ local function slice(items, first, last)
 end
 
 --- Finds the items that can't cross. Returns their failures by position.
-local function find_unsendable(items, count, copies)
+local function find_unsendable(items, count, upvalues)
   local found = {}
-  if not core.check(items, "list", copies) then
+  if not core.check(items, "list", upvalues) then
     return found
   end
   for i = 1, count do
-    local kind, message = core.check(items[i], string.format("list[%d]", i), copies)
+    local kind, message = core.check(items[i], string.format("list[%d]", i), upvalues)
     if kind then
       found[i] = { kind = kind, message = message }
     end
@@ -55,7 +55,7 @@ local function make_tasks(call, plan)
       end
     end
     -- Both backends rely on the first two positions, to name these arguments in messages as the caller does.
-    local args = { items, object, first, last - first + 1, plan.collects, plan.copies, is_on_host, skip }
+    local args = { items, object, first, last - first + 1, plan.collects, plan.upvalues, is_on_host, skip }
     local name = plan.is_traced and string.format("list[%d] to list[%d]", first, last) or nil
     tasks[#tasks + 1] = { func = run, args = args, name = name }
   end
@@ -106,12 +106,12 @@ function map.prepare(job, func, list, options)
     config[name] = value
   end
   config.chunk, config.onError = nil, nil
-  local plan = { items = items, count = count, collects = collects, copies = config.upvalues == "copy", unsendable = {},
+  local plan = { items = items, count = count, collects = collects, upvalues = config.upvalues, unsendable = {},
     sandbox = config.sandbox, globals = config.globals, is_traced = config.trace ~= nil }
   plan.chunk = choose_chunk(chunk, count, workers, config.timeout ~= nil)
   job.chunk = plan.chunk
   if collects then
-    plan.unsendable = find_unsendable(items, count, plan.copies)
+    plan.unsendable = find_unsendable(items, count, plan.upvalues)
     plan.has_unsendable = next(plan.unsendable) ~= nil
   end
   config.tasks = make_tasks(func, plan)

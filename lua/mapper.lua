@@ -5,7 +5,7 @@ local core = ...
 local check, trace = core.check_in_task, core.trace
 
 --- Describes the failure of an item whose function raised an error. The description can cross.
-local function describe(at, failure, copies)
+local function describe(at, failure, upvalues)
   local value, traceback = failure, nil
   if type(failure) == "table" then
     value, traceback = failure.value, failure.traceback
@@ -17,20 +17,20 @@ local function describe(at, failure, copies)
   end
   local is_out_of_memory = message == "not enough memory" or string.find(message, "not enough memory for buffer allocation$")
   local described = { at = at, kind = is_out_of_memory and "memory" or "runtime", message = message, traceback = traceback }
-  if type(value) ~= "string" and not check(value, "error", copies) then
+  if type(value) ~= "string" and not check(value, "error", upvalues) then
     described.error = value
   end
   return described
 end
 
 --- Removes the results that can't cross and adds a failure for each.
-local function remove_unsendable(results, count, copies, failures)
-  if not check(results, "result", copies) then
+local function remove_unsendable(results, count, upvalues, failures)
+  if not check(results, "result", upvalues) then
     return failures
   end
   failures = failures or {}
   for i = 1, count do
-    local kind, message = check(results[i], "result", copies)
+    local kind, message = check(results[i], "result", upvalues)
     if kind then
       results[i] = nil
       failures[#failures + 1] = { at = i, kind = kind, message = message }
@@ -42,7 +42,7 @@ end
 --- Makes the tasks' function from the one that was passed to `Map`. It returns the items, each replaced with its result, and the
 -- failures. Unless failures are collected, the first one ends the task.
 return function(func)
-  return function(items, object, first, count, collects, copies, is_on_host, skip)
+  return function(items, object, first, count, collects, upvalues, is_on_host, skip)
     local at, failures = 0, nil
     local function go_on()
       for i = at + 1, count do
@@ -62,7 +62,7 @@ return function(func)
       if ok then
         break
       end
-      local described = describe(at, failure, copies)
+      local described = describe(at, failure, upvalues)
       -- On the cooperative backend, the waiting coroutine runs tasks, so Ctrl-C must end its wait. An error outside the items, at
       -- an unchanged position, ends the task too, or this would loop.
       if is_on_host and string.sub(described.message, -12) == "interrupted!" or at == before then
@@ -76,7 +76,7 @@ return function(func)
       items[at] = nil
     end
     if collects then
-      failures = remove_unsendable(items, count, copies, failures)
+      failures = remove_unsendable(items, count, upvalues, failures)
     end
     if failures then
       return items, failures

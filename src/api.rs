@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::callbacks;
+use crate::codec::Functions;
 use crate::config;
 use crate::dispatcher;
 use crate::error::{self, Error, Result};
@@ -247,9 +248,9 @@ fn is_list(stack: &Protected) -> NativeResult {
     Ok(1)
 }
 
-/// `check(value, place, copies)`: see [`gma::check_with`].
+/// `check(value, place, upvalues)`: see [`gma::check_with`].
 fn check(stack: &Protected) -> NativeResult {
-    gma::check_with(stack, &HostNames::default())
+    gma::check_with(stack, &HostNames::default(), Functions::Carry)
 }
 
 /// `metatable(value)`: like `debug.getmetatable`, which a host may lack.

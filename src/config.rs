@@ -249,7 +249,7 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
         tasks,
         mode: options.parse("mode", || "\"timer\" or \"cmd\"")?.unwrap_or_default(),
         workers,
-        upvalues: options.parse("upvalues", || "\"error\" or \"copy\"")?.unwrap_or_default(),
+        upvalues: options.parse("upvalues", || "\"error\", \"copy\" or \"private\"")?.unwrap_or_default(),
         globals: names(stack, options.get("globals"))?,
         timeout: timeout.map(|Seconds(timeout)| timeout),
         memory_limit: memory_limit.map_or(MEMORY_LIMIT, |Bytes(bytes)| bytes),

@@ -6,7 +6,7 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::codec::{Functions, GMA, Path, Policy, encode};
+use crate::codec::{self, Functions, GMA, Path, Policy, encode};
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::error::{Error, Place, Problem, Result};
@@ -139,7 +139,10 @@ fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec
     stack.protected(0, |stack| collect_globals(stack, &config.globals))?;
     encode(stack, 1, &mut message, &policy).map_err(|cause| match cause.is_a_hooks() {
         true => cause,
-        false => Error::option("globals", Problem::Unsendable(Box::new(cause))),
+        false => {
+            let cause = Box::new(codec::without_arguments(cause));
+            Error::option("globals", Problem::Unsendable(cause))
+        }
     })?;
     Ok(message)
 }

@@ -3,9 +3,13 @@
 //! An [`Error`] is made where the fault is found, and crosses threads unchanged. Only this file turns it into text for Lua: lower
 //! case, no full stop, the thing and its place first, then what to do.
 
+mod upvalues;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
+
+pub use upvalues::{Refusal, Remedy};
 
 /// The `kind` of a failed task's response entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +76,8 @@ pub enum Error {
     InWorker,
     /// A value can't cross. `what` is its kind, `path` its place.
     Unsendable { what: &'static str, path: String },
-    /// A function can't cross because of an upvalue. `function` is `plugin.lua:12`.
-    Upvalue { name: String, holds: Cow<'static, str>, function: String, remedy: Remedy },
+    /// Functions can't cross because of these upvalues.
+    Upvalues(Vec<Refusal>),
     /// The function that was passed to `Map` can't cross. `holds` is `a C function`.
     MapFunction { holds: Cow<'static, str> },
     /// The result of an item of a `Map`'s list can't cross.
@@ -229,42 +233,6 @@ impl fmt::Display for Problem {
     }
 }
 
-/// How to change a function so that an upvalue no longer keeps it from crossing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Remedy {
-    /// Pass the data as an argument, or copy it.
-    PassOrCopy,
-    /// Copy the data: it can't be passed as an argument here.
-    Copy,
-    /// Give the environment a metatable that can be recreated in the task.
-    PlainEnvironment,
-    /// Make it in the task.
-    Make,
-    /// Make it in the task, or pass its contents as an argument.
-    MakeOrPass,
-    /// Call it on the host, or require its module in the task.
-    CallOrRequire,
-    /// A worker's state lacks it.
-    Absent,
-}
-
-impl Remedy {
-    /// The advice for an upvalue that holds this.
-    fn advice(self, holds: &str) -> &'static str {
-        match self {
-            Remedy::PassOrCopy => "pass it in args, or set upvalues = \"copy\"",
-            Remedy::Copy => "set upvalues = \"copy\"",
-            Remedy::PlainEnvironment => {
-                "give that __index = _G and nothing else, or the function _G as its _ENV"
-            }
-            Remedy::Make => "make it in the task",
-            Remedy::MakeOrPass => "make it in the task, or pass what it holds in args",
-            Remedy::CallOrRequire => "call it on the host, or require its module in the task",
-            Remedy::Absent => instead_of_absent(holds),
-        }
-    }
-}
-
 impl Error {
     /// Whether this is the error that a stock interpreter raises at Ctrl-C.
     pub fn is_interrupt(&self) -> bool {
@@ -297,7 +265,7 @@ impl Error {
     /// The `kind` of the response entry that this error becomes.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Upvalue { .. } | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
+            Error::Upvalues(_) | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
             Error::Unsendable { .. } | Error::Corrupt(_) => Kind::Transfer,
             Error::Item { cause, .. } => cause.kind(),
             Error::Memory => Kind::Memory,
@@ -349,10 +317,7 @@ impl fmt::Display for Error {
             Error::UnnamedOption { key, example } => {
                 write!(f, "options have names, but there is one at [{key}]: write {{ {example} }}")
             }
-            Error::Upvalue { name, holds, function, remedy } => {
-                let advice = remedy.advice(holds);
-                write!(f, "upvalue '{name}' ({holds}) of the function at {function} cannot cross: {advice}")
-            }
+            Error::Upvalues(refusals) => upvalues::describe(refusals, f),
             Error::MapFunction { holds } => write!(f, "cannot send {holds} (at func)"),
             Error::Item { index, cause } => write!(f, "list[{index}]: {cause}"),
             Error::Absent { name } => {
@@ -396,21 +361,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_message_names_the_thing_its_place_and_what_to_do() {
-        let error = Error::Upvalue {
-            name: "rate".into(),
-            holds: "a number".into(),
-            function: "plugin.lua:12".into(),
-            remedy: Remedy::Copy,
-        };
-        assert_eq!(
-            error.to_string(),
-            "upvalue 'rate' (a number) of the function at plugin.lua:12 cannot cross: set upvalues = \"copy\""
-        );
-        assert_eq!(error.kind().name(), "upvalue");
-    }
 
     #[test]
     fn a_panic_keeps_its_text_whatever_its_payload() {

@@ -185,7 +185,7 @@ fn encode_results(job: &Job, index: usize, coroutine: &Stack, out: &mut Vec<u8>)
         _ => format!("returns[{n}]{path}"),
     };
     let policy =
-        Policy { names: &gma::WorkerNames, functions: Functions::Carry(job.upvalues), place: &place };
+        Policy { names: &gma::WorkerNames, functions: Functions::Return(job.upvalues), place: &place };
     encode_counted(coroutine, count, out, &policy).map_err(|cause| match failed_item.get() {
         Some(index) => Error::Item { index, cause: Box::new(cause) },
         None => cause,
@@ -225,7 +225,7 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     let place = |_, path: &Path| format!("error{path}");
     let policy =
-        Policy { names: &gma::WorkerNames, functions: Functions::Carry(job.upvalues), place: &place };
+        Policy { names: &gma::WorkerNames, functions: Functions::Return(job.upvalues), place: &place };
     stack.push_value(-1);
     encode_counted(stack, 1, &mut message, &policy).ok().map(|()| message)
 }

@@ -55,15 +55,15 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
     &OWN
 }
 
-/// `check(value, place, copies)`, in a task: see [`check_with`].
+/// `check(value, place, upvalues)`, in a task: see [`check_with`].
 pub fn check(stack: &Protected) -> NativeResult {
-    check_with(stack, &WorkerNames)
+    check_with(stack, &WorkerNames, Functions::Return)
 }
 
 /// If the value at index 1 can't leave this state, returns the kind and the text of the failure; otherwise nothing. Index 2
-/// holds the value's place, and index 3 whether the upvalues of functions are copied. Raises the error of a hook.
-pub fn check_with(stack: &Stack, names: &dyn Names) -> NativeResult {
-    let Err(error) = check_value(stack, names) else { return Ok(0) };
+/// holds the value's place, and index 3 the option `upvalues`. Raises the error of a hook.
+pub fn check_with(stack: &Stack, names: &dyn Names, functions: fn(Upvalues) -> Functions) -> NativeResult {
+    let Err(error) = check_value(stack, names, functions) else { return Ok(0) };
     if error.is_a_hooks() {
         return Err(Exit::RaiseBare(error));
     }
@@ -76,11 +76,15 @@ pub fn check_with(stack: &Stack, names: &dyn Names) -> NativeResult {
     Ok(2)
 }
 
-fn check_value(stack: &Stack, names: &dyn Names) -> Result<()> {
+fn check_value(stack: &Stack, names: &dyn Names, functions: fn(Upvalues) -> Functions) -> Result<()> {
     let place = stack.text(2);
     let place = |_, path: &Path| format!("{place}{path}");
-    let upvalues = if stack.boolean(3) { Upvalues::Copy } else { Upvalues::Error };
-    let policy = Policy { names, functions: Functions::Carry(upvalues), place: &place };
+    let upvalues = match &*stack.text(3) {
+        "copy" => Upvalues::Copy,
+        "private" => Upvalues::Private,
+        _ => Upvalues::Error,
+    };
+    let policy = Policy { names, functions: functions(upvalues), place: &place };
     stack.push_value(1);
     encode(stack, 1, &mut Vec::new(), &policy)
 }

@@ -213,7 +213,8 @@ pub fn answer(
     let place = |n: usize, path: &Path| format!("returns[{n}]{path} of {name}");
     let policy = Policy { names, functions: Functions::Carry(job.upvalues), place: &place };
     let mut message = Vec::new();
-    let failed = |cause| Error::HostAnswer { name: name.to_owned(), cause: Box::new(cause) };
+    let failed =
+        |cause| Error::HostAnswer { name: name.to_owned(), cause: Box::new(codec::without_arguments(cause)) };
     let last = stack.top();
     let mut encode_answer = || {
         if !stack.check(last) {

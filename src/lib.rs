@@ -23,7 +23,6 @@
 //! | `stdlib`, `coroutine`, `locale` | the parts of Lua's standard library that are different in a task | worker |
 //! | `hostcall` | makes a task's host calls and waits for their answers | worker |
 //! | `current` | the job and the task that this thread is working on | worker |
-//! | `bytecode` | finds functions without side effects, after which a state needs no restoring | worker |
 //! | `registry` | finds running jobs by number | host |
 //! | `job` | the data of a job, shared by its threads | both |
 //! | `environment` | the contents of a job's states: globals, functions, modules, the shape of `gma` | both |
@@ -35,6 +34,8 @@
 //! | `value` | a Lua value, for reading options and describing it in messages | host |
 //! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
+//! | `bytecode` | reads the code of functions: what they change, what they use | both |
+//! | `reader` | reads bytes from start to end | both |
 //! | `pool`, `idle_queue` | the pool of threads, and the queue where idle threads look for work; they know no Lua | both |
 //! | `ffi` | wraps the Lua C API; unsafe code | both |
 //! | `system` | memory and process facilities of the operating system; unsafe code | both |
@@ -98,6 +99,7 @@ mod mailbox;
 mod modules;
 mod names;
 mod pool;
+mod reader;
 mod registry;
 mod response;
 mod seat;

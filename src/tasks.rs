@@ -203,17 +203,22 @@ impl<'a> TaskReader<'a> {
         let place = |_, path: &Path| format!("func{path}");
         let policy = Policy { names: self.names, functions: Functions::Carry(self.upvalues), place: &place };
         stack.push_value(-1);
-        encode(stack, 1, &mut message, &policy).map_err(|error| match error {
-            // The function of a `Map`'s tasks captures the function that was passed to `Map`.
-            Error::Upvalue { holds, function, .. }
-                if self.tasks.chunk.is_some() && function == stack.place_of(-1) =>
-            {
-                Error::MapFunction { holds }
-            }
-            error => error,
-        })?;
+        encode(stack, 1, &mut message, &policy).map_err(|error| self.map_refusal(stack, error))?;
         self.functions.push(message);
         Ok(self.functions.len() as u32 - 1)
+    }
+
+    /// The error of the function on top, which can't cross. The function of a `Map`'s tasks is not the caller's, but has captured
+    /// the function that was passed to `Map`.
+    fn map_refusal(&self, stack: &Stack, error: Error) -> Error {
+        if let Error::Upvalues(refusals) = &error
+            && self.tasks.chunk.is_some()
+            && let own = stack.place_of(-1)
+            && let Some(refusal) = refusals.iter().find(|refusal| refusal.function == own)
+        {
+            return Error::MapFunction { holds: refusal.holds.clone() };
+        }
+        error
     }
 }
 

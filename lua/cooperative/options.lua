@@ -177,10 +177,11 @@ local function read_workers(value)
   return workers or WORKER_LIMIT
 end
 
-local function read_word(found, name, first, second)
+local function read_word(found, name, first, second, third)
   local value = found[name]
-  if value ~= nil and value ~= first and value ~= second then
-    unexpected(name, string.format('"%s" or "%s"', first, second), value)
+  if value ~= nil and value ~= first and value ~= second and value ~= third then
+    local words = third and '"%s", "%s" or "%s"' or '"%s" or "%s"'
+    unexpected(name, string.format(words, first, second, third), value)
   end
   return value or first
 end
@@ -264,7 +265,7 @@ function options.read(config, is_async)
   local workers = read_workers(found.workers)
   check_limits(found)
   local mode = read_word(found, "mode", "timer", "cmd")
-  read_word(found, "upvalues", "error", "copy")
+  read_word(found, "upvalues", "error", "copy", "private")
   local globals = read_globals(found.globals)
   if found.sandbox ~= nil and type(found.sandbox) ~= "boolean" then
     unexpected("sandbox", "true or false", found.sandbox)

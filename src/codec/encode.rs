@@ -6,21 +6,24 @@
 //! coroutines are allocated in Lua.
 
 mod functions;
+mod text;
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rustc_hash::FxHashMap;
-
 use crate::codec::buffer::MessageBuffer;
-use crate::codec::frame::{self, Frame, Path, TableFrame};
+use crate::codec::captures::Captures;
+use crate::codec::frame::{self, Frame, Path, Role, TableFrame};
 use crate::codec::identity_map::{Entry, IdentityMap};
 use crate::codec::keys::{KeyCache, Occurrence};
 use crate::codec::policy::{Functions, Policy};
-use crate::codec::wire::{self, SHORT_TEXT, put_eight, put_length};
+use crate::codec::wire::{self, SHORT_TEXT, mark_shared, put_eight, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
+
+use functions::is_carried_method;
+use text::{put_bytes, put_text};
 
 /// Appends a message of the top `count` values to `out` and pops them, in its own protected call.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
@@ -81,8 +84,7 @@ pub struct Encoder<'a> {
     /// The long texts among the values and keys.
     texts: IdentityMap,
     keys: KeyCache,
-    /// The captured variables of this message's functions: the first function that captured it, and its upvalue.
-    variables: FxHashMap<usize, (Entry, c_int)>,
+    captures: Captures,
     start: usize,
     position: usize,
     /// The collector is paused, since a value needs more than one stack.
@@ -110,7 +112,7 @@ impl<'a> Encoder<'a> {
             identities: IdentityMap::default(),
             texts: IdentityMap::default(),
             keys: KeyCache::default(),
-            variables: FxHashMap::default(),
+            captures: Captures::default(),
             start: 0,
             position: 0,
             holds_collector: false,
@@ -159,7 +161,7 @@ impl<'a> Encoder<'a> {
         self.identities.clear();
         self.texts.clear();
         self.keys.clear();
-        self.variables.clear();
+        self.captures.clear();
         self.frames.clear();
         self.suspended = 0;
         self.path.truncate(0);
@@ -175,7 +177,7 @@ impl<'a> Encoder<'a> {
     pub fn next_value(&mut self, stack: &Protected) -> Result<()> {
         self.position += 1;
         let written = fault::point("encode").and_then(|()| self.value(stack));
-        match written.and_then(|()| self.walk(stack, 0)) {
+        match written.and_then(|()| self.walk(stack, 0)).and_then(|()| self.judge_captures()) {
             Ok(()) => Ok(()),
             Err(error) => self.roll_back(error),
         }
@@ -227,6 +229,7 @@ impl<'a> Encoder<'a> {
     fn fields(&mut self, here: &Protected, begun: (u32, u32, bool)) -> Result<()> {
         let (mut array, mut record, mut in_array) = begun;
         let only_shape = self.policy.functions == Functions::Shape;
+        let only_functions = self.is_refused_table();
         let table = here.table(-2);
         loop {
             if !table.next() {
@@ -241,6 +244,10 @@ impl<'a> Encoder<'a> {
             in_array = in_array && here.whole(-2) == Some(i64::from(array) + 1);
             let key = if in_array { Type::Number } else { here.kind(-2) };
             if only_shape && !in_array && !key.is_scalar() {
+                here.pop(1);
+                continue;
+            }
+            if only_functions && !is_carried_method(here, key) {
                 here.pop(1);
                 continue;
             }
@@ -303,7 +310,7 @@ impl<'a> Encoder<'a> {
             Type::Table => {
                 let pointer = here.pointer(-1);
                 if !self.put_if_environment_field(here)? && !self.put_if_seen(pointer)? {
-                    return self.open_table(here, pointer, false);
+                    return self.open_table(here, pointer, Role::Value);
                 }
             }
             Type::Function if self.policy.functions == Functions::Refuse => {
@@ -315,6 +322,7 @@ impl<'a> Encoder<'a> {
             },
             Type::Function => {
                 let pointer = here.pointer(-1);
+                self.note_field(here, pointer)?;
                 if !self.put_if_named(here)? && !self.put_if_seen(pointer)? {
                     if here.is_native(-1) {
                         return Err(self.unsendable(here, "C function"));
@@ -378,7 +386,7 @@ impl<'a> Encoder<'a> {
         self.identities.insert(pointer, self.out.len())
     }
 
-    fn open_table(&mut self, here: &Protected, pointer: usize, is_environment: bool) -> Result<()> {
+    fn open_table(&mut self, here: &Protected, pointer: usize, role: Role) -> Result<()> {
         self.register(pointer)?;
         let header = self.out.len();
         // The counts are filled in once the table is complete.
@@ -390,7 +398,7 @@ impl<'a> Encoder<'a> {
             record: 0,
             in_array: true,
             in_key: false,
-            is_environment,
+            role,
         }));
         if here.check(LEVEL) {
             here.push_nil();
@@ -466,37 +474,4 @@ impl<'a> Encoder<'a> {
         self.frames.pop();
         here.pop(1);
     }
-}
-
-/// Writes a string. If the message, which begins at `start`, already has this long string, by address, writes its number.
-#[inline(always)] // Strings are the most frequent values.
-fn put_text(out: &mut MessageBuffer, texts: &mut IdentityMap, start: usize, bytes: &[u8]) -> Result<()> {
-    if bytes.len() <= SHORT_TEXT {
-        return put_bytes(out, wire::STRING, bytes);
-    }
-    match texts.get_or_insert(bytes.as_ptr() as usize, out.len())? {
-        None => put_bytes(out, wire::TEXT, bytes),
-        Some(Entry { id, tag }) => {
-            out.ensure_room(0)?;
-            mark_shared(out, start, tag);
-            out.push(wire::TEXT_AGAIN);
-            put_length(out, id as usize);
-            Ok(())
-        }
-    }
-}
-
-#[inline(always)]
-fn put_bytes(out: &mut MessageBuffer, tag: u8, bytes: &[u8]) -> Result<()> {
-    out.ensure_room(bytes.len())?;
-    out.push(tag);
-    put_length(out, bytes.len());
-    out.extend_from_slice(bytes);
-    Ok(())
-}
-
-/// Notes that the message, which begins at `start`, refers again to the value with the tag at `tag`.
-fn mark_shared(out: &mut MessageBuffer, start: usize, tag: usize) {
-    out[tag] |= wire::SHARED;
-    out[start] |= wire::HAS_SHARED;
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::codec::identity_map::Entry;
 use crate::codec::wire::SEPARATOR;
-use crate::error::{Error, Remedy};
+use crate::error::{Error, Refusal, Remedy};
 use crate::ffi::{Stack, Type};
 
 pub struct TableFrame {
@@ -19,13 +19,26 @@ pub struct TableFrame {
     pub in_array: bool,
     /// The key is being written; its value is on the stack.
     pub in_key: bool,
-    /// The table is the `_ENV` of a function.
-    pub is_environment: bool,
+    pub role: Role,
+}
+
+/// What a table is to the functions of its message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Value,
+    /// The `_ENV` of a function.
+    Environment,
+    /// The value of a captured variable, by its number.
+    Captured(u32),
+    /// Like [`Role::Captured`], in a message that will be refused: only functions among the fields matter.
+    Refused(u32),
 }
 
 pub struct FunctionFrame {
     pub slot: c_int,
     pub entry: Entry,
+    /// Its position among the functions of the message.
+    pub position: usize,
     /// The upvalue that is being written, from 1.
     pub upvalue: c_int,
     pub count: c_int,
@@ -40,8 +53,8 @@ pub enum Frame {
 pub const ENVIRONMENT: &str = "_ENV";
 
 impl FunctionFrame {
-    /// The error of the current upvalue, which is of a kind that can't cross.
-    pub fn refusal(&self, here: &Stack, kind: Type) -> Error {
+    /// The refusal of the current upvalue, which is of a kind that can't cross.
+    pub fn refusal(&self, here: &Stack, kind: Type) -> Refusal {
         let (holds, remedy) = match kind {
             Type::Function => ("a C function", Remedy::CallOrRequire),
             Type::Userdata => ("a userdata", Remedy::MakeOrPass),
@@ -55,12 +68,12 @@ impl FunctionFrame {
         let name = here.upvalue_name(self.slot, self.upvalue);
         // An environment can't be passed as an argument.
         let remedy = if name == ENVIRONMENT && kind == Type::Table { Remedy::Copy } else { remedy };
-        Error::Upvalue { name, holds: holds.into(), function: here.place_of(self.slot), remedy }
+        Refusal { name, holds: holds.into(), function: here.place_of(self.slot), remedy }
     }
 
-    /// The error of an environment whose metatable has effects that a copy would lack.
-    pub fn environment_refusal(&self, here: &Stack) -> Error {
-        Error::Upvalue {
+    /// The refusal of an environment whose metatable has effects that a copy would lack.
+    pub fn environment_refusal(&self, here: &Stack) -> Refusal {
+        Refusal {
             name: ENVIRONMENT.to_owned(),
             holds: "a table with a metatable".into(),
             function: here.place_of(self.slot),
@@ -69,14 +82,18 @@ impl FunctionFrame {
     }
 }
 
-/// The same error without the advice to pass an argument, for a function that gets no arguments from a task.
-pub fn without_arguments(error: Error) -> Error {
-    match error {
-        Error::Upvalue { name, holds, function, remedy: Remedy::PassOrCopy } => {
-            Error::Upvalue { name, holds, function, remedy: Remedy::Copy }
+/// The same error without advice about arguments and results, for a function that gets none from a task.
+pub fn without_arguments(mut error: Error) -> Error {
+    if let Error::Upvalues(refusals) = &mut error {
+        for refusal in refusals {
+            refusal.remedy = match refusal.remedy {
+                Remedy::PassOrCopy => Remedy::Copy,
+                Remedy::Return => Remedy::Private,
+                remedy => remedy,
+            };
         }
-        error => error,
     }
+    error
 }
 
 /// The path to a part of a value, for an error: `.deep[1]`.

@@ -7,12 +7,14 @@
 //! | `wire` | the layout of a message |
 //! | `policy` | which values may cross, and under which names functions do |
 //! | `frame` | the encoder's position in a value, from which paths and names are made |
+//! | `captures` | what functions have captured, judged as a whole |
 //! | `keys` | numbers repeated keys, to write them as one byte |
 //! | `identity_map` | numbers tables, functions and long texts, to find repeated ones |
 //! | `buffer` | the buffer that messages are written into, with a limit |
 //! | `roundtrip` | property tests of encoding and decoding |
 
 mod buffer;
+mod captures;
 mod decode;
 mod encode;
 mod frame;
@@ -28,4 +30,4 @@ pub use decode::{Decoder, Resolve, decode, decode_initial, decode_scalars};
 pub use encode::{Encoder, encode, encode_counted};
 pub use frame::{Path, without_arguments};
 pub use policy::{Functions, Names, Policy, Upvalues};
-pub use wire::{GMA, Reader, SEPARATOR, bytecode};
+pub use wire::{GMA, SEPARATOR, bytecode};

@@ -10,15 +10,19 @@ pub enum Upvalues {
     /// The function is refused. The error says what to do.
     #[default]
     Error,
-    /// The data is copied like an argument.
+    /// The data is copied like an argument. A function that writes to it is refused, because the writes would be lost.
     Copy,
+    /// The data is copied like an argument. Each task has its own.
+    Private,
 }
 
 /// The treatment of functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Functions {
-    /// Their code and upvalues cross.
+    /// Their code and upvalues cross, to a task.
     Carry(Upvalues),
+    /// Their code and upvalues cross, from a task. What they have written to these comes along, so nothing is lost.
+    Return(Upvalues),
     /// They are refused: a task can't pass one to a host call.
     Refuse,
     /// Only the shape of the `gma` table crosses: each function becomes a name, made of [`crate::codec::GMA`] and its keys.

@@ -28,6 +28,7 @@
 //! remembers only these.
 
 use crate::error::Error;
+pub use crate::reader::Reader;
 
 pub const NIL: u8 = 0;
 pub const FALSE: u8 = 1;
@@ -92,76 +93,15 @@ pub fn put_eight(out: &mut Vec<u8>, tag: u8, value: u64) {
     out.extend_from_slice(&bytes);
 }
 
+/// Notes that the message, which begins at `start`, refers again to the value with the tag at `tag`.
+pub fn mark_shared(out: &mut [u8], start: usize, tag: usize) {
+    out[tag] |= SHARED;
+    out[start] |= HAS_SHARED;
+}
+
 /// The error of a message that ends too early.
 pub fn truncated() -> Error {
     Error::Corrupt("it ends early")
-}
-
-/// Reads a message from start to end. Each method returns none if the bytes end early.
-pub struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes }
-    }
-
-    #[inline]
-    pub fn byte(&mut self) -> Option<u8> {
-        let (byte, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(*byte)
-    }
-
-    #[inline]
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.rest.split_first_chunk()?;
-        self.rest = rest;
-        Some(*array)
-    }
-
-    #[inline]
-    pub fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    #[inline]
-    pub fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    /// A `size_t` as Lua dumps it: as wide as an address, in the machine's byte order.
-    pub fn word(&mut self) -> Option<usize> {
-        self.array().map(usize::from_ne_bytes)
-    }
-
-    #[inline]
-    pub fn length(&mut self) -> Option<usize> {
-        let mut value = 0_usize;
-        for shift in (0..usize::BITS).step_by(7) {
-            let byte = self.byte()?;
-            value |= usize::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    #[inline]
-    pub fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (slice, rest) = self.rest.split_at_checked(length)?;
-        self.rest = rest;
-        Some(slice)
-    }
-
-    /// A length, then that many bytes.
-    #[inline]
-    pub fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = self.length()?;
-        self.slice(length)
-    }
 }
 
 #[cfg(test)]
@@ -175,13 +115,5 @@ mod tests {
             put_length(&mut out, value);
             assert_eq!(Reader::new(&out).length(), Some(value));
         }
-    }
-
-    #[test]
-    fn truncated_bytes_return_none() {
-        assert!(Reader::new(&[]).byte().is_none());
-        assert!(Reader::new(&[1, 2]).u32().is_none());
-        assert!(Reader::new(&[0x80; 12]).length().is_none());
-        assert!(Reader::new(&[5, 1]).bytes().is_none());
     }
 }

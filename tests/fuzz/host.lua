@@ -86,7 +86,7 @@ local OPTIONS = {
   tasks = function(value) return type(value) == "table" end,
   onComplete = function(value) return value == nil or type(value) == "function" end,
   mode = function(value) return value == nil or value == "timer" or value == "cmd" end,
-  upvalues = function(value) return value == nil or value == "error" or value == "copy" end,
+  upvalues = function(value) return value == nil or value == "error" or value == "copy" or value == "private" end,
   sandbox = function(value) return value == nil or type(value) == "boolean" end,
   globals = function(value) return value == nil or is_list_of_names(value) end,
   workers = function(value)

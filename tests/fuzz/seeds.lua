@@ -110,6 +110,7 @@ options.unsendable = {
   },
 }
 options.upvalues = { tasks = { { func = f[4] }, { func = f[7] }, { func = f[4] } }, upvalues = "copy" }
+options.private = { tasks = { { func = f[4], args = { f[5] } }, { func = f[7] } }, upvalues = "private" }
 options.trapped = { tasks = { { func = f[1], args = { things.trap } } }, [things.trap] = things.trap }
 options.cycle = { tasks = {} }
 options.cycle.tasks[1] = options.cycle

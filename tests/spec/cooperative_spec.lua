@@ -170,7 +170,7 @@ describe("an option of the cooperative backend #cooperative", function()
   it("is upvalues or globals: no effect, since tasks run in the host's state", function()
     local count, list = 0, {}
     rawset(_G, "cooperative_spec_rate", 3)
-    for _, upvalues in ipairs { "error", "copy" } do
+    for _, upvalues in ipairs { "error", "copy", "private" } do
       local response = RunSync { upvalues = upvalues, globals = { "cooperative_spec_rate" }, tasks = tasks_of(3, function(n)
         count, list[n] = count + 1, n
         return n * _G.cooperative_spec_rate
@@ -178,7 +178,7 @@ describe("an option of the cooperative backend #cooperative", function()
       assert.same({ 3, 6, 9 }, data_of(response))
     end
     rawset(_G, "cooperative_spec_rate", nil)
-    assert.same({ 6, { 1, 2, 3 } }, { count, list })
+    assert.same({ 9, { 1, 2, 3 } }, { count, list })
   end)
 end)
 

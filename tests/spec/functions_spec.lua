@@ -135,9 +135,10 @@ describe("captured data #native", function()
     assert_failed(response.result[4], "upvalue", "'captured'")
   end)
 
-  it('is copied with upvalues = "copy" (F2b)', function()
+  it('is copied with upvalues = "copy" or "private" (F2b)', function()
     for _, case in ipairs(data) do
       assert.same(case[1], copied(capture(case[1])))
+      assert.same(case[1], crossing.results(run(capture(case[1]), {}, { upvalues = "copy" })))
     end
     assert.equal("float", math.type(copied(capture(1.0))))
   end)
@@ -154,7 +155,7 @@ describe("captured data #native", function()
       for i = 1, 20 do
         tasks[i] = { func = i % 2 == 0 and add or add_too }
       end
-      for _, entry in ipairs(gma2workers.RunSync({ tasks = tasks, workers = 2, mode = mode, upvalues = "copy" }).result) do
+      for _, entry in ipairs(gma2workers.RunSync({ tasks = tasks, workers = 2, mode = mode, upvalues = "private" }).result) do
         assert.same({ 1, 1 }, entry.data)
       end
       assert.same({ 0, 0 }, { count, list[1] })

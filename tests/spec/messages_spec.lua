@@ -141,7 +141,7 @@ describe("the page of messages", function()
 
   it("has each error of the source", function()
     -- Messages whose whole text comes from elsewhere: Lua's own, and those that the next test checks.
-    local elsewhere = { Lua = true, Finalizer = true, BadCall = true }
+    local elsewhere = { Lua = true, Finalizer = true, BadCall = true, Upvalues = true }
     local source = read("src/error.rs")
     local variants, shown = source:match("\npub enum Error {\n(.-)\n}\n"), source:match("\nimpl fmt::Display for Error {(.-)\n}\n")
     local count = 0
@@ -156,6 +156,22 @@ describe("the page of messages", function()
       end
     end
     assert.is_true(count >= 20)
+  end)
+
+  it("has each advice about upvalues that there is in the source", function()
+    local source = read("src/error/upvalues.rs"):gsub('\\"', "\3"):gsub("\\\n%s*", "")
+    local count = 0
+    for _, name in ipairs { "advice", "advice_for_several" } do
+      for text in source:match("\n    fn " .. name .. "%(.-\n    }\n"):gmatch('"([^"]*)"') do
+        count, text = count + 1, text:gsub("\3", '"')
+        local is_there = false
+        for message in pairs(ROWS) do
+          is_there = is_there or message:find(text, 1, true) ~= nil
+        end
+        assert.is_true(is_there, text)
+      end
+    end
+    assert.is_true(count >= 12)
   end)
 
   it("has each problem with an option that there is in the source", function()

@@ -172,9 +172,9 @@ describe("an option", function()
     end)
   end)
 
-  for option, words in pairs { mode = { "timer", "cmd" }, upvalues = { "error", "copy" } } do
-    describe(("'%s' must be one of its two words (E8)"):format(option), function()
-      local both = ('"%s" or "%s"'):format(table.unpack(words))
+  for option, words in pairs { mode = { "timer", "cmd" }, upvalues = { "error", "copy", "private" } } do
+    describe(("'%s' must be one of its words (E8)"):format(option), function()
+      local both = ('"%s" or "%s"'):format(words[#words - 1], words[#words])
       refused(option, {
         { "fast", 'got "fast"', both }, { words[1]:upper(), ('got "%s"'):format(words[1]:upper()), both },
         { words[1] .. " ", ('got "%s "'):format(words[1]) }, { "", 'got ""', both }, { 1, "got 1", both },

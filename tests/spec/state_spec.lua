@@ -388,7 +388,7 @@ describe("a state that is used again #native", function()
       tasks[i] = { func = counter(), args = { 1 } }
       tasks[i].func = tasks[1].func
     end
-    for _, entry in ipairs(gma2workers.RunSync { tasks = tasks, workers = 1, upvalues = "copy" }.result) do
+    for _, entry in ipairs(gma2workers.RunSync { tasks = tasks, workers = 1, upvalues = "private" }.result) do
       assert.same({ 1, 1, n = 2 }, entry.returns)
     end
   end)

@@ -198,11 +198,26 @@ kinds.out_of_memory = {
   is_for = "memoryLimit",
 }
 
-local captured = { "captured" }
+local captured, cache = { "captured" }, {}
 
-kinds.refused = {
-  run = function() return captured end,
-  is_right = fails("upvalue", "upvalue 'captured'"),
+kinds.reads_captured = {
+  run = function() return captured[1] end,
+  is_right = function(entry, n, options)
+    local is_right = options.upvalues and succeeds(function() return "captured" end) or fails("upvalue", "'captured' (a table)")
+    return is_right(entry, n)
+  end,
+}
+
+kinds.writes_captured = {
+  run = function(n)
+    cache[#cache + 1] = n
+    return #cache
+  end,
+  is_right = function(entry, n, options)
+    local is_right = options.upvalues == "private" and succeeds(function() return 1 end)
+      or fails("upvalue", "'cache' (a table, written to)")
+    return is_right(entry, n) and #cache == 0
+  end,
 }
 
 kinds.unsendable = {
@@ -249,6 +264,7 @@ local function make_job()
     tasks = {}, workers = math.random(WORKERS), mode = math.random() < 0.1 and "cmd" or "timer",
     globals = { "greeting" }, timeout = math.random() < 0.3 and AMPLE or nil,
     memoryLimit = math.random() < 0.1 and 8 << 20 or nil, sandbox = math.random() < 0.05,
+    upvalues = ({ "copy", "private" })[math.random(6)],
   }
   local nature = math.random()
   job.is_limited, job.is_cancelled = nature < 0.05, nature > 0.95
@@ -275,7 +291,7 @@ local function check(job, i, entry)
   if not entry.success and stops then
     local count = entry.kind == "cancelled" and not entry.traceback and "unbegun" or "stopped"
     counts[count] = counts[count] + 1
-  elseif kind ~= "endless" and kind.is_right(entry, n) then
+  elseif kind ~= "endless" and kind.is_right(entry, n, job.options) then
     local count = entry.success and "succeeded" or "failed"
     counts[count] = counts[count] + 1
   else

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use super::{Decoder, Destination, Partial, PartialFunction, shared_number};
 use crate::codec::wire::{self, SHARED, truncated};
-use crate::error::{Error, Remedy, Result};
+use crate::error::{Error, Refusal, Remedy, Result};
 use crate::ffi::{Protected, Stack, Type};
 
 impl Decoder<'_> {
@@ -48,12 +48,12 @@ impl Decoder<'_> {
     pub(super) fn unresolved(&self, here: &Stack, destination: Destination, error: Error) -> Error {
         match (destination, self.unfinished.last().map(|unfinished| &unfinished.value), error) {
             (Destination::Upvalue(n), Some(Partial::Function(function)), Error::Absent { name }) => {
-                Error::Upvalue {
+                Error::Upvalues(vec![Refusal {
                     name: here.upvalue_name(function.slot, n),
                     remedy: Remedy::Absent,
                     holds: name.into(),
                     function: here.place_of(function.slot),
-                }
+                }])
             }
             (_, _, error) => error,
         }

@@ -47,7 +47,7 @@ fn state() -> OwnState {
 
 /// Encodes the top `count` values and pops them.
 fn encoded(stack: &Stack, count: c_int) -> Vec<u8> {
-    let functions = Functions::Carry(Upvalues::Copy);
+    let functions = Functions::Carry(Upvalues::Private);
     let policy = Policy { names: &NoNames, functions, place: &|n, path| format!("{n}{path}") };
     let mut message = Vec::new();
     encode(stack, count, &mut message, &policy).expect("it can cross");

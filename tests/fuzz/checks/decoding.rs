@@ -66,7 +66,7 @@ fn check_reencoding(stack: &Stack, outcome: &Result<c_int>, seen: u64) {
 
 fn encoded(stack: &Stack, count: c_int) -> Result<Vec<u8>> {
     let names = HostNames::default();
-    let functions = Functions::Carry(Upvalues::Copy);
+    let functions = Functions::Carry(Upvalues::Private);
     let policy = Policy { names: &names, functions, place: &|n, path| format!("{n}{path}") };
     let mut message = Vec::new();
     encode(stack, count, &mut message, &policy).map(|()| message)
@@ -169,7 +169,7 @@ fn in_a_worker(message: &[u8]) {
             assert_expected(&outcome);
             assert_eq!(stack.top(), *outcome.as_ref().unwrap_or(&0));
             if let Ok(count) = outcome {
-                let functions = Functions::Carry(Upvalues::Copy);
+                let functions = Functions::Carry(Upvalues::Private);
                 let policy = Policy { names: &names, functions, place: &|n, path| format!("{n}{path}") };
                 let mut message = Vec::new();
                 let sent = encode(&stack, count, &mut message, &policy);

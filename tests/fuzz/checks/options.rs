@@ -164,7 +164,7 @@ fn check(host: &Host, read: &Read, (wrong, _, counts, given, _): &Judgement) {
                 assert_eq!(task.name.map(str::to_owned), given.as_string().map(text));
             }
             Err(error) => {
-                assert!(matches!(error, Error::Unsendable { .. } | Error::Upvalue { .. }), "{error}");
+                assert!(matches!(error, Error::Unsendable { .. } | Error::Upvalues(_)), "{error}");
             }
         }
     }
@@ -203,7 +203,7 @@ pub fn seeds(code: &str) -> Vec<(String, String, Vec<u8>)> {
             let mut message = Vec::new();
             let policy = Policy {
                 names: &HostNames::default(),
-                functions: Functions::Carry(Upvalues::Copy),
+                functions: Functions::Carry(Upvalues::Private),
                 place: &|n, path| format!("{n}{path}"),
             };
             let count: c_int = seed.get("n").expect("a count");
