@@ -5,6 +5,7 @@
 //! the stack of a new coroutine, so only memory limits the depth. Fields are read raw, so no metamethod runs. Only those
 //! coroutines are allocated in Lua.
 
+pub mod common;
 mod functions;
 
 use std::ffi::c_int;
@@ -13,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rustc_hash::FxHashMap;
 
 use crate::codec::buffer::MessageBuffer;
+use crate::codec::common::CommonIndex;
 use crate::codec::frame::{self, Frame, Path, TableFrame};
 use crate::codec::identity_map::{Entry, IdentityMap};
 use crate::codec::keys::{KeyCache, Occurrence};
@@ -81,6 +83,10 @@ pub struct Encoder<'a> {
     /// The long texts among the values and keys.
     texts: IdentityMap,
     keys: KeyCache,
+    /// The values that several messages have, if there are any.
+    common: Option<Box<CommonIndex>>,
+    /// One of those is being written: the buffers are exchanged.
+    is_in_common: bool,
     /// The captured variables of this message's functions: the first function that captured it, and its upvalue.
     variables: FxHashMap<usize, (Entry, c_int)>,
     start: usize,
@@ -110,6 +116,8 @@ impl<'a> Encoder<'a> {
             identities: IdentityMap::default(),
             texts: IdentityMap::default(),
             keys: KeyCache::default(),
+            common: None,
+            is_in_common: false,
             variables: FxHashMap::default(),
             start: 0,
             position: 0,
@@ -278,9 +286,10 @@ impl<'a> Encoder<'a> {
     /// Writes a text that is a key, as its number if it repeats.
     fn key(&mut self, here: &Stack, index: c_int) -> Result<()> {
         let (out, texts, keys, start) = (&mut self.out, &mut self.texts, &mut self.keys, self.start);
+        let common = self.common.as_deref();
         here.with_bytes(index, |bytes| {
             if bytes.len() > SHORT_TEXT {
-                return put_text(out, texts, start, bytes);
+                return put_text(out, texts, common, start, bytes);
             }
             match keys.record(bytes) {
                 Occurrence::Numbered(number) => {
@@ -344,7 +353,8 @@ impl<'a> Encoder<'a> {
             Type::LightUserdata => put_eight(&mut self.out, wire::LIGHT, here.light(index) as u64),
             Type::String => {
                 let (out, texts, start) = (&mut self.out, &mut self.texts, self.start);
-                here.with_bytes(index, |bytes| put_text(out, texts, start, bytes))?;
+                let common = self.common.as_deref();
+                here.with_bytes(index, |bytes| put_text(out, texts, common, start, bytes))?;
             }
             _ => self.out.push(wire::NIL),
         }
@@ -365,7 +375,9 @@ impl<'a> Encoder<'a> {
 
     /// If the message already has this table or function, writes a reference and marks the original as shared.
     fn put_if_seen(&mut self, pointer: usize) -> Result<bool> {
-        let Some(Entry { id, tag }) = self.identities.get(pointer)? else { return Ok(false) };
+        let Some(Entry { id, tag }) = self.identities.get(pointer)? else {
+            return self.put_if_common(pointer);
+        };
         mark_shared(&mut self.out, self.start, tag);
         self.out.push(wire::REFERENCE);
         put_length(&mut self.out, id as usize);
@@ -470,9 +482,18 @@ impl<'a> Encoder<'a> {
 
 /// Writes a string. If the message, which begins at `start`, already has this long string, by address, writes its number.
 #[inline(always)] // Strings are the most frequent values.
-fn put_text(out: &mut MessageBuffer, texts: &mut IdentityMap, start: usize, bytes: &[u8]) -> Result<()> {
+fn put_text(
+    out: &mut MessageBuffer,
+    texts: &mut IdentityMap,
+    common: Option<&CommonIndex>,
+    start: usize,
+    bytes: &[u8],
+) -> Result<()> {
     if bytes.len() <= SHORT_TEXT {
         return put_bytes(out, wire::STRING, bytes);
+    }
+    if let Some(number) = common::find_text(common, bytes) {
+        return common::put_reference(out, number);
     }
     match texts.get_or_insert(bytes.as_ptr() as usize, out.len())? {
         None => put_bytes(out, wire::TEXT, bytes),
@@ -496,7 +517,7 @@ fn put_bytes(out: &mut MessageBuffer, tag: u8, bytes: &[u8]) -> Result<()> {
 }
 
 /// Notes that the message, which begins at `start`, refers again to the value with the tag at `tag`.
-fn mark_shared(out: &mut MessageBuffer, start: usize, tag: usize) {
+fn mark_shared(out: &mut Vec<u8>, start: usize, tag: usize) {
     out[tag] |= wire::SHARED;
     out[start] |= wire::HAS_SHARED;
 }

@@ -48,6 +48,10 @@ impl Encoder<'_> {
             here.pop(1);
             return Ok(());
         }
+        if self.put_if_common_variable(here.upvalue_id(slot, n))? {
+            here.pop(1);
+            return Ok(());
+        }
         self.variables.insert(here.upvalue_id(slot, n), (owner, n));
         if kind == Type::Table && self.is_globals(here) {
             self.out.push(wire::GLOBALS);
