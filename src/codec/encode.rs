@@ -7,6 +7,7 @@
 
 pub mod common;
 mod functions;
+mod texts;
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,12 +18,13 @@ use crate::codec::buffer::MessageBuffer;
 use crate::codec::common::CommonIndex;
 use crate::codec::frame::{self, Frame, Path, TableFrame};
 use crate::codec::identity_map::{Entry, IdentityMap};
-use crate::codec::keys::{KeyCache, Occurrence};
+use crate::codec::keys::KeyCache;
 use crate::codec::policy::{Functions, Policy};
-use crate::codec::wire::{self, SHORT_TEXT, put_eight, put_length};
+use crate::codec::wire::{self, put_eight, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
+use texts::{put_bytes, put_text};
 
 /// Appends a message of the top `count` values to `out` and pops them, in its own protected call.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
@@ -283,26 +285,6 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Writes a text that is a key, as its number if it repeats.
-    fn key(&mut self, here: &Stack, index: c_int) -> Result<()> {
-        let (out, texts, keys, start) = (&mut self.out, &mut self.texts, &mut self.keys, self.start);
-        let common = self.common.as_deref();
-        here.with_bytes(index, |bytes| {
-            if bytes.len() > SHORT_TEXT {
-                return put_text(out, texts, common, start, bytes);
-            }
-            match keys.record(bytes) {
-                Occurrence::Numbered(number) => {
-                    out.ensure_room(0)?;
-                    out.extend_from_slice(&[wire::KEY, number]);
-                    Ok(())
-                }
-                Occurrence::Second => put_bytes(out, wire::NEW_KEY, bytes),
-                Occurrence::First => put_bytes(out, wire::STRING, bytes),
-            }
-        })
-    }
-
     /// Writes the value on top. A scalar is popped at once; a table or function gets a frame and stays until it is
     /// finished.
     fn value(&mut self, here: &Protected) -> Result<()> {
@@ -478,42 +460,6 @@ impl<'a> Encoder<'a> {
         self.frames.pop();
         here.pop(1);
     }
-}
-
-/// Writes a string. If the message, which begins at `start`, already has this long string, by address, writes its number.
-#[inline(always)] // Strings are the most frequent values.
-fn put_text(
-    out: &mut MessageBuffer,
-    texts: &mut IdentityMap,
-    common: Option<&CommonIndex>,
-    start: usize,
-    bytes: &[u8],
-) -> Result<()> {
-    if bytes.len() <= SHORT_TEXT {
-        return put_bytes(out, wire::STRING, bytes);
-    }
-    if let Some(number) = common::find_text(common, bytes) {
-        return common::put_reference(out, number);
-    }
-    match texts.get_or_insert(bytes.as_ptr() as usize, out.len())? {
-        None => put_bytes(out, wire::TEXT, bytes),
-        Some(Entry { id, tag }) => {
-            out.ensure_room(0)?;
-            mark_shared(out, start, tag);
-            out.push(wire::TEXT_AGAIN);
-            put_length(out, id as usize);
-            Ok(())
-        }
-    }
-}
-
-#[inline(always)]
-fn put_bytes(out: &mut MessageBuffer, tag: u8, bytes: &[u8]) -> Result<()> {
-    out.ensure_room(bytes.len())?;
-    out.push(tag);
-    put_length(out, bytes.len());
-    out.extend_from_slice(bytes);
-    Ok(())
 }
 
 /// Notes that the message, which begins at `start`, refers again to the value with the tag at `tag`.
