@@ -28,6 +28,14 @@ struct Value {
 }
 
 impl Common {
+    /// Common values with these messages, each of which has one object. Tests write their own messages.
+    #[cfg(any(fuzzing, all(test, feature = "linked")))]
+    pub fn of_messages(messages: &[&[u8]]) -> Common {
+        let start = |at: usize| messages[..at].iter().map(|message| message.len()).sum();
+        let values = (0..messages.len()).map(|at| Value { first: at as u32, start: start(at) });
+        Common { values: values.collect(), messages: messages.concat() }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }

@@ -463,7 +463,7 @@ impl<'a> Encoder<'a> {
 }
 
 /// Notes that the message, which begins at `start`, refers again to the value with the tag at `tag`.
-fn mark_shared(out: &mut Vec<u8>, start: usize, tag: usize) {
+fn mark_shared(out: &mut [u8], start: usize, tag: usize) {
     out[tag] |= wire::SHARED;
     out[start] |= wire::HAS_SHARED;
 }

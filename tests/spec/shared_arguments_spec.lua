@@ -299,7 +299,7 @@ describe("an argument of several tasks that can't cross (V7, V16) #native", func
     end
   end)
 
-  it("is larger than the memory limit: its tasks tell that, and the others run (T9)", function()
+  it("is larger than the memory limit: its tasks tell that, and the others run (T1)", function()
     local large = {}
     for i = 1, 100000 do large[i] = { i } end
     local tasks = {}

@@ -1,7 +1,5 @@
 //! Decodes the values that several messages have, once for each state, and finds them for those messages.
 
-use std::ffi::c_int;
-
 use super::{Decoder, Resolve, shared_number};
 use crate::codec::common::Common;
 use crate::codec::wire::truncated;
@@ -20,48 +18,50 @@ pub fn decode_common(
     refuse: &mut dyn FnMut(u32, Error),
 ) -> Result<()> {
     let mut decoder = Decoder::new(names);
+    let decoder = &mut decoder;
     stack.with_collector_postponed(common.size(), 0, |stack| {
         stack.create_table(0, 0);
-        let objects = stack.top();
-        stack.push_value(objects);
         stack.registry_set(&COMMON);
         for (first, message) in common.values() {
-            if let Err(error) = decoder.common_value(stack, objects, first, message) {
-                refuse(first, error);
+            let decoder = &mut *decoder;
+            match stack.protected(0, |stack| decoder.common_value(stack, first, message)) {
+                Ok(()) => {}
+                Err(Error::Memory) => return Err(Error::Memory),
+                Err(error) => refuse(first, error),
             }
-            stack.set_top(objects);
         }
-        stack.set_top(0);
         Ok(())
     })
 }
 
 impl<'a> Decoder<'a> {
     /// Decodes a common value, whose first object has this number. Puts it and its shared parts into the table of objects.
-    fn common_value(
-        &mut self,
-        stack: &Protected,
-        objects: c_int,
-        first: u32,
-        message: &'a [u8],
-    ) -> Result<()> {
+    fn common_value(&mut self, stack: &Protected, first: u32, message: &'a [u8]) -> Result<()> {
         let before = i64::from(first);
-        let shared = stack.top() + 1;
+        if stack.registry_get(&COMMON) != Type::Table {
+            return Err(Error::Internal("no table of common objects was made".into()));
+        }
+        let (objects, shared) = (stack.top(), stack.top() + 1);
         if self.values(stack, message)? != 1 {
             return Err(Error::Corrupt("not one common value"));
         }
-        stack.raw_set_i(objects, before + shared_number(0));
-        if !self.has_shared {
-            return Ok(());
+        if stack.kind(-1) == Type::Nil {
+            return Err(Error::Corrupt("nil as a common value"));
         }
-        stack.push_nil();
-        while stack.next(shared) {
-            // Texts have negative numbers. No other message refers to those by their number.
-            match stack.whole(-2).filter(|number| *number > 0) {
-                Some(number) => stack.raw_set_i(objects, before + number),
-                None => stack.pop(1),
+        stack.raw_set_i(objects, before + shared_number(0));
+        if self.has_shared {
+            stack.push_nil();
+            while stack.next(shared) {
+                // Texts have negative numbers. No other message refers to those by their number.
+                match stack.whole(-2).filter(|number| *number > 0) {
+                    Some(number) => {
+                        stack.raw_set_i(objects, before + number);
+                    }
+                    None => stack.pop(1),
+                }
             }
         }
+        stack.set_top(0);
         Ok(())
     }
 

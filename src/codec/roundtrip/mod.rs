@@ -392,7 +392,7 @@ fn a_function_shares_its_variables_with_functions_in_common_values() {
     let (from, to) = (state(), state());
     let stack = from.unprotected();
     let code = "local v, w = 1, 2 local function get() return v, w end \
-                return { get }, { function() return v end }, function() w = 3 return w end, { { 4 } }";
+                return { get }, { function() return v end }, function() return w end, { { 4 } }";
     stack.load(code.as_bytes(), c"=test").expect("it is Lua");
     stack.call(0, 4);
     let functions = Functions::Carry(Upvalues::Copy);
@@ -476,6 +476,17 @@ fn survives(mut message: Vec<u8>) {
         }
         Err(_) => assert_eq!(stack.top(), 0),
     }
+    stack.set_top(0);
+    stack.collect();
+    // As common values, and with references to them.
+    let common = Common::of_messages(&[&message, &message]);
+    let refuse = &mut |_, error| assert!(!matches!(error, Error::Panic(_) | Error::Memory), "{error}");
+    decode_common(&stack, &common, &NoNames, refuse).expect("values, or refusals");
+    assert_eq!(stack.top(), 0);
+    match decode(&stack, &message, &NoNames) {
+        Ok(count) => assert_eq!(stack.top(), count),
+        Err(error) => assert!(stack.top() == 0 && error != Error::Memory, "{error}"),
+    }
     stack.collect();
 }
 
@@ -495,7 +506,7 @@ fn damage(message: &mut Vec<u8>, place: Index, kind: u8, byte: u8) {
 /// The parts of messages, in any order.
 fn parts() -> impl Strategy<Value = Vec<u8>> {
     let tag = prop_oneof![30 => wire::NIL..=wire::FUNCTION, 5 => Just(wire::REFERENCE),
-        5 => wire::TEXT..=wire::TEXT_AGAIN, 1 => any::<u8>()];
+        5 => wire::TEXT..=wire::TEXT_AGAIN, 2 => Just(wire::COMMON), 1 => any::<u8>()];
     let extreme = select(vec![127, 128, isize::MAX as usize, usize::MAX]);
     let number = prop_oneof![30 => 0..4_usize, 1 => any::<usize>(), 1 => extreme];
     let part = (tag, any::<bool>(), number, 0..5_u32).prop_map(|(tag, shared, number, size)| {
@@ -504,7 +515,7 @@ fn parts() -> impl Strategy<Value = Vec<u8>> {
             wire::INTEGER | wire::FLOAT | wire::LIGHT => part.extend((number as u64).to_le_bytes()),
             wire::STRING | wire::NAMED | wire::TEXT => part.extend([2, b'h', b'i']),
             wire::TABLE => part.extend([size, number as u32].map(u32::to_le_bytes).concat()),
-            wire::REFERENCE | wire::TEXT_AGAIN => put_length(&mut part, number),
+            wire::REFERENCE | wire::TEXT_AGAIN | wire::COMMON => put_length(&mut part, number),
             wire::FUNCTION => {
                 // An empty chunk is a function with one upvalue: this part, or the next one.
                 part.extend([0, 0, 0, 0, 1]);
@@ -513,7 +524,7 @@ fn parts() -> impl Strategy<Value = Vec<u8>> {
                     1 => part.push(wire::GLOBALS),
                     4 => part.push(wire::ENVIRONMENT),
                     size => {
-                        part.push(wire::JOINED);
+                        part.push(if shared { wire::COMMON_JOINED } else { wire::JOINED });
                         put_length(&mut part, number);
                         part.push(size as u8 - 1);
                     }
