@@ -35,6 +35,10 @@ pub struct Slots {
     pub args: c_int,
 }
 
+/// The bytes of messages that must be saved for each worker. With less, taking a snapshot takes longer than decoding each task's
+/// own copy.
+const LEAST_SAVED: usize = 2048;
+
 /// Enough stack slots for a task, its arguments and a copy of one.
 const SLOTS: c_int = 12;
 
@@ -65,11 +69,17 @@ impl Recurring {
             self.look_into(stack, slots, task, found)?;
             stack.set_top(found);
         }
+        let tasks = last as usize;
+        let mut saved = 0;
         for position in 1..=self.uses.len() {
-            if self.pays(self.uses[position - 1], last as usize) {
+            let uses = self.uses[position - 1];
+            if self.pays(uses, tasks) {
                 stack.raw_get_i(found, position as i64);
-                encoder.common_value(stack)?;
+                saved += encoder.common_value(stack)? * (uses - 1);
             }
+        }
+        if saved < LEAST_SAVED * self.workers.min(tasks) {
+            encoder.take_common();
         }
         stack.set_top(found - 1);
         Ok(())

@@ -94,6 +94,8 @@ local spoilers = {
   ["no end, within pcall"] = "while true do pcall(function() while true do t[#t % 100 + 1], t.name = {}, #t end end) end",
 }
 
+-- A small argument is not worth it to be shared, so the tables here are not small.
+
 describe("a task has an argument of several tasks to itself (V16, I1) #native", function()
   for _, mode in ipairs(MODES) do
     for name, code in pairs(spoilers) do
@@ -164,7 +166,7 @@ describe("arguments of several tasks (V16)", function()
   end
 
   it("are what each task would get alone: parts of one another, and parts of its own arguments", function()
-    local a, b, c = { name = "a" }, { name = "b" }, { name = "c" }
+    local a, b, c = { name = "a" }, { name = "b" }, { name = "c", rows = new_table().rows }
     a.b, b.a, c.list = b, a, { a, b, { a } }
     local text = ("text"):rep(1000)
     a.text, c[text] = text, true
@@ -182,7 +184,7 @@ describe("arguments of several tasks (V16)", function()
 
   it("may be functions' captures: tables and variables stay one", function()
     local captured = { 1 }
-    local t = { get = function() return captured end, other = captured }
+    local t = { get = function() return captured end, other = captured, rows = new_table().rows }
     local function own() return captured end
     local function compare(shared, func, list)
       return shared.get() == shared.other, func() == shared.other, list[1] == shared.other
@@ -228,7 +230,7 @@ describe("arguments of several tasks (V16)", function()
   end)
 
   it("may be in lists of arguments with gaps, or with many", function()
-    local t, lists = { "t" }, {}
+    local t, lists = { "t", rows = new_table().rows }, {}
     for i = 1, 10 do lists[i] = table.pack(nil, t, nil, i, t, nil) end
     for i = 11, 20 do
       lists[i] = {}
@@ -273,7 +275,7 @@ describe("an argument of several tasks that can't cross (V7, V16) #native", func
   end)
 
   it("a part of it that can cross, crosses", function()
-    local part = { "part" }
+    local part = { "part", new_table().rows }
     local bad, tasks = { part, io.stdout }, {}
     for i = 1, 20 do tasks[i] = { func = look, args = { i % 2 == 0 and bad or part } } end
     for i, entry in ipairs(RunSync({ tasks = tasks, workers = 1 }).result) do

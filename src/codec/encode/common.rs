@@ -36,15 +36,15 @@ pub(super) fn put_reference(out: &mut MessageBuffer, number: u32) -> Result<()> 
 
 impl Encoder<'_> {
     /// Encodes the value on top, which several of the next messages have, and pops it. If it can't cross, nothing is encoded:
-    /// each message that has it then gets the error, with its own place.
+    /// each message that has it then gets the error, with its own place. Returns the size of what was encoded, in bytes.
     ///
     /// The collector is paused until [`Encoder::resume_collector`], so that no other object gets the address of a common one.
-    pub fn common_value(&mut self, here: &Protected) -> Result<()> {
+    pub fn common_value(&mut self, here: &Protected) -> Result<usize> {
         self.hold_collector(here);
         let below = here.top() - 1;
         let encoded = match identity(here, -1) {
             Some(identity) => self.encode_common(here, identity),
-            None => Ok(()),
+            None => Ok(0),
         };
         here.set_top(below);
         encoded
@@ -57,15 +57,15 @@ impl Encoder<'_> {
         }
     }
 
-    /// The common values of all messages so far.
+    /// The common values of all messages so far. The next messages have no common values.
     pub fn take_common(&mut self) -> Common {
         self.common.take().map(|index| index.finish()).unwrap_or_default()
     }
 
-    fn encode_common(&mut self, here: &Protected, identity: usize) -> Result<()> {
+    fn encode_common(&mut self, here: &Protected, identity: usize) -> Result<usize> {
         if self.common.get_or_insert_default().find(identity)?.is_some() {
             // It is a part of another common value.
-            return Ok(());
+            return Ok(0);
         }
         self.exchange_buffers(true);
         let written = self.out.ensure_room(0).and_then(|()| {
@@ -73,10 +73,11 @@ impl Encoder<'_> {
             self.next_value(here)
         });
         let added = if written.is_ok() { self.add_common(identity) } else { Ok(()) };
+        let size = self.out.len() - self.start;
         self.exchange_buffers(false);
         match written {
             Err(error) if error.is_a_hooks() => Err(error),
-            _ => added,
+            _ => added.map(|()| size),
         }
     }
 
