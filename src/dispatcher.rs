@@ -41,7 +41,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
         host::read_modules(stack, &mut read.modules);
         Ok(())
     })?;
-    let mut reader = TaskReader::new(&names, config.upvalues);
+    let mut reader = TaskReader::new(&names, &config);
     reader.tasks.chunk = chunk;
     stack.push_value(config.tasks);
     reader.read(stack)?;

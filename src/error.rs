@@ -110,6 +110,8 @@ pub enum Error {
     Forked,
     /// A message between two states is malformed.
     Corrupt(&'static str),
+    /// A message refers to a common value that its state does not have. `number` is that of the object.
+    NoCommon { number: usize },
     /// The operating system refused to start threads.
     NoWorkers(String),
     /// A panic, caught before it could leave Rust.
@@ -266,7 +268,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Upvalues(_) | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
-            Error::Unsendable { .. } | Error::Corrupt(_) => Kind::Transfer,
+            Error::Unsendable { .. } | Error::Corrupt(_) | Error::NoCommon { .. } => Kind::Transfer,
             Error::Item { cause, .. } => cause.kind(),
             Error::Memory => Kind::Memory,
             Error::TimedOut(_) => Kind::Timeout,
@@ -341,6 +343,9 @@ impl fmt::Display for Error {
                 f.write_str("gma2workers is not usable after fork: the workers are the parent's")
             }
             Error::Corrupt(what) => write!(f, "internal error: corrupt message ({what})"),
+            Error::NoCommon { number } => {
+                write!(f, "internal error: corrupt message (no common object {number})")
+            }
             Error::NoWorkers(cause) => write!(f, "cannot start workers: {cause}"),
             Error::Panic(text) => write!(f, "internal error: {text}"),
             Error::Internal(text) => write!(f, "internal error: {text}"),

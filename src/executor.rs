@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use crate::codec::{Functions, Path, Policy, decode_initial, encode_counted};
 use crate::config::Mode;
-use crate::environment::Environment;
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
 use crate::job::{Job, Task, Worker};
@@ -27,8 +26,10 @@ thread_local! {
 
 /// Runs tasks of the job until there are no more.
 pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
-    let mut cache =
-        StateCache { state: if job.mode == Mode::Cmd { None } else { CACHED.take() }, is_prepared: false };
+    let mut cache = StateCache {
+        state: if job.mode == Mode::Cmd { None } else { CACHED.take() },
+        ..StateCache::default()
+    };
     let mut results = Vec::new();
     let _entered = current::enter(Arc::clone(&job), Arc::clone(&worker));
     let (job, worker) = (&*job, &*worker);
@@ -79,15 +80,19 @@ fn on_idle() {
 }
 
 /// The state for a worker's next task.
+#[derive(Default)]
 struct StateCache {
     state: Option<State>,
     /// The state is fitted to the job, and was restored after the last task.
     is_prepared: bool,
+    /// The reason why no state can hold the arguments that several of the job's tasks share. The other tasks run without them.
+    lacks_common: Option<Error>,
 }
 
 impl StateCache {
-    /// The state for the next task of this job: the cached one if it can be used, or a new one.
-    fn state(&mut self, environment: &Arc<Environment>, reuse: Reuse) -> Result<&State, Error> {
+    /// Makes the state for the next task of this job: the cached one if it can be used, or a new one.
+    fn state(&mut self, job: &Job, reuse: Reuse) -> Result<(), Error> {
+        let environment = &job.environment;
         if !self.is_prepared
             && let Some(mut state) = self.state.take()
             && state.prepare(environment)?
@@ -95,10 +100,17 @@ impl StateCache {
             self.state = Some(state);
         }
         self.is_prepared = true;
-        match &mut self.state {
-            Some(state) => Ok(state),
-            none => Ok(none.insert(State::new(environment, reuse)?)),
+        if self.state.is_none() {
+            self.state = Some(State::new(environment, reuse)?);
         }
+        if let (Some(state), None) = (&mut self.state, &self.lacks_common)
+            && let Err(error) = state.share(&job.tasks.common)
+        {
+            self.close();
+            self.lacks_common = Some(error);
+            self.state = Some(State::new(environment, reuse)?);
+        }
+        Ok(())
     }
 
     /// Closes the state. This may run the task's finalizers, which can't call the host.
@@ -124,8 +136,11 @@ fn run_task(job: &Job, index: usize, cache: &mut StateCache, out: &mut Vec<u8>) 
     let task = job.tasks.get(index)?;
     fault::point("task")?;
     let reuse = if job.mode == Mode::Cmd { Reuse::SingleUse } else { Reuse::Pooled };
-    let state = cache.state(&job.environment, reuse)?;
-    let outcome = run_function(job, index, state, &task, out);
+    cache.state(job, reuse)?;
+    let (Some(state), lacks_common) = (&cache.state, &cache.lacks_common) else {
+        return Err(Error::Internal("no state was made".into()).into());
+    };
+    let outcome = run_function(job, index, state, &task, lacks_common.as_ref(), out);
     outcome.map_err(|mut failure| {
         // Lua's string buffers have another text for this error: "not enough memory for buffer allocation".
         if state.has_run_out() && String::from_utf8_lossy(&failure.message).contains("not enough memory") {
@@ -144,13 +159,19 @@ fn run_function(
     index: usize,
     state: &State,
     task: &Task,
+    lacks_common: Option<&Error>,
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
     let stack = state.stack();
     let (coroutine, identity) = state.coroutine()?;
     current::begin_task(identity);
     state.push_function(task.function, &coroutine)?;
-    let count = decode_initial(&coroutine, task.arguments, &gma::WorkerNames)?;
+    let count = decode_initial(&coroutine, task.arguments, &gma::WorkerNames).map_err(|error| {
+        match (&error, lacks_common) {
+            (Error::NoCommon { .. }, Some(reason)) => reason.clone(),
+            _ => state.explain(error),
+        }
+    })?;
     let resumed = current::stoppable(&coroutine, || {
         let resumed = coroutine.resume(&stack, count);
         fault::point("returned").map(|()| resumed)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 use rustc_hash::FxHashMap;
 
-use crate::codec::Upvalues;
+use crate::codec::{Common, Upvalues};
 use crate::config::Mode;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -28,6 +28,8 @@ pub struct Tasks {
     refused: FxHashMap<usize, Error>,
     /// The messages with the arguments of all tasks, one after another.
     pub arguments: Vec<u8>,
+    /// The arguments that several tasks have.
+    pub common: Arc<Common>,
     /// The number of items in each task of a `Map`.
     pub chunk: Option<i64>,
 }

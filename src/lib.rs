@@ -13,6 +13,7 @@
 //! | `callbacks` | native functions that call back into Lua: a host function, a user's callback | host |
 //! | `dispatcher` | starts and cancels jobs | host |
 //! | `tasks` | reads the list of tasks, and encodes their functions and arguments | host |
+//! | `recurring` | finds the arguments that several tasks have, to encode each once | host |
 //! | `response` | merges the outcomes of tasks into the response | host |
 //! | `host` | finds the host's functions by name, takes host calls and sends their answers | host |
 //! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and ends idle threads | its own |
@@ -100,6 +101,7 @@ mod modules;
 mod names;
 mod pool;
 mod reader;
+mod recurring;
 mod registry;
 mod response;
 mod seat;

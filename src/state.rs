@@ -1,14 +1,15 @@
 //! A worker's Lua state: created, fitted to a job, and restored between tasks.
 //!
 //! A [`State`] stays on one thread. It has Lua's standard library with the changes of [`crate::stdlib`] and
-//! [`crate::coroutine`], and its own allocator, which counts its memory. Two snapshots are taken. The first is of the new
-//! state. The second is of the state fitted to a job, with a `gma` of the host's shape, the job's globals and functions, and
-//! the coroutine for the tasks. Restoring a snapshot undoes everything since then, to the last byte.
+//! [`crate::coroutine`], and its own allocator, which counts its memory. Up to three snapshots are taken. The first is of the
+//! new state. The second is of the state fitted to a job, with a `gma` of the host's shape, the job's globals and functions,
+//! and the coroutine for the tasks. The third has the arguments that several of the job's tasks share; only that one is taken
+//! anew for a job that differs in them alone. Restoring a snapshot undoes everything since then, to the last byte.
 
 use std::ffi::c_int;
 use std::sync::Arc;
 
-use crate::codec::decode_initial;
+use crate::codec::{Common, decode_common, decode_initial};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
@@ -32,6 +33,10 @@ pub struct State {
     is_fitted: bool,
     /// The job's functions on the state's stack, or the reason why a function could not be loaded.
     functions: Vec<Result<Function>>,
+    /// The arguments that several tasks of the job share; the state has them.
+    common: Arc<Common>,
+    /// The common arguments that could not be decoded, each by the number of its first object, and the reason.
+    refused: Vec<(u32, Error)>,
     reuse: Reuse,
     /// The number of C libraries that were loaded when the state was created.
     libraries: usize,
@@ -54,6 +59,7 @@ pub enum Reuse {
 /// The levels of the snapshots, in the order in which they are taken.
 const NEW: usize = 1;
 const FITTED: usize = 2;
+const SHARED: usize = 3;
 
 /// The slots of the state's own stack: Lua's list of loaded C libraries, the coroutine for tasks, and above it the functions.
 const LIBRARIES: c_int = 1;
@@ -104,6 +110,8 @@ impl State {
             environment: Arc::default(),
             is_fitted: false,
             functions: Vec::new(),
+            common: Arc::default(),
+            refused: Vec::new(),
             reuse,
             libraries,
         };
@@ -163,10 +171,52 @@ impl State {
         Ok(true)
     }
 
+    /// Gives the fitted state the arguments that several tasks of the job share. After an error, the state can't be used.
+    pub fn share(&mut self, common: &Arc<Common>) -> Result<()> {
+        if Arc::ptr_eq(&self.common, common) || *self.common == **common {
+            return Ok(());
+        }
+        if self.reuse == Reuse::Pooled {
+            self.own.restore(FITTED);
+        }
+        self.common = Arc::default();
+        self.refused.clear();
+        if common.is_empty() {
+            return Ok(());
+        }
+        let refused = &mut self.refused;
+        let stack = self.own.stack();
+        decode_common(&stack, common, &gma::WorkerNames, &mut |first, error| refused.push((first, error)))?;
+        stack.protected(0, |stack| {
+            stack.postpone_collector(UNCOLLECTED);
+            Ok(())
+        })?;
+        if self.reuse == Reuse::Pooled {
+            self.own.snapshot()?;
+        }
+        self.common = Arc::clone(common);
+        Ok(())
+    }
+
+    /// Replaces the error of an argument that is not in the state with the reason why it is not.
+    pub fn explain(&self, error: Error) -> Error {
+        let reason = |error: &Error| {
+            let Error::NoCommon { number } = *error else { return None };
+            let first = self.common.first_of(u32::try_from(number).ok()?)?;
+            self.refused.iter().find(|refused| refused.0 == first).map(|(_, reason)| reason.clone())
+        };
+        // A common argument may have been refused because a part of it is another one, which comes before it.
+        let mut error = error;
+        while let Some(reason) = reason(&error) {
+            error = reason;
+        }
+        error
+    }
+
     /// Restores the state from before the last task.
     pub fn restore(&mut self) {
         if self.reuse == Reuse::Pooled {
-            self.own.restore(FITTED);
+            self.own.restore(if self.common.is_empty() { FITTED } else { SHARED });
         }
     }
 
@@ -220,6 +270,7 @@ impl State {
             self.own.forget_snapshots();
             self.is_fitted = false;
             self.functions = Vec::new();
+            (self.common, self.refused) = Default::default();
             // This also drops the job's globals and functions.
             let sandbox = self.environment.sandbox;
             self.environment = Arc::new(Environment { sandbox, ..Environment::default() });

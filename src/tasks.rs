@@ -5,15 +5,17 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{Encoder, Functions, Path, Policy, Upvalues, encode};
-use crate::config;
+use crate::codec::{Encoder, Functions, Path, Policy, Upvalues, encode, identity};
+use crate::config::{self, Config};
 use crate::error::{Error, Place, Problem, Result};
 use crate::ffi::{Protected, Stack, Type};
 use crate::host::HostNames;
 use crate::job::Tasks;
+use crate::recurring::{Recurring, Slots};
 use crate::value::Value;
 
 /// The most arguments that a task may have.
@@ -27,6 +29,10 @@ pub struct TaskReader<'a> {
     known: FxHashMap<usize, Result<u32>>,
     /// The address and the index of the last function: tasks often have the same one.
     last: Option<(usize, u32)>,
+    /// The number of tasks in the list.
+    count: i64,
+    /// None once the arguments that several tasks have were looked for.
+    recurring: Option<Recurring>,
     pub functions: Vec<Vec<u8>>,
     pub tasks: Tasks,
 }
@@ -62,12 +68,14 @@ const ARGUMENTS_SIZE: usize = 32;
 const SLOTS: c_int = 40;
 
 impl<'a> TaskReader<'a> {
-    pub fn new(names: &'a HostNames, upvalues: Upvalues) -> TaskReader<'a> {
+    pub fn new(names: &'a HostNames, config: &Config) -> TaskReader<'a> {
         TaskReader {
             names,
-            upvalues,
+            upvalues: config.upvalues,
             known: FxHashMap::default(),
             last: None,
+            count: 0,
+            recurring: Some(Recurring::new(config.workers, config.mode)),
             functions: Vec::new(),
             tasks: Tasks::default(),
         }
@@ -77,6 +85,7 @@ impl<'a> TaskReader<'a> {
     pub fn read(&mut self, stack: &Stack) -> Result<()> {
         let count = stack.protected(1, |stack| count_tasks(stack, LIST))?;
         self.tasks.reserve(count as usize)?;
+        self.count = count;
         let mut name = None;
         let mut arguments = std::mem::take(&mut self.tasks.arguments);
         arguments.try_reserve(ARGUMENTS_SIZE * count as usize)?;
@@ -113,6 +122,7 @@ impl<'a> TaskReader<'a> {
         let read = stack.protected(1, read);
         encoder.resume_collector(stack)?;
         read?;
+        self.tasks.common = Arc::new(encoder.take_common());
         self.tasks.arguments = arguments;
         Ok(())
     }
@@ -179,7 +189,23 @@ impl<'a> TaskReader<'a> {
                 }
             }
         };
-        Ok(encode_arguments(stack, encoder, callable, arguments).map(|()| function))
+        let arguments_are = Contents::of(stack, callable, arguments);
+        if arguments_are != Contents::Small && self.recurring.is_some() {
+            self.find_recurring(stack, index, encoder)?;
+        }
+        let is_plain = arguments_are != Contents::Other;
+        Ok(encode_arguments(stack, encoder, callable, arguments, is_plain).map(|()| function))
+    }
+
+    /// Encodes the arguments that several tasks have, once. No task before this one has an argument that could be one, or hold
+    /// one.
+    fn find_recurring(&mut self, stack: &Protected, index: i64, encoder: &mut Encoder) -> Result<()> {
+        if let Some(recurring) = &mut self.recurring {
+            let slots = Slots { list: LIST, func: NAMES, args: NAMES + 1 };
+            recurring.encode(stack, &slots, (index, self.count), encoder)?;
+        }
+        self.recurring = None;
+        Ok(())
     }
 
     /// The index of the function on top. It is dumped at its first occurrence.
@@ -383,6 +409,33 @@ fn bad_count(stack: &Stack, index: i64) -> Error {
     bad_task(index, ".args.n", Problem::Unexpected { expected, got, advice: "" })
 }
 
+/// The contents of a task's arguments.
+#[derive(Clone, Copy, PartialEq)]
+enum Contents {
+    /// Only plain values, and no long text.
+    Small,
+    /// Only plain values.
+    Plain,
+    Other,
+}
+
+impl Contents {
+    fn of(stack: &Stack, callable: bool, arguments: Arguments) -> Contents {
+        let Arguments::OnStack { first, count } = arguments else { return Contents::Other };
+        let mut contents = if callable { Contents::Other } else { Contents::Small };
+        for index in first..first + count {
+            match stack.kind(index) {
+                Type::String if contents == Contents::Small && identity(stack, index).is_some() => {
+                    contents = Contents::Plain;
+                }
+                kind if kind.is_plain() => {}
+                _ => contents = Contents::Other,
+            }
+        }
+        contents
+    }
+}
+
 /// Replaces the value on top with the function to run. True if it was a callable table, which stays below the function and must
 /// be its first argument.
 fn push_callable(stack: &Protected, index: i64) -> Result<bool> {
@@ -412,13 +465,11 @@ fn encode_arguments(
     encoder: &mut Encoder,
     callable: bool,
     arguments: Arguments,
+    is_plain: bool,
 ) -> Result<()> {
     let count = match arguments {
-        Arguments::OnStack { first, count } if !callable => {
-            if (first..first + count).all(|index| stack.kind(index).is_plain()) {
-                return encoder.plain_message(stack, first, count);
-            }
-            count
+        Arguments::OnStack { first, count } if is_plain => {
+            return encoder.plain_message(stack, first, count);
         }
         Arguments::OnStack { count, .. } | Arguments::InTable { count, .. } => count,
     };

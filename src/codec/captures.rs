@@ -123,6 +123,11 @@ impl Captures {
         Ok(is_known.then_some(variable))
     }
 
+    /// The variables with their identities.
+    pub fn variables(&self) -> impl Iterator<Item = (usize, &Variable)> {
+        self.variables.iter().map(|(identity, variable)| (*identity, variable))
+    }
+
     /// Sets the content of the variable that was added last, and returns its number.
     pub fn set_content(&mut self, content: Content) -> u32 {
         if let Some(last) = self.contents.last_mut() {

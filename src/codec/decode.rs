@@ -4,6 +4,7 @@
 //! memory is an error and leaves nothing on the stack. Like [`crate::codec::encode`], it keeps one or two slots of Lua's stack
 //! for each level, and continues on the stack of a new coroutine when one is full. A malformed message is an error.
 
+mod common;
 mod functions;
 
 use std::ffi::c_int;
@@ -12,6 +13,8 @@ use crate::codec::wire::{self, HAS_SHARED, Reader, SHARED, truncated};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
+
+pub use common::decode_common;
 
 /// Finds functions and tables by name in a state.
 pub trait Resolve {
@@ -160,6 +163,15 @@ impl<'a> Decoder<'a> {
 
     /// Pushes a message's values and returns their count.
     pub fn message(&mut self, stack: &Protected, message: &'a [u8]) -> Result<c_int> {
+        let base = stack.top() + 1;
+        let count = self.values(stack, message)?;
+        stack.remove(base);
+        stack.remove(base);
+        Ok(count)
+    }
+
+    /// Pushes the table of shared objects, the table of keys, and a message's values. Returns the count of the values.
+    fn values(&mut self, stack: &Protected, message: &'a [u8]) -> Result<c_int> {
         fault::point("decode")?;
         self.reader = Reader::new(message);
         self.unfinished.clear();
@@ -189,9 +201,7 @@ impl<'a> Decoder<'a> {
             self.value(stack, Destination::Top)?;
             self.build(stack, 0)?;
         }
-        stack.remove(base);
-        stack.remove(base);
-        Ok(stack.top() + 1 - base)
+        Ok(stack.top() - base - 1)
     }
 
     /// Completes the unfinished tables and functions, except the first `floor`.
@@ -310,13 +320,18 @@ impl<'a> Decoder<'a> {
             wire::ENVIRONMENT => return self.environment(here, destination),
             wire::FUNCTION => return self.open_function(here, destination, tag),
             wire::GLOBALS => here.push_globals(),
-            wire::JOINED => {
+            wire::COMMON => self.push_common(here)?,
+            tag @ (wire::JOINED | wire::COMMON_JOINED) => {
                 let Destination::Upvalue(n) = destination else {
                     return Err(Error::Corrupt("a stray upvalue"));
                 };
-                let id = self.reader.length().ok_or_else(truncated)?;
-                let index = c_int::from(self.reader.byte().ok_or_else(truncated)?);
-                return self.join(here, n, id, index);
+                if tag == wire::COMMON_JOINED {
+                    self.push_common(here)?;
+                } else {
+                    let id = self.reader.length().ok_or_else(truncated)?;
+                    self.push_shared(here, shared_number(id))?;
+                }
+                return self.join(here, n);
             }
             _ => return Err(Error::Corrupt("an unknown tag")),
         }

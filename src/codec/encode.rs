@@ -5,25 +5,26 @@
 //! the stack of a new coroutine, so only memory limits the depth. Fields are read raw, so no metamethod runs. Only those
 //! coroutines are allocated in Lua.
 
+pub mod common;
 mod functions;
-mod text;
+mod texts;
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::codec::buffer::MessageBuffer;
 use crate::codec::captures::Captures;
+use crate::codec::common::CommonIndex;
 use crate::codec::frame::{self, Frame, Path, Role, TableFrame};
 use crate::codec::identity_map::{Entry, IdentityMap};
-use crate::codec::keys::{KeyCache, Occurrence};
+use crate::codec::keys::KeyCache;
 use crate::codec::policy::{Functions, Policy};
-use crate::codec::wire::{self, SHORT_TEXT, mark_shared, put_eight, put_length};
+use crate::codec::wire::{self, mark_shared, put_eight, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
-
 use functions::is_carried_method;
-use text::{put_bytes, put_text};
+use texts::{put_bytes, put_text};
 
 /// Appends a message of the top `count` values to `out` and pops them, in its own protected call.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
@@ -85,6 +86,10 @@ pub struct Encoder<'a> {
     texts: IdentityMap,
     keys: KeyCache,
     captures: Captures,
+    /// The values that several messages have, if there are any.
+    common: Option<Box<CommonIndex>>,
+    /// One of those is being written: the buffers are exchanged.
+    is_in_common: bool,
     start: usize,
     position: usize,
     /// The collector is paused, since a value needs more than one stack.
@@ -113,6 +118,8 @@ impl<'a> Encoder<'a> {
             texts: IdentityMap::default(),
             keys: KeyCache::default(),
             captures: Captures::default(),
+            common: None,
+            is_in_common: false,
             start: 0,
             position: 0,
             holds_collector: false,
@@ -282,25 +289,6 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Writes a text that is a key, as its number if it repeats.
-    fn key(&mut self, here: &Stack, index: c_int) -> Result<()> {
-        let (out, texts, keys, start) = (&mut self.out, &mut self.texts, &mut self.keys, self.start);
-        here.with_bytes(index, |bytes| {
-            if bytes.len() > SHORT_TEXT {
-                return put_text(out, texts, start, bytes);
-            }
-            match keys.record(bytes) {
-                Occurrence::Numbered(number) => {
-                    out.ensure_room(0)?;
-                    out.extend_from_slice(&[wire::KEY, number]);
-                    Ok(())
-                }
-                Occurrence::Second => put_bytes(out, wire::NEW_KEY, bytes),
-                Occurrence::First => put_bytes(out, wire::STRING, bytes),
-            }
-        })
-    }
-
     /// Writes the value on top. A scalar is popped at once; a table or function gets a frame and stays until it is
     /// finished.
     fn value(&mut self, here: &Protected) -> Result<()> {
@@ -352,7 +340,8 @@ impl<'a> Encoder<'a> {
             Type::LightUserdata => put_eight(&mut self.out, wire::LIGHT, here.light(index) as u64),
             Type::String => {
                 let (out, texts, start) = (&mut self.out, &mut self.texts, self.start);
-                here.with_bytes(index, |bytes| put_text(out, texts, start, bytes))?;
+                let common = self.common.as_deref();
+                here.with_bytes(index, |bytes| put_text(out, texts, common, start, bytes))?;
             }
             _ => self.out.push(wire::NIL),
         }
@@ -373,7 +362,9 @@ impl<'a> Encoder<'a> {
 
     /// If the message already has this table or function, writes a reference and marks the original as shared.
     fn put_if_seen(&mut self, pointer: usize) -> Result<bool> {
-        let Some(Entry { id, tag }) = self.identities.get(pointer)? else { return Ok(false) };
+        let Some(Entry { id, tag }) = self.identities.get(pointer)? else {
+            return self.put_if_common(pointer);
+        };
         mark_shared(&mut self.out, self.start, tag);
         self.out.push(wire::REFERENCE);
         put_length(&mut self.out, id as usize);

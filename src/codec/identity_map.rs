@@ -66,6 +66,11 @@ impl IdentityMap {
         Ok(Entry { id, tag })
     }
 
+    /// The identity and the position of the tag of each object, by id.
+    pub fn objects(&self) -> &[(usize, usize)] {
+        &self.list
+    }
+
     /// Finds an object.
     pub fn get(&mut self, identity: usize) -> Result<Option<Entry>> {
         let id = if self.list.len() < LINEAR_LIMIT {

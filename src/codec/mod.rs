@@ -10,11 +10,13 @@
 //! | `captures` | what functions have captured, judged as a whole |
 //! | `keys` | numbers repeated keys, to write them as one byte |
 //! | `identity_map` | numbers tables, functions and long texts, to find repeated ones |
+//! | `common` | values that several tasks of a job have: each is written once |
 //! | `buffer` | the buffer that messages are written into, with a limit |
 //! | `roundtrip` | property tests of encoding and decoding |
 
 mod buffer;
 mod captures;
+mod common;
 mod decode;
 mod encode;
 mod frame;
@@ -26,7 +28,9 @@ mod roundtrip;
 // Public for the fuzz targets, which write their own messages.
 pub mod wire;
 
-pub use decode::{Decoder, Resolve, decode, decode_initial, decode_scalars};
+pub use common::Common;
+pub use decode::{Decoder, Resolve, decode, decode_common, decode_initial, decode_scalars};
+pub use encode::common::identity;
 pub use encode::{Encoder, encode, encode_counted};
 pub use frame::{Path, without_arguments};
 pub use policy::{Functions, Names, Policy, Upvalues};

@@ -17,9 +17,11 @@
 //!          | KEY number:u8                the text that has this number
 //!          | REFERENCE id                 the id-th table or function of the message, from 0
 //!          | GLOBALS                      the receiver's globals, as a field of an environment
+//!          | COMMON id                    the id-th object of the job's common values, which the receiver has
 //! upvalue  = GLOBALS                      the receiver's globals
 //!          | ENVIRONMENT value            a table whose `__index` is the receiver's globals
 //!          | JOINED id index:u8           the same variable as upvalue `index` of function `id`
+//!          | COMMON_JOINED id index:u8    the same, of a function of the job's common values
 //!          | value
 //! ```
 //!
@@ -48,6 +50,12 @@ pub const KEY: u8 = 14;
 pub const TEXT: u8 = 15;
 pub const TEXT_AGAIN: u8 = 16;
 pub const ENVIRONMENT: u8 = 17;
+
+pub const COMMON: u8 = 20;
+pub const COMMON_JOINED: u8 = 21;
+
+/// The smallest long text, in bytes, that can be a common value. A reference to a shorter one would save nothing.
+pub const COMMON_TEXT: usize = 1024;
 
 /// The largest size of a short text in bytes (`LUAI_MAXSHORTLEN`). Lua 5.3 interns short strings. A state may have several
 /// equal copies of a longer one.

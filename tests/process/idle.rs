@@ -45,13 +45,15 @@ fn an_idle_thread_keeps_nothing_of_its_last_job() {
             run(4)
             local before = status("VmRSS")
             for _, func in ipairs { count, fill, load_large, fail } do
+              -- An argument of several tasks is a part of their states.
+              local shared = ("y"):rep(20 << 20)
               rawset(_G, "large_text", ("x"):rep(40 << 20))
               local tasks = {}
-              for i = 1, 8 do tasks[i] = { func = func } end
+              for i = 1, 8 do tasks[i] = { func = func, args = { shared } } end
               local response = gma2workers.RunSync { tasks = tasks, workers = 4, globals = { "large_text" } }
               assert(func == fail or response.failed == nil or response.failed == 0, response.result[1].data)
               rawset(_G, "large_text", nil)
-              response = nil
+              response, tasks, shared = nil, nil, nil
               collectgarbage()
               collectgarbage()
               -- The pool may have been cleaned up as idle before the host freed its own part; this makes it

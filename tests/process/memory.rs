@@ -268,3 +268,37 @@ fn a_hundred_thousand_tasks_need_no_more_memory_than_ten_thousand() {
         .run()
         .expect_clean();
 }
+
+/// V16.
+#[test]
+fn many_tasks_with_the_same_table_take_little_more_memory_than_two() {
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        local function peak()
+          for line in io.lines("/proc/self/status") do
+            local kib = line:match("^VmHWM:%s*(%d+)")
+            if kib then return tonumber(kib) / 1024 end
+          end
+        end
+        local rows = {}
+        for i = 1, 30000 do rows[i] = { id = i, name = "Fixture " .. i, level = i / 7 } end
+        local text = ("x"):rep(2 << 20)
+        local function count(list, long) return #list + #long end
+        local function run(tasks)
+          local list = {}
+          for i = 1, tasks do list[i] = { func = count, args = { rows, text } } end
+          for _, entry in ipairs(gma2workers.RunSync { tasks = list, workers = 2 }.result) do
+            assert(entry.data == 30000 + (2 << 20), entry.data)
+          end
+        end
+        run(2)
+        local before = peak()
+        -- The messages of 60 tasks, if each had its own, would take more than 200 MiB.
+        run(60)
+        assert(peak() < before + 30, ("%.0f MiB after %.0f MiB"):format(peak(), before))
+        "#,
+    )
+    .run()
+    .expect_clean();
+}

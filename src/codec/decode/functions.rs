@@ -17,8 +17,12 @@ impl Decoder<'_> {
         if tag & !SHARED == wire::TABLE {
             return self.open_table(here, destination, tag, true);
         }
-        let id = self.reader.length().filter(|_| tag == wire::REFERENCE);
-        self.push_shared(here, shared_number(id.ok_or(Error::Corrupt("no environment"))?))?;
+        if tag == wire::COMMON {
+            self.push_common(here)?;
+        } else {
+            let id = self.reader.length().filter(|_| tag == wire::REFERENCE);
+            self.push_shared(here, shared_number(id.ok_or(Error::Corrupt("no environment"))?))?;
+        }
         if here.kind(-1) != Type::Table {
             return Err(Error::Corrupt("an environment that is no table"));
         }
@@ -59,13 +63,13 @@ impl Decoder<'_> {
         }
     }
 
-    /// Joins upvalue `n` of the unfinished function with an upvalue of another function.
-    pub(super) fn join(&self, here: &Stack, n: c_int, id: usize, index: c_int) -> Result<()> {
+    /// Joins upvalue `n` of the unfinished function with an upvalue of the function on top, and pops that.
+    pub(super) fn join(&mut self, here: &Stack, n: c_int) -> Result<()> {
+        let index = c_int::from(self.reader.byte().ok_or_else(truncated)?);
         let Some(Partial::Function(function)) = self.unfinished.last().map(|unfinished| &unfinished.value)
         else {
             return Err(Error::Corrupt("an upvalue without its function"));
         };
-        self.push_shared(here, shared_number(id))?;
         let is_function = here.kind(-1) == Type::Function && !here.is_native(-1);
         if !is_function || !(1..=here.upvalue_count(-1)).contains(&index) {
             return Err(Error::Corrupt("an upvalue of nothing"));

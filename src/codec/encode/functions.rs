@@ -55,6 +55,10 @@ impl Encoder<'_> {
             here.pop(1);
             return Ok(());
         }
+        if self.put_if_common_variable(id)? {
+            here.pop(1);
+            return Ok(());
+        }
         let kind = here.kind(-1);
         if kind == Type::Table && self.is_globals(here) {
             self.captures.set_content(Content::Globals);

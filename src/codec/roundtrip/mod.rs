@@ -18,7 +18,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::codec::decode::{Decoder, Resolve, decode};
+use crate::codec::common::Common;
+use crate::codec::decode::{Decoder, Resolve, decode, decode_common};
 use crate::codec::encode::{Encoder, encode};
 use crate::codec::policy::{Functions, Names, Policy, Upvalues};
 use crate::codec::wire::{self, put_length};
@@ -56,11 +57,22 @@ fn encoded(stack: &Stack, count: c_int) -> Vec<u8> {
 
 /// Encodes a graph's messages into one buffer. Returns the buffer and the end of each message.
 fn encoded_graph(stack: &Protected, graph: &Graph) -> (Vec<u8>, Vec<usize>) {
+    let (buffer, ends, _) = encoded_graph_with(stack, graph, &[]);
+    (buffer, ends)
+}
+
+/// Like [`encoded_graph`]; the tables with these numbers are common values of the messages.
+fn encoded_graph_with(stack: &Protected, graph: &Graph, common: &[usize]) -> (Vec<u8>, Vec<usize>, Common) {
     push_tables(stack, graph);
     let policy =
         Policy { names: &NoNames, functions: Functions::Refuse, place: &|n, path| format!("{n}{path}") };
     let (mut buffer, mut ends) = (Vec::new(), Vec::new());
     let mut encoder = Encoder::new(&mut buffer, &policy);
+    for number in common {
+        push(stack, &Value::Table(*number));
+        let encoder = &mut encoder;
+        stack.protected(1, |stack| encoder.common_value(stack)).expect("it can cross");
+    }
     for values in &graph.messages {
         values.iter().for_each(|value| push(stack, value));
         let (encoder, count) = (&mut encoder, values.len() as c_int);
@@ -68,7 +80,9 @@ fn encoded_graph(stack: &Protected, graph: &Graph) -> (Vec<u8>, Vec<usize>) {
         ends.push(encoder.length());
         stack.set_top(1);
     }
-    (buffer, ends)
+    encoder.resume_collector(stack).expect("no finalizer");
+    let common = encoder.take_common();
+    (buffer, ends, common)
 }
 
 fn config(cases: u32) -> ProptestConfig {
@@ -100,6 +114,33 @@ proptest! {
             start = end;
         }
         stack.collect();
+    }
+
+    // Some tables are common values, whatever else they are: parts of each other, or of other values.
+    #[test]
+    fn a_message_that_refers_to_common_values_comes_back_equal(
+        graph in graphs(7),
+        common in vec(any::<Index>(), 0..6),
+    ) {
+        let (from, to) = (state(), state());
+        let common: Vec<usize> = common.iter().map(|index| index.index(graph.writes.len())).collect();
+        let (buffer, ends, common) = encoded_graph_with(&from.unprotected(), &graph, &common);
+        drop(from);
+        let stack = to.unprotected();
+        let refuse = &mut |object, error| panic!("common object {object} can't be decoded: {error}");
+        decode_common(&stack, &common, &NoNames, refuse).expect("common values");
+        assert_eq!(stack.top(), 0, "something was left on the stack");
+        stack.collect();
+        let mut start = 0;
+        for (sent, end) in graph.messages.iter().zip(ends) {
+            let first = stack.top() + 1;
+            let count = decode(&stack, &buffer[start..end], &NoNames).expect("a message");
+            let mut tables = Tables::new();
+            let got: Vec<Value> = (first..first + count).map(|at| read(&stack, at, &mut tables)).collect();
+            assert_same(sent, &graph.tables(), &got, &tables);
+            stack.set_top(0);
+            start = end;
+        }
     }
 
     // The graphs have no fields, because their order depends on a hash seed, which differs between states.
@@ -346,6 +387,72 @@ proptest! {
     }
 }
 
+#[test]
+fn a_function_shares_its_variables_with_functions_in_common_values() {
+    let (from, to) = (state(), state());
+    let stack = from.unprotected();
+    let code = "local v, w = 1, 2 local function get() return v, w end \
+                return { get }, { function() return v end }, function() return w end, { { 4 } }";
+    stack.load(code.as_bytes(), c"=test").expect("it is Lua");
+    stack.call(0, 4);
+    let functions = Functions::Carry(Upvalues::Copy);
+    let policy = Policy { names: &NoNames, functions, place: &|n, path| format!("{n}{path}") };
+    let mut message = Vec::new();
+    let mut encoder = Encoder::new(&mut message, &policy);
+    for index in [4, 1, 2] {
+        stack.push_value(index);
+        let encoder = &mut encoder;
+        stack.protected(1, |stack| encoder.common_value(stack)).expect("it can cross");
+    }
+    encoder.message(&stack, 1, 3).expect("it can cross");
+    encoder.resume_collector(&stack).expect("no finalizer");
+    let common = encoder.take_common();
+
+    let there = to.unprotected();
+    let refuse = &mut |object, error| panic!("common object {object} can't be decoded: {error}");
+    decode_common(&there, &common, &NoNames, refuse).expect("common values");
+    assert_eq!(decode(&there, &message, &NoNames), Ok(3));
+    there.raw_get_i(1, 1);
+    there.raw_get_i(2, 1);
+    assert_eq!(there.upvalue_id(4, 1), there.upvalue_id(5, 1));
+    assert_eq!(there.upvalue_id(4, 2), there.upvalue_id(3, 1));
+}
+
+#[test]
+fn a_reference_to_no_common_value_is_an_error() {
+    let state = state();
+    let stack = state.unprotected();
+    let survives = |stack: &Protected| {
+        for number in [1, 2, 127, usize::MAX] {
+            for head in [&[0, 1, 0, 0, 0, wire::COMMON][..], &[1, 1, 0, 0, 0, wire::COMMON]] {
+                let mut message = head.to_vec();
+                put_length(&mut message, number);
+                assert_eq!(decode(stack, &message, &NoNames), Err(Error::NoCommon { number }));
+            }
+            let mut stray = vec![0, 1, 0, 0, 0, wire::COMMON_JOINED];
+            put_length(&mut stray, number);
+            stray.push(1);
+            assert_eq!(decode(stack, &stray, &NoNames), Err(Error::Corrupt("a stray upvalue")));
+        }
+    };
+    survives(&stack);
+    stack.create_table(0, 0);
+    let policy =
+        Policy { names: &NoNames, functions: Functions::Refuse, place: &|n, path| format!("{n}{path}") };
+    let mut buffer = Vec::new();
+    let mut encoder = Encoder::new(&mut buffer, &policy);
+    {
+        let encoder = &mut encoder;
+        stack.protected(1, |stack| encoder.common_value(stack)).expect("it can cross");
+    }
+    encoder.resume_collector(&stack).expect("no finalizer");
+    let refuse = &mut |object, error| panic!("common object {object} can't be decoded: {error}");
+    decode_common(&stack, &encoder.take_common(), &NoNames, refuse).expect("common values");
+    survives(&stack);
+    assert_eq!(decode(&stack, &[0, 1, 0, 0, 0, wire::COMMON, 0], &NoNames), Ok(1));
+    assert_eq!(stack.kind(-1), Type::Table);
+}
+
 // Malformed messages.
 
 /// Decodes any bytes, which must return values or an error, and leave a sound state.
@@ -369,6 +476,17 @@ fn survives(mut message: Vec<u8>) {
         }
         Err(_) => assert_eq!(stack.top(), 0),
     }
+    stack.set_top(0);
+    stack.collect();
+    // As common values, and with references to them.
+    let common = Common::of_messages(&[&message, &message]);
+    let refuse = &mut |_, error| assert!(!matches!(error, Error::Panic(_) | Error::Memory), "{error}");
+    decode_common(&stack, &common, &NoNames, refuse).expect("values, or refusals");
+    assert_eq!(stack.top(), 0);
+    match decode(&stack, &message, &NoNames) {
+        Ok(count) => assert_eq!(stack.top(), count),
+        Err(error) => assert!(stack.top() == 0 && error != Error::Memory, "{error}"),
+    }
     stack.collect();
 }
 
@@ -388,7 +506,7 @@ fn damage(message: &mut Vec<u8>, place: Index, kind: u8, byte: u8) {
 /// The parts of messages, in any order.
 fn parts() -> impl Strategy<Value = Vec<u8>> {
     let tag = prop_oneof![30 => wire::NIL..=wire::FUNCTION, 5 => Just(wire::REFERENCE),
-        5 => wire::TEXT..=wire::TEXT_AGAIN, 1 => any::<u8>()];
+        5 => wire::TEXT..=wire::TEXT_AGAIN, 2 => Just(wire::COMMON), 1 => any::<u8>()];
     let extreme = select(vec![127, 128, isize::MAX as usize, usize::MAX]);
     let number = prop_oneof![30 => 0..4_usize, 1 => any::<usize>(), 1 => extreme];
     let part = (tag, any::<bool>(), number, 0..5_u32).prop_map(|(tag, shared, number, size)| {
@@ -397,7 +515,7 @@ fn parts() -> impl Strategy<Value = Vec<u8>> {
             wire::INTEGER | wire::FLOAT | wire::LIGHT => part.extend((number as u64).to_le_bytes()),
             wire::STRING | wire::NAMED | wire::TEXT => part.extend([2, b'h', b'i']),
             wire::TABLE => part.extend([size, number as u32].map(u32::to_le_bytes).concat()),
-            wire::REFERENCE | wire::TEXT_AGAIN => put_length(&mut part, number),
+            wire::REFERENCE | wire::TEXT_AGAIN | wire::COMMON => put_length(&mut part, number),
             wire::FUNCTION => {
                 // An empty chunk is a function with one upvalue: this part, or the next one.
                 part.extend([0, 0, 0, 0, 1]);
@@ -406,7 +524,7 @@ fn parts() -> impl Strategy<Value = Vec<u8>> {
                     1 => part.push(wire::GLOBALS),
                     4 => part.push(wire::ENVIRONMENT),
                     size => {
-                        part.push(wire::JOINED);
+                        part.push(if shared { wire::COMMON_JOINED } else { wire::JOINED });
                         put_length(&mut part, number);
                         part.push(size as u8 - 1);
                     }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::digest::digest;
 use super::{assert_expected, expand, mix};
 use crate::codec::wire::{self, put_length};
-use crate::codec::{Decoder, Functions, Policy, Resolve, Upvalues, decode as decode_message, encode};
+use crate::codec::{
+    Common, Decoder, Functions, Policy, Resolve, Upvalues, decode as decode_message, decode_common, encode,
+};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Protected, Stack};
@@ -36,6 +38,7 @@ pub fn decode(input: &[u8]) {
         in_a_full_stack(&message, &outcome, seen, mix(input) % (2 * taken + 1));
     }
     in_a_worker(&message);
+    with_common_values(&message);
 }
 
 /// A state in which nothing has a name.
@@ -187,6 +190,20 @@ fn in_a_worker(message: &[u8]) {
         assert!(stack.has_bytes(3, b"gma"));
         stack.set_top(0);
     });
+}
+
+/// Decodes a message that may refer to common values, which are the message itself and a table.
+fn with_common_values(message: &[u8]) {
+    let state = OwnState::new(usize::MAX).expect("a state");
+    let stack = state.stack();
+    let table = [0, 1, 0, 0, 0, wire::TABLE, 0, 0, 0, 0, 0, 0, 0, 0];
+    let common = Common::of_messages(&[message, &table, message]);
+    let refuse = &mut |_, error| assert_expected(&Err(error));
+    assert_eq!(decode_common(&stack, &common, &NoNames, refuse), Ok(()));
+    assert_eq!(stack.top(), 0);
+    let (outcome, seen) = decode_and_check(&stack, message);
+    check_reencoding(&stack, &outcome, seen);
+    state.unprotected().collect();
 }
 
 /// The message of `t, t, "gma"`.

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use mlua::{Function, Lua, LuaString, Table, Value};
 
 use super::{FUNCTIONS, assert_expected, contract, expand, mix};
-use crate::codec::{Functions, Policy, Resolve, Upvalues, decode, encode};
+use crate::codec::{Functions, Policy, Resolve, Upvalues, decode, decode_common, encode};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::ffi::{self, Protected, Type};
@@ -126,7 +126,7 @@ fn read(host: &Host, options: &Table, is_async: bool) -> Outcome {
     ffi::with_stack(&host.lua, options, |stack| {
         let config = config::read(stack, 1, is_async)?;
         let names = HostNames::default();
-        let mut reader = TaskReader::new(&names, config.upvalues);
+        let mut reader = TaskReader::new(&names, &config);
         stack.push_value(config.tasks);
         reader.read(stack)?;
         let TaskReader { functions, tasks, .. } = reader;
@@ -151,6 +151,11 @@ fn check_refusal(error: &Error, (wrong, open, ..): &Judgement) {
 fn check(host: &Host, read: &Read, (wrong, _, counts, given, _): &Judgement) {
     assert!(wrong.is_empty(), "accepted, but wrong is {wrong:?}");
     assert_eq!(read.tasks.len(), counts.len());
+    ffi::with_stack(&host.lua, (), |stack| {
+        let refuse = &mut |object, error| panic!("common object {object} can't be read: {error}");
+        decode_common(stack, &read.tasks.common, &HostNames::default(), refuse)
+    })
+    .expect("what was written can be read");
     let values = |message: &[u8]| {
         let outcome: Result<c_int> =
             ffi::with_stack(&host.lua, (), |stack| decode(stack, message, &HostNames::default()));
