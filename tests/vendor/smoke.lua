@@ -63,6 +63,11 @@ local traced = record_of(deep, { upvalues = "copy" }, 30)
 check(traced.kind == "runtime" and traced.traceback ~= "", "traceback", traced.traceback)
 local captured = record_of(assert(load("local data = 5 return function() return data end", long_name .. "y.lua"))())
 check(captured.kind == "upvalue", "captured data", captured.data)
+local read = record_of(assert(load("local data = { n = 5 } return function(i) return i * data.n end"))(), { upvalues = "copy" }, 3)
+check(read.data == 15, "captured data that is only read", read.data)
+-- Where the instructions have other numbers, it is not known that this is a write.
+local written = record_of(assert(load("local data = {} return function(i) data.n = i end"))(), { upvalues = "copy" }, 3)
+check(written.success or written.data:find("'data' (a table, written to)", 1, true), "captured data that is written to", written.data)
 
 -- Recursion through C.
 local function recurse(n)
