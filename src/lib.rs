@@ -20,7 +20,7 @@
 //! | `state` | makes a worker's Lua state, prepares it for a job, and restores it between tasks | worker |
 //! | `modules` | `require` in a task | worker |
 //! | `gma` | the `gma` table in a task | worker |
-//! | `stdlib`, `coroutine`, `locale` | the parts of Lua's standard library that are different in a task | worker |
+//! | `stdlib`, `coroutine`, `debug`, `locale` | the parts of Lua's standard library that are different in a task | worker |
 //! | `hostcall` | makes a task's host calls and waits for their answers | worker |
 //! | `current` | the job and the task that this thread is working on | worker |
 //! | `registry` | finds running jobs by number | host |
@@ -72,6 +72,7 @@ mod codec;
 mod config;
 mod coroutine;
 mod current;
+mod debug;
 mod dispatcher;
 mod environment;
 mod error;

@@ -1,7 +1,7 @@
 //! A worker's Lua state: created, fitted to a job, and restored between tasks.
 //!
-//! A [`State`] stays on one thread. It has Lua's standard library with the changes of [`crate::stdlib`] and
-//! [`crate::coroutine`], and its own allocator, which counts its memory. Two snapshots are taken. The first is of the new
+//! A [`State`] stays on one thread. It has Lua's standard library with the changes of [`crate::stdlib`],
+//! [`crate::coroutine`] and [`crate::debug`], and its own allocator, which counts its memory. Two snapshots are taken. The first is of the new
 //! state. The second is of the state fitted to a job, with a `gma` of the host's shape, the job's globals and functions, and
 //! the coroutine for the tasks. Restoring a snapshot undoes everything since then, to the last byte.
 
@@ -12,7 +12,7 @@ use crate::codec::decode_initial;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
-use crate::{bytecode, codec, coroutine, fault, gma, modules, stdlib};
+use crate::{bytecode, codec, coroutine, debug, fault, gma, modules, stdlib};
 
 /// The key of a mark in the registry of every worker's state.
 static WORKER: Key = Key::new();
@@ -91,6 +91,7 @@ impl State {
             stdlib::install(stack);
             modules::install(stack);
             coroutine::install(stack);
+            debug::install(stack);
             if environment.sandbox {
                 stdlib::apply_sandbox(stack);
             }
