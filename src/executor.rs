@@ -18,7 +18,7 @@ use crate::lane::Failure;
 use crate::pool::{self, Busy};
 use crate::seat::{End, Reason};
 use crate::state::{Reuse, State};
-use crate::{coroutine, current, fault, gma, system};
+use crate::{coroutine, current, fault, fields, gma, missing, system};
 
 thread_local! {
     /// This thread's state, kept for the next job.
@@ -204,8 +204,7 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
         // The traceback is taken first, because `__tostring` may fail.
         stack.push_traceback(coroutine, 0);
         stack.with_bytes(-1, |text| traceback.extend_from_slice(text));
-        stack.push_text_of(1);
-        stack.with_bytes(-1, |text| message.extend_from_slice(text));
+        fields::append_text_of(stack, 1, &mut message);
         stack.set_top(0);
         Ok(())
     });
@@ -217,7 +216,8 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
         inner.push(b'\n');
         traceback.splice(0..0, inner);
     }
-    Failure { kind: Kind::Runtime, message, traceback, value }
+    let missing = if value.is_none() { missing::find(stack, coroutine, 0, &message) } else { None };
+    Failure { kind: Kind::Runtime, message, traceback, value, missing }
 }
 
 /// The error value on top, if it can cross.

@@ -6,10 +6,12 @@
 //! | file | job |
 //! |---|---|
 //! | `purity` | finds functions without side effects, after which a state needs no restoring |
+//! | `globals` | finds the globals that a line of a function reads |
 //! | `dump` | reads dumped functions |
 //! | `instruction` | the instructions and their operands |
 
 pub mod dump;
+mod globals;
 pub mod instruction;
 mod purity;
 
@@ -18,6 +20,7 @@ use std::sync::OnceLock;
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Stack};
 
+pub use globals::{Global, globals_of};
 pub use purity::has_no_side_effects;
 
 /// Whether this Lua numbers its instructions as stock Lua does. A vendor may have changed that; then some sample is judged

@@ -90,6 +90,35 @@ impl Stack<'_> {
         format!("{}:{}", activation.chunk(), activation.first_line())
     }
 
+    /// Pushes the Lua function that runs at a level of the call stack, and gives the name of its chunk and the line that runs.
+    /// None if no Lua function runs there, or if its lines are not known.
+    pub fn push_function_at(&self, level: c_int) -> Option<(String, u32)> {
+        let mut activation = Activation::new();
+        if !activation.ask_level(self, level, c"Sl") || !self.check(1) {
+            return None;
+        }
+        let line = u32::try_from(activation.line()).ok()?;
+        let chunk = activation.chunk().into_owned();
+        // SAFETY: `l` is live and has room for the function, and the level is there: nothing ran since it was asked about.
+        unsafe { lua::lua_getinfo(self.l, c"f".as_ptr(), ptr::from_mut(&mut activation).cast()) };
+        Some((chunk, line))
+    }
+
+    /// Whether the Lua function on top has a parameter of this name.
+    pub fn has_parameter(&self, name: &str) -> bool {
+        assert!(self.kind(-1) == Type::Function, "no function to ask about");
+        for n in 1.. {
+            // SAFETY: `l` is live, and a function is on top. The name belongs to the function, which stays there.
+            let known = unsafe { lua::lua_getlocal(self.l, ptr::null(), n) };
+            match text(&known) {
+                None => return false,
+                Some(known) if known.to_bytes() == name.as_bytes() => return true,
+                Some(_) => {}
+            }
+        }
+        false
+    }
+
     /// Whether the call stack has such a level.
     pub fn has_level(&self, level: c_int) -> bool {
         Activation::new().ask_level(self, level, c"")
