@@ -290,7 +290,7 @@ local HOSTILE = {
 describe("hostile use of debug #native", function()
   for number, code in ipairs(HOSTILE) do
     for _, mode in ipairs { "timer", "cmd" } do
-      it(("harms only its own task: number %d, mode %s (I12)"):format(number, mode), function()
+      it(("harms only its own task: number %d, mode %s (I13)"):format(number, mode), function()
         local hostile = assert(load("local arg_file = ... " .. code, "=hostile.lua"))
         local tasks = {}
         for i = 1, 9 do
@@ -307,13 +307,13 @@ describe("hostile use of debug #native", function()
     end
   end
 
-  it("in a Map's function harms only that Map (I12)", function()
+  it("in a Map's function harms only that Map (I13)", function()
     pcall(gma2workers.Map, assert(load(HOSTILE[#HOSTILE])), { 1, 2, 3 })
     pcall(gma2workers.Map, assert(load(HOSTILE[#HOSTILE])), { 1, 2, 3 }, { onError = "collect" })
     assert.same({ 2, 4 }, gma2workers.Map(function(n) return 2 * n end, { 1, 2 }))
   end)
 
-  it("is undone before a function that changes nothing runs in the same state (I12)", function()
+  it("is undone before a function that changes nothing runs in the same state (I13)", function()
     local function spoil() debug.setmetatable(nil, { __index = function() return "caught" end }) end
     local function pure(value) return value.field end
     local tasks = {}
@@ -325,12 +325,12 @@ describe("hostile use of debug #native", function()
     end
   end)
 
-  it("is refused where C code relies on a userdata, and says why (I12)", function()
+  it("is refused where C code relies on a userdata, and says why (I13)", function()
     local entry = run(function() debug.setmetatable(io.stdout, {}) end)
     assert_says("a task can't set the metatable of a userdata: C code relies on it", entry.data)
   end)
 
-  it("a finalizer that debug.setmetatable gave is called (I12)", function()
+  it("a finalizer that debug.setmetatable gave is called (I13)", function()
     local path = os.tmpname()
     call(function(name)
       KEPT = debug.setmetatable({}, { __gc = function() io.open(name, "w"):write("called"):close() end }) -- luacheck: ignore 111

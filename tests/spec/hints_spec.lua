@@ -47,7 +47,8 @@ describe("a missing global that the error does not name #native", function()
     "for i = LIST, 3 do return i end", "for i = 1, 3, LIST do return i end", "assert(LIST)", "return setmetatable(LIST, {})",
     "return select(LIST, 1)", "local list = LIST table.insert(list, 1)", "return (LIST):rep(3)", "table.sort(\n\nLIST\n)",
     "local function inner(list) for _ in ipairs(list) do end end inner(LIST)",
-    "local list = LIST\nreturn list[1]", "local list, n = LIST, 1\nfor i = n, 2 do\nlist[i] = n end", "local list\nlist = LIST return #list",
+    "local list = LIST\nreturn list[1]", "local list, n = LIST, 1\nfor i = n, 2 do\nlist[i] = n end",
+    "local list\nlist = LIST return #list",
     "local list = LIST\nfor _ in pairs(list) do end",
     "local function inner(list) return list[1] end\nreturn 1 + inner(\nLIST)", "coroutine.wrap(LIST)",
   }
