@@ -199,7 +199,7 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
         (!matches!(stack.kind(-1), Type::String | Type::Nil)).then(|| encode_error(job, stack)).flatten();
     let mut message = Vec::new();
     let mut traceback = Vec::new();
-    let inner = coroutine::inner_traceback(stack, -1);
+    let inner = coroutine::take_failure(stack, -1);
     let described = stack.protected(1, |stack| {
         // The traceback is taken first, because `__tostring` may fail.
         stack.push_traceback(coroutine, 0);
@@ -212,11 +212,15 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
         message = b"error in the error's own __tostring: ".to_vec();
         message.extend_from_slice(&error.text());
     }
-    if let Some(mut inner) = inner {
-        inner.push(b'\n');
-        traceback.splice(0..0, inner);
-    }
-    let missing = if value.is_none() { missing::find(stack, coroutine, 0, &message) } else { None };
+    let missing = match inner {
+        Some(mut inner) => {
+            inner.traceback.push(b'\n');
+            traceback.splice(0..0, inner.traceback);
+            inner.missing
+        }
+        None if value.is_none() => missing::find(stack, coroutine, 0, &message),
+        None => None,
+    };
     Failure { kind: Kind::Runtime, message, traceback, value, missing }
 }
 

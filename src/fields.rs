@@ -261,7 +261,10 @@ fn format_float(number: f64) -> String {
     let rounded = format!("{:.*e}", DIGITS as usize - 1, number);
     let (digits, exponent) = rounded.split_once('e').unwrap_or((&rounded, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    let trim = |text: &str| text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    let trim = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
     if (-4..DIGITS).contains(&exponent) {
         let text = trim(&format!("{:.*}", (DIGITS - 1 - exponent) as usize, number));
         return if exponent >= 0 && !text.contains('.') { text + ".0" } else { text };

@@ -13,7 +13,7 @@ use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, nat
 use crate::hostcall;
 use crate::mailbox::{self, Answer};
 use crate::names;
-use crate::{current, fields, missing, stdlib};
+use crate::{coroutine, current, fields, missing, stdlib};
 
 /// The names of things in a worker's state, for messages that leave it or enter it.
 pub struct WorkerNames;
@@ -96,7 +96,10 @@ pub fn with_traceback(stack: &Protected) -> NativeResult {
     stack.push_traceback(stack, 1);
     stack.raw_set_text(1, "traceback");
     stack.raw_get_text(1, "value");
-    let missing = missing::find(stack, stack, 1, &stack.bytes(-1));
+    let missing = match coroutine::take_failure(stack, -1) {
+        Some(inner) => inner.missing,
+        None => missing::find(stack, stack, 1, &stack.bytes(-1)),
+    };
     stack.set_top(1);
     if let Some(missing) = &missing {
         stack.protected(1, |stack| {

@@ -13,7 +13,7 @@ pub struct Failure {
     pub traceback: Vec<u8>,
     /// A message with the error value, if it was not a string and can cross.
     pub value: Option<Vec<u8>>,
-    pub missing: Option<Missing>,
+    pub missing: Option<Box<Missing>>,
 }
 
 impl From<Error> for Failure {

@@ -21,7 +21,6 @@
 //! | `modules` | `require` in a task | worker |
 //! | `gma` | the `gma` table in a task | worker |
 //! | `stdlib`, `coroutine`, `debug`, `locale` | the parts of Lua's standard library that are different in a task | worker |
-//! | `missing` | finds the globals that were missing where a task failed | worker |
 //! | `hostcall` | makes a task's host calls and waits for their answers | worker |
 //! | `current` | the job and the task that this thread is working on | worker |
 //! | `registry` | finds running jobs by number | host |
@@ -35,6 +34,7 @@
 //! | `value` | a Lua value, for reading options and describing it in messages | host |
 //! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
+//! | `missing` | finds the globals that were missing where a task failed | both |
 //! | `fields` | shows the fields of an error value that is a table | both |
 //! | `bytecode` | reads the code of functions: what they change, what they use | both |
 //! | `reader` | reads bytes from start to end | both |

@@ -23,7 +23,7 @@ const LEVELS: c_int = 10;
 
 /// The globals that were missing where a coroutine raised an error with this message, searched from a level of its call stack
 /// outwards. The coroutine may be dead; `stack` is of the same state and is not.
-pub fn find(stack: &Stack, coroutine: &Stack, level: c_int, message: &[u8]) -> Option<Missing> {
+pub fn find(stack: &Stack, coroutine: &Stack, level: c_int, message: &[u8]) -> Option<Box<Missing>> {
     let message = String::from_utf8_lossy(message);
     if !concerns_nil(&message) {
         return None;
@@ -46,7 +46,7 @@ pub fn find(stack: &Stack, coroutine: &Stack, level: c_int, message: &[u8]) -> O
         let found = parts.iter().find_map(|part| search(stack, coroutine, &chunk, line, *part));
         coroutine.pop(1);
         if found.is_some() || matches!(cause, None | Some(Cause::Local)) {
-            return found;
+            return found.map(Box::new);
         }
     }
     None

@@ -51,6 +51,8 @@ describe("a missing global that the error does not name #native", function()
     "local list\nlist = LIST return #list",
     "local list = LIST\nfor _ in pairs(list) do end",
     "local function inner(list) return list[1] end\nreturn 1 + inner(\nLIST)", "coroutine.wrap(LIST)",
+    "coroutine.wrap(function() for _ in ipairs(LIST) do end end)()",
+    "local inner = coroutine.wrap(function() return 1 < LIST end)\nfor _ in coroutine.wrap(function() inner() end) do end",
   }
   for _, code in ipairs(uses) do
     it("is named, with its place (E20): " .. code, function()
