@@ -37,6 +37,7 @@ build = {
       ["gma2-workers.cooperative.options"] = "lua/cooperative/options.lua",
       ["gma2-workers.cooperative.run"] = "lua/cooperative/run.lua",
       ["gma2-workers.cooperative.tasks"] = "lua/cooperative/tasks.lua",
+      ["gma2-workers.cooperative.fields"] = "lua/cooperative/fields.lua",
       ["gma2-workers.cooperative.trace"] = "lua/cooperative/trace.lua",
       ["gma2-workers.cooperative.values"] = "lua/cooperative/values.lua",
       ["gma2-workers.drivers"] = "lua/drivers.lua",

@@ -94,7 +94,7 @@ end
 ---The outcome of one task.
 ---@class (exact) gma2workers.result
 ---@field success boolean Whether it ended without an error.
----@field data? any The first value that it returned. If it failed, `"Error: "` and the error's text.
+---@field data? any The first value that it returned. If it failed, `"Error: "` and the error's text: of a table without `__tostring`, its plain fields.
 ---@field returns? table All values that it returned, if there are several, with their number `n`.
 ---@field kind? gma2workers.kind Why it failed.
 ---@field error? any The error value that it raised, if it is not a text and can cross.

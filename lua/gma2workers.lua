@@ -94,7 +94,7 @@ local function run(job, options)
     local response, failed = core.collect_soon(job.id)
     if response then
       if failed[1] then
-        modules.hints.add(response, failed, rawget(options, "sandbox"), rawget(options, "globals"))
+        modules.hints.add(response, failed, options)
       end
       return response
     end

@@ -1,13 +1,9 @@
---- Hints for tasks that failed because a global is missing. Only the host knows whether it has that global.
+--- Advice for tasks that failed because something stayed on the host: a global, or a metatable with a table's methods. Only the
+-- host knows whether it has that.
 
 local core = ...
 
 local hints = {}
-
---- The name of the global that a Lua error reports as nil.
-local function missing_global(message)
-  return string.match(message, "a nil value %(global '([^']+)'%)$")
-end
 
 -- The globals that are missing in a sandbox.
 local NOT_IN_SANDBOX = { io = true, package = true, debug = true, require = true, loadfile = true, dofile = true }
@@ -20,9 +16,32 @@ for name in string.gmatch([[_G _VERSION assert collectgarbage coroutine debug do
   STANDARD[name] = true
 end
 
+-- The functions of `debug` that no task has.
+local NOT_IN_DEBUG = { sethook = true, gethook = true, getregistry = true, debug = true }
+
+-- Lua's errors about a table that lacks a metamethod, and the metamethods that it may have had on the host.
+local OPERATIONS = {
+  ["attempt to call a table value"] = { "__call" },
+  ["attempt to concatenate a table value"] = { "__concat" },
+  ["attempt to compare two table values"] = { "__lt", "__le" },
+  ["attempt to compare table with "] = { "__lt", "__le" },
+  ["attempt to compare %a+ with table"] = { "__lt", "__le" },
+  ["attempt to perform arithmetic on a table value"] = { "__add", "__sub", "__mul", "__div", "__mod", "__pow", "__unm", "__idiv" },
+  ["attempt to perform bitwise operation on a table value"] = { "__band", "__bor", "__bxor", "__shl", "__shr", "__bnot" },
+}
+
+-- The most values that are looked at to find the metatables of one job.
+local MOST_VALUES = 100000
+
+--- The name of the global that a Lua error reports as nil.
+local function missing_global(message)
+  return string.match(message, "a nil value %(global '([^']+)'%)$")
+end
+
 --- Whether every task has this global at first.
-local function is_in_tasks(name, globals)
-  for _, listed in ipairs(globals or {}) do
+local function is_in_tasks(name, about)
+  local globals = rawget(about, "globals")
+  for _, listed in ipairs(type(globals) == "table" and globals or {}) do
     if listed == name then
       return true
     end
@@ -30,23 +49,168 @@ local function is_in_tasks(name, globals)
   return STANDARD[name] or core.backend == "cooperative"
 end
 
---- Adds the hint to each failed entry whose error is a missing global.
+local function of_global(name, about)
+  local is_on_host = rawget(_G, name) ~= nil
+  if rawget(about, "sandbox") and NOT_IN_SANDBOX[name] then
+    return "a sandbox does not have it"
+  elseif is_on_host and is_in_tasks(name, about) then
+    return "a task begins with it in _G: clear it nowhere, and give the function no _ENV but _G"
+  elseif is_on_host then
+    return string.format("the host has it, a task does not (list it in globals = { %q })", name)
+  elseif name == "gma" then
+    return "the host has no gma, so there is none in a task"
+  end
+end
+
+--- The hint for globals that the code reads where the task failed, and that its state lacks.
+local function of_globals(missing, about)
+  local names, quoted = {}, {}
+  for _, name in ipairs(missing) do
+    if rawget(_G, name) ~= nil and not is_in_tasks(name, about) then
+      names[#names + 1], quoted[#quoted + 1] = string.format("'%s'", name), string.format("%q", name)
+    end
+  end
+  if #names == 1 then
+    return string.format("%s reads the global %s, which the host has and a task does not (list it in globals = { %s })",
+      missing.place, names[1], quoted[1])
+  elseif #names > 1 then
+    return string.format("%s reads the globals %s, which the host has and a task does not (list them in globals = { %s })",
+      missing.place, table.concat(names, ", "), table.concat(quoted, ", "))
+  end
+end
+
+local function table_or_nil(value)
+  return type(value) == "table" and value or nil
+end
+
+--- Whether a metatable, or the class that it inherits from, has a field of this name. Nothing of the user's is called.
+local function has_field(meta, name)
+  for _ = 1, 100 do
+    local index = table_or_nil(meta) and rawget(meta, "__index")
+    if type(index) == "function" then
+      return true
+    elseif type(index) ~= "table" then
+      return false
+    elseif rawget(index, name) ~= nil then
+      return true
+    end
+    meta = core.metatable(index)
+  end
+  return false
+end
+
+--- Whether a value, or one in it, has a metatable that `is_meant`. `budget.values` is how many more values may be looked at.
+local function holds_metatable(root, is_meant, budget)
+  local queue, seen = { root }, { [root] = true }
+  local function visit(value)
+    budget.values = budget.values - 1
+    local kind = type(value)
+    if (kind == "table" or kind == "function") and not seen[value] then
+      seen[value], queue[#queue + 1] = true, value
+    end
+  end
+  for _, value in ipairs(queue) do
+    if budget.values <= 0 then
+      return false
+    elseif type(value) == "table" then
+      if is_meant(core.metatable(value)) then
+        return true
+      end
+      for key, inner in next, value do
+        visit(key)
+        visit(inner)
+        if budget.values <= 0 then
+          return false
+        end
+      end
+    elseif core.backend == "native" and debug then
+      local n = 1
+      local name, upvalue = debug.getupvalue(value, n)
+      while name do
+        if upvalue ~= _G then
+          visit(upvalue)
+        end
+        n = n + 1
+        name, upvalue = debug.getupvalue(value, n)
+      end
+    end
+  end
+  return false
+end
+
+--- A function that tells whether a metatable would have prevented the error; nil for other errors.
+local function lost_in(message)
+  local name = string.match(message, "a nil value %(method '([^']+)'%)$") or string.match(message, "a nil value %(field '([^']+)'%)$")
+  if name and name ~= "?" then
+    return function(meta) return has_field(meta, name) end
+  end
+  for pattern, events in next, OPERATIONS do
+    if string.find(message, pattern) then
+      return function(meta)
+        for _, event in ipairs(events) do
+          if table_or_nil(meta) and rawget(meta, event) ~= nil then
+            return true
+          end
+        end
+        return false
+      end
+    end
+  end
+end
+
+--- The hint for a method or an operation of a table that came without its metatable.
+local function of_metatable(message, task, budget)
+  local is_meant = lost_in(message)
+  task = table_or_nil(task)
+  if not is_meant or not task then
+    return nil
+  end
+  -- The cooperative backend copies arguments, and leaves upvalues as they are.
+  local args, func = table_or_nil(rawget(task, "args")), core.backend == "native" and rawget(task, "func") or nil
+  local is_lost = args and holds_metatable(args, is_meant, budget)
+    or (type(func) == "function" or type(func) == "table") and holds_metatable(func, is_meant, budget)
+  return is_lost and "the table came without its metatable, which stays on the host: put the class into a module, or pass plain data "
+    .. "and call a function with it" or nil
+end
+
+--- The hint for what tasks never have.
+local function of_absent(message)
+  if string.find(message, "attempt to yield from outside a coroutine$") then
+    return "a task has nobody to yield to: to wait, write gma.sleep(seconds), where the host has gma"
+  end
+  local name = core.backend == "native" and string.match(message, "a nil value %(field '([^']+)'%)$")
+  if name and NOT_IN_DEBUG[name] and debug and debug[name] then
+    return string.format("a task has no debug.%s", name)
+  end
+end
+
+local function hint(entry, missing, about, task, budget)
+  local name = missing_global(entry.data)
+  if name then
+    return of_global(name, about)
+  end
+  return missing and of_globals(missing, about) or of_absent(entry.data) or of_metatable(entry.data, task, budget)
+end
+
+--- Adds a hint to each failed entry that one fits.
 -- @tab response
 -- @tab failed the indices of the failed tasks
--- @bool sandbox whether the tasks were in a sandbox
--- @tab globals the names of the host's globals that the tasks had
-function hints.add(response, failed, sandbox, globals)
+-- @tab about the job's options: `sandbox`, `globals`, `tasks`
+-- @func[opt] task_of returns the task of an index
+function hints.add(response, failed, about, task_of)
+  local tasks = table_or_nil(rawget(about, "tasks"))
+  local budget = { values = MOST_VALUES }
   for _, index in ipairs(failed) do
     local entry = response.result[index]
-    local name = entry.kind == "runtime" and missing_global(entry.data)
-    if name and sandbox and NOT_IN_SANDBOX[name] then
-      entry.data = entry.data .. ": a sandbox does not have it"
-    elseif name and rawget(_G, name) ~= nil and is_in_tasks(name, globals) then
-      entry.data = entry.data .. ": a task begins with it in _G: clear it nowhere, and give the function no _ENV but _G"
-    elseif name and rawget(_G, name) ~= nil then
-      entry.data = string.format("%s: the host has it, a task does not (list it in globals = { %q })", entry.data, name)
-    elseif name == "gma" then
-      entry.data = entry.data .. ": the host has no gma, so there is none in a task"
+    -- What was missing is for the hint, not for the user.
+    local missing = entry.missing
+    entry.missing = nil
+    if entry.kind == "runtime" then
+      local task = task_of and task_of(index) or tasks and rawget(tasks, index)
+      local text = hint(entry, missing, about, task, budget)
+      if text then
+        entry.data = entry.data .. ": " .. text
+      end
     end
   end
 end

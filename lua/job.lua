@@ -29,6 +29,7 @@ function job.open(started, options)
   started.started = core.clock()
   started.onProgress = rawget(options, "onProgress")
   started.sandbox, started.globals = rawget(options, "sandbox"), rawget(options, "globals")
+  started.tasks = rawget(options, "tasks")
   started.next_progress = 0
   started.reported = -1
   -- Two lists of one item, which a native call removes: `onComplete`, so that it is called once, and the lock for reporting the

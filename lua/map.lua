@@ -115,7 +115,7 @@ function map.prepare(job, func, list, options)
     plan.has_unsendable = next(plan.unsendable) ~= nil
   end
   config.tasks = make_tasks(func, plan)
-  plan.items = nil
+  plan.items, plan.tasks = nil, config.tasks
 
   function job.count(done, total)
     return done == total and count or done * plan.chunk, count

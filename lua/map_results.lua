@@ -9,7 +9,8 @@ local map_results = {}
 local function record_of(failure)
   local message = string.gsub(failure.message, "^gma2workers/mapper%.lua:%d+: ", "")
   local traceback = failure.traceback and string.gsub(failure.traceback, "\n\t[^\n]*gma2workers/mapper%.lua:.*$", "")
-  return { success = false, data = "Error: " .. message, kind = failure.kind, error = failure.error, traceback = traceback }
+  return { success = false, data = "Error: " .. message, kind = failure.kind, error = failure.error, traceback = traceback,
+    missing = failure.missing }
 end
 
 --- The message of a failed record.
@@ -47,7 +48,7 @@ function map_results.values(response, plan)
       return nil, message_of_task(entry, first, last)
     elseif failures then
       local record = record_of(failures[1])
-      hints.add({ result = { record } }, { 1 }, plan.sandbox, plan.globals)
+      hints.add({ result = { record } }, { 1 }, plan, function() return plan.tasks[n] end)
       return nil, string.format("list[%d]: %s", first + failures[1].at - 1, message_of(record))
     end
     table.move(entry.data, 1, last - first + 1, first, results)
@@ -84,7 +85,7 @@ function map_results.records(response, plan)
   for i, failure in pairs(plan.unsendable) do
     results[i] = record_of(failure)
   end
-  hints.add({ result = results }, indices, plan.sandbox, plan.globals)
+  hints.add({ result = results }, indices, plan, function(i) return plan.tasks[(i - 1) // plan.chunk + 1] end)
   return results
 end
 

@@ -2,21 +2,25 @@
 -- the task.
 
 local core = ...
-local check, trace = core.check_in_task, core.trace
+local check, trace, fields = core.check_in_task, core.trace, core.fields
 
 --- Describes the failure of an item whose function raised an error. The description can cross.
 local function describe(at, failure, upvalues)
-  local value, traceback = failure, nil
+  local value, traceback, missing = failure, nil, nil
   if type(failure) == "table" then
-    value, traceback = failure.value, failure.traceback
+    value, traceback, missing = failure.value, failure.traceback, failure.missing
   end
-  local ok, message = pcall(tostring, value)
+  local ok, message = true, fields(value)
+  if not message then
+    ok, message = pcall(tostring, value)
+  end
   if not ok then
     local why = type(message) == "string" and message or string.format("(error object is a %s value)", type(message))
     message = "error in the error's own __tostring: " .. why
   end
   local is_out_of_memory = message == "not enough memory" or string.find(message, "not enough memory for buffer allocation$")
-  local described = { at = at, kind = is_out_of_memory and "memory" or "runtime", message = message, traceback = traceback }
+  local described = { at = at, kind = is_out_of_memory and "memory" or "runtime", message = message, traceback = traceback,
+    missing = missing }
   if type(value) ~= "string" and not check(value, "error", upvalues) then
     described.error = value
   end

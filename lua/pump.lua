@@ -41,7 +41,7 @@ pump.is_interrupt = is_interrupt
 
 --- A message handler: keeps a callback's error with its traceback.
 function pump.trace(value)
-  return { value = value, traceback = core.traceback(tostring(value), 2) }
+  return { value = value, traceback = core.traceback(core.fields(value) or tostring(value), 2) }
 end
 
 local function report_progress(job, now, done, total)
@@ -106,7 +106,8 @@ local function report_end(job)
     job.problem = nil
   end
   if not job.has_hints then
-    hints.add(job.response, job.failed, job.sandbox, job.globals)
+    hints.add(job.response, job.failed, job)
+    job.tasks = nil
     -- From here on the caller may change the response.
     job.has_hints = true
   end

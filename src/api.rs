@@ -14,6 +14,7 @@ use crate::config;
 use crate::dispatcher;
 use crate::error::{self, Error, Result};
 use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, native};
+use crate::fields;
 use crate::gma;
 use crate::host::HostNames;
 use crate::job::Job;
@@ -72,7 +73,7 @@ pub fn open(stack: &Protected) -> NativeResult {
 }
 
 /// The native functions. [`build`] adds `version` and `backend`.
-fn native_calls() -> [(&'static str, NativeFunction); 25] {
+fn native_calls() -> [(&'static str, NativeFunction); 26] {
     [
         ("load", native(load)),
         ("start", native(start)),
@@ -96,6 +97,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 25] {
         ("is_on_terminal", native(is_on_terminal)),
         ("check_in_task", native(gma::check)),
         ("trace", native(gma::with_traceback)),
+        ("fields", native(fields::fields)),
         ("clock", native(stdlib::clock)),
         ("threads", native(threads)),
         ("lost", native(lost)),

@@ -9,6 +9,7 @@ use std::ffi::c_int;
 use crate::current::{self, Raised, WrapFailure};
 use crate::error::Error;
 use crate::ffi::{Exit, NativeResult, Protected, Resumed, Stack, Type, native};
+use crate::missing;
 use crate::stdlib::{bad_type, replace};
 
 fn raised_at(stack: &Stack, index: c_int) -> Raised {
@@ -18,13 +19,10 @@ fn raised_at(stack: &Stack, index: c_int) -> Raised {
     }
 }
 
-/// The call stack inside the coroutine that raised the error at an index.
-pub fn inner_traceback(stack: &Stack, index: c_int) -> Option<Vec<u8>> {
+/// The failure of the coroutine that raised the error at an index.
+pub fn take_failure(stack: &Stack, index: c_int) -> Option<WrapFailure> {
     let raised = raised_at(stack, index);
-    current::with_notes(|notes| {
-        let failure = notes.wrap_failure.as_ref().filter(|failure| failure.raised == raised);
-        failure.map(|failure| failure.traceback.clone())
-    })
+    current::with_notes(|notes| notes.wrap_failure.take_if(|failure| failure.raised == raised))
 }
 
 /// Replaces the library's functions.
@@ -141,12 +139,18 @@ fn note_failure(stack: &Protected, coroutine: &Stack) {
     }
     // From here on nothing raises. On the stack: traceback, error, error with position.
     let original = if is_text { -2 } else { -1 };
-    let mut whole = inner_traceback(stack, original).unwrap_or_default();
+    let inner = take_failure(stack, original);
+    let missing = match &inner {
+        Some(_) => None,
+        None => missing::find(stack, coroutine, 0, &stack.bytes(original)),
+    };
+    let inner = inner.unwrap_or(WrapFailure { raised: Raised::Value(0), traceback: Vec::new(), missing });
+    let mut whole = inner.traceback;
     if !whole.is_empty() {
         whole.push(b'\n');
     }
     stack.with_bytes(original - 1, |traceback| whole.extend_from_slice(traceback));
-    let failure = WrapFailure { raised: raised_at(stack, -1), traceback: whole };
+    let failure = WrapFailure { raised: raised_at(stack, -1), traceback: whole, missing: inner.missing };
     current::with_notes(|notes| notes.wrap_failure = Some(failure));
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::ffi::{self, Stack};
 use crate::job::{Job, Worker};
 use crate::mailbox::Reply;
+use crate::missing::Missing;
 
 /// A worker and its job.
 pub struct Work {
@@ -40,6 +41,7 @@ pub struct Notes {
 pub struct WrapFailure {
     pub raised: Raised,
     pub traceback: Vec<u8>,
+    pub missing: Option<Box<Missing>>,
 }
 
 /// An error value: a text, or the identity of any other value.
@@ -204,7 +206,8 @@ mod tests {
         with_notes(|notes| {
             notes.has_finalizers = true;
             notes.random = Some(fastrand::Rng::with_seed(1));
-            notes.wrap_failure = Some(WrapFailure { raised: Raised::Value(1), traceback: vec![1] });
+            notes.wrap_failure =
+                Some(WrapFailure { raised: Raised::Value(1), traceback: vec![1], missing: None });
         });
         let are_new = |coroutine| {
             with_notes(|notes| {

@@ -17,7 +17,7 @@ use crate::lane::Failure;
 use crate::pool::{self, Busy};
 use crate::seat::{End, Reason};
 use crate::state::{Reuse, State};
-use crate::{coroutine, current, fault, gma, system};
+use crate::{coroutine, current, fault, fields, gma, missing, system};
 
 thread_local! {
     /// This thread's state, kept for the next job.
@@ -220,13 +220,12 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
         (!matches!(stack.kind(-1), Type::String | Type::Nil)).then(|| encode_error(job, stack)).flatten();
     let mut message = Vec::new();
     let mut traceback = Vec::new();
-    let inner = coroutine::inner_traceback(stack, -1);
+    let inner = coroutine::take_failure(stack, -1);
     let described = stack.protected(1, |stack| {
         // The traceback is taken first, because `__tostring` may fail.
         stack.push_traceback(coroutine, 0);
         stack.with_bytes(-1, |text| traceback.extend_from_slice(text));
-        stack.push_text_of(1);
-        stack.with_bytes(-1, |text| message.extend_from_slice(text));
+        fields::append_text_of(stack, 1, &mut message);
         stack.set_top(0);
         Ok(())
     });
@@ -234,11 +233,16 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
         message = b"error in the error's own __tostring: ".to_vec();
         message.extend_from_slice(&error.text());
     }
-    if let Some(mut inner) = inner {
-        inner.push(b'\n');
-        traceback.splice(0..0, inner);
-    }
-    Failure { kind: Kind::Runtime, message, traceback, value }
+    let missing = match inner {
+        Some(mut inner) => {
+            inner.traceback.push(b'\n');
+            traceback.splice(0..0, inner.traceback);
+            inner.missing
+        }
+        None if value.is_none() => missing::find(stack, coroutine, 0, &message),
+        None => None,
+    };
+    Failure { kind: Kind::Runtime, message, traceback, value, missing }
 }
 
 /// The error value on top, if it can cross.

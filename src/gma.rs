@@ -13,7 +13,7 @@ use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, nat
 use crate::hostcall;
 use crate::mailbox::{self, Answer};
 use crate::names;
-use crate::{current, stdlib};
+use crate::{coroutine, current, fields, missing, stdlib};
 
 /// The names of things in a worker's state, for messages that leave it or enter it.
 pub struct WorkerNames;
@@ -49,6 +49,7 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
             ("gma2workers.clock", native(stdlib::clock)),
             ("gma2workers.check", native(check)),
             ("gma2workers.trace", native(with_traceback)),
+            ("gma2workers.fields", native(fields::fields)),
         ]);
         own
     });
@@ -89,7 +90,8 @@ fn check_value(stack: &Stack, names: &dyn Names, functions: fn(Upvalues) -> Func
     encode(stack, 1, &mut Vec::new(), &policy)
 }
 
-/// `trace(value)`, a message handler: returns a table with the error, `value`, and its `traceback`.
+/// `trace(value)`, a message handler: returns a table with the error, `value`, its `traceback`, and the globals that were
+/// `missing` there.
 pub fn with_traceback(stack: &Protected) -> NativeResult {
     stack.set_top(1);
     stack.create_table(0, 2);
@@ -97,6 +99,18 @@ pub fn with_traceback(stack: &Protected) -> NativeResult {
     stack.raw_set_text(1, "value");
     stack.push_traceback(stack, 1);
     stack.raw_set_text(1, "traceback");
+    stack.raw_get_text(1, "value");
+    let missing = match coroutine::take_failure(stack, -1) {
+        Some(inner) => inner.missing,
+        None => missing::find(stack, stack, 1, &stack.bytes(-1)),
+    };
+    stack.set_top(1);
+    if let Some(missing) = &missing {
+        stack.protected(1, |stack| {
+            missing::set(stack, missing);
+            Ok(())
+        })?;
+    }
     Ok(1)
 }
 
@@ -195,6 +209,7 @@ fn sleep(stack: &Protected) -> NativeResult {
             hostcall::sleep(mailbox::seconds(seconds));
             if current::is_stopping() { Err(Exit::Stop) } else { Ok(0) }
         }
-        _ => Err(stdlib::bad_type(stack, 1, "number")),
+        Some(_) => Err(Exit::BadArgument(1, "number of seconds expected, got nan".into())),
+        None => Err(stdlib::bad_type(stack, 1, "number")),
     }
 }

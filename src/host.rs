@@ -10,6 +10,7 @@ use crate::environment::HostModules;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
+use crate::fields;
 use crate::gma;
 use crate::job::Job;
 use crate::mailbox::{self, Answer};
@@ -260,8 +261,11 @@ fn encode_raised(
         Err(error) if !error.is_a_hooks() => {}
         outcome => return outcome,
     }
+    let mut text = Vec::new();
+    let text = &mut text;
     let described = stack.protected(1, |stack| {
-        stack.push_text_of(1);
+        fields::append_text_of(stack, 1, text);
+        stack.push_bytes(text);
         stack.remove(1);
         Ok(())
     });

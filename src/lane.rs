@@ -3,6 +3,7 @@
 //! Plain `Send` data. Small results share one buffer, so a small task costs no allocation.
 
 use crate::error::{Error, Kind};
+use crate::missing::Missing;
 
 /// The contents of a failed task's entry in the response.
 #[derive(Debug)]
@@ -12,11 +13,18 @@ pub struct Failure {
     pub traceback: Vec<u8>,
     /// A message with the error value, if it was not a string and can cross.
     pub value: Option<Vec<u8>>,
+    pub missing: Option<Box<Missing>>,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure { kind: error.kind(), message: error.text(), traceback: Vec::new(), value: None }
+        Failure {
+            kind: error.kind(),
+            message: error.text(),
+            traceback: Vec::new(),
+            value: None,
+            missing: None,
+        }
     }
 }
 

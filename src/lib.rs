@@ -21,7 +21,7 @@
 //! | `state` | makes a worker's Lua state, prepares it for a job, and restores it between tasks | worker |
 //! | `modules` | `require` in a task | worker |
 //! | `gma` | the `gma` table in a task | worker |
-//! | `stdlib`, `coroutine`, `locale` | the parts of Lua's standard library that are different in a task | worker |
+//! | `stdlib`, `coroutine`, `debug`, `locale` | the parts of Lua's standard library that are different in a task | worker |
 //! | `hostcall` | makes a task's host calls and waits for their answers | worker |
 //! | `current` | the job and the task that this thread is working on | worker |
 //! | `registry` | finds running jobs by number | host |
@@ -35,6 +35,8 @@
 //! | `value` | a Lua value, for reading options and describing it in messages | host |
 //! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
+//! | `missing` | finds the globals that were missing where a task failed | both |
+//! | `fields` | shows the fields of an error value that is a table | both |
 //! | `bytecode` | reads the code of functions: what they change, what they use | both |
 //! | `reader` | reads bytes from start to end | both |
 //! | `pool`, `idle_queue` | the pool of threads, and the queue where idle threads look for work; they know no Lua | both |
@@ -61,7 +63,7 @@
 //! | `drivers` | starts coroutines of the engine, by a timer or a command line |
 //! | `map`, `items`, `mapper`, `map_results` | `Map`: splits the list, reads it, runs in the tasks, joins the results |
 //! | `progress` | the progress bar |
-//! | `hints` | adds advice to errors about a missing global |
+//! | `hints` | adds advice to errors about what stayed on the host |
 //! | `report` | shows a line of text to the user |
 //! | `arguments` | checks arguments |
 
@@ -73,6 +75,7 @@ mod codec;
 mod config;
 mod coroutine;
 mod current;
+mod debug;
 mod dispatcher;
 mod environment;
 mod error;
@@ -85,6 +88,7 @@ mod ffi;
 #[allow(unsafe_code, reason = "the fence")]
 #[doc(hidden)]
 pub mod ffi;
+mod fields;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 #[path = "../tests/fuzz/checks/mod.rs"]
@@ -97,6 +101,7 @@ mod job;
 mod lane;
 mod locale;
 mod mailbox;
+mod missing;
 mod modules;
 mod names;
 mod pool;

@@ -10,6 +10,7 @@ use crate::ffi::{Protected, Stack};
 use crate::host::HostNames;
 use crate::job::Job;
 use crate::lane::{Failure, Lane};
+use crate::missing;
 
 /// The slots of the two lists that [`merge`] fills, and of the names of two fields that every entry has.
 const RESULT: c_int = 1;
@@ -176,6 +177,10 @@ fn push_failure(stack: &Protected, failure: &Failure) {
     if !failure.traceback.is_empty() {
         stack.push_bytes(&failure.traceback);
         stack.raw_set_text(entry, "traceback");
+    }
+    if let Some(missing) = &failure.missing {
+        // The hints take it out again.
+        missing::set(stack, missing);
     }
 }
 

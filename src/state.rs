@@ -1,10 +1,11 @@
 //! A worker's Lua state: created, fitted to a job, and restored between tasks.
 //!
-//! A [`State`] stays on one thread. It has Lua's standard library with the changes of [`crate::stdlib`] and
-//! [`crate::coroutine`], and its own allocator, which counts its memory. Up to three snapshots are taken. The first is of the
-//! new state. The second is of the state fitted to a job, with a `gma` of the host's shape, the job's globals and functions,
-//! and the coroutine for the tasks. The third has the arguments that several of the job's tasks share; only that one is taken
-//! anew for a job that differs in them alone. Restoring a snapshot undoes everything since then, to the last byte.
+//! A [`State`] stays on one thread. It has Lua's standard library with the changes of [`crate::stdlib`],
+//! [`crate::coroutine`] and [`crate::debug`], and its own allocator, which counts its memory. Up to three snapshots are taken.
+//! The first is of the new state. The second is of the state fitted to a job, with a `gma` of the host's shape, the job's
+//! globals and functions, and the coroutine for the tasks. The third has the arguments that several of the job's tasks share;
+//! only that one is taken anew for a job that differs in them alone. Restoring a snapshot undoes everything since then, to the
+//! last byte.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::codec::{Common, decode_common, decode_initial};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
-use crate::{bytecode, codec, coroutine, fault, gma, modules, stdlib};
+use crate::{bytecode, codec, coroutine, debug, fault, gma, modules, stdlib};
 
 /// The key of a mark in the registry of every worker's state.
 static WORKER: Key = Key::new();
@@ -97,6 +98,7 @@ impl State {
             stdlib::install(stack);
             modules::install(stack);
             coroutine::install(stack);
+            debug::install(stack);
             if environment.sandbox {
                 stdlib::apply_sandbox(stack);
             }

@@ -5,13 +5,12 @@
 //! - Standard input is closed, because it belongs to the host.
 //! - `os.exit` is refused. `os.setlocale` can't change the locale, and a task can't change the buffering or position of the
 //!   standard streams. All of these would affect the whole process.
-//! - `debug` has only `traceback` and `getinfo`.
 //! - `math.random` has a generator for each task. The C library's generator is shared by the process, behind a lock.
 //! - `setmetatable` notes finalizers, and functions that open files note that. A state with either is closed after its task,
 //!   which calls the finalizers and closes the files.
 //!
 //! Most of these functions check their arguments and then continue in Lua's own function ([`Exit::TailCallOriginal`]), so nothing else
-//! differs. The coroutine library is in [`crate::coroutine`], `require` in [`crate::modules`].
+//! differs. The coroutine library is in [`crate::coroutine`], `debug` in [`crate::debug`], `require` in [`crate::modules`].
 
 use std::ffi::c_int;
 use std::io::Write;
@@ -90,9 +89,6 @@ pub fn install(stack: &Protected) {
     stack.raw_get_text(globals, "os");
     replace(stack, "exit", native(exit));
     wrap(stack, "setlocale", native(locale::set));
-
-    stack.raw_get_text(globals, "debug");
-    keep_only(stack, &["traceback", "getinfo"]);
     stack.set_top(globals - 1);
 }
 
@@ -118,7 +114,7 @@ pub fn apply_sandbox(stack: &Protected) {
 }
 
 /// Clears the other fields of the value on top, if it is a table.
-fn keep_only(stack: &Protected, names: &[&str]) {
+pub fn keep_only(stack: &Protected, names: &[&str]) {
     let table = stack.top();
     if stack.kind(table) != Type::Table {
         return;
@@ -200,7 +196,7 @@ pub fn replace(stack: &Protected, name: &str, function: NativeFunction) {
 }
 
 /// Replaces a function of the library on top, if the library has it, with one that may continue in the original.
-fn wrap(stack: &Protected, name: &str, function: NativeFunction) {
+pub fn wrap(stack: &Protected, name: &str, function: NativeFunction) {
     if has(stack, name) {
         stack.raw_get_text(-1, name);
         stack.push_closure(function, 1);
@@ -220,7 +216,7 @@ pub fn bad_type(stack: &Protected, n: c_int, expected: &str) -> Exit {
     Exit::BadArgument(n, format!("{expected} expected, got {got}"))
 }
 
-fn set_metatable(stack: &Protected) -> NativeResult {
+pub fn set_metatable(stack: &Protected) -> NativeResult {
     if stack.kind(2) == Type::Table {
         let arguments = stack.top();
         stack.push_bytes(b"__gc");

@@ -58,7 +58,10 @@ local function raised(task, failure)
     return run.failed(failure == "not enough memory" and "memory" or "runtime", tostring(failure))
   end
   local value = failure.value
-  local ok, message = pcall(tostring, value)
+  local ok, message = true, core.fields(value)
+  if not message then
+    ok, message = pcall(tostring, value)
+  end
   if not ok then
     local why = type(message) == "string" and message or string.format("(error object is a %s value)", type(message))
     message = "error in the error's own __tostring: " .. why

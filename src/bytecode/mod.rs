@@ -10,11 +10,13 @@
 //! | `library` | the parts of the standard library that change a table or hand one on |
 //! | `facts` | sets of facts about a value |
 //! | `samples` | code with a known judgement, to try whether this Lua is stock Lua |
+//! | `globals` | finds the globals that a line of a function reads |
 //! | `dump` | reads dumped functions |
 //! | `instruction` | the instructions and their operands |
 
 pub mod dump;
 mod facts;
+mod globals;
 pub mod instruction;
 #[cfg(all(test, feature = "linked"))]
 mod judgements;
@@ -23,6 +25,7 @@ mod purity;
 mod samples;
 mod writes;
 
+pub use globals::{Global, globals_of};
 pub use purity::has_no_side_effects;
 pub use samples::has_stock_opcodes;
 pub use writes::{Carried, Held, Written, find_writes};

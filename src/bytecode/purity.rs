@@ -12,7 +12,8 @@ const MAX_INSTRUCTIONS: usize = 256;
 /// Whether a dumped function calls nothing and changes nothing that existed before it ran.
 ///
 /// It may read, compute, branch, loop, and make and fill tables. This relies on only strings and files having metatables,
-/// whose `__index` is a table: then no allowed instruction calls a metamethod.
+/// whose `__index` is a table: then no allowed instruction calls a metamethod. So no Lua code may have run in the state before
+/// its snapshot was taken: a task can give metatables even to numbers and nil, but its state is restored before the next.
 pub fn has_no_side_effects(dump: &[u8]) -> bool {
     super::samples::has_stock_opcodes_for_purity() && looks_side_effect_free(dump)
 }

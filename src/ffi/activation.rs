@@ -90,6 +90,72 @@ impl Stack<'_> {
         format!("{}:{}", activation.chunk(), activation.first_line())
     }
 
+    /// Pushes the Lua function that runs at a level of the call stack, and gives the name of its chunk and the line that runs.
+    /// None if no Lua function runs there, or if its lines are not known.
+    pub fn push_function_at(&self, level: c_int) -> Option<(String, u32)> {
+        let mut activation = Activation::new();
+        if !activation.ask_level(self, level, c"Sl") || !self.check(1) {
+            return None;
+        }
+        let line = u32::try_from(activation.line()).ok()?;
+        let chunk = activation.chunk().into_owned();
+        // SAFETY: `l` is live and has room for the function, and the level is there: nothing ran since it was asked about.
+        unsafe { lua::lua_getinfo(self.l, c"f".as_ptr(), ptr::from_mut(&mut activation).cast()) };
+        Some((chunk, line))
+    }
+
+    /// Whether the Lua function on top has a parameter of this name.
+    pub fn has_parameter(&self, name: &str) -> bool {
+        assert!(self.kind(-1) == Type::Function, "no function to ask about");
+        for n in 1.. {
+            // SAFETY: `l` is live, and a function is on top. The name belongs to the function, which stays there.
+            let known = unsafe { lua::lua_getlocal(self.l, ptr::null(), n) };
+            match text(&known) {
+                None => return false,
+                Some(known) if known.to_bytes() == name.as_bytes() => return true,
+                Some(_) => {}
+            }
+        }
+        false
+    }
+
+    /// Whether the call stack has such a level.
+    pub fn has_level(&self, level: c_int) -> bool {
+        Activation::new().ask_level(self, level, c"")
+    }
+
+    /// Whether a native function runs at a level of the call stack; false if there is no such level.
+    pub fn is_native_level(&self, level: c_int) -> bool {
+        let mut activation = Activation::new();
+        activation.ask_level(self, level, c"S") && activation.kind() == b"C"
+    }
+
+    /// Whether local variable `n` at a level of the call stack has a name in the source, or is one of `...`. The other slots
+    /// belong to Lua: it takes a table that is being filled, for example, for a table without looking again.
+    pub fn is_named_local(&self, level: c_int, n: c_int) -> bool {
+        // Lua negates the number.
+        if n == c_int::MIN || !self.check(1) || self.is_native_level(level) {
+            return false;
+        }
+        let mut activation = Activation::new();
+        // SAFETY: `l` is live and has room for the value, and a `lua_Debug` of any Lua fits in here. The level is asked about
+        // at once, while it is there, and runs Lua code.
+        let name = unsafe {
+            let record = ptr::from_mut(&mut activation).cast();
+            if lua::lua_getstack(self.l, level, record) == 0 {
+                return false;
+            }
+            lua::lua_getlocal(self.l, record, n)
+        };
+        if name.is_null() {
+            return false;
+        }
+        self.pop(1);
+        // SAFETY: Lua returned a name, which belongs to the function that runs at that level.
+        let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+        name.first() != Some(&b'(') || name == b"(*vararg)"
+    }
+
     /// How many upvalues the function on the stack has.
     pub fn upvalue_count(&self, function: c_int) -> c_int {
         let mut activation = Activation::new();

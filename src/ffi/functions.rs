@@ -97,6 +97,13 @@ impl Stack<'_> {
         assert!(is_set, "the function has no upvalue {n}");
     }
 
+    /// Whether two upvalues of Lua functions are the same variable. False if one is missing.
+    pub fn is_same_upvalue(&self, function: c_int, n: c_int, other: c_int, m: c_int) -> bool {
+        let exists = |function, n| self.is_lua_function(function) && self.has_upvalue(function, n);
+        let both_exist = exists(function, n) && exists(other, m);
+        both_exist && self.upvalue_id(function, n) == self.upvalue_id(other, m)
+    }
+
     /// The identity of the variable behind upvalue `n` of a Lua function, shared by all functions that captured it.
     pub fn upvalue_id(&self, function: c_int, n: c_int) -> usize {
         assert!(self.is_lua_function(function) && self.has_upvalue(function, n), "there is no upvalue {n}");

@@ -199,15 +199,21 @@ impl Protected<'_> {
         unsafe { lua::lua_gc(self.l, lua::LUA_GCCOLLECT, 0) };
     }
 
-    /// Marks the file handle at an index as closed, if it is one. Its C stream stays open.
-    pub fn close_handle(&self, index: c_int) {
+    /// Whether the value at an index is a file handle.
+    pub fn is_file(&self, index: c_int) -> bool {
         let handle = self.absolute(index);
         self.push_registry();
         self.raw_get_text(-1, FILE_HANDLE);
         let has_metatable = self.metatable(handle);
-        let is_handle = has_metatable && self.kind(handle) == Type::Userdata && self.raw_equal(-1, -2);
+        let is_file = has_metatable && self.kind(handle) == Type::Userdata && self.raw_equal(-1, -2);
         self.pop(2 + c_int::from(has_metatable));
-        if is_handle {
+        is_file
+    }
+
+    /// Marks the file handle at an index as closed, if it is one. Its C stream stays open.
+    pub fn close_handle(&self, index: c_int) {
+        let handle = self.absolute(index);
+        if self.is_file(handle) {
             // SAFETY: `l` is live; the index is that of a full userdata.
             let stream = unsafe { lua::lua_touserdata(self.l, handle) };
             // SAFETY: only the `io` library gives that metatable, and only to a `luaL_Stream`: by the manual, a C stream and

@@ -114,8 +114,9 @@ end)
 describe("an error value", function()
   local values = {
     number = { 42, "Error: 42" }, float = { 4.5, "Error: 4.5" }, ["true"] = { true, "Error: true" },
-    ["false"] = { false, "Error: false" }, table = { { code = 5, deep = { 1, 2 } }, "^Error: table: " },
-    ["list with itself"] = { (function() local t = {} t.self = t return t end)(), "^Error: table: " },
+    ["false"] = { false, "Error: false" }, table = { { code = 5, deep = { 1, 2 } }, "^Error: { code = 5, deep = { 1, 2 } }$" },
+    ["list with itself"] = { (function() local t = {} t.self = t return t end)(),
+      "^Error: { self = { self = { self = { %.%.%. } } } }$" },
   }
   for name, case in pairs(values) do
     it(("crosses with its text: a %s (E2)"):format(name), function()
@@ -145,7 +146,7 @@ describe("an error value", function()
     for shown, task in pairs {
       ["Error: thread: "] = function() error(coroutine.create(print)) end,
       ["Error: file ("] = function() error(io.stdout) end,
-      ["Error: table: "] = function() error({ deep = { io.stdout } }) end,
+      ["Error: { deep = { ... } }"] = function() error({ deep = { io.stdout } }) end,
     } do
       local entry = failed(task)
       assert_says(shown, entry.data)
@@ -161,7 +162,63 @@ describe("an error value", function()
     assert.equal("Error: code 7", entry.data)
     assert.same({ code = 7 }, entry.error)
     assert.is_nil(getmetatable(entry.error))
-    assert_says("Error: Trouble: ", failed(function() error(setmetatable({}, { __name = "Trouble" })) end).data)
+    assert.equal("Error: Trouble: {}", failed(function() error(setmetatable({}, { __name = "Trouble" })) end).data)
+  end)
+
+  describe("that is a table is shown by its plain fields", function()
+    local deep = { 1, { 2, { 3, { 4 } } } }
+    local many, list, long = {}, {}, {}
+    for i = 1, 40 do
+      many[("key%02d"):format(i)], list[i], long[i] = i, i, ("x"):rep(90)
+    end
+    local shown = {
+      ["{}"] = {}, ["{ 1, 2, 3 }"] = { 1, 2, 3 },
+      ['{ code = 42, message = "no such fixture" }'] = { message = "no such fixture", code = 42 },
+      ["{ 1, 2.5, true, \"a\", [-1] = 0, [0.5] = 1, [9] = 9, B = 1, a = 2, [\"two words\"] = 3, [false] = 5, [true] = 4 }"] =
+        { 1, 2.5, true, "a", [-1] = 0, [0.5] = 1, [9] = 9, B = 1, a = 2, ["two words"] = 3, [true] = 4, [false] = 5 },
+      ['{ "say \\"\\\\\\"\\n\\000\\127é" }'] = { "say \"\\\"\n\0\127é" },
+      ["{ 1e+100, -0.1, 3.0, inf, -1e-07, 1e+15, 10000000000000.0 }"] = { 1e100, -0.1, 3.0, math.huge, -1e-7, 1e15, 1e13 },
+      ["{ 1, { 2, { 3, { ... } } } }"] = deep,
+      ["{ 1, ..., 3 }"] = { 1, print, 3 }, ["{ a = 1, ... }"] = { a = 1, b = print, [print] = 2 },
+      ["{ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, ... }"] = list,
+      ["{ key01 = 1, key02 = 2, key03 = 3, key04 = 4, key05 = 5, key06 = 6, key07 = 7, key08 = 8, key09 = 9, key10 = 10, "
+        .. "key11 = 11, key12 = 12, key13 = 13, key14 = 14, key15 = 15, key16 = 16, ... }"] = many,
+      ['{ "' .. ("é"):rep(50) .. '..." }'] = { ("é"):rep(60) }, ['{ "a' .. ("é"):rep(49) .. '..." }'] = { "a" .. ("é"):rep(60) },
+      ["{ " .. ('"' .. ("x"):rep(90) .. '", '):rep(6) .. "... }"] = long,
+    }
+    for text, value in pairs(shown) do
+      it(("%s (E19)"):format(text), function()
+        assert.equal("Error: " .. text, failed(function(v) error(v) end, { value }).data)
+        local function fails(v) error(v) end
+        local _, message = pcall(gma2workers.Map, fails, { value })
+        assert_says("list[1]: " .. text, message)
+        assert.equal("Error: " .. text, gma2workers.Map(fails, { value }, { onError = "collect" })[1].data)
+        assert.same(value, failed(fails, { value }).error)
+      end)
+    end
+
+    it("and by its metatable's name, without a call (E19)", function()
+      local entry = failed(function()
+        local trap = setmetatable({ 1 }, { __index = error, __len = error, __pairs = error, __name = "Trouble" })
+        error(setmetatable({ code = 5, trap = trap }, { __index = error, __len = error, __pairs = error, __name = 5 }))
+      end)
+      assert.equal("Error: { code = 5, trap = { 1 } }", entry.data)
+    end)
+
+    it("in a callback's report, too (E19)", function()
+      local reported
+      crossing.with_gma({ echo = function(text) reported = text end }, function()
+        local job = gma2workers.RunAsync { tasks = { { func = type, args = { 1 } } }, onComplete = function() error({ code = 42 }) end }
+        job:wait()
+      end)
+      assert_says("error in a callback: { code = 42 }", reported)
+    end)
+
+    it("if a host call raised it, and it can't cross #native (E19)", function()
+      crossing.with_gma({ fail = function() error({ code = 42, file = io.stdout }) end }, function()
+        assert.equal("Error: { code = 42, ... }", failed(function() gma.fail() end).data)
+      end)
+    end)
   end)
 
   describe("whose __tostring fails too", function()

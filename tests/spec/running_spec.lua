@@ -292,13 +292,13 @@ describe("RunAsync on a host without an engine", function()
       local tasks, done = { { func = type, args = { 1 } } }, 0
       local function complete() done = done + 1 end
       gma2workers.RunAsync { tasks = tasks, onComplete = function() complete() error("boom in onComplete") end }
-      gma2workers.RunAsync { tasks = tasks, onComplete = complete, onProgress = function() error({}) end }
+      gma2workers.RunAsync { tasks = tasks, onComplete = complete, onProgress = function() error({ code = 42 }) end }
       gma2workers.RunAsync { tasks = tasks, onComplete = complete }
       repeat until gma2workers.Poll() == 0
       print("done: " .. done)
     ]])
     assert.is_truthy(text:find("%.?[%w_/\\:~]+:%d+: boom in onComplete\nstack traceback:\n"), text)
-    assert.is_truthy(text:find("error in a callback: table: ", 1, true), text)
+    assert.is_truthy(text:find("error in a callback: { code = 42 }\n", 1, true), text)
     assert.is_truthy(text:find("done: 3\n", 1, true), text)
   end)
 
