@@ -72,7 +72,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
         // Creates this thread's message buffer now, because tasks may soon use up all memory.
         ffi::clear_message();
         watchdog::start()?;
-        if timeout.is_some() {
+        if job.shortest_timeout().is_some() {
             watchdog::watch(&job);
         }
         executor::start(&job, workers)?;

@@ -37,7 +37,7 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
         if let Some(trace) = &job.trace {
             trace.begin_task(worker.row, index);
         }
-        worker.seat.begin(index, job.timeout);
+        worker.seat.begin(index, job.timeout_of(index));
         if job.is_cancelled() {
             // The job may have been cancelled before this task had the seat.
             worker.seat.stop(Reason::Cancelled);
@@ -56,7 +56,7 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
                 return;
             }
             (End::Stopped(reason), Err(failure)) => {
-                let failure = Failure { traceback: failure.traceback, ..job.stopped(reason).into() };
+                let failure = Failure { traceback: failure.traceback, ..job.stopped(index, reason).into() };
                 job.put(worker, index, Err(failure));
             }
             (_, outcome) => job.put(worker, index, outcome.map(|()| &mut results)),

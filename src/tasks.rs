@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
@@ -13,7 +14,7 @@ use crate::config;
 use crate::error::{Error, Place, Problem, Result};
 use crate::ffi::{Protected, Stack, Type};
 use crate::host::HostNames;
-use crate::job::Tasks;
+use crate::job::{Extras, Tasks};
 use crate::value::Value;
 
 /// The most arguments that a task may have.
@@ -33,11 +34,11 @@ pub struct TaskReader<'a> {
 
 /// The slot of the list of tasks. The names of a task's fields are above it.
 const LIST: c_int = 1;
-const FIELDS: [&str; 3] = ["func", "args", "name"];
+const FIELDS: [&str; 4] = ["func", "args", "name", "timeout"];
 const NAMES: c_int = 2;
 
 /// The slot of the current task. Its keys and values are above it.
-const TASK: c_int = 5;
+const TASK: c_int = NAMES + FIELDS.len() as c_int;
 
 /// The slots of the values of a task's fields; [`ABSENT`] for a missing field.
 #[derive(Clone, Copy)]
@@ -45,6 +46,7 @@ struct Fields {
     func: c_int,
     args: c_int,
     name: c_int,
+    timeout: c_int,
 }
 
 const ABSENT: c_int = 0;
@@ -77,7 +79,7 @@ impl<'a> TaskReader<'a> {
     pub fn read(&mut self, stack: &Stack) -> Result<()> {
         let count = stack.protected(1, |stack| count_tasks(stack, LIST))?;
         self.tasks.reserve(count as usize)?;
-        let mut name = None;
+        let mut extras = Extras::default();
         let mut arguments = std::mem::take(&mut self.tasks.arguments);
         arguments.try_reserve(ARGUMENTS_SIZE * count as usize)?;
         let names = self.names;
@@ -98,14 +100,14 @@ impl<'a> TaskReader<'a> {
                 stack.push_bytes(field.as_bytes());
             }
             for index in 1..=count {
-                stack.set_top(NAMES + 2);
+                stack.set_top(TASK - 1);
                 first_item.set(self.tasks.first_item(index as usize - 1));
                 if stack.raw_get_i(LIST, index) != Type::Table {
                     let expected = "a task { func = f, args = { ... } }";
                     return Err(unexpected(index, "", expected, stack.kind(-1), ""));
                 }
                 let fields = read_fields(stack, index)?;
-                self.read_task(stack, index, fields, encoder, &mut name)?;
+                self.read_task(stack, index, fields, encoder, &mut extras)?;
             }
             stack.set_top(0);
             Ok(())
@@ -124,14 +126,18 @@ impl<'a> TaskReader<'a> {
         index: i64,
         fields: Fields,
         encoder: &mut Encoder,
-        name: &mut Option<Box<str>>,
+        extras: &mut Extras,
     ) -> Result<()> {
-        *name = match fields.name {
+        extras.name = match fields.name {
             ABSENT => None,
             slot => match stack.kind(slot) {
                 Type::String => Some(stack.text(slot).into()),
                 kind => return Err(unexpected(index, ".name", "a string", kind, "")),
             },
+        };
+        extras.timeout = match fields.timeout {
+            ABSENT => None,
+            slot => Some(read_timeout(stack, index, slot)?),
         };
         let arguments = match fields.args {
             ABSENT => Arguments::OnStack { first: 1, count: 0 },
@@ -145,12 +151,12 @@ impl<'a> TaskReader<'a> {
         };
         let encoded = self.encode_task(stack, index, fields.func, encoder, arguments)?;
         match encoded {
-            Ok(function) => self.tasks.push(function, encoder.length(), name.take()),
+            Ok(function) => self.tasks.push(function, encoder.length(), extras),
             // A hook's error is not the task's.
             Err(error) if error.is_a_hooks() => return Err(error),
             Err(error) => self.tasks.refuse(error),
         }
-        *name = None;
+        *extras = Extras::default();
         Ok(())
     }
 
@@ -272,7 +278,7 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
 /// Leaves the values of a task's fields on the stack. Refuses a field that looks like a misspelling; other fields are the
 /// caller's own.
 fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
-    let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT };
+    let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT, timeout: ABSENT };
     let mut value = TASK + 2;
     let task = stack.table(TASK);
     stack.push_nil();
@@ -285,6 +291,8 @@ fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
             fields.args = value;
         } else if is(2) {
             fields.name = value;
+        } else if is(3) {
+            fields.timeout = value;
         } else {
             check_field(stack, index)?;
             stack.pop(1);
@@ -306,6 +314,16 @@ fn check_field(stack: &Stack, index: i64) -> Result<()> {
         Some(meant) => Err(bad_task(index, "", Problem::Misnamed { name, meant })),
         None => Ok(()),
     }
+}
+
+/// The task's own time limit, at a slot; none if it is endless.
+fn read_timeout(stack: &Stack, index: i64, slot: c_int) -> Result<Option<Duration>> {
+    let value = Value::at(stack, slot);
+    config::timeout(&value).ok_or_else(|| {
+        let problem =
+            Problem::Unexpected { expected: config::TIMEOUT.into(), got: value.describe(), advice: "" };
+        bad_task(index, ".timeout", problem)
+    })
 }
 
 /// A task's arguments.

@@ -5,8 +5,8 @@ local options, values = parts.options, parts.values
 
 local tasks = {}
 
-local FIELDS = { "func", "args", "name" }
-local IS_FIELD = { func = true, args = true, name = true }
+local FIELDS = { "func", "args", "name", "timeout" }
+local IS_FIELD = { func = true, args = true, name = true, timeout = true }
 
 -- The positions of two arguments of a `Map`'s task: its items, and the callable table that was passed to `Map`. See map.lua.
 local ITEMS = 1
@@ -59,6 +59,17 @@ local function check_fields(task, index)
         refuse_task(index, "", string.format("has a field '%s'%s", key, problem))
       end
     end
+  end
+end
+
+--- Checks a task's own time limit. Refuses any, except an endless one.
+local function check_timeout(timeout, index)
+  if timeout == nil then
+    return
+  elseif not options.is_timeout(timeout) then
+    refuse_task(index, ".timeout", string.format("must be %s, got %s", options.TIMEOUT, options.describe(timeout)))
+  elseif timeout < math.huge then
+    refuse_task(index, ".timeout", options.NO_TIMEOUT)
   end
 end
 
@@ -127,6 +138,7 @@ local function read_task(task, index, first)
   elseif args ~= nil and type(args) ~= "table" then
     refuse_task(index, ".args", string.format("must be a table, got a %s: write args = { value, ... }", values.kind(args)))
   end
+  check_timeout(rawget(task, "timeout"), index)
   local count = args and count_arguments(args, index) or 0
   local func, object = callable(rawget(task, "func"), index)
   local list, extra = {}, object and 1 or 0
