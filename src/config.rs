@@ -112,6 +112,8 @@ pub struct Config {
     pub mode: Mode,
     pub workers: usize,
     pub upvalues: Upvalues,
+    /// The stack index of the function, or of the table with it.
+    pub init: Option<c_int>,
     pub globals: Vec<String>,
     pub timeout: Option<Duration>,
     pub memory_limit: usize,
@@ -264,10 +266,11 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
         return Err(unexpected("grace", expected, options.get("grace")));
     }
     let _stop_on_error: Option<bool> = options.parse("stopOnError", || "true or false")?;
-    if !matches!(options.get("init"), Value::Nil | Value::Function(_) | Value::Table(_)) {
-        let expected = "a function or { func = f, args = { ... } }";
-        return Err(unexpected("init", expected, options.get("init")));
-    }
+    let init = match options.get("init") {
+        Value::Nil => None,
+        Value::Function(init) | Value::Table(init) => Some(*init),
+        value => return Err(unexpected("init", "a function or { func = f, args = { ... } }", value)),
+    };
     if !matches!(options.get("host"), Value::Nil | Value::Table(_)) {
         let expected = "a table of functions by name: { name = f, ... }";
         return Err(unexpected("host", expected, options.get("host")));
@@ -277,6 +280,7 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
         tasks,
         mode: options.parse("mode", || "\"timer\" or \"cmd\"")?.unwrap_or_default(),
         workers,
+        init,
         upvalues: options.parse("upvalues", || "\"error\" or \"copy\"")?.unwrap_or_default(),
         globals: names(stack, options.get("globals"))?,
         timeout,

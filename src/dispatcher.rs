@@ -19,7 +19,7 @@ use crate::mailbox::Mailbox;
 use crate::names;
 use crate::pool;
 use crate::registry;
-use crate::tasks::TaskReader;
+use crate::tasks::{self, TaskReader};
 use crate::trace::Trace;
 use crate::watchdog;
 
@@ -45,6 +45,10 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     reader.tasks.chunk = chunk;
     stack.push_value(config.tasks);
     reader.read(stack)?;
+    if let Some(init) = config.init {
+        stack.push_value(init);
+        environment.init = Some(tasks::read_init(stack, &names, config.upvalues)?);
+    }
     if !config.globals.is_empty() {
         environment.globals = Some(read_globals(stack, &names, &config)?);
     }

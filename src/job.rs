@@ -90,6 +90,11 @@ impl Tasks {
         self.list.push(Listed { function: REFUSED, end });
     }
 
+    /// Whether a task has its own time limit.
+    pub fn has_timeouts(&self) -> bool {
+        !self.timeouts.is_empty()
+    }
+
     pub fn len(&self) -> usize {
         self.list.len()
     }
@@ -305,9 +310,9 @@ impl Job {
 
     /// The most time that a task may take; none if it is endless.
     pub fn timeout_of(&self, index: usize) -> Option<Duration> {
-        match self.tasks.timeouts.is_empty() {
-            true => self.timeout,
-            false => self.tasks.timeouts.get(&index).copied().unwrap_or(self.timeout),
+        match self.tasks.has_timeouts() {
+            true => self.tasks.timeouts.get(&index).copied().unwrap_or(self.timeout),
+            false => self.timeout,
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A [`State`] stays on one thread. It has Lua's standard library with the changes of [`crate::stdlib`] and
 //! [`crate::coroutine`], and its own allocator, which counts its memory. Two snapshots are taken. The first is of the new
-//! state. The second is of the state fitted to a job, with a `gma` of the host's shape, the job's globals and functions, and
-//! the coroutine for the tasks. Restoring a snapshot undoes everything since then, to the last byte.
+//! state. The second is of the state fitted to a job, with a `gma` of the host's shape, the job's globals and functions, what
+//! the job's own code has left there ([`Environment::has_code`]), and the coroutine for the tasks. Restoring a snapshot undoes everything since then, to the last byte.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -30,6 +30,11 @@ pub struct State {
     environment: Arc<Environment>,
     /// It has the environment's contents, not just the standard library.
     is_fitted: bool,
+    /// The job's code has run, and all is there for the first task.
+    is_complete: bool,
+    /// The job's code has left a finalizer or an open file. Restoring the state would bring back what a task has finalized or
+    /// closed.
+    has_finalizers: bool,
     /// The job's functions on the state's stack, or the reason why a function could not be loaded.
     functions: Vec<Result<Function>>,
     reuse: Reuse,
@@ -103,6 +108,8 @@ impl State {
             own,
             environment: Arc::default(),
             is_fitted: false,
+            is_complete: false,
+            has_finalizers: false,
             functions: Vec::new(),
             reuse,
             libraries,
@@ -111,7 +118,7 @@ impl State {
         Ok(state)
     }
 
-    /// Fits a new state to a job.
+    /// Fits a new state to a job. If the job has code, that has to run, and then [`State::complete`].
     fn fit(&mut self, environment: &Arc<Environment>) -> Result<()> {
         if self.reuse == Reuse::Pooled {
             self.own.snapshot()?;
@@ -134,19 +141,40 @@ impl State {
             set_globals(&stack, globals)?;
         }
         self.functions.clear();
+        self.environment = Arc::clone(environment);
+        self.is_fitted = true;
+        self.is_complete = false;
+        if environment.has_code() { Ok(()) } else { self.complete() }
+    }
+
+    /// Whether the state is ready for a task.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Loads the job's functions, and takes the snapshot that every task starts from.
+    pub fn complete(&mut self) -> Result<()> {
+        let environment = &self.environment;
         if are_kept(&environment.functions) {
+            let stack = self.own.stack();
             for message in &environment.functions {
                 let loaded = decode_initial(&stack, message, &gma::WorkerNames);
                 if loaded.is_err() {
                     stack.push_nil();
                 }
-                let is_pure = codec::bytecode(message).is_some_and(bytecode::has_no_side_effects);
+                // The proof holds in a state with Lua's own metatables, and the job's code may have set others.
+                let is_pure = !environment.has_code()
+                    && codec::bytecode(message).is_some_and(bytecode::has_no_side_effects);
                 self.functions.push(loaded.map(|_| Function { is_pure }));
             }
         }
-        self.environment = Arc::clone(environment);
-        self.is_fitted = true;
+        self.is_complete = true;
         if self.reuse == Reuse::Pooled { self.own.snapshot() } else { Ok(()) }
+    }
+
+    /// Notes that the job's code has left a finalizer or an open file, so the state serves one task.
+    pub fn keep_from_restoring(&mut self) {
+        self.has_finalizers = true;
     }
 
     /// Fits the restored state to a job. False if that is impossible and a new state is needed.
@@ -156,7 +184,9 @@ impl State {
         }
         if !self.is_fitted {
             self.fit(environment)?;
-        } else if !Arc::ptr_eq(&self.environment, environment) && *self.environment != **environment {
+        } else if !Arc::ptr_eq(&self.environment, environment)
+            && (environment.has_code() || *self.environment != **environment)
+        {
             self.reset();
             self.fit(environment)?;
         }
@@ -207,10 +237,10 @@ impl State {
         self.own.is_exhausted()
     }
 
-    /// Whether the state can be restored: not if it has run out of memory, or if a C library was loaded into it. It must not be
-    /// restored after a task with finalizers either ([`crate::current::Notes::has_finalizers`]).
+    /// Whether the state can be restored: not if it has run out of memory, if a C library was loaded into it, or if the job's code
+    /// has left finalizers. It must not be restored after a task with finalizers either ([`crate::current::Notes::has_finalizers`]).
     pub fn is_restorable(&self) -> bool {
-        !self.has_run_out() && self.own.stack().raw_len(LIBRARIES) == self.libraries
+        !self.has_run_out() && !self.has_finalizers && self.own.stack().raw_len(LIBRARIES) == self.libraries
     }
 
     /// Restores the state to a new one, which keeps nothing of its job, and releases memory.

@@ -11,7 +11,8 @@ use rustc_hash::FxHashMap;
 
 use crate::codec::{Encoder, Functions, Path, Policy, Upvalues, encode};
 use crate::config;
-use crate::error::{Error, Place, Problem, Result};
+use crate::environment::Init;
+use crate::error::{Error, Meant, Place, Problem, Result};
 use crate::ffi::{Protected, Stack, Type};
 use crate::host::HostNames;
 use crate::job::{Extras, Tasks};
@@ -221,6 +222,42 @@ impl<'a> TaskReader<'a> {
         self.functions.push(message);
         Ok(self.functions.len() as u32 - 1)
     }
+}
+
+/// Reads the option `init` on top of the stack, a function or a table with it, and pops it. The rules are those of a task.
+pub fn read_init(stack: &Stack, names: &HostNames, upvalues: Upvalues) -> Result<Init> {
+    stack.protected(1, |stack| {
+        if stack.kind(1) == Type::Function {
+            stack.create_table(0, 1);
+            stack.insert(1);
+            stack.raw_set_text(1, FIELDS[0]);
+        }
+        stack.create_table(1, 0);
+        stack.insert(1);
+        stack.raw_set_i(1, 1);
+        Ok(())
+    })?;
+    let mut reader = TaskReader::new(names, upvalues);
+    reader.read(stack).map_err(|error| match error {
+        Error::BadConfig { place: Place::Task { field, .. }, problem } => {
+            Error::BadConfig { place: Place::Init { field }, problem }
+        }
+        error => error,
+    })?;
+    let mut tasks = reader.tasks;
+    if let Err(cause) = tasks.get(0) {
+        let cause = match cause {
+            Error::Unsendable { what, path } => Error::Unsendable { what, path: format!("init.{path}") },
+            cause => cause,
+        };
+        return Err(Error::option("init", Problem::Unsendable(Box::new(cause))));
+    }
+    if tasks.has_timeouts() {
+        let problem = Problem::Misnamed { name: "timeout".into(), meant: Meant::Option("timeout") };
+        return Err(Error::BadConfig { place: Place::Init { field: "" }, problem });
+    }
+    let function = reader.functions.pop().unwrap_or_default();
+    Ok(Init { function, arguments: std::mem::take(&mut tasks.arguments) })
 }
 
 fn bad_task(index: i64, field: &'static str, problem: Problem) -> Error {

@@ -280,7 +280,7 @@ function options.check_globals(names)
 end
 
 --- Reads and checks all options, except the list of tasks and the values of the globals.
--- @treturn table `tasks`, `mode`, `workers`, `globals`, `trace`
+-- @treturn table `tasks`, `mode`, `workers`, `init`, `globals`, `trace`
 function options.read(config, is_async)
   local found = given(config, RUN)
   check_callbacks(found, is_async)
@@ -307,7 +307,7 @@ function options.read(config, is_async)
     unexpected("progress", "a title as text", found.progress)
   end
   refuse_impossible(found)
-  return { tasks = found.tasks, mode = mode, workers = workers, globals = globals, trace = found.trace }
+  return { tasks = found.tasks, mode = mode, workers = workers, init = found.init, globals = globals, trace = found.trace }
 end
 
 --- Reads the options that only Map has, and refuses unknown ones. The other options are read when the job starts.

@@ -15,8 +15,11 @@ local CALLABLE = 2
 -- The most arguments that a task may have.
 local ARGUMENT_LIMIT = 100000
 
+-- The index of the option `init`, which is read like a task.
+local INIT = 0
+
 local function refuse_task(index, field, problem)
-  options.refuse(string.format("tasks[%d]%s", index, field), problem)
+  options.refuse((index == INIT and "init" or string.format("tasks[%d]", index)) .. field, problem)
 end
 
 local function refuse_list(problem)
@@ -151,6 +154,20 @@ local function read_task(task, index, first)
     return place(math.max(n - extra, 1), keys, first)
   end)
   return { first = first, index = index, name = name, func = func, args = copied, count = extra + count, failure = failure }
+end
+
+--- Reads the option `init`: a function, or a table with it.
+-- @treturn table its `func`, `args` and `count`
+function tasks.read_init(init)
+  if type(init) == "table" and rawget(init, "timeout") ~= nil then
+    options.refuse("init", "has a field 'timeout'" .. options.misnamed("timeout", {}))
+  end
+  local task = read_task(type(init) == "function" and { func = init } or init, INIT)
+  if task.failure then
+    local message = string.gsub(task.failure.message, "%(at args", "(at init.args", 1)
+    options.refuse("option 'init'", "holds what cannot cross: " .. message)
+  end
+  return task
 end
 
 --- Reads the list.
