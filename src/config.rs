@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 use crate::codec::Upvalues;
 use crate::error::{Error, Meant, Problem, Result};
 use crate::ffi::{Stack, Type};
+use crate::spelling;
 use crate::sync;
 use crate::value::Value;
 
@@ -309,7 +310,7 @@ impl Options {
             let Some(name) = call.options().find(|known| stack.has_bytes(-2, known.as_bytes())) else {
                 let name = stack.text(-2);
                 let known: Vec<_> = call.options().collect();
-                let nearest = nearest(&name, &known);
+                let nearest = spelling::nearest(&name, &known);
                 return Err(Error::option(name, Problem::UnknownOption { nearest, known }));
             };
             if matches!(stack.kind(-1), Type::Table | Type::Function) {
@@ -388,55 +389,9 @@ fn names(stack: &Stack, value: &Value) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The known name of which `name` is probably a misspelling.
-pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
-    known
-        .iter()
-        .copied()
-        .map(|known| (distance(known), known))
-        .min()
-        .filter(|(distance, _)| *distance <= 2)
-        .map(|(_, known)| known)
-}
-
-/// Other names that people use for a task's fields.
-const SYNONYMS: [(&str, &str); 10] = [
-    ("arg", "args"),
-    ("argument", "args"),
-    ("arguments", "args"),
-    ("param", "args"),
-    ("params", "args"),
-    ("parameters", "args"),
-    ("callback", "func"),
-    ("fn", "func"),
-    ("fun", "func"),
-    ("function", "func"),
-];
-
-/// Words one letter away from a task's field that are probably the caller's own fields.
-const ORDINARY_WORDS: [&str; 16] = [
-    "arcs", "ares", "arms", "arts", "came", "dame", "fame", "fund", "funk", "game", "lame", "named", "names",
-    "nave", "same", "tame",
-];
-
-/// The likely meaning of a field that a task should not have: a misspelling or a synonym of one of `fields`, or an option of the
-/// job. None if the field is the caller's own.
+/// The likely meaning of a field that a task should not have. None if the field is the caller's own.
 pub fn misnamed(name: &str, fields: &[&'static str]) -> Option<Meant> {
-    let lower = name.to_ascii_lowercase();
-    if let Some(field) = fields.iter().find(|field| **field == lower) {
-        return Some(Meant::Field(field));
-    }
-    if let Some(option) = Call::Run.options().find(|option| option.to_ascii_lowercase() == lower) {
-        return Some(Meant::Option(option));
-    }
-    let synonym = SYNONYMS.iter().find(|(synonym, _)| *synonym == lower).map(|(_, field)| *field);
-    let is_slip = |field: &str| {
-        lower.len().abs_diff(field.len()) <= 1
-            && strsim::generic_damerau_levenshtein(lower.as_bytes(), field.as_bytes()) <= 1
-    };
-    let slip = || fields.iter().copied().find(|field| !ORDINARY_WORDS.contains(&name) && is_slip(field));
-    synonym.or_else(slip).map(Meant::Field)
+    spelling::misnamed(name, fields, Call::Run.options())
 }
 
 fn unexpected(name: &'static str, expected: impl Into<Cow<'static, str>>, value: &Value) -> Error {
@@ -464,43 +419,6 @@ mod tests {
         for code in ["4", "4.0", "'4'", "' 4 '"] {
             let config = read_code(&format!("{{ tasks = {{}}, workers = {code} }}"));
             assert_eq!(config.map(|config| config.workers), Ok(4), "{code}");
-        }
-    }
-
-    #[test]
-    fn only_misspelt_fields_of_a_task_are_reported() {
-        const FIELDS: [&str; 4] = ["func", "args", "name", "timeout"];
-        for own in [
-            "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "area", "unit",
-            "kind", "type", "index", "value", "fixture", "x", "", "n", "chunk", "title", "arms", "fund",
-            "time",
-        ] {
-            assert_eq!(misnamed(own, &FIELDS), None, "{own}");
-        }
-        for (slip, meant) in [
-            ("fucn", "func"),
-            ("Func", "func"),
-            ("fnc", "func"),
-            ("funcc", "func"),
-            ("fumc", "func"),
-            ("fn", "func"),
-            ("agrs", "args"),
-            ("ARGS", "args"),
-            ("arg", "args"),
-            ("Arguments", "args"),
-            ("params", "args"),
-            ("nmae", "name"),
-            ("Name", "name"),
-            ("nam", "name"),
-            ("nsme", "name"),
-            ("callback", "func"),
-            ("timeOut", "timeout"),
-            ("timout", "timeout"),
-        ] {
-            assert_eq!(misnamed(slip, &FIELDS), Some(Meant::Field(meant)), "{slip}");
-        }
-        for option in Call::Run.options().filter(|option| *option != "timeout") {
-            assert_eq!(misnamed(option, &FIELDS), Some(Meant::Option(option)));
         }
     }
 

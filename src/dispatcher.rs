@@ -19,6 +19,7 @@ use crate::mailbox::Mailbox;
 use crate::names;
 use crate::pool;
 use crate::registry;
+use crate::spelling;
 use crate::tasks::{self, TaskReader};
 use crate::trace::Trace;
 use crate::watchdog;
@@ -132,7 +133,7 @@ fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
         stack.pop(1);
     }
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    config::nearest(name, &known).map(str::to_owned)
+    spelling::nearest(name, &known).map(str::to_owned)
 }
 
 /// Encodes the host's globals for the job, as one table.

@@ -32,6 +32,7 @@
 //! | `mailbox` | the queue of host calls and their answers, and the wake-ups of both sides | both |
 //! | `trace` | records a job's timeline and writes its file | both |
 //! | `config` | reads and checks the options | host |
+//! | `spelling` | finds the likely meaning of a misspelt option or field | host |
 //! | `value` | a Lua value, for reading options and describing it in messages | host |
 //! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
@@ -101,6 +102,7 @@ mod pool;
 mod registry;
 mod response;
 mod seat;
+mod spelling;
 mod state;
 mod stdlib;
 mod sync;

@@ -10,7 +10,8 @@
 -- `workerCount` is always the number of workers that were asked for.
 --
 -- **Differences from the native backend.** `timeout`, `memoryLimit` and `sandbox` are refused. `upvalues` and `globals` are
--- checked but have no effect. `init` runs once for a job. Arguments and results are copied at the same moments and by the same rules, but functions pass
+-- checked but have no effect. `init` runs once for a job.
+-- Arguments and results are copied at the same moments and by the same rules, but functions pass
 -- unchanged. `gma.*` calls in a task are plain calls. A running task can't be stopped: when its job is cancelled, it counts as
 -- cancelled at once, and its later outcome is dropped. A task may not use gma2workers, except `clock`. This is not detected
 -- inside a coroutine that the task made.
@@ -186,7 +187,8 @@ local function read_job(config, is_async, chunk)
   parts.options.check_globals(checked.globals)
   local total = #tasks
   local job = { started = started, mode = checked.mode, workers = math.min(checked.workers, total), total = total,
-    tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {}, init = { init }, initializing = { init and true },
+    tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
+    init = { init }, initializing = { init and true },
     trace = checked.trace and parts.trace.create(checked.trace, started) }
   for i, task in ipairs(tasks) do
     task.unset = { true }

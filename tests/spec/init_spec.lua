@@ -1,4 +1,5 @@
 -- The option `init`: code that runs in each worker's state before its first task.
+-- luacheck: globals base kept count, ignore 142 143
 
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
