@@ -149,7 +149,7 @@ function pump.turn(job, budget, call_wait)
   repeat
     local has_work, over, has_results = core.wait(job.id, math.min(left, call_wait or CALL_WAIT))
     if has_work and not over then
-      while core.serve(job.id) do end -- luacheck: ignore 542
+      while core.serve(job.id, job.host) do end -- luacheck: ignore 542
       if has_results then
         merge(job)
       end

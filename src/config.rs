@@ -115,6 +115,8 @@ pub struct Config {
     pub upvalues: Upvalues,
     /// The stack index of the function, or of the table with it.
     pub init: Option<c_int>,
+    /// The stack index of the table of functions by name.
+    pub host: Option<c_int>,
     pub globals: Vec<String>,
     pub timeout: Option<Duration>,
     pub memory_limit: usize,
@@ -272,16 +274,18 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
         Value::Function(init) | Value::Table(init) => Some(*init),
         value => return Err(unexpected("init", "a function or { func = f, args = { ... } }", value)),
     };
-    if !matches!(options.get("host"), Value::Nil | Value::Table(_)) {
-        let expected = "a table of functions by name: { name = f, ... }";
-        return Err(unexpected("host", expected, options.get("host")));
-    }
+    let host = match options.get("host") {
+        Value::Nil => None,
+        Value::Table(host) => Some(*host),
+        value => return Err(unexpected("host", "a table of functions by name: { name = f, ... }", value)),
+    };
     let memory_limit: Option<Bytes> = options.parse("memoryLimit", || "a whole number of bytes above 0")?;
     Ok(Config {
         tasks,
         mode: options.parse("mode", || "\"timer\" or \"cmd\"")?.unwrap_or_default(),
         workers,
         init,
+        host,
         upvalues: options.parse("upvalues", || "\"error\" or \"copy\"")?.unwrap_or_default(),
         globals: names(stack, options.get("globals"))?,
         timeout,

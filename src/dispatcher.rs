@@ -46,6 +46,9 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     reader.tasks.chunk = chunk;
     stack.push_value(config.tasks);
     reader.read(stack)?;
+    if let Some(functions) = config.host {
+        environment.host = Some(host::read_functions(stack, functions)?);
+    }
     if let Some(init) = config.init {
         stack.push_value(init);
         environment.init = Some(tasks::read_init(stack, &names, config.upvalues)?);

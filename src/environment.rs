@@ -18,6 +18,8 @@ pub struct Environment {
     pub modules: HostModules,
     /// A message with the shape of the host's `gma`; none on a host without one.
     pub gma: Option<Vec<u8>>,
+    /// The names of the functions in the option `host`, sorted; none without the option.
+    pub host: Option<Vec<Box<str>>>,
     /// A message with a table of the job's globals by name.
     pub globals: Option<Vec<u8>>,
     /// The code that runs in a state before its first task.

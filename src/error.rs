@@ -121,6 +121,8 @@ pub enum Place {
     Option(Cow<'static, str>),
     /// An item of an option that is a list, from 1.
     Item { option: &'static str, index: usize },
+    /// A field of an option that is a table with names.
+    Field { option: &'static str, name: String },
     /// A task, from 1, or one of its fields: `.args.n`.
     Task { index: i64, field: &'static str },
     /// The option `init`, or one of its fields.
@@ -132,6 +134,7 @@ impl fmt::Display for Place {
         match self {
             Place::Option(name) => write!(f, "option '{name}'"),
             Place::Item { option, index } => write!(f, "option '{option}'[{index}]"),
+            Place::Field { option, name } => write!(f, "option '{option}'['{name}']"),
             Place::Task { index, field } => write!(f, "tasks[{index}]{field}"),
             Place::Init { field } => write!(f, "init{field}"),
         }
@@ -151,6 +154,8 @@ pub enum Problem {
     StartsBefore(i64),
     /// A list has a key of this kind, which is not a position.
     BadKey(&'static str),
+    /// A table with names has a key that is none. `example` shows a correct table.
+    Unnamed { key: String, example: &'static str },
     /// A list has a named field. `example` shows a correct list.
     Field { name: String, example: &'static str },
     /// A list has no such item, but has a later one at `last`.
@@ -196,6 +201,9 @@ impl fmt::Display for Problem {
             }
             Problem::StartsBefore(index) => write!(f, "must be a list that starts at 1, but has [{index}]"),
             Problem::BadKey(kind) => write!(f, "must be a list, but has a {kind} as a key"),
+            Problem::Unnamed { key, example } => {
+                write!(f, "must have names, but has a value at [{key}]: write {example}")
+            }
             Problem::Field { name, example } => {
                 write!(f, "must be a list, but has a field '{name}': write {example}")
             }

@@ -3,10 +3,11 @@
 //! Worker side, on the worker's thread and state. The shape is a message in which every function is a name; decoding it
 //! makes the table. `gma.echo` and `gma.feedback` don't wait for the host, and `gma.sleep` sleeps on the worker.
 
+use std::ffi::c_int;
 use std::sync::LazyLock;
 
 use crate::codec::{
-    Functions, GMA, Names, Path, Policy, Resolve, SEPARATOR, Upvalues, decode, encode, encode_counted,
+    Functions, GMA, HOST, Names, Path, Policy, Resolve, SEPARATOR, Upvalues, decode, encode, encode_counted,
 };
 use crate::error::{Error, Result};
 use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, native};
@@ -131,6 +132,25 @@ pub fn install(stack: &Stack, shape: Option<&[u8]>) -> Result<()> {
         stack.push_globals();
         stack.insert(1);
         stack.raw_set_text(1, GMA);
+        stack.set_top(0);
+        Ok(())
+    })
+}
+
+/// Gives the state a global `host` with functions of these names, each of which calls the host's function in the option `host`.
+pub fn install_host(stack: &Stack, functions: &[Box<str>]) -> Result<()> {
+    stack.protected(0, |stack| {
+        stack.push_globals();
+        stack.create_table(0, functions.len() as c_int);
+        for name in functions {
+            stack.push_bytes(HOST.as_bytes());
+            stack.push_bytes(&[SEPARATOR as u8]);
+            stack.push_bytes(name.as_bytes());
+            stack.concat(3);
+            stack.push_closure(native(call_host), 1);
+            stack.raw_set_text(2, name);
+        }
+        stack.raw_set_text(1, HOST);
         stack.set_top(0);
         Ok(())
     })

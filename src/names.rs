@@ -364,7 +364,7 @@ fn name_fields(stack: &Protected, names: c_int) {
 }
 
 /// Whether a key can be part of a name.
-fn is_name_part(stack: &Stack, key: c_int) -> bool {
+pub fn is_name_part(stack: &Stack, key: c_int) -> bool {
     stack.kind(key) == Type::String
         && stack.with_bytes(key, |key| {
             std::str::from_utf8(key).is_ok_and(|key| !key.is_empty() && !key.contains(SEPARATOR))

@@ -140,6 +140,9 @@ impl State {
         if let Some(globals) = &environment.globals {
             set_globals(&stack, globals)?;
         }
+        if let Some(functions) = &environment.host {
+            gma::install_host(&stack, functions)?;
+        }
         self.functions.clear();
         self.environment = Arc::clone(environment);
         self.is_fitted = true;

@@ -10,10 +10,9 @@
 -- `workerCount` is always the number of workers that were asked for.
 --
 -- **Differences from the native backend.** `timeout`, `memoryLimit` and `sandbox` are refused. `upvalues` and `globals` are
--- checked but have no effect. `init` runs once for a job.
--- Arguments and results are copied at the same moments and by the same rules, but functions pass
--- unchanged. `gma.*` calls in a task are plain calls. A running task can't be stopped: when its job is cancelled, it counts as
--- cancelled at once, and its later outcome is dropped. A task may not use gma2workers, except `clock`. This is not detected
+-- checked but have no effect. `init` runs once for a job, and the functions of `host` are called directly.
+-- Arguments and results are copied at the same moments and by the same rules, but functions pass unchanged. `gma.*` calls in a task
+-- are plain calls. A running task can't be stopped: when its job is cancelled, it counts as cancelled at once, and its later outcome is dropped. A task may not use gma2workers, except `clock`. This is not detected
 -- inside a coroutine that the task made.
 --
 -- **Races.** The engine may switch coroutines between any two instructions, but not inside a C function. So `table.remove`
@@ -81,7 +80,9 @@ end
 local function initialize(job)
   local init, value = table.remove(job.init), nil
   if init then
+    local outer = parts.host.enter(job.host)
     job.init_failure, value = parts.run.init(init)
+    parts.host.leave(outer)
     table.remove(job.initializing)
   end
   while is_initializing(job) do
@@ -118,7 +119,9 @@ local function run(job, task, worker)
   if job.init_failure then
     entry = init_failed(job, task)
   else
+    local outer = parts.host.enter(job.host)
     entry, value = parts.run.task(task)
+    parts.host.leave(outer)
   end
   if job.trace then
     parts.trace.task_did(job.trace, worker, task, entry.success, begun)
@@ -186,7 +189,9 @@ local function read_job(config, is_async, chunk)
   local init = checked.init and parts.tasks.read_init(checked.init)
   parts.options.check_globals(checked.globals)
   local total = #tasks
-  local job = { started = started, mode = checked.mode, workers = math.min(checked.workers, total), total = total,
+  parts.host.check(checked.host)
+  local job = { started = started, host = checked.host and parts.host.wrap(checked.host),
+    mode = checked.mode, workers = math.min(checked.workers, total), total = total,
     tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
     init = { init }, initializing = { init and true },
     trace = checked.trace and parts.trace.create(checked.trace, started) }
@@ -208,10 +213,12 @@ function core.start(pumped, config, is_async, chunk)
     return parts.options.text(job)
   end
   register(job)
+  parts.host.open(job.host)
   pumped.id, pumped.total = job.id, job.total
   if is_async or modules.drivers.can_sleep() then
     local is_started, problem = pcall(start_workers, job)
     if not is_started then
+      parts.host.close(job.host)
       return problem
     end
   else
@@ -270,6 +277,7 @@ local function respond(job, id, result, failed)
       failed[#failed + 1] = index
     end
   end
+  parts.host.close(job.host)
   local response = { result = result, workerCount = job.workers, jobId = "Job_" .. id, duration = core.clock() - job.started,
     cancelled = job.is_cancelled }
   if job.trace then
@@ -368,6 +376,7 @@ function core.release(id)
   if job then
     jobs[id] = false
     close(job)
+    parts.host.close(job.host)
     if job.trace then
       parts.trace.write(job.trace, id)
     end
@@ -433,7 +442,7 @@ end
 -- file on first use.
 core.load = read
 
-for _, name in ipairs { "values", "options", "tasks", "trace", "run" } do
+for _, name in ipairs { "values", "options", "host", "tasks", "trace", "run" } do
   parts[name] = read("cooperative/" .. name, _ENV)(core, parts)
 end
 for _, name in ipairs { "arguments", "drivers", "report", "hints", "pump", "async", "progress", "job", "items", "mapper", "map_results",

@@ -252,6 +252,27 @@ local function read_globals(list)
   return list or {}
 end
 
+--- Reads the functions of the option `host`.
+-- @treturn ?table a copy
+local function read_host(functions)
+  if functions == nil then
+    return nil
+  elseif type(functions) ~= "table" then
+    unexpected("host", "a table of functions by name: { name = f, ... }", functions)
+  end
+  local copied = {}
+  for name, value in next, functions do
+    if type(name) ~= "string" or name == "" or string.find(name, "\0", 1, true) or utf8 and not utf8.len(name) then
+      refuse_option("host", string.format("must have names, but has a value at [%s]: write host = { name = f, ... }",
+        options.describe(name)))
+    elseif type(value) ~= "function" then
+      options.refuse(string.format("option 'host'['%s']", name), "must be a function, got " .. options.describe(value))
+    end
+    copied[name] = value
+  end
+  return copied
+end
+
 local function nearest_global(name)
   local known = {}
   for key in next, _G do
@@ -280,7 +301,7 @@ function options.check_globals(names)
 end
 
 --- Reads and checks all options, except the list of tasks and the values of the globals.
--- @treturn table `tasks`, `mode`, `workers`, `init`, `globals`, `trace`
+-- @treturn table `tasks`, `mode`, `workers`, `init`, `host`, `globals`, `trace`
 function options.read(config, is_async)
   local found = given(config, RUN)
   check_callbacks(found, is_async)
@@ -293,9 +314,7 @@ function options.read(config, is_async)
   if found.init ~= nil and type(found.init) ~= "function" and type(found.init) ~= "table" then
     unexpected("init", "a function or { func = f, args = { ... } }", found.init)
   end
-  if found.host ~= nil and type(found.host) ~= "table" then
-    unexpected("host", "a table of functions by name: { name = f, ... }", found.host)
-  end
+  local host = read_host(found.host)
   local mode = read_word(found, "mode", "timer", "cmd")
   read_word(found, "upvalues", "error", "copy")
   local globals = read_globals(found.globals)
@@ -307,7 +326,7 @@ function options.read(config, is_async)
     unexpected("progress", "a title as text", found.progress)
   end
   refuse_impossible(found)
-  return { tasks = found.tasks, mode = mode, workers = workers, init = found.init, globals = globals, trace = found.trace }
+  return { tasks = found.tasks, mode = mode, workers = workers, init = found.init, host = host, globals = globals, trace = found.trace }
 end
 
 --- Reads the options that only Map has, and refuses unknown ones. The other options are read when the job starts.

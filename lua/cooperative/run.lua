@@ -13,6 +13,19 @@ function run.is_in_task()
   return in_task[coroutine.running()] == true
 end
 
+--- Calls a function of the option `host` from a task. It is the host's, so it may use gma2workers.
+function run.on_host(func, ...)
+  local here = coroutine.running()
+  local was_in_task = in_task[here]
+  in_task[here] = nil
+  local results = table.pack(pcall(func, ...))
+  in_task[here] = was_in_task
+  if not results[1] then
+    error(results[2], 0)
+  end
+  return table.unpack(results, 2, results.n)
+end
+
 --- Makes the entry of a failed task.
 function run.failed(kind, message, traceback)
   return { success = false, data = "Error: " .. message, kind = kind, traceback = traceback }
