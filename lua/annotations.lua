@@ -123,6 +123,7 @@ end
 ---@field duration number Wall-clock seconds from the call until the last result was merged.
 ---@field workerCount integer The number of its workers.
 ---@field jobId string Unique in the process: `"Job_1"`.
+---@field failed integer The number of failed tasks.
 ---@field cancelled? true Set if `job:cancel()` was called.
 
 ---A job that `RunAsync` started. Dropping it changes nothing.
@@ -184,6 +185,10 @@ function gma2workers.Map(func, list, options) end
 ---Pumps all running jobs once, without waiting. For hosts without an engine.
 ---@return integer running The number of jobs that are still running.
 function gma2workers.Poll() end
+
+---Whether the running task is cancelled or out of time, and should end by itself: see `grace`. False on the host. Tasks may use it: `local isStopping = gma2workers.isStopping` crosses.
+---@return boolean stopping
+function gma2workers.isStopping() end
 
 ---Wall-clock seconds since a fixed moment, which is the same in all tasks. Tasks may use it: `local clock = gma2workers.clock` crosses.
 ---@return number seconds

@@ -78,7 +78,7 @@ local function failed_response(job, message)
   for index = 1, job.total do
     result[index] = { success = false, data = "Error: " .. tostring(message), kind = "transfer" }
   end
-  return { result = result, jobId = "Job_" .. job.id, workerCount = 0, duration = core.clock() - job.started }
+  return { result = result, jobId = "Job_" .. job.id, workerCount = 0, failed = job.total, duration = core.clock() - job.started }
 end
 
 --- Merges the results so far, while tasks are still running.

@@ -103,6 +103,9 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+/// A century, which every clock can count.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// The default memory limit of a worker's state, in bytes: far above normal use.
 const MEMORY_LIMIT: usize = if usize::BITS > 32 { 2 << 30 } else { 512 << 20 };
 
@@ -119,6 +122,8 @@ pub struct Config {
     pub host: Option<c_int>,
     pub globals: Vec<String>,
     pub timeout: Option<Duration>,
+    pub grace: Duration,
+    pub stop_on_error: bool,
     pub memory_limit: usize,
     pub sandbox: bool,
     /// The file for the job's timeline.
@@ -140,10 +145,10 @@ const BOTH: &[Call] = &[Call::Run, Call::Map];
 /// Every option and the calls that take it, in the order in which messages list them.
 const OPTIONS: [(&str, &[Call]); 21] = [
     ("tasks", RUN),
-    ("args", MAP),
-    ("index", MAP),
     ("chunk", MAP),
     ("onError", MAP),
+    ("args", MAP),
+    ("index", MAP),
     ("onComplete", BOTH),
     ("onResult", BOTH),
     ("stopOnError", BOTH),
@@ -265,10 +270,14 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
     };
     let expected = "a number of seconds from 0 up";
     let grace: Option<f64> = options.parse("grace", || expected)?;
-    if !grace.is_none_or(|seconds| seconds >= 0.0) {
-        return Err(unexpected("grace", expected, options.get("grace")));
-    }
-    let _stop_on_error: Option<bool> = options.parse("stopOnError", || "true or false")?;
+    let grace = match grace {
+        None => Duration::ZERO,
+        Some(seconds) if seconds >= 0.0 => {
+            Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST)
+        }
+        Some(_) => return Err(unexpected("grace", expected, options.get("grace"))),
+    };
+    let stop_on_error: Option<bool> = options.parse("stopOnError", || "true or false")?;
     let init = match options.get("init") {
         Value::Nil => None,
         Value::Function(init) | Value::Table(init) => Some(*init),
@@ -289,6 +298,8 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
         upvalues: options.parse("upvalues", || "\"error\" or \"copy\"")?.unwrap_or_default(),
         globals: names(stack, options.get("globals"))?,
         timeout,
+        grace,
+        stop_on_error: stop_on_error.unwrap_or_default(),
         memory_limit: memory_limit.map_or(MEMORY_LIMIT, |Bytes(bytes)| bytes),
         sandbox: options.parse("sandbox", || "true or false")?.unwrap_or_default(),
         trace: path(options.get("trace"))?,

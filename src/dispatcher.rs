@@ -14,7 +14,7 @@ use crate::executor;
 use crate::fault;
 use crate::ffi::{self, Protected, Stack, Type};
 use crate::host::{self, HostNames};
-use crate::job::{self, Job, Progress};
+use crate::job::{self, Job, OnFailure, Progress};
 use crate::mailbox::Mailbox;
 use crate::names;
 use crate::pool;
@@ -23,10 +23,17 @@ use crate::spelling;
 use crate::tasks::{self, TaskReader};
 use crate::trace::Trace;
 use crate::watchdog;
+use crate::watched;
 
 /// Reads and checks all options, then starts the job's workers. `options` is the index of their table; `chunk` is the number of
-/// items in each task of a `Map`.
-pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) -> Result<Arc<Job>> {
+/// items in each task of a `Map`. If `cancels_later`, a failed task cancels those behind it in the list.
+pub fn start(
+    stack: &Stack,
+    options: c_int,
+    is_async: bool,
+    chunk: Option<i64>,
+    cancels_later: bool,
+) -> Result<Arc<Job>> {
     if pool::is_forked() {
         return Err(Error::Forked);
     }
@@ -61,7 +68,12 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     environment.functions = functions;
     let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
-    let Config { mode, upvalues, timeout, .. } = config;
+    let Config { mode, upvalues, timeout, grace, .. } = config;
+    let on_failure = match (config.stop_on_error, cancels_later) {
+        (true, _) => OnFailure::CancelAll,
+        (false, true) => OnFailure::CancelLater,
+        (false, false) => OnFailure::Nothing,
+    };
     let job = Arc::new(Job {
         id: job::next_id(),
         mode,
@@ -71,6 +83,8 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
         mailbox: Mailbox::default(),
         started,
         timeout,
+        grace,
+        on_failure,
         trace,
         progress: Progress::new(workers),
     });
@@ -81,7 +95,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
         ffi::clear_message();
         watchdog::start()?;
         if job.shortest_timeout().is_some() {
-            watchdog::watch(&job);
+            watched::watch(&job);
         }
         executor::start(&job, workers)?;
         watchdog::watch_threads();
@@ -99,10 +113,18 @@ fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
     Ok(Arc::new(trace))
 }
 
-/// Stops a job's running tasks, and lets no other task begin. The watchdog gives up tasks that don't stop.
+/// Cancels a job: lets no other task begin, and tells the running ones to end, or stops them. The watchdog stops those whose grace
+/// is over, and gives up tasks that don't stop.
 pub fn cancel(job: &Arc<Job>) {
+    job.note_cancelled_by_host();
     job.cancel();
-    watchdog::watch(job);
+    watched::watch(job);
+}
+
+/// Drops a job: stops its tasks, without a grace.
+pub fn drop_job(job: &Arc<Job>) {
+    job.stop();
+    watched::watch(job);
 }
 
 /// Reads the host's module paths and the shape of its `gma`, which don't depend on the job's options.

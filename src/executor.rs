@@ -19,7 +19,7 @@ use crate::lane::Failure;
 use crate::pool::{self, Busy};
 use crate::seat::{End, Reason};
 use crate::state::{Reuse, State};
-use crate::{coroutine, current, fault, gma, system};
+use crate::{coroutine, current, fault, gma, system, watched};
 
 thread_local! {
     /// This thread's state, kept for the next job.
@@ -34,7 +34,7 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
     };
     let mut results = Vec::new();
     let _entered = current::enter(Arc::clone(&job), Arc::clone(&worker));
-    let (job, worker) = (&*job, &*worker);
+    let (job, worker) = (&job, &*worker);
     while let Some(index) = job.next_task() {
         results.clear();
         if let Some(trace) = &job.trace {
@@ -43,8 +43,8 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
         // The job's code runs outside of the first task's limit.
         let limit = if job.environment.has_code() { None } else { job.timeout_of(index) };
         worker.seat.begin(index, limit);
-        if job.is_cancelled() {
-            // The job may have been cancelled before this task had the seat.
+        if job.keeps_from_running(index) {
+            // The task may have been cancelled before it had the seat.
             worker.seat.stop(Reason::Cancelled);
         }
         let outcome =
@@ -61,11 +61,15 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
                 pool::mark_recovered();
                 return;
             }
-            (End::Stopped(reason), Err(failure)) => {
+            (End::Stopped(reason) | End::Told(reason), Err(failure)) => {
                 let failure = Failure { traceback: failure.traceback, ..job.stopped(index, reason).into() };
-                job.put(worker, index, Err(failure));
+                watched::fail(job, worker, index, failure);
             }
-            (_, outcome) => job.put(worker, index, outcome.map(|()| &mut results)),
+            (End::Told(reason), Ok(())) => {
+                watched::fail(job, worker, index, job.stopped(index, reason).into());
+            }
+            (_, Ok(())) => job.put(worker, index, Ok(&mut results)),
+            (_, Err(failure)) => watched::fail(job, worker, index, failure),
         }
     }
     // Before the job ends: the host's next job may need this thread at once.
@@ -107,7 +111,7 @@ impl StateCache {
         {
             // The code may have left anything in it.
             self.close();
-            if !current::is_stopping() {
+            if !current::is_told() {
                 self.failed = Some(failure.clone());
             }
             return Err(failure);
@@ -205,8 +209,8 @@ fn run_init(job: &Job, state: &mut State, init: &Init) -> Result<(), Failure> {
     let count = decode_initial(&coroutine, &init.arguments, &gma::WorkerNames)?;
     resume(job, state, &coroutine, count)?;
     coroutine.set_top(0);
-    if current::is_stopping() {
-        // The stop came as the code ended, and its hook may be in the coroutine.
+    if current::is_told() {
+        // A stop may have come as the code ended, and its hook may be in the coroutine.
         return Err(Error::Cancelled.into());
     }
     if current::with_notes(|notes| notes.has_finalizers) {

@@ -48,12 +48,19 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
         let mut own = stdlib::iterators();
         own.extend([
             ("gma2workers.clock", native(stdlib::clock)),
+            ("gma2workers.isStopping", native(is_stopping)),
             ("gma2workers.check", native(check)),
             ("gma2workers.trace", native(with_traceback)),
         ]);
         own
     });
     &OWN
+}
+
+/// `gma2workers.isStopping()`: whether the running task is cancelled or out of time, and should end by itself. False on the host.
+pub fn is_stopping(stack: &Protected) -> NativeResult {
+    stack.push_boolean(current::is_told());
+    Ok(1)
 }
 
 /// `check(value, place, copies)`, in a task: see [`check_with`].

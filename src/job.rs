@@ -131,6 +131,17 @@ pub struct Worker {
     done: AtomicUsize,
 }
 
+/// What the failure of a task does to the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    #[default]
+    Nothing,
+    /// Those behind it in the list never begin, or are cancelled.
+    CancelLater,
+    /// All that have not ended are cancelled.
+    CancelAll,
+}
+
 /// One `RunSync` or `RunAsync` call.
 #[derive(Debug)]
 pub struct Job {
@@ -144,6 +155,9 @@ pub struct Job {
     pub started: Instant,
     /// The most time that a task may take, unless it has its own limit.
     pub timeout: Option<Duration>,
+    /// How long a task that is cancelled or out of time may go on.
+    pub grace: Duration,
+    pub on_failure: OnFailure,
     pub trace: Option<Arc<Trace>>,
     pub progress: Progress,
 }
@@ -161,6 +175,12 @@ pub struct Progress {
     seats: AtomicUsize,
     /// No further task begins. SeqCst: paired with the word of each seat, see `waiting.md`.
     cancelled: AtomicBool,
+    /// The host has cancelled the job. Relaxed, since only the host writes and reads it.
+    cancelled_by_host: AtomicBool,
+    /// The end of the grace of a job that was cancelled.
+    grace_end: Mutex<Option<Instant>>,
+    /// The index from which on no task begins. SeqCst, as `cancelled`.
+    limit: AtomicUsize,
 }
 
 impl Progress {
@@ -172,6 +192,9 @@ impl Progress {
             active: AtomicUsize::new(workers),
             seats: AtomicUsize::new(workers),
             cancelled: AtomicBool::new(false),
+            cancelled_by_host: AtomicBool::new(false),
+            grace_end: Mutex::default(),
+            limit: AtomicUsize::new(usize::MAX),
         }
     }
 }
@@ -195,6 +218,8 @@ impl Job {
             mailbox: Mailbox::default(),
             started: Instant::now(),
             timeout: None,
+            grace: Duration::ZERO,
+            on_failure: OnFailure::Nothing,
             trace: None,
             progress: Progress::new(1),
         }
@@ -219,7 +244,7 @@ impl Job {
 
     /// The index of the next task, in the order of the list.
     pub fn next_task(&self) -> Option<usize> {
-        if self.is_cancelled() {
+        if self.is_cancelled() || self.progress.cursor.load(Ordering::Relaxed) >= self.limit() {
             return None;
         }
         let index = self.progress.cursor.fetch_add(1, Ordering::Relaxed);
@@ -278,9 +303,10 @@ impl Job {
     fn fail_unstarted(&self) {
         let rest = self.progress.cursor.swap(self.tasks.len(), Ordering::Relaxed)..self.tasks.len();
         if !rest.is_empty() {
-            let error = || if self.is_cancelled() { Error::Cancelled } else { Error::NeverBegun };
+            let error =
+                |index| if self.keeps_from_running(index) { Error::Cancelled } else { Error::NeverBegun };
             let lane_owner = self.add_worker();
-            rest.for_each(|index| self.put(&lane_owner, index, Err(error().into())));
+            rest.for_each(|index| self.put(&lane_owner, index, Err(error(index).into())));
         }
     }
 
@@ -333,9 +359,37 @@ impl Job {
         self.progress.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Cancels the job: pending tasks never begin, running tasks are stopped, and tasks that wait for the host are
-    /// released.
+    /// Whether the host has cancelled the job.
+    pub fn is_cancelled_by_host(&self) -> bool {
+        self.progress.cancelled_by_host.load(Ordering::Relaxed)
+    }
+
+    fn limit(&self) -> usize {
+        self.progress.limit.load(Ordering::SeqCst)
+    }
+
+    /// Whether a task must not run, because it was cancelled before it began.
+    pub fn keeps_from_running(&self, index: usize) -> bool {
+        self.is_cancelled() || index >= self.limit()
+    }
+
+    /// Notes that the host cancels the job.
+    pub fn note_cancelled_by_host(&self) {
+        self.progress.cancelled_by_host.store(true, Ordering::Relaxed);
+    }
+
+    /// Cancels the job: pending tasks never begin. Running tasks are told, and stopped when their grace is over.
     pub fn cancel(&self) {
+        if self.grace.is_zero() {
+            return self.stop();
+        }
+        self.lock_grace_end().get_or_insert_with(|| Instant::now() + self.grace);
+        self.progress.cancelled.store(true, Ordering::SeqCst);
+        self.cancel_running(0);
+    }
+
+    /// Cancels the job without a grace: running tasks are stopped, and tasks that wait for the host are released.
+    pub fn stop(&self) {
         self.progress.cancelled.store(true, Ordering::SeqCst);
         // The stops come first: a task must not see that its host call has no answer.
         for worker in self.workers() {
@@ -343,6 +397,45 @@ impl Job {
         }
         self.mailbox.close();
         self.mailbox.wake_sleepers();
+    }
+
+    fn lock_grace_end(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.progress.grace_end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The end of the grace of a job that was cancelled.
+    pub fn grace_end(&self) -> Option<Instant> {
+        *self.lock_grace_end()
+    }
+
+    /// Tells the running tasks from this index on to end, or stops them if there is no grace.
+    fn cancel_running(&self, first: usize) {
+        for worker in self.workers() {
+            match self.grace.is_zero() {
+                true => worker.seat.stop_from(first, Reason::Cancelled),
+                false => worker.seat.tell_from(first, Reason::Cancelled),
+            }
+        }
+        self.mailbox.wake_sleepers();
+    }
+
+    /// Cancels the tasks that must not go on after the failure of this one. True if the watchdog has to see to their end.
+    pub fn cancel_after(&self, failed: usize) -> bool {
+        match self.on_failure {
+            OnFailure::Nothing => false,
+            _ if self.is_cancelled() => false,
+            OnFailure::CancelAll => {
+                self.cancel();
+                true
+            }
+            OnFailure::CancelLater => {
+                let is_first = self.progress.limit.fetch_min(failed + 1, Ordering::SeqCst) > failed + 1;
+                if is_first {
+                    self.cancel_running(failed + 1);
+                }
+                is_first
+            }
+        }
     }
 }
 

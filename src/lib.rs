@@ -17,6 +17,7 @@
 //! | `host` | finds the host's functions by name, takes host calls and sends their answers | host |
 //! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and ends idle threads | its own |
 //! | `executor` | runs a job's tasks on a thread of the pool | worker |
+//! | `watched` | the jobs that the watchdog watches | both |
 //! | `state` | makes a worker's Lua state, prepares it for a job, and restores it between tasks | worker |
 //! | `modules` | `require` in a task | worker |
 //! | `gma` | the `gma` table in a task | worker |
@@ -112,6 +113,7 @@ mod tasks;
 mod trace;
 mod value;
 mod watchdog;
+mod watched;
 
 #[cfg(panic = "abort")]
 compile_error!("a panic in a task must be that task's error: build with panic = \"unwind\"");

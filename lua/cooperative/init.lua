@@ -12,8 +12,9 @@
 -- **Differences from the native backend.** `timeout`, `memoryLimit` and `sandbox` are refused. `upvalues` and `globals` are
 -- checked but have no effect. `init` runs once for a job, and the functions of `host` are called directly.
 -- Arguments and results are copied at the same moments and by the same rules, but functions pass unchanged. `gma.*` calls in a task
--- are plain calls. A running task can't be stopped: when its job is cancelled, it counts as cancelled at once, and its later outcome is dropped. A task may not use gma2workers, except `clock`. This is not detected
--- inside a coroutine that the task made.
+-- are plain calls. A running task can't be stopped: when its job is cancelled, it counts as cancelled at once, and its later outcome
+-- is dropped. A task may not use gma2workers, except `clock` and `isStopping`. This is not detected inside a coroutine that the task
+-- made.
 --
 -- **Races.** The engine may switch coroutines between any two instructions, but not inside a C function. So `table.remove`
 -- decides every race: the coroutine that removes a task from the queue runs it, and the coroutine that removes the mark of a task
@@ -62,11 +63,38 @@ local function register(job)
   job.id = id
 end
 
---- Sets a task's outcome, unless it has one.
+--- Sets a task's outcome, unless it has one. Returns whether it had none.
 local function put(job, task, entry)
   if table.remove(task.unset) then
     job.entries[task.index] = entry
     table.remove(job.open)
+    return true
+  end
+  return false
+end
+
+--- Removes the tasks and workers that have not begun.
+local function close(job)
+  while table.remove(job.queue) do end -- luacheck: ignore 542
+  for _, close_worker in ipairs(job.closers) do
+    close_worker()
+  end
+end
+
+--- Cancels the tasks from this index on: waiting ones never begin, and running ones count as cancelled.
+local function cancel_from(job, first)
+  for index = first, job.total do
+    put(job, job.tasks[index], parts.run.failed("cancelled", "cancelled"))
+  end
+end
+
+--- Cancels the tasks that must not go on after the failure of this one.
+local function cancel_after(job, task)
+  if job.stops then
+    close(job)
+    cancel_from(job, 1)
+  elseif job.cancels_later then
+    cancel_from(job, task.index + 1)
   end
 end
 
@@ -126,7 +154,9 @@ local function run(job, task, worker)
   if job.trace then
     parts.trace.task_did(job.trace, worker, task, entry.success, begun)
   end
-  put(job, task, entry)
+  if put(job, task, entry) and not entry.success then
+    cancel_after(job, task)
+  end
   return value
 end
 
@@ -161,14 +191,6 @@ local function run_here(job, task)
   end
 end
 
---- Removes the tasks and workers that have not begun.
-local function close(job)
-  while table.remove(job.queue) do end -- luacheck: ignore 542
-  for _, close_worker in ipairs(job.closers) do
-    close_worker()
-  end
-end
-
 --- Starts the workers. Without an engine, the waiting call runs the tasks instead.
 local function start_workers(job)
   for worker = 1, job.workers do
@@ -182,7 +204,7 @@ local function start_workers(job)
   end
 end
 
-local function read_job(config, is_async, chunk)
+local function read_job(config, is_async, chunk, cancels_later)
   local started = core.clock()
   local checked = parts.options.read(config, is_async)
   local tasks = parts.tasks.read(checked.tasks, chunk)
@@ -190,10 +212,11 @@ local function read_job(config, is_async, chunk)
   parts.options.check_globals(checked.globals)
   local total = #tasks
   parts.host.check(checked.host)
-  local job = { started = started, host = checked.host and parts.host.wrap(checked.host),
+  local job = { started = started, stops = checked.stops, cancels_later = cancels_later,
+    host = checked.host and parts.host.wrap(checked.host),
     mode = checked.mode, workers = math.min(checked.workers, total), total = total,
     tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
-    init = { init }, initializing = { init and true },
+    init = { init }, initialization = init, initializing = { init and true },
     trace = checked.trace and parts.trace.create(checked.trace, started) }
   for i, task in ipairs(tasks) do
     task.unset = { true }
@@ -202,13 +225,14 @@ local function read_job(config, is_async, chunk)
   return job
 end
 
---- Checks everything and starts the workers. `chunk` is the number of items in each task of a `Map`. Sets two fields of the
+--- Checks everything and starts the workers. `chunk` is the number of items in each task of a `Map`. If `cancels_later`, a
+-- failed task cancels those behind it in the list. Sets two fields of the
 -- caller's table: `id`, the job's number, and `total`, the number of its tasks. Returns the refusal if the job did not start.
-function core.start(pumped, config, is_async, chunk)
+function core.start(pumped, config, is_async, chunk, cancels_later)
   if parts.run.is_in_task() then
     return IN_TASK
   end
-  local ok, job = pcall(read_job, config, is_async, chunk)
+  local ok, job = pcall(read_job, config, is_async, chunk, cancels_later)
   if not ok then
     return parts.options.text(job)
   end
@@ -278,7 +302,8 @@ local function respond(job, id, result, failed)
     end
   end
   parts.host.close(job.host)
-  local response = { result = result, workerCount = job.workers, jobId = "Job_" .. id, duration = core.clock() - job.started,
+  local response = { result = result, failed = #failed,
+    workerCount = job.workers, jobId = "Job_" .. id, duration = core.clock() - job.started,
     cancelled = job.is_cancelled }
   if job.trace then
     parts.trace.host_did(job.trace, "merge results", begun)
@@ -365,9 +390,10 @@ function core.cancel(id)
   end
   job.is_cancelled = true
   close(job)
-  for _, task in ipairs(job.tasks) do
-    put(job, task, parts.run.failed("cancelled", "cancelled"))
+  if job.initialization then
+    table.remove(job.initialization.unset)
   end
+  cancel_from(job, 1)
 end
 
 --- Drops a job whose outcome is no longer needed.
@@ -418,6 +444,11 @@ function core.check(value, place)
   return failure.kind, failure.message
 end
 core.check_in_task = core.check
+
+--- Whether the running task was cancelled.
+core.is_stopping = function()
+  return parts.run.is_stopping()
+end
 
 --- A message handler for xpcall: keeps the error with its traceback.
 function core.trace(value)

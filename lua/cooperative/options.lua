@@ -10,7 +10,7 @@ local options = {}
 local WORKER_LIMIT = 256
 
 -- All options of `RunSync` and of `Map`, in the order in which messages list them.
-local RUN, MAP = { "tasks" }, { "args", "index", "chunk", "onError" }
+local RUN, MAP = { "tasks" }, { "chunk", "onError", "args", "index" }
 for _, name in ipairs { "onComplete", "onResult", "stopOnError", "mode", "workers", "init", "host", "upvalues", "globals", "timeout",
   "grace", "memoryLimit", "sandbox", "onProgress", "progress", "trace" } do
   table.insert(RUN, name)
@@ -301,7 +301,7 @@ function options.check_globals(names)
 end
 
 --- Reads and checks all options, except the list of tasks and the values of the globals.
--- @treturn table `tasks`, `mode`, `workers`, `init`, `host`, `globals`, `trace`
+-- @treturn table `tasks`, `mode`, `workers`, `init`, `host`, `stops`, `globals`, `trace`
 function options.read(config, is_async)
   local found = given(config, RUN)
   check_callbacks(found, is_async)
@@ -326,7 +326,8 @@ function options.read(config, is_async)
     unexpected("progress", "a title as text", found.progress)
   end
   refuse_impossible(found)
-  return { tasks = found.tasks, mode = mode, workers = workers, init = found.init, host = host, globals = globals, trace = found.trace }
+  return { tasks = found.tasks, mode = mode, workers = workers, init = found.init, host = host, stops = found.stopOnError,
+    globals = globals, trace = found.trace }
 end
 
 --- Reads the options that only Map has, and refuses unknown ones. The other options are read when the job starts.

@@ -5,21 +5,27 @@ local values = parts.values
 
 local run = {}
 
--- The coroutines that are running a task.
+-- The task that each coroutine is running.
 local in_task = setmetatable({}, { __mode = "k" })
 
 --- Whether the current coroutine runs a task. A coroutine that the task made is not recognized.
 function run.is_in_task()
-  return in_task[coroutine.running()] == true
+  return in_task[coroutine.running()] ~= nil
+end
+
+--- Whether the running task has its outcome already, because it was cancelled.
+function run.is_stopping()
+  local task = in_task[coroutine.running()]
+  return task ~= nil and #task.unset == 0
 end
 
 --- Calls a function of the option `host` from a task. It is the host's, so it may use gma2workers.
 function run.on_host(func, ...)
   local here = coroutine.running()
-  local was_in_task = in_task[here]
+  local task = in_task[here]
   in_task[here] = nil
   local results = table.pack(pcall(func, ...))
-  in_task[here] = was_in_task
+  in_task[here] = task
   if not results[1] then
     error(results[2], 0)
   end
@@ -88,11 +94,11 @@ end
 --- Calls a task's function. Returns what xpcall returns, packed.
 local function call(task)
   local here = coroutine.running()
-  local func, args = task.func, task.args
+  local func, args, outer = task.func, task.args, in_task[here]
   task.func, task.args = nil, nil
-  in_task[here] = true
+  in_task[here] = task
   local results = table.pack(xpcall(func, with_traceback, table.unpack(args, 1, task.count)))
-  in_task[here] = nil
+  in_task[here] = outer
   return results
 end
 

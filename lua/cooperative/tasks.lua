@@ -167,6 +167,7 @@ function tasks.read_init(init)
     local message = string.gsub(task.failure.message, "%(at args", "(at init.args", 1)
     options.refuse("option 'init'", "holds what cannot cross: " .. message)
   end
+  task.unset = { true }
   return task
 end
 
