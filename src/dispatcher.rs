@@ -147,11 +147,11 @@ fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment
     Ok(())
 }
 
-/// The host's global of which `name` is probably a misspelling. `globals` is the index of their table.
-fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
+/// The field of which `name` is probably a misspelling, in the table at an index: that of the host's globals, or a library.
+fn nearest_field(stack: &Stack, table: c_int, name: &str) -> Option<String> {
     let mut known = Vec::new();
     stack.push_nil();
-    while stack.next(globals) {
+    while stack.next(table) {
         if stack.kind(-2) == Type::String {
             known.extend(String::from_utf8(stack.bytes(-2)));
         }
@@ -161,35 +161,58 @@ fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
     spelling::nearest(name, &known).map(str::to_owned)
 }
 
-/// Encodes the host's globals for the job, as one table.
+/// Encodes the host's globals for the job, as two tables: see [`collect_globals`].
 fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec<u8>> {
     let mut message = Vec::new();
     let place = |_, path: &Path| format!("globals{path}");
     let policy = Policy { names, functions: Functions::Carry(config.upvalues), place: &place };
     stack.protected(0, |stack| collect_globals(stack, &config.globals))?;
-    encode(stack, 1, &mut message, &policy).map_err(|cause| match cause.is_a_hooks() {
+    encode(stack, 2, &mut message, &policy).map_err(|cause| match cause.is_a_hooks() {
         true => cause,
         false => Error::option("globals", Problem::Unsendable(Box::new(cause))),
     })?;
     Ok(message)
 }
 
-/// Pushes a table with the globals of these names.
+/// Pushes two tables: the globals of these names, and by library, the fields of libraries that a dotted name means.
 fn collect_globals(stack: &Protected, names: &[String]) -> Result<()> {
-    let (copies, globals) = (1, 2);
+    let (copies, fields, globals) = (1, 2, 3);
     stack.create_table(0, names.len() as c_int);
+    stack.create_table(0, 0);
     stack.push_globals();
     for (index, name) in names.iter().enumerate() {
-        if stack.raw_get_text(globals, name) == Type::Nil {
-            let place = Place::Item { option: "globals", index: index + 1 };
-            let nearest = nearest_global(stack, globals, name);
-            return Err(Error::BadConfig {
-                place,
-                problem: Problem::NoGlobal { name: name.clone(), nearest },
-            });
+        let refuse = |problem| {
+            Err(Error::BadConfig { place: Place::Item { option: "globals", index: index + 1 }, problem })
+        };
+        let kind = stack.raw_get_text(globals, name);
+        match name.split_once('.') {
+            None if kind == Type::Nil => {
+                let nearest = nearest_field(stack, globals, name);
+                return refuse(Problem::NoGlobal { name: name.clone(), nearest });
+            }
+            Some((library, field)) if kind == Type::Nil => {
+                let owner = stack.top() + 1;
+                let is_table = stack.raw_get_text(globals, library) == Type::Table;
+                if is_table && !names::is_library(library) {
+                    return refuse(Problem::NoLibrary { name: name.clone(), table: library.to_owned() });
+                }
+                if !is_table || stack.raw_get_text(owner, field) == Type::Nil {
+                    let nearest = if is_table { nearest_field(stack, owner, field) } else { None };
+                    let nearest = nearest.map(|field| format!("{library}.{field}"));
+                    return refuse(Problem::NoGlobal { name: name.clone(), nearest });
+                }
+                if stack.raw_get_text(fields, library) != Type::Table {
+                    stack.create_table(0, 1);
+                    stack.push_value(-1);
+                    stack.raw_set_text(fields, library);
+                }
+                stack.push_value(owner + 1);
+                stack.raw_set_text(-2, field);
+            }
+            _ => stack.raw_set_text(copies, name),
         }
-        stack.raw_set_text(copies, name);
+        stack.set_top(globals);
     }
-    stack.set_top(copies);
+    stack.set_top(fields);
     Ok(())
 }

@@ -20,7 +20,7 @@ pub struct Environment {
     pub gma: Option<Vec<u8>>,
     /// The names of the functions in the option `host`, sorted; none without the option.
     pub host: Option<Vec<Box<str>>>,
-    /// A message with a table of the job's globals by name.
+    /// A message with two tables: the job's globals by name, and those that are fields of libraries, by library.
     pub globals: Option<Vec<u8>>,
     /// The code that runs in a state before its first task.
     pub init: Option<Init>,

@@ -172,6 +172,8 @@ pub enum Problem {
     Unwritable { path: String, cause: String },
     /// A value can't cross.
     Unsendable(Box<Error>),
+    /// A dotted name of a global means a field of a table that is no library.
+    NoLibrary { name: String, table: String },
     /// The host has no such global.
     NoGlobal { name: String, nearest: Option<String> },
 }
@@ -230,6 +232,9 @@ impl fmt::Display for Problem {
                 write!(f, "names a file that can't be written, \"{path}\": {cause}")
             }
             Problem::Unsendable(cause) => write!(f, "holds what cannot cross: {cause}"),
+            Problem::NoLibrary { name, table } => {
+                write!(f, "names a field of a table that is no standard library: '{name}': list '{table}'")
+            }
             Problem::NoGlobal { name, nearest: Some(nearest) } => {
                 write!(f, "names no global of the host: '{name}': did you mean '{nearest}'?")
             }

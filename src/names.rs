@@ -109,6 +109,11 @@ fn find_standard<'a>(
     None
 }
 
+/// Whether this is the name of a library that is a table.
+pub fn is_library(name: &str) -> bool {
+    LIBRARIES.contains(&name)
+}
+
 /// Pushes a library's table from `package.loaded`, because the global may be missing in a sandbox.
 fn push_library(stack: &Protected, library: &str) -> Type {
     stack.push_registry();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::codec::decode_initial;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::ffi::{Key, OwnState, Stack, Type};
+use crate::ffi::{Key, OwnState, Protected, Stack, Type};
 use crate::{bytecode, codec, coroutine, fault, gma, modules, stdlib};
 
 /// The key of a mark in the registry of every worker's state.
@@ -280,20 +280,40 @@ fn push_libraries(stack: &Stack) {
     stack.set_top(registry);
 }
 
-/// Sets the globals from a message that holds them in one table, by name.
+/// Sets the globals, and the fields of libraries, from a message with both. A sandbox may lack a library.
 fn set_globals(stack: &Stack, globals: &[u8]) -> Result<()> {
+    const FIELDS: c_int = 2;
+    const LIBRARY_NAME: c_int = 4;
+    const LIBRARY: c_int = 6;
     decode_initial(stack, globals, &gma::WorkerNames)?;
-    stack.protected(1, |stack| {
+    stack.protected(FIELDS, |stack| {
         stack.push_globals();
+        set_fields(stack, 1, FIELDS + 1);
+        stack.set_top(FIELDS);
+        stack.push_registry();
+        stack.raw_get_text(-1, "_LOADED");
+        stack.replace(FIELDS + 1);
         stack.push_nil();
-        while stack.next(1) {
-            stack.push_value(-2);
-            stack.insert(-2);
-            stack.raw_set(2);
+        while stack.next(FIELDS) {
+            stack.push_value(LIBRARY_NAME);
+            if stack.raw_get(FIELDS + 1) == Type::Table {
+                set_fields(stack, LIBRARY_NAME + 1, LIBRARY);
+            }
+            stack.set_top(LIBRARY_NAME);
         }
         stack.set_top(0);
         Ok(())
     })
+}
+
+/// Sets in the table at `to` all fields of the table at `from`.
+fn set_fields(stack: &Protected, from: c_int, to: c_int) {
+    stack.push_nil();
+    while stack.next(from) {
+        stack.push_value(-2);
+        stack.insert(-2);
+        stack.raw_set(to);
+    }
 }
 
 fn are_kept(functions: &[Vec<u8>]) -> bool {

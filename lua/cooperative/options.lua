@@ -273,9 +273,9 @@ local function read_host(functions)
   return copied
 end
 
-local function nearest_global(name)
+local function nearest_field(owner, name)
   local known = {}
-  for key in next, _G do
+  for key in next, owner do
     if type(key) == "string" then
       known[#known + 1] = key
     end
@@ -283,15 +283,28 @@ local function nearest_global(name)
   return options.nearest(name, known)
 end
 
+-- The libraries whose fields may be listed.
+local IS_LIBRARY = { bit32 = true, coroutine = true, debug = true, io = true, math = true, os = true, package = true, string = true,
+  table = true, utf8 = true }
+
 --- Checks that the globals exist and could cross. They are not copied, because here tasks see the host's own globals.
 function options.check_globals(names)
   local copies = {}
   for i, name in ipairs(names) do
-    copies[name] = rawget(_G, name)
+    local place = string.format("option 'globals'[%d]", i)
+    local owner, field, prefix = _G, name, ""
+    local library, rest = string.match(name, "^([^.]*)%.(.*)$")
+    if rawget(_G, name) == nil and library and type(rawget(_G, library)) == "table" then
+      if not IS_LIBRARY[library] then
+        options.refuse(place, string.format("names a field of a table that is no standard library: '%s': list '%s'", name, library))
+      end
+      owner, field, prefix = rawget(_G, library), rest, library .. "."
+    end
+    copies[name] = rawget(owner, field)
     if copies[name] == nil then
-      local meant = nearest_global(name)
-      options.refuse(string.format("option 'globals'[%d]", i), string.format("names no global of the host: '%s': %s", name,
-        meant and string.format("did you mean '%s'?", meant) or "a local is passed in args"))
+      local meant = (owner ~= _G or not library) and nearest_field(owner, field)
+      options.refuse(place, string.format("names no global of the host: '%s': %s", name,
+        meant and string.format("did you mean '%s%s'?", prefix, meant) or "a local is passed in args"))
     end
   end
   local _, failure = values.clone({ copies }, 1, function(_, keys) return "globals" .. values.path(keys) end)
