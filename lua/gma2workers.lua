@@ -46,7 +46,7 @@ end
 -- @tab options
 -- @treturn ?string the refusal
 local function start(job, name, options)
-  return check_options(name, options) or core.start(job, options, name == "RunAsync", job.chunk)
+  return check_options(name, options) or core.start(job, options, name == "RunAsync", job.chunk, job.cancels_later)
 end
 
 --- Running
@@ -181,6 +181,12 @@ end, fail)
 -- @function clock
 -- @treturn number
 gma2workers.clock = core.clock
+
+--- Whether the running task is cancelled or out of time, and should end by itself within its `grace`. False on the host.
+-- `local isStopping = gma2workers.isStopping` crosses.
+-- @function isStopping
+-- @treturn boolean
+gma2workers.isStopping = core.is_stopping
 
 --- Pumps all running jobs once, without waiting. For hosts without an engine.
 -- @treturn int how many jobs still run

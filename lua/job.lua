@@ -24,12 +24,22 @@ local function in_items(this, done, total)
   return done, total
 end
 
+--- Copies a table, which the caller may change.
+local function copy(original)
+  local copied = {}
+  for key, value in next, original or {} do
+    copied[key] = value
+  end
+  return copied
+end
+
 --- Sets the fields of a started job that its pump needs.
 function job.open(started, options)
   started.started = core.clock()
   started.onProgress = rawget(options, "onProgress")
   started.sandbox, started.globals = rawget(options, "sandbox"), rawget(options, "globals")
   started.tasks = rawget(options, "tasks")
+  started.host = copy(rawget(options, "host"))
   started.next_progress = 0
   started.reported = -1
   -- Two lists of one item, which a native call removes: `onComplete`, so that it is called once, and the lock for reporting the

@@ -55,7 +55,7 @@ local function make_tasks(call, plan)
       end
     end
     -- Both backends rely on the first two positions, to name these arguments in messages as the caller does.
-    local args = { items, object, first, last - first + 1, plan.collects, plan.upvalues, is_on_host, skip }
+    local args = { items, object, first, last - first + 1, plan.collects, plan.upvalues, is_on_host, skip, plan.stops }
     local name = plan.is_traced and string.format("list[%d] to list[%d]", first, last) or nil
     tasks[#tasks + 1] = { func = run, args = args, name = name }
   end
@@ -82,8 +82,9 @@ local function check_types(func, list, options)
   return arguments.check(list, "table", 2, "Map") or arguments.check(options, "table or nil", 3, "Map")
 end
 
---- Checks the call and makes the options of its job. Sets fields of the job: `chunk`, the number of items per task; `count`,
--- which converts numbers of tasks to numbers of items; and `read`, which converts the response to results or records.
+--- Checks the call and makes the options of its job. Sets fields of the job: `chunk`, the number of items per task;
+-- `cancels_later`, whether a failure cancels the tasks behind it; `count`, which converts numbers of tasks to numbers of items; and
+-- `read`, which converts the response to results or records.
 -- @treturn ?table the options; nil if the call is refused
 -- @treturn ?string the refusal
 function map.prepare(job, func, list, options)
@@ -107,9 +108,9 @@ function map.prepare(job, func, list, options)
   end
   config.chunk, config.onError = nil, nil
   local plan = { items = items, count = count, collects = collects, upvalues = config.upvalues, unsendable = {},
-    sandbox = config.sandbox, globals = config.globals, is_traced = config.trace ~= nil }
+    stops = not collects or config.stopOnError, sandbox = config.sandbox, globals = config.globals, is_traced = config.trace ~= nil }
   plan.chunk = choose_chunk(chunk, count, workers, config.timeout ~= nil)
-  job.chunk = plan.chunk
+  job.chunk, job.cancels_later = plan.chunk, not collects
   if collects then
     plan.unsendable = find_unsendable(items, count, plan.upvalues)
     plan.has_unsendable = next(plan.unsendable) ~= nil

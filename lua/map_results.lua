@@ -37,20 +37,42 @@ local function message_of_task(entry, first, last)
   return string.format("list[%d] to list[%d]: %s", first, last, message)
 end
 
+--- What the mapper has told of the items of a task that it ended.
+local function told(entry)
+  local value = entry.error
+  return not entry.success and type(value) == "table" and type(value.item_failures) == "table" and value or nil
+end
+
+--- The number of the first failed task; of one that was cancelled only if there is no other.
+local function first_failed(response)
+  local first
+  for n, entry in ipairs(response.result) do
+    if not entry.success and entry.kind ~= "cancelled" then
+      return n
+    elseif not entry.success then
+      first = first or n
+    end
+  end
+  return first
+end
+
 --- Returns the results of all items, or nil and the message of the first failure.
 function map_results.values(response, plan)
+  local failed = first_failed(response)
+  if failed then
+    local entry, first = response.result[failed], (failed - 1) * plan.chunk + 1
+    local failures = told(entry) and told(entry).item_failures
+    if not failures then
+      return nil, message_of_task(entry, first, math.min(first + plan.chunk - 1, plan.count))
+    end
+    local record = record_of(failures[1])
+    hints.add({ result = { record } }, { 1 }, plan, function() return plan.tasks[failed] end)
+    return nil, string.format("list[%d]: %s", first + failures[1].at - 1, message_of(record))
+  end
   local results = core.lists(plan.count)
   for n, entry in ipairs(response.result) do
     local first = (n - 1) * plan.chunk + 1
     local last = math.min(first + plan.chunk - 1, plan.count)
-    local failures = entry.returns and entry.returns[2]
-    if not entry.success then
-      return nil, message_of_task(entry, first, last)
-    elseif failures then
-      local record = record_of(failures[1])
-      hints.add({ result = { record } }, { 1 }, plan, function() return plan.tasks[n] end)
-      return nil, string.format("list[%d]: %s", first + failures[1].at - 1, message_of(record))
-    end
     table.move(entry.data, 1, last - first + 1, first, results)
   end
   for i = 1, plan.count do
@@ -68,11 +90,17 @@ function map_results.records(response, plan)
   for n, entry in ipairs(response.result) do
     local first = (n - 1) * plan.chunk + 1
     local last = math.min(first + plan.chunk - 1, plan.count)
-    if entry.success then
-      for i = first, last do
-        results[i] = { success = true, data = entry.data[i - first + 1] }
+    local stopped = told(entry)
+    if entry.success or stopped then
+      local items = stopped and stopped.results or entry.data
+      for i = first, stopped and first + stopped.count - 1 or last do
+        results[i] = { success = true, data = items[i - first + 1] }
       end
-      for _, failure in ipairs(entry.returns and entry.returns[2] or {}) do
+      for i = first + (stopped and stopped.count or plan.chunk), last do
+        results[i] = record_of { message = "cancelled", kind = "cancelled" }
+      end
+      local failures = stopped and stopped.item_failures or entry.returns and entry.returns[2]
+      for _, failure in ipairs(failures or {}) do
         results[first + failure.at - 1] = record_of(failure)
         indices[#indices + 1] = first + failure.at - 1
       end

@@ -43,10 +43,18 @@ local function remove_unsendable(results, count, upvalues, failures)
   return failures
 end
 
+--- Ends the task with an error that has what is known of its items. So the job knows that the task has failed.
+local function fail(failures, results, count)
+  local function text()
+    return failures[1].message
+  end
+  error(setmetatable({ item_failures = failures, results = results, count = count }, { __tostring = text }), 0)
+end
+
 --- Makes the tasks' function from the one that was passed to `Map`. It returns the items, each replaced with its result, and the
--- failures. Unless failures are collected, the first one ends the task.
+-- failures. If it `stops`, the first one ends the task.
 return function(func)
-  return function(items, object, first, count, collects, upvalues, is_on_host, skip)
+  return function(items, object, first, count, collects, upvalues, is_on_host, skip, stops)
     local at, failures = 0, nil
     local function go_on()
       for i = at + 1, count do
@@ -75,12 +83,21 @@ return function(func)
       failures = failures or {}
       failures[#failures + 1] = described
       if not collects then
-        return nil, failures
+        fail(failures)
       end
       items[at] = nil
+      if stops then
+        for i = at + 1, count do
+          items[i] = nil
+        end
+        break
+      end
     end
     if collects then
       failures = remove_unsendable(items, count, upvalues, failures)
+    end
+    if failures and stops then
+      fail(failures, items, at)
     end
     if failures then
       return items, failures

@@ -78,7 +78,7 @@ local function failed_response(job, message)
   for index = 1, job.total do
     result[index] = { success = false, data = "Error: " .. tostring(message), kind = "transfer" }
   end
-  return { result = result, jobId = "Job_" .. job.id, workerCount = 0, duration = core.clock() - job.started }
+  return { result = result, jobId = "Job_" .. job.id, workerCount = 0, failed = job.total, duration = core.clock() - job.started }
 end
 
 --- Merges the results so far, while tasks are still running.
@@ -150,7 +150,7 @@ function pump.turn(job, budget, call_wait)
   repeat
     local has_work, over, has_results = core.wait(job.id, math.min(left, call_wait or CALL_WAIT))
     if has_work and not over then
-      while core.serve(job.id) do end -- luacheck: ignore 542
+      while core.serve(job.id, job.host) do end -- luacheck: ignore 542
       if has_results then
         merge(job)
       end

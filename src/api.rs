@@ -73,7 +73,7 @@ pub fn open(stack: &Protected) -> NativeResult {
 }
 
 /// The native functions. [`build`] adds `version` and `backend`.
-fn native_calls() -> [(&'static str, NativeFunction); 26] {
+fn native_calls() -> [(&'static str, NativeFunction); 27] {
     [
         ("load", native(load)),
         ("start", native(start)),
@@ -99,6 +99,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 26] {
         ("trace", native(gma::with_traceback)),
         ("fields", native(fields::fields)),
         ("clock", native(stdlib::clock)),
+        ("is_stopping", native(gma::is_stopping)),
         ("threads", native(threads)),
         ("lost", native(lost)),
     ]
@@ -128,7 +129,7 @@ fn build(stack: &Protected) -> std::result::Result<(), Exit> {
 }
 
 /// Names the module on top and its functions, so that a task that captured one fails with an error that says why. `clock`
-/// has a name already, because tasks have it too.
+/// and `isStopping` have a name already, because tasks have them too.
 fn name_module(stack: &Protected) {
     let module = stack.top();
     stack.push_value(module);
@@ -179,7 +180,8 @@ fn catch_panic<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
 
-/// `start(job, options, is_async, chunk)`: starts a job. Each task of a `Map` has `chunk` items. Sets two fields of the
+/// `start(job, options, is_async, chunk, cancels_later)`: starts a job. Each task of a `Map` has `chunk` items. If `cancels_later`, a
+/// failed task cancels those behind it in the list. Sets two fields of the
 /// job's table: `id`, its number, and `total`, the number of its tasks. Returns a message if the job did not start.
 fn start(stack: &Protected) -> NativeResult {
     const JOB: c_int = 1;
@@ -188,6 +190,7 @@ fn start(stack: &Protected) -> NativeResult {
     const TOTAL: c_int = 5;
     let is_async = stack.boolean(3);
     let chunk = stack.integer(4);
+    let cancels_later = stack.boolean(5);
     stack.set_top(3);
     // Both fields are created before the job starts, because setting them again allocates nothing and can't raise.
     for name in ["id", "total"] {
@@ -196,7 +199,7 @@ fn start(stack: &Protected) -> NativeResult {
         stack.push_boolean(false);
         stack.raw_set(JOB);
     }
-    match catch_panic(|| dispatcher::start(stack, OPTIONS, is_async, chunk)) {
+    match catch_panic(|| dispatcher::start(stack, OPTIONS, is_async, chunk, cancels_later)) {
         Ok(job) => {
             for (name, value) in [(ID, job.id), (TOTAL, job.tasks.len() as u64)] {
                 stack.push_value(name);
@@ -386,7 +389,7 @@ fn collect_soon(stack: &Protected) -> NativeResult {
     }
 }
 
-/// `cancel(job)`: stops the job's running tasks; waiting ones never start. The job still gets a response.
+/// `cancel(job)`: stops the job's running tasks, after their grace; waiting ones never start. The job still gets a response.
 fn cancel(stack: &Protected) -> NativeResult {
     if let Some(job) = callbacks::job(stack)? {
         dispatcher::cancel(&job);
@@ -400,7 +403,7 @@ fn release(stack: &Protected) -> NativeResult {
     if !pool::is_forked()
         && let Some(job) = id.and_then(registry::remove)
     {
-        dispatcher::cancel(&job);
+        dispatcher::drop_job(&job);
         // A failure is ignored: no caller is left to get a message.
         let _ = job.write_trace();
     }

@@ -22,11 +22,11 @@ pub fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
     Ok(id.and_then(registry::get))
 }
 
-/// `serve(job)`: carries out the job's next host call. Returns true, or nothing if there is none. No error can interrupt it
+/// `serve(job, host)`: carries out the job's next host call. `host` is the job's option of that name. Returns true, or nothing if there is none. No error can interrupt it
 /// between taking the call and answering it, because a task whose call is lost waits forever.
 pub fn serve(stack: &Protected) -> NativeResult {
     let Some(job) = job(stack)? else { return Ok(0) };
-    stack.set_top(1);
+    stack.set_top(2);
     match host::next_call(stack, &job, &HostNames::default())? {
         Some(arguments) => Err(Exit::ProtectedCall(arguments, continuation(served))),
         None => Ok(0),
@@ -35,9 +35,9 @@ pub fn serve(stack: &Protected) -> NativeResult {
 
 /// Answers the host call.
 fn served(stack: &Protected, has_returned: bool) -> NativeResult {
-    const TICKET: c_int = 2;
-    const NAME: c_int = 3;
-    const FIRST: c_int = 4;
+    const TICKET: c_int = 3;
+    const NAME: c_int = 4;
+    const FIRST: c_int = 5;
     if let (Some(job), Some(ticket)) = (job(stack)?, stack.whole(TICKET)) {
         let name = stack.text(NAME);
         let names = HostNames::default();

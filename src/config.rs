@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 use crate::codec::Upvalues;
 use crate::error::{Error, Meant, Problem, Result};
 use crate::ffi::{Stack, Type};
+use crate::spelling;
 use crate::sync;
 use crate::value::Value;
 
@@ -68,17 +69,16 @@ impl<'de> Deserialize<'de> for Workers {
     }
 }
 
-/// A time in seconds, above 0.
-struct Seconds(Duration);
+/// The expected value of a `timeout`, of a job or of a task.
+pub const TIMEOUT: &str = "a number of seconds above 0";
 
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let seconds = f64::deserialize(deserializer)?;
-        let duration = if seconds > 0.0 { Duration::try_from_secs_f64(seconds) } else { Ok(Duration::ZERO) };
-        match duration {
-            Ok(duration) if !duration.is_zero() => Ok(Seconds(duration)),
-            _ => Err(serde::de::Error::custom("out of range")),
-        }
+/// Reads a `timeout`, of a job or of a task. `math.huge`, or more than a clock can count, is no limit: the inner `None`. The outer
+/// `None` is for values that are no time above 0.
+pub fn timeout(value: &Value) -> Option<Option<Duration>> {
+    let seconds = f64::deserialize(value).ok().filter(|seconds| *seconds > 0.0)?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(Duration::ZERO) => None,
+        limit => Some(limit.ok()),
     }
 }
 
@@ -103,6 +103,9 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+/// A century, which every clock can count.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// The default memory limit of a worker's state, in bytes: far above normal use.
 const MEMORY_LIMIT: usize = if usize::BITS > 32 { 2 << 30 } else { 512 << 20 };
 
@@ -113,8 +116,14 @@ pub struct Config {
     pub mode: Mode,
     pub workers: usize,
     pub upvalues: Upvalues,
+    /// The stack index of the function, or of the table with it.
+    pub init: Option<c_int>,
+    /// The stack index of the table of functions by name.
+    pub host: Option<c_int>,
     pub globals: Vec<String>,
     pub timeout: Option<Duration>,
+    pub grace: Duration,
+    pub stop_on_error: bool,
     pub memory_limit: usize,
     pub sandbox: bool,
     /// The file for the job's timeline.
@@ -134,16 +143,23 @@ const MAP: &[Call] = &[Call::Map];
 const BOTH: &[Call] = &[Call::Run, Call::Map];
 
 /// Every option and the calls that take it, in the order in which messages list them.
-const OPTIONS: [(&str, &[Call]); 14] = [
+const OPTIONS: [(&str, &[Call]); 21] = [
     ("tasks", RUN),
     ("chunk", MAP),
     ("onError", MAP),
+    ("args", MAP),
+    ("index", MAP),
     ("onComplete", BOTH),
+    ("onResult", BOTH),
+    ("stopOnError", BOTH),
     ("mode", BOTH),
     ("workers", BOTH),
+    ("init", BOTH),
+    ("host", BOTH),
     ("upvalues", BOTH),
     ("globals", BOTH),
     ("timeout", BOTH),
+    ("grace", BOTH),
     ("memoryLimit", BOTH),
     ("sandbox", BOTH),
     ("onProgress", BOTH),
@@ -205,6 +221,11 @@ pub struct Split {
 pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
     let options = Options::read(stack, options, Call::Map)?;
     options.callback("onComplete")?;
+    options.callback("onResult")?;
+    let _index: Option<bool> = options.parse("index", || "true or false")?;
+    if !matches!(options.get("args"), Value::Nil | Value::Table(_)) {
+        return Err(unexpected("args", "a list of arguments: { value, ... }", options.get("args")));
+    }
     let chunk: Option<Count> = options.parse("chunk", || "a whole number of items above 0")?;
     let on_error: Option<OnError> = options.parse("onError", || "\"raise\" or \"collect\"")?;
     Ok(Split {
@@ -215,12 +236,12 @@ pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
 }
 
 /// Reads and checks all options of `RunSync` or, if `is_async`, of `RunAsync` from the table at index `options`. Starts nothing,
-/// calls no metamethod and can't raise. Leaves options that are tables on the stack.
+/// calls no metamethod and can't raise. Leaves options that are tables or functions on the stack.
 pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
     let options = Options::read(stack, options, Call::Run)?;
-    for name in ["onComplete", "onProgress"] {
+    for name in ["onComplete", "onResult", "onProgress"] {
         match options.get(name) {
-            Value::Function => {}
+            Value::Function(_) => {}
             value if is_async && name == "onComplete" => {
                 let advice = "RunAsync requires an onComplete callback";
                 let got = value.describe();
@@ -243,15 +264,42 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
         }
     };
     let workers = options.workers()?;
-    let timeout: Option<Seconds> = options.parse("timeout", || "a number of seconds above 0")?;
+    let timeout = match options.get("timeout") {
+        Value::Nil => None,
+        value => timeout(value).ok_or_else(|| unexpected("timeout", TIMEOUT, value))?,
+    };
+    let expected = "a number of seconds from 0 up";
+    let grace: Option<f64> = options.parse("grace", || expected)?;
+    let grace = match grace {
+        None => Duration::ZERO,
+        Some(seconds) if seconds >= 0.0 => {
+            Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST)
+        }
+        Some(_) => return Err(unexpected("grace", expected, options.get("grace"))),
+    };
+    let stop_on_error: Option<bool> = options.parse("stopOnError", || "true or false")?;
+    let init = match options.get("init") {
+        Value::Nil => None,
+        Value::Function(init) | Value::Table(init) => Some(*init),
+        value => return Err(unexpected("init", "a function or { func = f, args = { ... } }", value)),
+    };
+    let host = match options.get("host") {
+        Value::Nil => None,
+        Value::Table(host) => Some(*host),
+        value => return Err(unexpected("host", "a table of functions by name: { name = f, ... }", value)),
+    };
     let memory_limit: Option<Bytes> = options.parse("memoryLimit", || "a whole number of bytes above 0")?;
     Ok(Config {
         tasks,
         mode: options.parse("mode", || "\"timer\" or \"cmd\"")?.unwrap_or_default(),
         workers,
+        init,
+        host,
         upvalues: options.parse("upvalues", || "\"error\", \"copy\" or \"private\"")?.unwrap_or_default(),
         globals: names(stack, options.get("globals"))?,
-        timeout: timeout.map(|Seconds(timeout)| timeout),
+        timeout,
+        grace,
+        stop_on_error: stop_on_error.unwrap_or_default(),
         memory_limit: memory_limit.map_or(MEMORY_LIMIT, |Bytes(bytes)| bytes),
         sandbox: options.parse("sandbox", || "true or false")?.unwrap_or_default(),
         trace: path(options.get("trace"))?,
@@ -264,7 +312,7 @@ struct Options(Vec<(&'static str, Value)>);
 impl Options {
     fn read(stack: &Stack, options: c_int, call: Call) -> Result<Options> {
         let mut given = Vec::new();
-        // Each option may be a table, which stays on the stack; the iteration needs two more slots.
+        // Each option may be a table or a function, which stays on the stack; the iteration needs two more slots.
         if !stack.check(OPTIONS.len() as c_int + 3) {
             return Err(Error::Memory);
         }
@@ -277,10 +325,10 @@ impl Options {
             let Some(name) = call.options().find(|known| stack.has_bytes(-2, known.as_bytes())) else {
                 let name = stack.text(-2);
                 let known: Vec<_> = call.options().collect();
-                let nearest = nearest(&name, &known);
+                let nearest = spelling::nearest(&name, &known);
                 return Err(Error::option(name, Problem::UnknownOption { nearest, known }));
             };
-            if stack.kind(-1) == Type::Table {
+            if matches!(stack.kind(-1), Type::Table | Type::Function) {
                 stack.insert(-2);
                 given.push((name, Value::at(stack, -2)));
             } else {
@@ -298,7 +346,7 @@ impl Options {
     /// Checks an option that must be a function if it is set.
     fn callback(&self, name: &'static str) -> Result<()> {
         match self.get(name) {
-            Value::Nil | Value::Function => Ok(()),
+            Value::Nil | Value::Function(_) => Ok(()),
             value => Err(unexpected(name, "a function", value)),
         }
     }
@@ -356,52 +404,9 @@ fn names(stack: &Stack, value: &Value) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The known name of which `name` is probably a misspelling.
-pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
-    known
-        .iter()
-        .copied()
-        .map(|known| (distance(known), known))
-        .min()
-        .filter(|(distance, _)| *distance <= 2)
-        .map(|(_, known)| known)
-}
-
-/// Other names that people use for a task's fields.
-const SYNONYMS: [(&str, &str); 10] = [
-    ("arg", "args"),
-    ("argument", "args"),
-    ("arguments", "args"),
-    ("param", "args"),
-    ("params", "args"),
-    ("parameters", "args"),
-    ("callback", "func"),
-    ("fn", "func"),
-    ("fun", "func"),
-    ("function", "func"),
-];
-
-/// Words one letter away from a task's field that are probably the caller's own fields.
-const ORDINARY_WORDS: [&str; 16] = [
-    "arcs", "ares", "arms", "arts", "came", "dame", "fame", "fund", "funk", "game", "lame", "named", "names",
-    "nave", "same", "tame",
-];
-
-/// The likely meaning of a field that a task should not have: a misspelling or a synonym of one of `fields`, or an option of the
-/// job. None if the field is the caller's own.
+/// The likely meaning of a field that a task should not have. None if the field is the caller's own.
 pub fn misnamed(name: &str, fields: &[&'static str]) -> Option<Meant> {
-    let lower = name.to_ascii_lowercase();
-    if let Some(option) = Call::Run.options().find(|option| option.to_ascii_lowercase() == lower) {
-        return Some(Meant::Option(option));
-    }
-    let synonym = SYNONYMS.iter().find(|(synonym, _)| *synonym == lower).map(|(_, field)| *field);
-    let is_slip = |field: &str| {
-        lower.len().abs_diff(field.len()) <= 1
-            && strsim::generic_damerau_levenshtein(lower.as_bytes(), field.as_bytes()) <= 1
-    };
-    let slip = || fields.iter().copied().find(|field| !ORDINARY_WORDS.contains(&name) && is_slip(field));
-    synonym.or_else(slip).map(Meant::Field)
+    spelling::misnamed(name, fields, Call::Run.options())
 }
 
 fn unexpected(name: &'static str, expected: impl Into<Cow<'static, str>>, value: &Value) -> Error {
@@ -429,41 +434,6 @@ mod tests {
         for code in ["4", "4.0", "'4'", "' 4 '"] {
             let config = read_code(&format!("{{ tasks = {{}}, workers = {code} }}"));
             assert_eq!(config.map(|config| config.workers), Ok(4), "{code}");
-        }
-    }
-
-    #[test]
-    fn only_misspelt_fields_of_a_task_are_reported() {
-        const FIELDS: [&str; 3] = ["func", "args", "name"];
-        for own in [
-            "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "area", "unit",
-            "kind", "type", "index", "value", "fixture", "x", "", "n", "chunk", "title", "arms", "fund",
-            "time",
-        ] {
-            assert_eq!(misnamed(own, &FIELDS), None, "{own}");
-        }
-        for (slip, meant) in [
-            ("fucn", "func"),
-            ("Func", "func"),
-            ("fnc", "func"),
-            ("funcc", "func"),
-            ("fumc", "func"),
-            ("fn", "func"),
-            ("agrs", "args"),
-            ("ARGS", "args"),
-            ("arg", "args"),
-            ("Arguments", "args"),
-            ("params", "args"),
-            ("nmae", "name"),
-            ("Name", "name"),
-            ("nam", "name"),
-            ("nsme", "name"),
-            ("callback", "func"),
-        ] {
-            assert_eq!(misnamed(slip, &FIELDS), Some(Meant::Field(meant)), "{slip}");
-        }
-        for option in Call::Run.options() {
-            assert_eq!(misnamed(option, &FIELDS), Some(Meant::Option(option)));
         }
     }
 

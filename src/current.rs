@@ -122,6 +122,11 @@ pub fn is_stopping() -> bool {
     with_work(Work::is_stopping) == Some(true)
 }
 
+/// Whether the running task should end by itself, or has to stop.
+pub fn is_told() -> bool {
+    with_work(Work::is_told) == Some(true)
+}
+
 /// Runs `body` as the code of a coroutine that can be stopped while it runs.
 pub fn stoppable<R>(coroutine: &Stack, body: impl FnOnce() -> R) -> R {
     match work() {
@@ -140,6 +145,10 @@ pub fn without_host(body: impl FnOnce()) {
 impl Work {
     pub fn is_stopping(&self) -> bool {
         self.worker.seat.is_stopping()
+    }
+
+    pub fn is_told(&self) -> bool {
+        self.worker.seat.is_told()
     }
 
     /// Whether the task may call its host.

@@ -14,18 +14,26 @@ use crate::executor;
 use crate::fault;
 use crate::ffi::{self, Protected, Stack, Type};
 use crate::host::{self, HostNames};
-use crate::job::{self, Job, Progress};
+use crate::job::{self, Job, OnFailure, Progress};
 use crate::mailbox::Mailbox;
 use crate::names;
 use crate::pool;
 use crate::registry;
-use crate::tasks::TaskReader;
+use crate::spelling;
+use crate::tasks::{self, TaskReader};
 use crate::trace::Trace;
 use crate::watchdog;
+use crate::watched;
 
 /// Reads and checks all options, then starts the job's workers. `options` is the index of their table; `chunk` is the number of
-/// items in each task of a `Map`.
-pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) -> Result<Arc<Job>> {
+/// items in each task of a `Map`. If `cancels_later`, a failed task cancels those behind it in the list.
+pub fn start(
+    stack: &Stack,
+    options: c_int,
+    is_async: bool,
+    chunk: Option<i64>,
+    cancels_later: bool,
+) -> Result<Arc<Job>> {
     if pool::is_forked() {
         return Err(Error::Forked);
     }
@@ -45,6 +53,13 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     reader.tasks.chunk = chunk;
     stack.push_value(config.tasks);
     reader.read(stack)?;
+    if let Some(functions) = config.host {
+        environment.host = Some(host::read_functions(stack, functions)?);
+    }
+    if let Some(init) = config.init {
+        stack.push_value(init);
+        environment.init = Some(tasks::read_init(stack, &names, &config)?);
+    }
     if !config.globals.is_empty() {
         environment.globals = Some(read_globals(stack, &names, &config)?);
     }
@@ -53,7 +68,12 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     environment.functions = functions;
     let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
-    let Config { mode, upvalues, timeout, .. } = config;
+    let Config { mode, upvalues, timeout, grace, .. } = config;
+    let on_failure = match (config.stop_on_error, cancels_later) {
+        (true, _) => OnFailure::CancelAll,
+        (false, true) => OnFailure::CancelLater,
+        (false, false) => OnFailure::Nothing,
+    };
     let job = Arc::new(Job {
         id: job::next_id(),
         mode,
@@ -63,6 +83,8 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
         mailbox: Mailbox::default(),
         started,
         timeout,
+        grace,
+        on_failure,
         trace,
         progress: Progress::new(workers),
     });
@@ -72,8 +94,8 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
         // Creates this thread's message buffer now, because tasks may soon use up all memory.
         ffi::clear_message();
         watchdog::start()?;
-        if timeout.is_some() {
-            watchdog::watch(&job);
+        if job.shortest_timeout().is_some() {
+            watched::watch(&job);
         }
         executor::start(&job, workers)?;
         watchdog::watch_threads();
@@ -91,10 +113,18 @@ fn create_trace(path: &str, started: Instant) -> Result<Arc<Trace>> {
     Ok(Arc::new(trace))
 }
 
-/// Stops a job's running tasks, and lets no other task begin. The watchdog gives up tasks that don't stop.
+/// Cancels a job: lets no other task begin, and tells the running ones to end, or stops them. The watchdog stops those whose grace
+/// is over, and gives up tasks that don't stop.
 pub fn cancel(job: &Arc<Job>) {
+    job.note_cancelled_by_host();
     job.cancel();
-    watchdog::watch(job);
+    watched::watch(job);
+}
+
+/// Drops a job: stops its tasks, without a grace.
+pub fn drop_job(job: &Arc<Job>) {
+    job.stop();
+    watched::watch(job);
 }
 
 /// Reads the host's module paths and the shape of its `gma`, which don't depend on the job's options.
@@ -117,27 +147,27 @@ fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment
     Ok(())
 }
 
-/// The host's global of which `name` is probably a misspelling. `globals` is the index of their table.
-fn nearest_global(stack: &Stack, globals: c_int, name: &str) -> Option<String> {
+/// The field of which `name` is probably a misspelling, in the table at an index: that of the host's globals, or a library.
+fn nearest_field(stack: &Stack, table: c_int, name: &str) -> Option<String> {
     let mut known = Vec::new();
     stack.push_nil();
-    while stack.next(globals) {
+    while stack.next(table) {
         if stack.kind(-2) == Type::String {
             known.extend(String::from_utf8(stack.bytes(-2)));
         }
         stack.pop(1);
     }
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    config::nearest(name, &known).map(str::to_owned)
+    spelling::nearest(name, &known).map(str::to_owned)
 }
 
-/// Encodes the host's globals for the job, as one table.
+/// Encodes the host's globals for the job, as two tables: see [`collect_globals`].
 fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec<u8>> {
     let mut message = Vec::new();
     let place = |_, path: &Path| format!("globals{path}");
     let policy = Policy { names, functions: Functions::Carry(config.upvalues), place: &place };
     stack.protected(0, |stack| collect_globals(stack, &config.globals))?;
-    encode(stack, 1, &mut message, &policy).map_err(|cause| match cause.is_a_hooks() {
+    encode(stack, 2, &mut message, &policy).map_err(|cause| match cause.is_a_hooks() {
         true => cause,
         false => {
             let cause = Box::new(codec::without_arguments(cause));
@@ -147,22 +177,45 @@ fn read_globals(stack: &Stack, names: &HostNames, config: &Config) -> Result<Vec
     Ok(message)
 }
 
-/// Pushes a table with the globals of these names.
+/// Pushes two tables: the globals of these names, and by library, the fields of libraries that a dotted name means.
 fn collect_globals(stack: &Protected, names: &[String]) -> Result<()> {
-    let (copies, globals) = (1, 2);
+    let (copies, fields, globals) = (1, 2, 3);
     stack.create_table(0, names.len() as c_int);
+    stack.create_table(0, 0);
     stack.push_globals();
     for (index, name) in names.iter().enumerate() {
-        if stack.raw_get_text(globals, name) == Type::Nil {
-            let place = Place::Item { option: "globals", index: index + 1 };
-            let nearest = nearest_global(stack, globals, name);
-            return Err(Error::BadConfig {
-                place,
-                problem: Problem::NoGlobal { name: name.clone(), nearest },
-            });
+        let refuse = |problem| {
+            Err(Error::BadConfig { place: Place::Item { option: "globals", index: index + 1 }, problem })
+        };
+        let kind = stack.raw_get_text(globals, name);
+        match name.split_once('.') {
+            None if kind == Type::Nil => {
+                let nearest = nearest_field(stack, globals, name);
+                return refuse(Problem::NoGlobal { name: name.clone(), nearest });
+            }
+            Some((library, field)) if kind == Type::Nil => {
+                let owner = stack.top() + 1;
+                let is_table = stack.raw_get_text(globals, library) == Type::Table;
+                if is_table && !names::is_library(library) {
+                    return refuse(Problem::NoLibrary { name: name.clone(), table: library.to_owned() });
+                }
+                if !is_table || stack.raw_get_text(owner, field) == Type::Nil {
+                    let nearest = if is_table { nearest_field(stack, owner, field) } else { None };
+                    let nearest = nearest.map(|field| format!("{library}.{field}"));
+                    return refuse(Problem::NoGlobal { name: name.clone(), nearest });
+                }
+                if stack.raw_get_text(fields, library) != Type::Table {
+                    stack.create_table(0, 1);
+                    stack.push_value(-1);
+                    stack.raw_set_text(fields, library);
+                }
+                stack.push_value(owner + 1);
+                stack.raw_set_text(-2, field);
+            }
+            _ => stack.raw_set_text(copies, name),
         }
-        stack.raw_set_text(copies, name);
+        stack.set_top(globals);
     }
-    stack.set_top(copies);
+    stack.set_top(fields);
     Ok(())
 }

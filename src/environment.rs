@@ -18,13 +18,33 @@ pub struct Environment {
     pub modules: HostModules,
     /// A message with the shape of the host's `gma`; none on a host without one.
     pub gma: Option<Vec<u8>>,
-    /// A message with a table of the job's globals by name.
+    /// The names of the functions in the option `host`, sorted; none without the option.
+    pub host: Option<Vec<Box<str>>>,
+    /// A message with two tables: the job's globals by name, and those that are fields of libraries, by library.
     pub globals: Option<Vec<u8>>,
+    /// The code that runs in a state before its first task.
+    pub init: Option<Init>,
     /// A message for each of the job's functions.
     pub functions: Vec<Vec<u8>>,
     pub sandbox: bool,
     /// The most bytes that a state may take.
     pub memory_limit: usize,
+}
+
+impl Environment {
+    /// Whether code of the job runs in a state before its first task. Each job runs its own, even if it is the same code: its
+    /// outcome may differ.
+    pub fn has_code(&self) -> bool {
+        self.init.is_some()
+    }
+}
+
+/// The function of the option `init`, encoded as a task's is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Init {
+    pub function: Vec<u8>,
+    /// A message with its arguments.
+    pub arguments: Vec<u8>,
 }
 
 /// The encoded loaders that tasks have asked for, by module name. A message holds nil if the host has no loader.

@@ -127,8 +127,12 @@ pub enum Place {
     Option(Cow<'static, str>),
     /// An item of an option that is a list, from 1.
     Item { option: &'static str, index: usize },
+    /// A field of an option that is a table with names.
+    Field { option: &'static str, name: String },
     /// A task, from 1, or one of its fields: `.args.n`.
     Task { index: i64, field: &'static str },
+    /// The option `init`, or one of its fields.
+    Init { field: &'static str },
 }
 
 impl fmt::Display for Place {
@@ -136,7 +140,9 @@ impl fmt::Display for Place {
         match self {
             Place::Option(name) => write!(f, "option '{name}'"),
             Place::Item { option, index } => write!(f, "option '{option}'[{index}]"),
+            Place::Field { option, name } => write!(f, "option '{option}'['{name}']"),
             Place::Task { index, field } => write!(f, "tasks[{index}]{field}"),
+            Place::Init { field } => write!(f, "init{field}"),
         }
     }
 }
@@ -154,6 +160,8 @@ pub enum Problem {
     StartsBefore(i64),
     /// A list has a key of this kind, which is not a position.
     BadKey(&'static str),
+    /// A table with names has a key that is none. `example` shows a correct table.
+    Unnamed { key: String, example: &'static str },
     /// A list has a named field. `example` shows a correct list.
     Field { name: String, example: &'static str },
     /// A list has no such item, but has a later one at `last`.
@@ -170,6 +178,8 @@ pub enum Problem {
     Unwritable { path: String, cause: String },
     /// A value can't cross.
     Unsendable(Box<Error>),
+    /// A dotted name of a global means a field of a table that is no library.
+    NoLibrary { name: String, table: String },
     /// The host has no such global.
     NoGlobal { name: String, nearest: Option<String> },
 }
@@ -199,6 +209,9 @@ impl fmt::Display for Problem {
             }
             Problem::StartsBefore(index) => write!(f, "must be a list that starts at 1, but has [{index}]"),
             Problem::BadKey(kind) => write!(f, "must be a list, but has a {kind} as a key"),
+            Problem::Unnamed { key, example } => {
+                write!(f, "must have names, but has a value at [{key}]: write {example}")
+            }
             Problem::Field { name, example } => {
                 write!(f, "must be a list, but has a field '{name}': write {example}")
             }
@@ -225,6 +238,9 @@ impl fmt::Display for Problem {
                 write!(f, "names a file that can't be written, \"{path}\": {cause}")
             }
             Problem::Unsendable(cause) => write!(f, "holds what cannot cross: {cause}"),
+            Problem::NoLibrary { name, table } => {
+                write!(f, "names a field of a table that is no standard library: '{name}': list '{table}'")
+            }
             Problem::NoGlobal { name, nearest: Some(nearest) } => {
                 write!(f, "names no global of the host: '{name}': did you mean '{nearest}'?")
             }

@@ -3,10 +3,11 @@
 //! Worker side, on the worker's thread and state. The shape is a message in which every function is a name; decoding it
 //! makes the table. `gma.echo` and `gma.feedback` don't wait for the host, and `gma.sleep` sleeps on the worker.
 
+use std::ffi::c_int;
 use std::sync::LazyLock;
 
 use crate::codec::{
-    Functions, GMA, Names, Path, Policy, Resolve, SEPARATOR, Upvalues, decode, encode, encode_counted,
+    Functions, GMA, HOST, Names, Path, Policy, Resolve, SEPARATOR, Upvalues, decode, encode, encode_counted,
 };
 use crate::error::{Error, Result};
 use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, native};
@@ -47,6 +48,7 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
         let mut own = stdlib::iterators();
         own.extend([
             ("gma2workers.clock", native(stdlib::clock)),
+            ("gma2workers.isStopping", native(is_stopping)),
             ("gma2workers.check", native(check)),
             ("gma2workers.trace", native(with_traceback)),
             ("gma2workers.fields", native(fields::fields)),
@@ -54,6 +56,12 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
         own
     });
     &OWN
+}
+
+/// `gma2workers.isStopping()`: whether the running task is cancelled or out of time, and should end by itself. False on the host.
+pub fn is_stopping(stack: &Protected) -> NativeResult {
+    stack.push_boolean(current::is_told());
+    Ok(1)
 }
 
 /// `check(value, place, upvalues)`, in a task: see [`check_with`].
@@ -149,6 +157,25 @@ pub fn install(stack: &Stack, shape: Option<&[u8]>) -> Result<()> {
         stack.push_globals();
         stack.insert(1);
         stack.raw_set_text(1, GMA);
+        stack.set_top(0);
+        Ok(())
+    })
+}
+
+/// Gives the state a global `host` with functions of these names, each of which calls the host's function in the option `host`.
+pub fn install_host(stack: &Stack, functions: &[Box<str>]) -> Result<()> {
+    stack.protected(0, |stack| {
+        stack.push_globals();
+        stack.create_table(0, functions.len() as c_int);
+        for name in functions {
+            stack.push_bytes(HOST.as_bytes());
+            stack.push_bytes(&[SEPARATOR as u8]);
+            stack.push_bytes(name.as_bytes());
+            stack.concat(3);
+            stack.push_closure(native(call_host), 1);
+            stack.raw_set_text(2, name);
+        }
+        stack.raw_set_text(1, HOST);
         stack.set_top(0);
         Ok(())
     })

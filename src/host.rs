@@ -5,9 +5,9 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 
-use crate::codec::{self, Decoder, Functions, GMA, Names, Path, Policy, Resolve, encode};
+use crate::codec::{self, Decoder, Functions, GMA, HOST, Names, Path, Policy, Resolve, SEPARATOR, encode};
 use crate::environment::HostModules;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Problem, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
 use crate::fields;
@@ -16,6 +16,7 @@ use crate::job::Job;
 use crate::mailbox::{self, Answer};
 use crate::modules::OWN_NAMES;
 use crate::names;
+use crate::value::Value;
 
 /// The names of things in the host's state. Valid for one native call.
 #[derive(Default)]
@@ -61,6 +62,46 @@ fn read_gma(stack: &Protected) {
     stack.raw_get_text(-1, GMA);
     stack.remove(-2);
     names::read_gma(stack);
+}
+
+/// Reads the names of the functions in the option `host`, a table at this index, in their order.
+pub fn read_functions(stack: &Stack, functions: c_int) -> Result<Vec<Box<str>>> {
+    let mut names = Vec::new();
+    if !stack.check(3) {
+        return Err(Error::Memory);
+    }
+    stack.push_nil();
+    while stack.next(functions) {
+        if !names::is_name_part(stack, stack.top() - 1) {
+            let (key, example) = (Value::at(stack, -2).describe(), "host = { name = f, ... }");
+            return Err(Error::option("host", Problem::Unnamed { key, example }));
+        }
+        let name = stack.text(-2);
+        if stack.kind(-1) != Type::Function {
+            let got = Value::at(stack, -1).describe();
+            let problem = Problem::Unexpected { expected: "a function".into(), got, advice: "" };
+            return Err(Error::BadConfig { place: Place::Field { option: "host", name }, problem });
+        }
+        names.push(name.into());
+        stack.pop(1);
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Pushes the function that a task calls by this name: one of the option `host`, a table at index 1, or one under `gma`. Returns its
+/// kind.
+fn push_called(stack: &Protected, name: &str) -> Type {
+    match name.split_once(SEPARATOR) {
+        Some((HOST, name)) => {
+            if stack.kind(1) != Type::Table {
+                stack.push_nil();
+                return Type::Nil;
+            }
+            stack.raw_get_text(1, name)
+        }
+        _ => push_host_function(stack, name),
+    }
 }
 
 /// Pushes the host's value of this name under `gma`. Returns its kind.
@@ -147,7 +188,7 @@ fn answer_preload(
     Ok(())
 }
 
-/// Takes a job's next host call. Pushes its ticket (false if no task waits for the answer), its name for messages, its
+/// Takes a job's next host call. The value on top is the job's option `host`, or nil. Pushes its ticket (false if no task waits for the answer), its name for messages, its
 /// function and its arguments. Returns the number of arguments, or none if there is no call.
 pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c_int>> {
     if let Some(trace) = &job.trace {
@@ -171,16 +212,19 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
             continue;
         }
         let mut decoder = Decoder::new(names);
-        let pushed = stack.with_collector_paused_on_host(request.arguments.len(), 0, |stack| {
+        stack.push_value(top);
+        let pushed = stack.with_collector_paused_on_host(request.arguments.len(), 1, |stack| {
             match ticket {
                 Some(ticket) => stack.push_integer(ticket as i64),
                 None => stack.push_boolean(false),
             }
             stack.push_bytes(display.as_bytes());
-            if push_host_function(stack, &request.name) != Type::Function {
+            if push_called(stack, &request.name) != Type::Function {
                 return Ok(None);
             }
-            decoder.message(stack, &request.arguments).map(Some)
+            let count = decoder.message(stack, &request.arguments)?;
+            stack.remove(1);
+            Ok(Some(count))
         });
         let error = match pushed {
             Ok(None) => Error::NoHostFunction { name: display },

@@ -36,11 +36,13 @@ pub fn tell(name: &str, arguments: Vec<u8>) -> bool {
     caller.worker.seat.waiting(|| caller.job.mailbox.post(request)).is_some()
 }
 
-/// Sleeps on the worker's thread.
+/// Sleeps on the worker's thread. Ends early when the task has to stop, or is told to end by itself.
 pub fn sleep(duration: Duration) {
     let Some(caller) = caller() else { return };
     let mailbox = &caller.job.mailbox;
-    caller.traced(|| "gma.sleep".into(), || mailbox.sleep(duration, || caller.is_stopping()));
+    let was_told = caller.is_told();
+    let ends = || caller.is_stopping() || !was_told && caller.is_told();
+    caller.traced(|| "gma.sleep".into(), || mailbox.sleep(duration, ends));
 }
 
 #[cfg(test)]

@@ -24,6 +24,10 @@ use crate::trace::{Row, Trace};
 pub struct Tasks {
     list: Vec<Listed>,
     names: FxHashMap<usize, Box<str>>,
+    /// The time limits of the tasks that have their own; none for an endless one.
+    timeouts: FxHashMap<usize, Option<Duration>>,
+    /// The shortest of these limits.
+    shortest_timeout: Option<Duration>,
     /// The tasks that can't cross. The error is the task's outcome.
     refused: FxHashMap<usize, Error>,
     /// The messages with the arguments of all tasks, one after another.
@@ -45,6 +49,14 @@ struct Listed {
 
 const REFUSED: u32 = u32::MAX;
 
+/// The fields that few tasks have.
+#[derive(Debug, Default)]
+pub struct Extras {
+    pub name: Option<Box<str>>,
+    /// The task's own time limit; the inner `None` is an endless one.
+    pub timeout: Option<Option<Duration>>,
+}
+
 /// One encoded task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Task<'a> {
@@ -62,9 +74,13 @@ impl Tasks {
     }
 
     /// Adds a task whose arguments end at `end` in [`Tasks::arguments`].
-    pub fn push(&mut self, function: u32, end: usize, name: Option<Box<str>>) {
-        if let Some(name) = name {
+    pub fn push(&mut self, function: u32, end: usize, extras: &mut Extras) {
+        if let Some(name) = extras.name.take() {
             self.names.insert(self.list.len(), name);
+        }
+        if let Some(timeout) = extras.timeout {
+            self.timeouts.insert(self.list.len(), timeout);
+            self.shortest_timeout = self.shortest_timeout.into_iter().chain(timeout).min();
         }
         self.list.push(Listed { function, end });
     }
@@ -74,6 +90,11 @@ impl Tasks {
         self.refused.insert(self.list.len(), error);
         let end = self.list.last().map_or(0, |last| last.end);
         self.list.push(Listed { function: REFUSED, end });
+    }
+
+    /// Whether a task has its own time limit.
+    pub fn has_timeouts(&self) -> bool {
+        !self.timeouts.is_empty()
     }
 
     pub fn len(&self) -> usize {
@@ -112,6 +133,17 @@ pub struct Worker {
     done: AtomicUsize,
 }
 
+/// What the failure of a task does to the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    #[default]
+    Nothing,
+    /// Those behind it in the list never begin, or are cancelled.
+    CancelLater,
+    /// All that have not ended are cancelled.
+    CancelAll,
+}
+
 /// One `RunSync` or `RunAsync` call.
 #[derive(Debug)]
 pub struct Job {
@@ -123,8 +155,11 @@ pub struct Job {
     pub tasks: Tasks,
     pub mailbox: Mailbox,
     pub started: Instant,
-    /// The most time that a task may take.
+    /// The most time that a task may take, unless it has its own limit.
     pub timeout: Option<Duration>,
+    /// How long a task that is cancelled or out of time may go on.
+    pub grace: Duration,
+    pub on_failure: OnFailure,
     pub trace: Option<Arc<Trace>>,
     pub progress: Progress,
 }
@@ -142,6 +177,12 @@ pub struct Progress {
     seats: AtomicUsize,
     /// No further task begins. SeqCst: paired with the word of each seat, see `waiting.md`.
     cancelled: AtomicBool,
+    /// The host has cancelled the job. Relaxed, since only the host writes and reads it.
+    cancelled_by_host: AtomicBool,
+    /// The end of the grace of a job that was cancelled.
+    grace_end: Mutex<Option<Instant>>,
+    /// The index from which on no task begins. SeqCst, as `cancelled`.
+    limit: AtomicUsize,
 }
 
 impl Progress {
@@ -153,6 +194,9 @@ impl Progress {
             active: AtomicUsize::new(workers),
             seats: AtomicUsize::new(workers),
             cancelled: AtomicBool::new(false),
+            cancelled_by_host: AtomicBool::new(false),
+            grace_end: Mutex::default(),
+            limit: AtomicUsize::new(usize::MAX),
         }
     }
 }
@@ -176,6 +220,8 @@ impl Job {
             mailbox: Mailbox::default(),
             started: Instant::now(),
             timeout: None,
+            grace: Duration::ZERO,
+            on_failure: OnFailure::Nothing,
             trace: None,
             progress: Progress::new(1),
         }
@@ -200,7 +246,7 @@ impl Job {
 
     /// The index of the next task, in the order of the list.
     pub fn next_task(&self) -> Option<usize> {
-        if self.is_cancelled() {
+        if self.is_cancelled() || self.progress.cursor.load(Ordering::Relaxed) >= self.limit() {
             return None;
         }
         let index = self.progress.cursor.fetch_add(1, Ordering::Relaxed);
@@ -259,9 +305,10 @@ impl Job {
     fn fail_unstarted(&self) {
         let rest = self.progress.cursor.swap(self.tasks.len(), Ordering::Relaxed)..self.tasks.len();
         if !rest.is_empty() {
-            let error = || if self.is_cancelled() { Error::Cancelled } else { Error::NeverBegun };
+            let error =
+                |index| if self.keeps_from_running(index) { Error::Cancelled } else { Error::NeverBegun };
             let lane_owner = self.add_worker();
-            rest.for_each(|index| self.put(&lane_owner, index, Err(error().into())));
+            rest.for_each(|index| self.put(&lane_owner, index, Err(error(index).into())));
         }
     }
 
@@ -289,10 +336,23 @@ impl Job {
         trace.write(&title, |index| self.tasks.names.get(&index).map(|name| &**name))
     }
 
+    /// The most time that a task may take; none if it is endless.
+    pub fn timeout_of(&self, index: usize) -> Option<Duration> {
+        match self.tasks.has_timeouts() {
+            true => self.tasks.timeouts.get(&index).copied().unwrap_or(self.timeout),
+            false => self.timeout,
+        }
+    }
+
+    /// The shortest time limit of all tasks; none if all are endless.
+    pub fn shortest_timeout(&self) -> Option<Duration> {
+        self.tasks.shortest_timeout.into_iter().chain(self.timeout).min()
+    }
+
     /// The error of a task that was stopped.
-    pub fn stopped(&self, reason: Reason) -> Error {
+    pub fn stopped(&self, index: usize, reason: Reason) -> Error {
         match reason {
-            Reason::TimedOut => Error::TimedOut(self.timeout.unwrap_or_default().as_secs_f64()),
+            Reason::TimedOut => Error::TimedOut(self.timeout_of(index).unwrap_or_default().as_secs_f64()),
             Reason::Cancelled => Error::Cancelled,
         }
     }
@@ -301,9 +361,37 @@ impl Job {
         self.progress.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Cancels the job: pending tasks never begin, running tasks are stopped, and tasks that wait for the host are
-    /// released.
+    /// Whether the host has cancelled the job.
+    pub fn is_cancelled_by_host(&self) -> bool {
+        self.progress.cancelled_by_host.load(Ordering::Relaxed)
+    }
+
+    fn limit(&self) -> usize {
+        self.progress.limit.load(Ordering::SeqCst)
+    }
+
+    /// Whether a task must not run, because it was cancelled before it began.
+    pub fn keeps_from_running(&self, index: usize) -> bool {
+        self.is_cancelled() || index >= self.limit()
+    }
+
+    /// Notes that the host cancels the job.
+    pub fn note_cancelled_by_host(&self) {
+        self.progress.cancelled_by_host.store(true, Ordering::Relaxed);
+    }
+
+    /// Cancels the job: pending tasks never begin. Running tasks are told, and stopped when their grace is over.
     pub fn cancel(&self) {
+        if self.grace.is_zero() {
+            return self.stop();
+        }
+        self.lock_grace_end().get_or_insert_with(|| Instant::now() + self.grace);
+        self.progress.cancelled.store(true, Ordering::SeqCst);
+        self.cancel_running(0);
+    }
+
+    /// Cancels the job without a grace: running tasks are stopped, and tasks that wait for the host are released.
+    pub fn stop(&self) {
         self.progress.cancelled.store(true, Ordering::SeqCst);
         // The stops come first: a task must not see that its host call has no answer.
         for worker in self.workers() {
@@ -311,6 +399,45 @@ impl Job {
         }
         self.mailbox.close();
         self.mailbox.wake_sleepers();
+    }
+
+    fn lock_grace_end(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.progress.grace_end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The end of the grace of a job that was cancelled.
+    pub fn grace_end(&self) -> Option<Instant> {
+        *self.lock_grace_end()
+    }
+
+    /// Tells the running tasks from this index on to end, or stops them if there is no grace.
+    fn cancel_running(&self, first: usize) {
+        for worker in self.workers() {
+            match self.grace.is_zero() {
+                true => worker.seat.stop_from(first, Reason::Cancelled),
+                false => worker.seat.tell_from(first, Reason::Cancelled),
+            }
+        }
+        self.mailbox.wake_sleepers();
+    }
+
+    /// Cancels the tasks that must not go on after the failure of this one. True if the watchdog has to see to their end.
+    pub fn cancel_after(&self, failed: usize) -> bool {
+        match self.on_failure {
+            OnFailure::Nothing => false,
+            _ if self.is_cancelled() => false,
+            OnFailure::CancelAll => {
+                self.cancel();
+                true
+            }
+            OnFailure::CancelLater => {
+                let is_first = self.progress.limit.fetch_min(failed + 1, Ordering::SeqCst) > failed + 1;
+                if is_first {
+                    self.cancel_running(failed + 1);
+                }
+                is_first
+            }
+        }
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `host` | finds the host's functions by name, takes host calls and sends their answers | host |
 //! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and ends idle threads | its own |
 //! | `executor` | runs a job's tasks on a thread of the pool | worker |
+//! | `watched` | the jobs that the watchdog watches | both |
 //! | `state` | makes a worker's Lua state, prepares it for a job, and restores it between tasks | worker |
 //! | `modules` | `require` in a task | worker |
 //! | `gma` | the `gma` table in a task | worker |
@@ -32,6 +33,7 @@
 //! | `mailbox` | the queue of host calls and their answers, and the wake-ups of both sides | both |
 //! | `trace` | records a job's timeline and writes its file | both |
 //! | `config` | reads and checks the options | host |
+//! | `spelling` | finds the likely meaning of a misspelt option or field | host |
 //! | `value` | a Lua value, for reading options and describing it in messages | host |
 //! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
@@ -110,6 +112,7 @@ mod recurring;
 mod registry;
 mod response;
 mod seat;
+mod spelling;
 mod state;
 mod stdlib;
 mod sync;
@@ -119,6 +122,7 @@ mod tasks;
 mod trace;
 mod value;
 mod watchdog;
+mod watched;
 
 #[cfg(panic = "abort")]
 compile_error!("a panic in a task must be that task's error: build with panic = \"unwind\"");

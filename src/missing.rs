@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::ffi::{Protected, Stack, Type};
 
 /// The globals that a line of code reads and that its state lacks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Missing {
     /// `plugin.lua:12`
     pub place: String,

@@ -143,13 +143,15 @@ pub fn push_stand_in(stack: &Protected) {
         return;
     }
     stack.pop(1);
-    stack.create_table(0, FUNCTIONS.len() as c_int + 2);
+    stack.create_table(0, FUNCTIONS.len() as c_int + 3);
     for name in FUNCTIONS {
         stack.push_native(native(refuse));
         stack.raw_set_text(-2, name);
     }
     stack.push_native(native(stdlib::clock));
     stack.raw_set_text(-2, "clock");
+    stack.push_native(native(gma::is_stopping));
+    stack.raw_set_text(-2, "isStopping");
     stack.create_table(0, 5);
     for (key, text) in
         [("name", "gma2workers"), ("version", env!("CARGO_PKG_VERSION")), ("backend", "native")]

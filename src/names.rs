@@ -109,6 +109,11 @@ fn find_standard<'a>(
     None
 }
 
+/// Whether this is the name of a library that is a table.
+pub fn is_library(name: &str) -> bool {
+    LIBRARIES.contains(&name)
+}
+
 /// Pushes a library's table from `package.loaded`, because the global may be missing in a sandbox.
 fn push_library(stack: &Protected, library: &str) -> Type {
     stack.push_registry();
@@ -364,7 +369,7 @@ fn name_fields(stack: &Protected, names: c_int) {
 }
 
 /// Whether a key can be part of a name.
-fn is_name_part(stack: &Stack, key: c_int) -> bool {
+pub fn is_name_part(stack: &Stack, key: c_int) -> bool {
     stack.kind(key) == Type::String
         && stack.with_bytes(key, |key| {
             std::str::from_utf8(key).is_ok_and(|key| !key.is_empty() && !key.contains(SEPARATOR))

@@ -93,7 +93,7 @@ pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     merge(stack, job, names)?;
     let id = format!("Job_{}", job.id);
     stack.protected(2, |stack| {
-        stack.create_table(0, 4);
+        stack.create_table(0, 5);
         let response = stack.top();
         stack.push_value(RESULT);
         stack.raw_set_text(response, "result");
@@ -103,7 +103,9 @@ pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
         stack.raw_set_text(response, "jobId");
         stack.push_number(job.started.elapsed().as_secs_f64());
         stack.raw_set_text(response, "duration");
-        if job.is_cancelled() {
+        stack.push_integer(stack.raw_len(FAILED) as i64);
+        stack.raw_set_text(response, "failed");
+        if job.is_cancelled_by_host() {
             stack.push_boolean(true);
             stack.raw_set_text(response, "cancelled");
         }

@@ -21,8 +21,10 @@ pub enum Reason {
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
     NotStopped,
-    /// It was told to stop. It may have ended by itself before it noticed.
+    /// It was stopped. It may have ended by itself before it noticed.
     Stopped(Reason),
+    /// It was told to end by itself, and has, or was stopped when its grace was over.
+    Told(Reason),
     /// It was given up: it already has an outcome, and its worker has lost the seat.
     GivenUp,
 }
@@ -39,8 +41,8 @@ pub enum WatchResult {
 #[derive(Debug, Default)]
 pub struct Seat {
     running: Running,
-    /// 0 between tasks; [`GIVEN_UP`], which is final; else the task's index + 1, shifted above the bits [`STOP`] and
-    /// [`CANCELLED`]. Always SeqCst: see `waiting.md`.
+    /// 0 between tasks; [`GIVEN_UP`], which is final; else the task's index + 1, shifted above the bits [`STOP`],
+    /// [`CANCELLED`] and [`TOLD`]. Always SeqCst: see `waiting.md`.
     task: AtomicU64,
     /// The task's deadline, in nanoseconds after [`origin`]; 0 for none. Only the worker writes it. Relaxed: `task` and `waits`
     /// order it.
@@ -52,25 +54,38 @@ pub struct Seat {
     overdue: Mutex<Option<Overdue>>,
 }
 
-/// The watchdog's record of a task that was stopped and has not ended.
+/// The watchdog's record of a task that was told to end or stopped, and has not ended.
 #[derive(Debug)]
 struct Overdue {
     task: u64,
     checks: u32,
-    /// The earliest time of the next check that counts.
+    /// The earliest time of the next check that counts; for a task that was told, the end of its grace.
     next: Instant,
 }
 
 /// The bits of the word below the task's index.
-const STOP: u64 = 0b01;
-const CANCELLED: u64 = 0b10;
-const REASON_BITS: u32 = 2;
+const STOP: u64 = 0b001;
+const CANCELLED: u64 = 0b010;
+/// The task has a grace, in which it should end by itself. It is not stopped before [`STOP`] is set, too.
+const TOLD: u64 = 0b100;
+const REASON_BITS: u32 = 3;
 
 /// Includes [`STOP`], so a task that was given up also counts as stopped.
 const GIVEN_UP: u64 = u64::MAX;
 
 fn word(index: usize) -> u64 {
     (index as u64 + 1) << REASON_BITS
+}
+
+fn index_in(word: u64) -> usize {
+    (word >> REASON_BITS) as usize - 1
+}
+
+fn bit_of(reason: Reason) -> u64 {
+    match reason {
+        Reason::TimedOut => 0,
+        Reason::Cancelled => CANCELLED,
+    }
 }
 
 fn reason_in(word: u64) -> Reason {
@@ -100,9 +115,14 @@ impl Seat {
     /// Begins a task, which must end within the limit if there is one. For the worker.
     pub fn begin(&self, index: usize, limit: Option<Duration>) {
         self.waits.store(false, Ordering::Relaxed);
+        self.set_limit(limit);
+        self.task.store(word(index), Ordering::SeqCst);
+    }
+
+    /// Sets the time from now in which the task must end. For the worker, before the task has called the host.
+    pub fn set_limit(&self, limit: Option<Duration>) {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         self.deadline.store(deadline.map_or(0, nanoseconds), Ordering::Relaxed);
-        self.task.store(word(index), Ordering::SeqCst);
     }
 
     /// Ends the task. For the worker.
@@ -110,6 +130,7 @@ impl Seat {
         self.running.clear();
         match self.task.swap(0, Ordering::SeqCst) {
             GIVEN_UP => End::GivenUp,
+            task if task & TOLD != 0 => End::Told(reason_in(task)),
             task if task & STOP != 0 => End::Stopped(reason_in(task)),
             _ => End::NotStopped,
         }
@@ -120,30 +141,59 @@ impl Seat {
         self.task.load(Ordering::SeqCst) & STOP != 0
     }
 
+    /// Whether the running task should end by itself, or has to stop.
+    pub fn is_told(&self) -> bool {
+        self.task.load(Ordering::SeqCst) & (STOP | TOLD) != 0
+    }
+
     /// Stops the running task, if one runs.
     pub fn stop(&self, reason: Reason) {
-        let task = self.task.load(Ordering::SeqCst);
-        if task != 0 && task & STOP == 0 {
-            self.stop_task(task, reason);
+        self.stop_from(0, reason);
+    }
+
+    /// Stops the running task if its index is at least `first`.
+    pub fn stop_from(&self, first: usize, reason: Reason) {
+        let mut task = self.task.load(Ordering::SeqCst);
+        while task != 0 && task & STOP == 0 && index_in(task) >= first {
+            match self.stop_task(task, reason) {
+                // It was told meanwhile.
+                Err(now) if now >> REASON_BITS == task >> REASON_BITS => task = now,
+                _ => return,
+            }
         }
     }
 
-    fn stop_task(&self, task: u64, reason: Reason) {
-        let stopped = match reason {
-            Reason::TimedOut => task | STOP,
-            Reason::Cancelled => task | STOP | CANCELLED,
-        };
-        if self.task.compare_exchange(task, stopped, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            self.interrupt(stopped);
+    /// Stops the task with this word. Returns the present word if it is another one by now.
+    fn stop_task(&self, task: u64, reason: Reason) -> Result<(), u64> {
+        let reason = if task & TOLD == 0 { bit_of(reason) } else { 0 };
+        let stopped = task | STOP | reason;
+        self.task.compare_exchange(task, stopped, Ordering::SeqCst, Ordering::SeqCst)?;
+        self.interrupt(stopped);
+        Ok(())
+    }
+
+    /// Tells the running task to end by itself, if its index is at least `first`. The watchdog stops it when its grace is over.
+    pub fn tell_from(&self, first: usize, reason: Reason) {
+        let task = self.task.load(Ordering::SeqCst);
+        if task != 0 && task & (STOP | TOLD) == 0 && index_in(task) >= first {
+            // If this fails, the task was told or stopped meanwhile, or has ended.
+            let _ = self.tell_task(task, reason);
         }
+    }
+
+    /// Tells the task with this word, and returns its new word; or the present word if it is another one by now.
+    fn tell_task(&self, task: u64, reason: Reason) -> Result<u64, u64> {
+        let told = task | TOLD | bit_of(reason);
+        self.task.compare_exchange(task, told, Ordering::SeqCst, Ordering::SeqCst).map(|_| told)
     }
 
     fn interrupt(&self, task: u64) {
         self.running.interrupt(|| self.task.load(Ordering::SeqCst) == task);
     }
 
-    /// Stops the task if its deadline has passed, and repeats a stop until the task ends or is stuck. For the watchdog.
-    pub fn watch(&self) -> WatchResult {
+    /// Stops the task if its deadline has passed, or tells it if it has a grace and stops it after that. Repeats a stop until the task
+    /// ends or is stuck. For the watchdog.
+    pub fn watch(&self, grace: Duration) -> WatchResult {
         let task = self.task.load(Ordering::SeqCst);
         if task == GIVEN_UP || task == 0 {
             return WatchResult::CheckAgain(None);
@@ -155,6 +205,9 @@ impl Seat {
         if task & STOP != 0 {
             return self.watch_stopped(task, now, waits);
         }
+        if task & TOLD != 0 {
+            return self.watch_told(task, now, waits, grace);
+        }
         if deadline == 0 {
             return WatchResult::CheckAgain(None);
         }
@@ -162,8 +215,32 @@ impl Seat {
         if now < end {
             return WatchResult::CheckAgain(Some(end));
         }
-        if !waits {
-            self.stop_task(task, Reason::TimedOut);
+        if !waits && grace.is_zero() {
+            // If this fails, the task was stopped meanwhile, or has ended.
+            let _ = self.stop_task(task, Reason::TimedOut);
+        } else if !waits && let Ok(told) = self.tell_task(task, Reason::TimedOut) {
+            return self.watch_told(told, now, waits, grace);
+        }
+        WatchResult::CheckAgain(Some(now + RETRY))
+    }
+
+    /// Stops the told task when its grace is over.
+    fn watch_told(&self, task: u64, now: Instant, waits: bool, grace: Duration) -> WatchResult {
+        let mut overdue = lock(&self.overdue);
+        let end = match &*overdue {
+            Some(seen) if seen.task == task => seen.next,
+            _ => {
+                let next = now + grace;
+                *overdue = Some(Overdue { task, checks: 0, next });
+                next
+            }
+        };
+        drop(overdue);
+        if now < end {
+            return WatchResult::CheckAgain(Some(end));
+        }
+        if !waits || reason_in(task) == Reason::Cancelled {
+            let _ = self.stop_task(task, reason_in(task));
         }
         WatchResult::CheckAgain(Some(now + RETRY))
     }
@@ -176,10 +253,7 @@ impl Seat {
                     *seen = Overdue { task, checks: seen.checks + 1, next: now + RETRY };
                 }
                 if seen.checks >= TRIES {
-                    return WatchResult::Stuck {
-                        index: (task >> REASON_BITS) as usize - 1,
-                        reason: reason_in(task),
-                    };
+                    return WatchResult::Stuck { index: index_in(task), reason: reason_in(task) };
                 }
             }
             other => *other = Some(Overdue { task, checks: 0, next: now + RETRY }),
@@ -233,12 +307,49 @@ mod tests {
         let seat = Seat::default();
         seat.begin(4, Some(Duration::ZERO));
         assert!(!seat.give_up(4), "it was not told to stop");
-        assert!(matches!(seat.watch(), WatchResult::CheckAgain(Some(_))));
+        assert!(matches!(seat.watch(Duration::ZERO), WatchResult::CheckAgain(Some(_))));
         assert!(seat.is_stopping());
         assert!(!seat.give_up(3), "that is another task");
         assert!(seat.give_up(4));
         assert!(!seat.give_up(4), "it was given up already");
         assert_eq!(seat.end(), End::GivenUp);
+    }
+
+    #[test]
+    fn a_task_with_a_grace_is_told_first_and_stopped_after_it() {
+        let seat = Seat::default();
+        let century = Duration::from_secs(100 * 365 * 24 * 3600);
+        seat.begin(4, Some(Duration::ZERO));
+        let WatchResult::CheckAgain(Some(end)) = seat.watch(century) else { panic!("nothing to watch") };
+        assert!(end > Instant::now() + century / 2);
+        assert!(seat.is_told() && !seat.is_stopping());
+        seat.watch(Duration::ZERO);
+        assert!(!seat.is_stopping(), "its grace is not over");
+        assert_eq!(seat.end(), End::Told(Reason::TimedOut));
+
+        seat.begin(5, Some(Duration::ZERO));
+        assert!(!seat.is_told());
+        let short = Duration::from_nanos(1);
+        seat.watch(short);
+        assert!(seat.is_told() && !seat.is_stopping());
+        std::thread::sleep(short);
+        seat.watch(short);
+        assert!(seat.is_stopping());
+        assert_eq!(seat.end(), End::Told(Reason::TimedOut));
+    }
+
+    #[test]
+    fn a_task_keeps_the_first_reason_for_which_it_was_told() {
+        let seat = Seat::default();
+        seat.begin(4, None);
+        seat.tell_from(5, Reason::Cancelled);
+        seat.stop_from(5, Reason::Cancelled);
+        assert!(!seat.is_told(), "only later tasks were meant");
+        seat.tell_from(4, Reason::TimedOut);
+        seat.tell_from(0, Reason::Cancelled);
+        seat.stop(Reason::Cancelled);
+        assert!(seat.is_stopping());
+        assert_eq!(seat.end(), End::Told(Reason::TimedOut));
     }
 
     #[test]
@@ -248,7 +359,9 @@ mod tests {
         for seconds in [18_446_744_073, 18_446_744_074, 100_000_000_000, 1_000_000_000_000_000_000, u64::MAX]
         {
             seat.begin(0, Some(Duration::from_secs(seconds)));
-            let WatchResult::CheckAgain(until) = seat.watch() else { panic!("{seconds} s are over") };
+            let WatchResult::CheckAgain(until) = seat.watch(Duration::ZERO) else {
+                panic!("{seconds} s are over")
+            };
             assert!(
                 until.is_none_or(|until| until > Instant::now() + century),
                 "{seconds} s end at {until:?}"
@@ -263,9 +376,9 @@ mod tests {
         seat.begin(0, Some(Duration::from_millis(20)));
         seat.waiting(|| {
             std::thread::sleep(Duration::from_millis(40));
-            assert!(matches!(seat.watch(), WatchResult::CheckAgain(Some(_))));
+            assert!(matches!(seat.watch(Duration::ZERO), WatchResult::CheckAgain(Some(_))));
         });
-        assert!(matches!(seat.watch(), WatchResult::CheckAgain(Some(_))));
+        assert!(matches!(seat.watch(Duration::ZERO), WatchResult::CheckAgain(Some(_))));
         assert!(!seat.is_stopping());
         assert_eq!(seat.end(), End::NotStopped);
     }

@@ -3,9 +3,9 @@
 //! A [`State`] stays on one thread. It has Lua's standard library with the changes of [`crate::stdlib`],
 //! [`crate::coroutine`] and [`crate::debug`], and its own allocator, which counts its memory. Up to three snapshots are taken.
 //! The first is of the new state. The second is of the state fitted to a job, with a `gma` of the host's shape, the job's
-//! globals and functions, and the coroutine for the tasks. The third has the arguments that several of the job's tasks share;
-//! only that one is taken anew for a job that differs in them alone. Restoring a snapshot undoes everything since then, to the
-//! last byte.
+//! globals and functions, what the job's own code has left there ([`Environment::has_code`]), and the coroutine for the tasks.
+//! The third has the arguments that several of the job's tasks share; only that one is taken anew for a job that differs in
+//! them alone. Restoring a snapshot undoes everything since then, to the last byte.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::codec::{Common, decode_common, decode_initial};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::ffi::{Key, OwnState, Stack, Type};
+use crate::ffi::{Key, OwnState, Protected, Stack, Type};
 use crate::{bytecode, codec, coroutine, debug, fault, gma, modules, stdlib};
 
 /// The key of a mark in the registry of every worker's state.
@@ -32,6 +32,11 @@ pub struct State {
     environment: Arc<Environment>,
     /// It has the environment's contents, not just the standard library.
     is_fitted: bool,
+    /// The job's code has run, and all is there for the first task.
+    is_complete: bool,
+    /// The job's code has left a finalizer or an open file. Restoring the state would bring back what a task has finalized or
+    /// closed.
+    has_finalizers: bool,
     /// The job's functions on the state's stack, or the reason why a function could not be loaded.
     functions: Vec<Result<Function>>,
     /// The arguments that several tasks of the job share; the state has them.
@@ -111,6 +116,8 @@ impl State {
             own,
             environment: Arc::default(),
             is_fitted: false,
+            is_complete: false,
+            has_finalizers: false,
             functions: Vec::new(),
             common: Arc::default(),
             refused: Vec::new(),
@@ -121,7 +128,7 @@ impl State {
         Ok(state)
     }
 
-    /// Fits a new state to a job.
+    /// Fits a new state to a job. If the job has code, that has to run, and then [`State::complete`].
     fn fit(&mut self, environment: &Arc<Environment>) -> Result<()> {
         if self.reuse == Reuse::Pooled {
             self.own.snapshot()?;
@@ -143,20 +150,44 @@ impl State {
         if let Some(globals) = &environment.globals {
             set_globals(&stack, globals)?;
         }
+        if let Some(functions) = &environment.host {
+            gma::install_host(&stack, functions)?;
+        }
         self.functions.clear();
+        self.environment = Arc::clone(environment);
+        self.is_fitted = true;
+        self.is_complete = false;
+        if environment.has_code() { Ok(()) } else { self.complete() }
+    }
+
+    /// Whether the state is ready for a task.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Loads the job's functions, and takes the snapshot that every task starts from.
+    pub fn complete(&mut self) -> Result<()> {
+        let environment = &self.environment;
         if are_kept(&environment.functions) {
+            let stack = self.own.stack();
             for message in &environment.functions {
                 let loaded = decode_initial(&stack, message, &gma::WorkerNames);
                 if loaded.is_err() {
                     stack.push_nil();
                 }
-                let is_pure = codec::bytecode(message).is_some_and(bytecode::has_no_side_effects);
+                // The proof holds in a state with Lua's own metatables, and the job's code may have set others.
+                let is_pure = !environment.has_code()
+                    && codec::bytecode(message).is_some_and(bytecode::has_no_side_effects);
                 self.functions.push(loaded.map(|_| Function { is_pure }));
             }
         }
-        self.environment = Arc::clone(environment);
-        self.is_fitted = true;
+        self.is_complete = true;
         if self.reuse == Reuse::Pooled { self.own.snapshot() } else { Ok(()) }
+    }
+
+    /// Notes that the job's code has left a finalizer or an open file, so the state serves one task.
+    pub fn keep_from_restoring(&mut self) {
+        self.has_finalizers = true;
     }
 
     /// Fits the restored state to a job. False if that is impossible and a new state is needed.
@@ -166,7 +197,9 @@ impl State {
         }
         if !self.is_fitted {
             self.fit(environment)?;
-        } else if !Arc::ptr_eq(&self.environment, environment) && *self.environment != **environment {
+        } else if !Arc::ptr_eq(&self.environment, environment)
+            && (environment.has_code() || *self.environment != **environment)
+        {
             self.reset();
             self.fit(environment)?;
         }
@@ -259,10 +292,10 @@ impl State {
         self.own.is_exhausted()
     }
 
-    /// Whether the state can be restored: not if it has run out of memory, or if a C library was loaded into it. It must not be
-    /// restored after a task with finalizers either ([`crate::current::Notes::has_finalizers`]).
+    /// Whether the state can be restored: not if it has run out of memory, if a C library was loaded into it, or if the job's code
+    /// has left finalizers. It must not be restored after a task with finalizers either ([`crate::current::Notes::has_finalizers`]).
     pub fn is_restorable(&self) -> bool {
-        !self.has_run_out() && self.own.stack().raw_len(LIBRARIES) == self.libraries
+        !self.has_run_out() && !self.has_finalizers && self.own.stack().raw_len(LIBRARIES) == self.libraries
     }
 
     /// Restores the state to a new one, which keeps nothing of its job, and releases memory.
@@ -300,20 +333,40 @@ fn push_libraries(stack: &Stack) {
     stack.set_top(registry);
 }
 
-/// Sets the globals from a message that holds them in one table, by name.
+/// Sets the globals, and the fields of libraries, from a message with both. A sandbox may lack a library.
 fn set_globals(stack: &Stack, globals: &[u8]) -> Result<()> {
+    const FIELDS: c_int = 2;
+    const LIBRARY_NAME: c_int = 4;
+    const LIBRARY: c_int = 6;
     decode_initial(stack, globals, &gma::WorkerNames)?;
-    stack.protected(1, |stack| {
+    stack.protected(FIELDS, |stack| {
         stack.push_globals();
+        set_fields(stack, 1, FIELDS + 1);
+        stack.set_top(FIELDS);
+        stack.push_registry();
+        stack.raw_get_text(-1, "_LOADED");
+        stack.replace(FIELDS + 1);
         stack.push_nil();
-        while stack.next(1) {
-            stack.push_value(-2);
-            stack.insert(-2);
-            stack.raw_set(2);
+        while stack.next(FIELDS) {
+            stack.push_value(LIBRARY_NAME);
+            if stack.raw_get(FIELDS + 1) == Type::Table {
+                set_fields(stack, LIBRARY_NAME + 1, LIBRARY);
+            }
+            stack.set_top(LIBRARY_NAME);
         }
         stack.set_top(0);
         Ok(())
     })
+}
+
+/// Sets in the table at `to` all fields of the table at `from`.
+fn set_fields(stack: &Protected, from: c_int, to: c_int) {
+    stack.push_nil();
+    while stack.next(from) {
+        stack.push_value(-2);
+        stack.insert(-2);
+        stack.raw_set(to);
+    }
 }
 
 fn are_kept(functions: &[Vec<u8>]) -> bool {

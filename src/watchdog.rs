@@ -6,23 +6,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::job::{Job, Worker};
 use crate::seat::WatchResult;
-use crate::{executor, pool, system};
-
-/// The watched jobs. Weak, so that a dropped job is freed when its last worker leaves it, not at the next check.
-static JOBS: Mutex<Vec<Weak<Job>>> = Mutex::new(Vec::new());
-
-/// Wakes the watchdog when a job is added.
-static BELL: Condvar = Condvar::new();
-
-fn lock() -> MutexGuard<'static, Vec<Weak<Job>>> {
-    JOBS.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::{executor, pool, system, watched};
 
 /// How often to check for idle threads. They end at the second check.
 const IDLE: Duration = Duration::from_secs(3);
@@ -32,16 +22,6 @@ static CHECKS_IDLE_THREADS: AtomicBool = AtomicBool::new(false);
 
 /// How soon to check a cancelled job again.
 const SOON: Duration = Duration::from_millis(20);
-
-/// Watches a job until it is over.
-pub fn watch(job: &Arc<Job>) {
-    let mut jobs = lock();
-    if !jobs.iter().any(|watched| watched.as_ptr() == Arc::as_ptr(job)) {
-        jobs.push(Arc::downgrade(job));
-    }
-    drop(jobs);
-    BELL.notify_one();
-}
 
 /// Starts the watchdog, unless it is running. No job may start without it.
 pub fn start() -> Result<(), Error> {
@@ -58,9 +38,9 @@ pub fn start() -> Result<(), Error> {
 pub fn watch_threads() {
     if !CHECKS_IDLE_THREADS.swap(true, Ordering::Relaxed) {
         // The watchdog holds this lock unless it sleeps. So either it is asleep now, or it will see the flag.
-        drop(lock());
+        drop(watched::lock());
         system::cache_pages(true);
-        BELL.notify_one();
+        watched::BELL.notify_one();
     }
 }
 
@@ -87,17 +67,17 @@ fn end_idle_threads(at: Option<Instant>) -> Option<Instant> {
 
 fn run() {
     let mut idle = None;
-    let mut jobs = lock();
+    let mut jobs = watched::lock();
     loop {
         jobs.retain(|job| job.upgrade().is_some_and(|job| !job.is_over()));
         let next = jobs.iter().filter_map(|job| check_job_safely(&job.upgrade()?)).min();
         idle = end_idle_threads(idle);
         let next = next.into_iter().chain(idle).min();
         jobs = match next {
-            None => BELL.wait(jobs).unwrap_or_else(PoisonError::into_inner),
+            None => watched::BELL.wait(jobs).unwrap_or_else(PoisonError::into_inner),
             Some(next) => {
                 let left = next.saturating_duration_since(Instant::now());
-                BELL.wait_timeout(jobs, left).unwrap_or_else(PoisonError::into_inner).0
+                watched::BELL.wait_timeout(jobs, left).unwrap_or_else(PoisonError::into_inner).0
             }
         };
     }
@@ -111,12 +91,15 @@ fn check_job_safely(job: &Arc<Job>) -> Option<Instant> {
 /// Checks a job's workers, and returns when to check again.
 fn check_job(job: &Arc<Job>) -> Option<Instant> {
     let now = Instant::now();
+    if job.grace_end().is_some_and(|end| now >= end) {
+        job.stop();
+    }
     let mut next = None;
     for worker in job.workers() {
-        let check_again = match worker.seat.watch() {
+        let check_again = match worker.seat.watch(job.grace) {
             WatchResult::CheckAgain(until) => until,
             WatchResult::Stuck { index, reason } => {
-                give_up(job, &worker, index, job.stopped(reason));
+                give_up(job, &worker, index, job.stopped(index, reason));
                 None
             }
         };
@@ -124,7 +107,7 @@ fn check_job(job: &Arc<Job>) -> Option<Instant> {
     }
     job.mailbox.wake_sleepers();
     // A task that begins after this check has its whole timeout left. A cancelled job is over soon.
-    let begins = job.timeout.and_then(|timeout| now.checked_add(timeout));
+    let begins = job.shortest_timeout().and_then(|timeout| now.checked_add(timeout));
     let ends = job.is_cancelled().then(|| now + SOON);
     next.into_iter().chain(begins).chain(ends).min()
 }
@@ -136,6 +119,8 @@ fn give_up(job: &Arc<Job>, worker: &Worker, index: usize, why: Error) {
     }
     pool::mark_lost();
     job.put(worker, index, Err(Error::Stuck(Box::new(why)).into()));
+    // Its outcome matters only here: the watchdog watches the job already.
+    job.cancel_after(index);
     // After a panic there is no other worker either. A cancelled job needs none, because no further task begins.
     let has_successor = !job.is_cancelled()
         && matches!(catch_unwind(AssertUnwindSafe(|| executor::start(job, 1))), Ok(Ok(())));

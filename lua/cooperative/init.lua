@@ -10,10 +10,11 @@
 -- `workerCount` is always the number of workers that were asked for.
 --
 -- **Differences from the native backend.** `timeout`, `memoryLimit` and `sandbox` are refused. `upvalues` and `globals` are
--- checked but have no effect. Arguments and results are copied at the same moments and by the same rules, but functions pass
--- unchanged. `gma.*` calls in a task are plain calls. A running task can't be stopped: when its job is cancelled, it counts as
--- cancelled at once, and its later outcome is dropped. A task may not use gma2workers, except `clock`. This is not detected
--- inside a coroutine that the task made.
+-- checked but have no effect. `init` runs once for a job, and the functions of `host` are called directly.
+-- Arguments and results are copied at the same moments and by the same rules, but functions pass unchanged. `gma.*` calls in a task
+-- are plain calls. A running task can't be stopped: when its job is cancelled, it counts as cancelled at once, and its later outcome
+-- is dropped. A task may not use gma2workers, except `clock` and `isStopping`. This is not detected inside a coroutine that the task
+-- made.
 --
 -- **Races.** The engine may switch coroutines between any two instructions, but not inside a C function. So `table.remove`
 -- decides every race: the coroutine that removes a task from the queue runs it, and the coroutine that removes the mark of a task
@@ -62,12 +63,72 @@ local function register(job)
   job.id = id
 end
 
---- Sets a task's outcome, unless it has one.
+--- Sets a task's outcome, unless it has one. Returns whether it had none.
 local function put(job, task, entry)
   if table.remove(task.unset) then
     job.entries[task.index] = entry
     table.remove(job.open)
+    return true
   end
+  return false
+end
+
+--- Removes the tasks and workers that have not begun.
+local function close(job)
+  while table.remove(job.queue) do end -- luacheck: ignore 542
+  for _, close_worker in ipairs(job.closers) do
+    close_worker()
+  end
+end
+
+--- Cancels the tasks from this index on: waiting ones never begin, and running ones count as cancelled.
+local function cancel_from(job, first)
+  for index = first, job.total do
+    put(job, job.tasks[index], parts.run.failed("cancelled", "cancelled"))
+  end
+end
+
+--- Cancels the tasks that must not go on after the failure of this one.
+local function cancel_after(job, task)
+  if job.stops then
+    close(job)
+    cancel_from(job, 1)
+  elseif job.cancels_later then
+    cancel_from(job, task.index + 1)
+  end
+end
+
+--- Whether another coroutine is running the job's `init`.
+local function is_initializing(job)
+  return #job.init == 0 and #job.initializing > 0
+end
+
+--- Runs the job's `init` before its first task, or waits for the coroutine that runs it.
+-- @return the error value, if it raised one
+local function initialize(job)
+  local init, value = table.remove(job.init), nil
+  if init then
+    local outer = parts.host.enter(job.host)
+    job.init_failure, value = parts.run.init(init)
+    parts.host.leave(outer)
+    table.remove(job.initializing)
+  end
+  while is_initializing(job) do
+    _G.gma.sleep(TICK)
+  end
+  return value
+end
+
+--- The entry of a task of a job whose `init` failed.
+local function init_failed(job, task)
+  local entry = {}
+  for key, value in next, job.init_failure do
+    entry[key] = value
+  end
+  if task.name then
+    entry.traceback = string.format("in task %d '%s'\n%s", task.index, task.name, entry.traceback)
+  end
+  return entry
 end
 
 --- Runs a task and sets its outcome.
@@ -76,12 +137,26 @@ end
 -- @tparam ?int worker
 -- @return the error value, if it raised one
 local function run(job, task, worker)
+  local entry
+  local value = initialize(job)
+  if #task.unset == 0 then
+    -- The job was cancelled meanwhile.
+    return value
+  end
   local begun = core.clock()
-  local entry, value = parts.run.task(task)
+  if job.init_failure then
+    entry = init_failed(job, task)
+  else
+    local outer = parts.host.enter(job.host)
+    entry, value = parts.run.task(task)
+    parts.host.leave(outer)
+  end
   if job.trace then
     parts.trace.task_did(job.trace, worker, task, entry.success, begun)
   end
-  put(job, task, entry)
+  if put(job, task, entry) and not entry.success then
+    cancel_after(job, task)
+  end
   return value
 end
 
@@ -116,14 +191,6 @@ local function run_here(job, task)
   end
 end
 
---- Removes the tasks and workers that have not begun.
-local function close(job)
-  while table.remove(job.queue) do end -- luacheck: ignore 542
-  for _, close_worker in ipairs(job.closers) do
-    close_worker()
-  end
-end
-
 --- Starts the workers. Without an engine, the waiting call runs the tasks instead.
 local function start_workers(job)
   for worker = 1, job.workers do
@@ -137,14 +204,19 @@ local function start_workers(job)
   end
 end
 
-local function read_job(config, is_async, chunk)
+local function read_job(config, is_async, chunk, cancels_later)
   local started = core.clock()
   local checked = parts.options.read(config, is_async)
   local tasks = parts.tasks.read(checked.tasks, chunk)
+  local init = checked.init and parts.tasks.read_init(checked.init)
   parts.options.check_globals(checked.globals)
   local total = #tasks
-  local job = { started = started, mode = checked.mode, workers = math.min(checked.workers, total), total = total,
+  parts.host.check(checked.host)
+  local job = { started = started, stops = checked.stops, cancels_later = cancels_later,
+    host = checked.host and parts.host.wrap(checked.host),
+    mode = checked.mode, workers = math.min(checked.workers, total), total = total,
     tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
+    init = { init }, initialization = init, initializing = { init and true },
     trace = checked.trace and parts.trace.create(checked.trace, started) }
   for i, task in ipairs(tasks) do
     task.unset = { true }
@@ -153,21 +225,24 @@ local function read_job(config, is_async, chunk)
   return job
 end
 
---- Checks everything and starts the workers. `chunk` is the number of items in each task of a `Map`. Sets two fields of the
+--- Checks everything and starts the workers. `chunk` is the number of items in each task of a `Map`. If `cancels_later`, a
+-- failed task cancels those behind it in the list. Sets two fields of the
 -- caller's table: `id`, the job's number, and `total`, the number of its tasks. Returns the refusal if the job did not start.
-function core.start(pumped, config, is_async, chunk)
+function core.start(pumped, config, is_async, chunk, cancels_later)
   if parts.run.is_in_task() then
     return IN_TASK
   end
-  local ok, job = pcall(read_job, config, is_async, chunk)
+  local ok, job = pcall(read_job, config, is_async, chunk, cancels_later)
   if not ok then
     return parts.options.text(job)
   end
   register(job)
+  parts.host.open(job.host)
   pumped.id, pumped.total = job.id, job.total
   if is_async or modules.drivers.can_sleep() then
     local is_started, problem = pcall(start_workers, job)
     if not is_started then
+      parts.host.close(job.host)
       return problem
     end
   else
@@ -189,7 +264,7 @@ function core.wait(id, seconds)
   seen.last = coroutine.running()
   local can_sleep = modules.drivers.can_sleep()
   local runs_here = job.runs_here or not can_sleep or not job.has_worker and core.clock() - job.started > START_TIMEOUT
-  local task = runs_here and table.remove(job.queue)
+  local task = runs_here and not is_initializing(job) and table.remove(job.queue)
   if task then
     run_here(job, task)
     return true, is_over(job), false
@@ -226,7 +301,9 @@ local function respond(job, id, result, failed)
       failed[#failed + 1] = index
     end
   end
-  local response = { result = result, workerCount = job.workers, jobId = "Job_" .. id, duration = core.clock() - job.started,
+  parts.host.close(job.host)
+  local response = { result = result, failed = #failed,
+    workerCount = job.workers, jobId = "Job_" .. id, duration = core.clock() - job.started,
     cancelled = job.is_cancelled }
   if job.trace then
     parts.trace.host_did(job.trace, "merge results", begun)
@@ -313,9 +390,10 @@ function core.cancel(id)
   end
   job.is_cancelled = true
   close(job)
-  for _, task in ipairs(job.tasks) do
-    put(job, task, parts.run.failed("cancelled", "cancelled"))
+  if job.initialization then
+    table.remove(job.initialization.unset)
   end
+  cancel_from(job, 1)
 end
 
 --- Drops a job whose outcome is no longer needed.
@@ -324,6 +402,7 @@ function core.release(id)
   if job then
     jobs[id] = false
     close(job)
+    parts.host.close(job.host)
     if job.trace then
       parts.trace.write(job.trace, id)
     end
@@ -366,6 +445,11 @@ function core.check(value, place)
 end
 core.check_in_task = core.check
 
+--- Whether the running task was cancelled.
+core.is_stopping = function()
+  return parts.run.is_stopping()
+end
+
 --- A message handler for xpcall: keeps the error with its traceback.
 function core.trace(value)
   return { value = value, traceback = core.traceback(nil, 2) }
@@ -389,7 +473,7 @@ end
 -- file on first use.
 core.load = read
 
-for _, name in ipairs { "values", "options", "tasks", "trace", "fields", "run" } do
+for _, name in ipairs { "values", "options", "host", "tasks", "trace", "fields", "run" } do
   parts[name] = read("cooperative/" .. name, _ENV)(core, parts)
 end
 for _, name in ipairs { "arguments", "drivers", "report", "hints", "pump", "async", "progress", "job", "items", "mapper", "map_results",

@@ -5,12 +5,31 @@ local values = parts.values
 
 local run = {}
 
--- The coroutines that are running a task.
+-- The task that each coroutine is running.
 local in_task = setmetatable({}, { __mode = "k" })
 
 --- Whether the current coroutine runs a task. A coroutine that the task made is not recognized.
 function run.is_in_task()
-  return in_task[coroutine.running()] == true
+  return in_task[coroutine.running()] ~= nil
+end
+
+--- Whether the running task has its outcome already, because it was cancelled.
+function run.is_stopping()
+  local task = in_task[coroutine.running()]
+  return task ~= nil and #task.unset == 0
+end
+
+--- Calls a function of the option `host` from a task. It is the host's, so it may use gma2workers.
+function run.on_host(func, ...)
+  local here = coroutine.running()
+  local task = in_task[here]
+  in_task[here] = nil
+  local results = table.pack(pcall(func, ...))
+  in_task[here] = task
+  if not results[1] then
+    error(results[2], 0)
+  end
+  return table.unpack(results, 2, results.n)
 end
 
 --- Makes the entry of a failed task.
@@ -75,6 +94,30 @@ local function raised(task, failure)
   return entry
 end
 
+--- Calls a task's function. Returns what xpcall returns, packed.
+local function call(task)
+  local here = coroutine.running()
+  local func, args, outer = task.func, task.args, in_task[here]
+  task.func, task.args = nil, nil
+  in_task[here] = task
+  local results = table.pack(xpcall(func, with_traceback, table.unpack(args, 1, task.count)))
+  in_task[here] = outer
+  return results
+end
+
+--- Runs the function of the option `init`.
+-- @treturn ?table the entry of each task, if it failed
+-- @return the error value, if it raised one
+function run.init(init)
+  local results = call(init)
+  if results[1] then
+    return nil
+  end
+  local entry = raised(init, results[2])
+  entry.traceback = "in init\n" .. (entry.traceback or "")
+  return entry, type(results[2]) == "table" and results[2].value or nil
+end
+
 --- Runs a task.
 -- @treturn table its entry
 -- @return the error value, if it raised one
@@ -82,12 +125,7 @@ function run.task(task)
   if task.failure then
     return run.failed(task.failure.kind, task.failure.message)
   end
-  local here = coroutine.running()
-  local func, args = task.func, task.args
-  task.func, task.args = nil, nil
-  in_task[here] = true
-  local results = table.pack(xpcall(func, with_traceback, table.unpack(args, 1, task.count)))
-  in_task[here] = nil
+  local results = call(task)
   if results[1] then
     return returned(results, task.first)
   end

@@ -73,6 +73,9 @@ pub const HEADER: usize = 5;
 /// The first part of the name of everything in the host's `gma` table.
 pub const GMA: &str = "gma";
 
+/// The first part of the names of the functions in the option `host`, and the task's global that has them.
+pub const HOST: &str = "host";
+
 /// Separates the keys in a name under `gma`. A key that contains it can't be part of a name.
 pub const SEPARATOR: char = '\0';
 

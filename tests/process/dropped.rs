@@ -70,6 +70,31 @@ const LEAVE: &str = r#"
     end
 "#;
 
+/// C14. Nobody waits for a task to tidy up any more.
+#[test]
+fn a_dropped_job_has_no_grace() {
+    Case::new(LEAVE)
+        .then(
+            r#"
+            local options_without = options
+            function options(...)
+              local given = options_without(...)
+              given.grace, given.timeout = 1e6, 1e6
+              return given
+            end
+            local function loop() gma.begun() while true do end end
+            leave.by_ctrl_c(loop)
+            rest()
+            leave.by_the_collector(loop)
+            rest()
+            check_health()
+            "#,
+        )
+        .run()
+        .expect_code(0)
+        .expect_stdout("");
+}
+
 /// L15. Lua code, even below C functions.
 #[test]
 fn the_tasks_of_a_dropped_job_stop() {

@@ -157,6 +157,17 @@ describe("an option of the cooperative backend #cooperative", function()
     end)
   end
 
+  it("that it can't support is refused in a task, too: timeout", function()
+    local _, message = pcall(gma2workers.RunSync, { tasks = { { func = identity }, { func = identity, timeout = 5 } } })
+    assert_says("tasks[2].timeout is not possible here, since the cooperative backend can't stop a task", message)
+  end)
+
+  it("is not refused if it has no effect: an endless timeout, a grace", function()
+    local task = { func = identity, args = { 1 }, timeout = math.huge }
+    local response = gma2workers.RunSync { timeout = math.huge, grace = 1, tasks = { task } }
+    assert.equal(1, response.result[1].data)
+  end)
+
   it("is not refused if it has no effect: sandbox = false", function()
     assert.same({ 1 }, data_of(RunSync { tasks = tasks_of(1, identity), sandbox = false }))
   end)

@@ -65,7 +65,7 @@ local function opened(world)
 end
 
 -- Globals that reproductions change.
-local KEPT = { "gma", "clean", "handle", "LIST", "LOW", "HIGH" }
+local KEPT = { "gma", "clean", "handle", "LIST", "LOW", "HIGH", "host", "settings" }
 
 local function come(code)
   local before, path, cpath, loaded = {}, package.path, package.cpath, package.loaded["gma2-workers"]

@@ -32,9 +32,9 @@ describe("RunSync", function()
         assert.same({ success = true, data = i, returns = { i, "x", n = 2 } }, entry)
       end
       response.result = nil
-      assert.same({ "number", 3 }, { math.type(response.duration) and "number", response.workerCount })
+      assert.same({ "number", 3, 0 }, { math.type(response.duration) and "number", response.workerCount, response.failed })
       assert.is_truthy(response.jobId:find("^Job_."))
-      response.duration, response.workerCount, response.jobId = nil, nil, nil
+      response.duration, response.workerCount, response.jobId, response.failed = nil, nil, nil, nil
       assert.same({}, response)
     end)
 

@@ -73,6 +73,33 @@ describe("a task over its time limit #native", function()
     assert.is_true(response.duration > 2)
   end)
 
+  it("has its own limit in place of the job's (T16)", function()
+    local response, limit = response_in_time(function(timeout)
+      return RunSync { workers = 1, timeout = timeout, tasks = { { func = loop }, { func = identity, args = { 2 } },
+        { func = loop, timeout = 2 * timeout, name = "own" }, { func = identity, timeout = 1e300 },
+        { func = identity, timeout = math.huge } } }
+    end, is_too_short_for_the_second)
+    local entries = response.result
+    assert.equal(("Error: timed out after %g s"):format(limit), entries[1].data)
+    assert.equal(("Error: timed out after %g s"):format(2 * limit), entries[3].data)
+    assert.same({ true, true, true }, { entries[2].success, entries[4].success, entries[5].success })
+  end)
+
+  it("has the only limit of its job (T16)", function()
+    local response = RunSync { tasks = { { func = loop, timeout = LIMIT }, { func = identity } } }
+    assert.same({ "timeout", true }, { response.result[1].kind, response.result[2].success })
+    response = RunSync { timeout = math.huge, tasks = { { func = loop, timeout = LIMIT }, { func = identity } } }
+    assert.same({ "timeout", true }, { response.result[1].kind, response.result[2].success })
+  end)
+
+  it("has no limit if that is endless, in a job with one (T16)", function()
+    local response = with_gma(host, function()
+      return RunSync { timeout = LIMIT, tasks = { { func = function(s) gma.sleep(s) return 1 end, args = { 4 * LIMIT },
+        timeout = math.huge } } }
+    end)
+    assert.same({ 1 }, running.data(response))
+  end)
+
   local function counts_on()
     local n = 0
     while true do

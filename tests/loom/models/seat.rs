@@ -12,6 +12,9 @@ use gma2workers::sync::atomic::{AtomicBool, Ordering};
 /// A limit that is over at once.
 const NO_TIME: Option<Duration> = Some(Duration::ZERO);
 
+/// A grace that is not over.
+const GRACE: Duration = Duration::from_secs(1000);
+
 fn spawn<R: 'static>(seat: &Arc<Seat>, body: impl FnOnce(&Seat) -> R + 'static) -> thread::JoinHandle<R> {
     let seat = Arc::clone(seat);
     thread::spawn(move || body(&seat))
@@ -48,7 +51,7 @@ fn a_time_out_reaches_its_task_and_not_the_next() {
     loom::model(|| {
         let seat = Arc::new(Seat::default());
         seat.begin(0, NO_TIME);
-        let watchdog = spawn(&seat, |seat| drop(seat.watch()));
+        let watchdog = spawn(&seat, |seat| drop(seat.watch(Duration::ZERO)));
         let first = run(&seat);
         assert!(matches!(seat.end(), End::NotStopped | End::Stopped(Reason::TimedOut)));
         seat.begin(1, None);
@@ -118,13 +121,78 @@ fn a_task_that_is_stopped_twice_has_one_reason() {
     loom::model(|| {
         let seat = Arc::new(Seat::default());
         seat.begin(0, NO_TIME);
-        let watchdog = spawn(&seat, |seat| drop(seat.watch()));
+        let watchdog = spawn(&seat, |seat| drop(seat.watch(Duration::ZERO)));
         let canceller = spawn(&seat, |seat| seat.stop(Reason::Cancelled));
         let end = seat.end();
         watchdog.join().unwrap();
         canceller.join().unwrap();
         assert!(matches!(end, End::NotStopped | End::Stopped(_)));
         assert!(!seat.is_stopping(), "a stop is left for the next task");
+    });
+}
+
+#[test]
+fn a_stop_is_not_lost_when_the_task_is_told_meanwhile() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        seat.begin(0, None);
+        let watchdog = spawn(&seat, |seat| seat.tell_from(0, Reason::TimedOut));
+        let canceller = spawn(&seat, |seat| seat.stop(Reason::Cancelled));
+        watchdog.join().unwrap();
+        canceller.join().unwrap();
+        assert!(seat.is_stopping(), "the task goes on");
+        assert!(matches!(seat.end(), End::Told(Reason::TimedOut) | End::Stopped(Reason::Cancelled)));
+    });
+}
+
+#[test]
+fn a_task_that_is_told_has_no_hook_and_the_next_is_not_told() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        seat.begin(0, NO_TIME);
+        let watchdog = spawn(&seat, |seat| drop(seat.watch(GRACE)));
+        let first = run(&seat);
+        assert!(matches!(seat.end(), End::NotStopped | End::Told(Reason::TimedOut)));
+        seat.begin(1, None);
+        let second = run(&seat);
+        watchdog.join().unwrap();
+        assert!(!first.coroutine.is_hooked() && !second.coroutine.is_hooked());
+        assert!(!seat.is_told());
+        assert_eq!(seat.end(), End::NotStopped);
+    });
+}
+
+#[test]
+fn a_grace_ends_with_a_stop_of_its_task_and_not_of_the_next() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        seat.begin(0, None);
+        seat.tell_from(0, Reason::Cancelled);
+        // The grace is over at the second look.
+        drop(seat.watch(Duration::ZERO));
+        let watchdog = spawn(&seat, |seat| drop(seat.watch(Duration::ZERO)));
+        let first = run(&seat);
+        assert_eq!(seat.end(), End::Told(Reason::Cancelled));
+        seat.begin(1, None);
+        let second = run(&seat);
+        watchdog.join().unwrap();
+        first.check();
+        second.check();
+        assert!(!second.sees_stop);
+        assert_eq!(seat.end(), End::NotStopped);
+    });
+}
+
+#[test]
+fn a_failure_stops_only_the_tasks_behind_it() {
+    loom::model(|| {
+        let seat = Arc::new(Seat::default());
+        seat.begin(0, None);
+        let failing = spawn(&seat, |seat| seat.stop_from(1, Reason::Cancelled));
+        assert_eq!(seat.end(), End::NotStopped);
+        seat.begin(2, None);
+        failing.join().unwrap();
+        assert!(matches!(seat.end(), End::NotStopped | End::Stopped(Reason::Cancelled)));
     });
 }
 

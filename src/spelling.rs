@@ -1,0 +1,103 @@
+//! The likely meaning of a misspelt option or field.
+
+use crate::error::Meant;
+
+/// The known name of which `name` is probably a misspelling.
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
+    known
+        .iter()
+        .copied()
+        .map(|known| (distance(known), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 2)
+        .map(|(_, known)| known)
+}
+
+/// Other names that people use for a task's fields.
+const SYNONYMS: [(&str, &str); 10] = [
+    ("arg", "args"),
+    ("argument", "args"),
+    ("arguments", "args"),
+    ("param", "args"),
+    ("params", "args"),
+    ("parameters", "args"),
+    ("callback", "func"),
+    ("fn", "func"),
+    ("fun", "func"),
+    ("function", "func"),
+];
+
+/// Words one letter away from a task's field that are probably the caller's own fields.
+const ORDINARY_WORDS: [&str; 16] = [
+    "arcs", "ares", "arms", "arts", "came", "dame", "fame", "fund", "funk", "game", "lame", "named", "names",
+    "nave", "same", "tame",
+];
+
+/// The likely meaning of a field that a task should not have: a misspelling or a synonym of one of `fields`, or an option of the
+/// job. None if the field is the caller's own.
+pub fn misnamed(
+    name: &str,
+    fields: &[&'static str],
+    mut options: impl Iterator<Item = &'static str>,
+) -> Option<Meant> {
+    let lower = name.to_ascii_lowercase();
+    if let Some(field) = fields.iter().find(|field| **field == lower) {
+        return Some(Meant::Field(field));
+    }
+    if let Some(option) = options.find(|option| option.to_ascii_lowercase() == lower) {
+        return Some(Meant::Option(option));
+    }
+    let synonym = SYNONYMS.iter().find(|(synonym, _)| *synonym == lower).map(|(_, field)| *field);
+    let is_slip = |field: &str| {
+        lower.len().abs_diff(field.len()) <= 1
+            && strsim::generic_damerau_levenshtein(lower.as_bytes(), field.as_bytes()) <= 1
+    };
+    let slip = || fields.iter().copied().find(|field| !ORDINARY_WORDS.contains(&name) && is_slip(field));
+    synonym.or_else(slip).map(Meant::Field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_misspelt_fields_of_a_task_are_reported() {
+        const FIELDS: [&str; 4] = ["func", "args", "name", "timeout"];
+        const OPTIONS: [&str; 3] = ["tasks", "timeout", "stopOnError"];
+        let misnamed = |name: &str| misnamed(name, &FIELDS, OPTIONS.into_iter());
+        for own in [
+            "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "area", "unit",
+            "kind", "type", "index", "value", "fixture", "x", "", "n", "chunk", "title", "arms", "fund",
+            "time",
+        ] {
+            assert_eq!(misnamed(own), None, "{own}");
+        }
+        for (slip, meant) in [
+            ("fucn", "func"),
+            ("Func", "func"),
+            ("fnc", "func"),
+            ("funcc", "func"),
+            ("fumc", "func"),
+            ("fn", "func"),
+            ("agrs", "args"),
+            ("ARGS", "args"),
+            ("arg", "args"),
+            ("Arguments", "args"),
+            ("params", "args"),
+            ("nmae", "name"),
+            ("Name", "name"),
+            ("nam", "name"),
+            ("nsme", "name"),
+            ("callback", "func"),
+            ("timeOut", "timeout"),
+            ("timout", "timeout"),
+        ] {
+            assert_eq!(misnamed(slip), Some(Meant::Field(meant)), "{slip}");
+        }
+        for option in ["tasks", "stopOnError"] {
+            assert_eq!(misnamed(option), Some(Meant::Option(option)));
+            assert_eq!(misnamed(&option.to_ascii_uppercase()), Some(Meant::Option(option)));
+        }
+    }
+}
