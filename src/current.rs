@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::ffi::{self, Stack};
 use crate::job::{Job, Worker};
 use crate::mailbox::Reply;
+use crate::module_names::ModuleNames;
 
 /// A worker and its job.
 pub struct Work {
@@ -34,6 +35,10 @@ pub struct Notes {
     pub has_finalizers: bool,
     /// None until the task asks for a random number.
     pub random: Option<fastrand::Rng>,
+    /// The names of the state's modules, if they are known.
+    pub modules: Option<Rc<ModuleNames>>,
+    /// The task required a module, so the names may have changed.
+    pub has_required: bool,
 }
 
 /// The last error that a `coroutine.wrap` passed on, and the call stack inside it.
@@ -51,7 +56,7 @@ pub enum Raised {
 
 impl Notes {
     const fn new(coroutine: usize) -> Notes {
-        Notes { coroutine, wrap_failure: None, has_finalizers: false, random: None }
+        Notes { coroutine, wrap_failure: None, has_finalizers: false, random: None, modules: None, has_required: false }
     }
 }
 

@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use crate::codec::{Functions, GMA, Path, Policy, encode};
 use crate::config::{self, Config};
-use crate::environment::Environment;
+use crate::environment::{Environment, HostModules, Required};
 use crate::error::{Error, Place, Problem, Result};
 use crate::executor;
 use crate::fault;
 use crate::ffi::{self, Protected, Stack, Type};
 use crate::host::{self, HostNames};
+use crate::host_modules;
 use crate::job::{self, Job, Progress};
 use crate::mailbox::Mailbox;
 use crate::names;
@@ -39,6 +40,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     stack.protected(0, |stack| {
         read_host(stack, &names, read)?;
         host::read_modules(stack, &mut read.modules);
+        host_modules::read_loaded(stack, &mut read.modules.loaded);
         Ok(())
     })?;
     let mut reader = TaskReader::new(&names, config.upvalues);
@@ -48,6 +50,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     if !config.globals.is_empty() {
         environment.globals = Some(read_globals(stack, &names, &config)?);
     }
+    read_modules(stack, &names, &config, &mut environment.modules)?;
 
     let TaskReader { functions, tasks, .. } = reader;
     environment.functions = functions;
@@ -80,6 +83,20 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     }
     registry::insert(&job);
     Ok(job)
+}
+
+/// Reads what the job takes along of the host's modules. Its functions, arguments and globals have been read.
+fn read_modules(stack: &Stack, names: &HostNames, config: &Config, modules: &mut HostModules) -> Result<()> {
+    modules.required = names.take_required();
+    if let Some(Required { name, .. }) = modules.required.first().filter(|_| config.sandbox) {
+        return Err(Error::option("sandbox", Problem::KeepsOut { module: name.clone() }));
+    }
+    let functions = Functions::Carry(config.upvalues);
+    let needs_modules = host_modules::read_additions(stack, names, functions, config.sandbox, modules)?;
+    if needs_modules || !modules.required.is_empty() {
+        host_modules::read_data(stack, names, modules)?;
+    }
+    Ok(())
 }
 
 /// Creates the trace of a job. Its first slice is the reading of the tasks, which has just ended.

@@ -80,6 +80,14 @@ pub enum Error {
     Item { index: i64, cause: Box<Error> },
     /// A worker's state lacks a part of the host's standard library.
     Absent { name: String },
+    /// A module that a message needs is not loaded in the state that receives it.
+    NotLoaded { module: String },
+    /// A worker's module lacks a field that the host's has.
+    NotInModule { module: String, field: String },
+    /// The host's module lacks a field, `shapes.Box`, that a task's has.
+    NotInHostsModule { name: String },
+    /// The host has the module loaded, but a task's `require` does not find it. `text` is what `require` says.
+    NotRequirable { module: String, text: Vec<u8> },
     /// A host call names no function of the host.
     NoHostFunction { name: String },
     /// A host call can't be made now: the task is over, or its job is closing.
@@ -164,6 +172,8 @@ pub enum Problem {
     Unwritable { path: String, cause: String },
     /// A value can't cross.
     Unsendable(Box<Error>),
+    /// It keeps out a module that the tasks use.
+    KeepsOut { module: String },
     /// The host has no such global.
     NoGlobal { name: String, nearest: Option<String> },
 }
@@ -219,6 +229,10 @@ impl fmt::Display for Problem {
                 write!(f, "names a file that can't be written, \"{path}\": {cause}")
             }
             Problem::Unsendable(cause) => write!(f, "holds what cannot cross: {cause}"),
+            Problem::KeepsOut { module } => {
+                let advice = "leave the option out, or pass what the tasks need in args";
+                write!(f, "keeps out modules, but the tasks use '{module}': {advice}")
+            }
             Problem::NoGlobal { name, nearest: Some(nearest) } => {
                 write!(f, "names no global of the host: '{name}': did you mean '{nearest}'?")
             }
@@ -298,6 +312,8 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Upvalue { .. } | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
+            Error::NotLoaded { .. } | Error::NotInModule { .. } => Kind::Upvalue,
+            Error::NotInHostsModule { .. } => Kind::Transfer,
             Error::Unsendable { .. } | Error::Corrupt(_) => Kind::Transfer,
             Error::Item { cause, .. } => cause.kind(),
             Error::Memory => Kind::Memory,
@@ -357,6 +373,24 @@ impl fmt::Display for Error {
             Error::Item { index, cause } => write!(f, "list[{index}]: {cause}"),
             Error::Absent { name } => {
                 write!(f, "{name} is not available in a worker: {}", instead_of_absent(name))
+            }
+            Error::NotLoaded { module } => {
+                write!(f, "module '{module}' is not loaded in the task: require it there")
+            }
+            Error::NotInModule { module, field } => {
+                let advice = "define it in the module's own file, or pass it in a local of its own";
+                write!(f, "module '{module}' has no '{field}' in a task, which loads the module anew: {advice}")
+            }
+            Error::NotInHostsModule { name } => {
+                write!(f, "the task returned {name}, which the host's module does not have: return what it holds")
+            }
+            Error::NotRequirable { module, text } => {
+                let text = String::from_utf8_lossy(text);
+                write!(
+                    f,
+                    "module '{module}' is loaded on the host, but a task can't require it: put a function that makes it \
+                     into package.preload['{module}']\n{text}"
+                )
             }
             Error::NoHostFunction { name } => write!(f, "no such function on the host: {name}"),
             Error::HostGone { name } => {

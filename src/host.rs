@@ -2,17 +2,18 @@
 //!
 //! Host side. Nothing here calls a host function, because it may yield: [`crate::callbacks`] does.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::c_int;
 
-use crate::codec::{self, Decoder, Functions, GMA, Names, Path, Policy, Resolve, encode};
-use crate::environment::HostModules;
+use crate::codec::{self, Decoder, Functions, GMA, Names, Path, Policy, Resolve, SEPARATOR, encode};
+use crate::environment::{HostModules, Required};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
 use crate::gma;
 use crate::job::Job;
 use crate::mailbox::{self, Answer};
+use crate::module_names::ModuleNames;
 use crate::modules::OWN_NAMES;
 use crate::names;
 
@@ -21,22 +22,80 @@ use crate::names;
 pub struct HostNames {
     /// The names under `gma` have been read. That happens when the first unknown value is met.
     has_read_gma: Cell<bool>,
+    /// The names of modules, read when the first table or unknown function is met.
+    modules: OnceCell<ModuleNames>,
+    /// The modules that were met.
+    required: RefCell<Vec<Required>>,
+}
+
+impl HostNames {
+    /// The names of the host's modules.
+    pub fn modules(&self, stack: &Protected) -> Result<&ModuleNames> {
+        if self.modules.get().is_none() {
+            let top = stack.top();
+            push_gma(stack);
+            let gma = stack.pointer(-1);
+            if names::push_loaded(stack) == Type::Table {
+                let read = ModuleNames::read(stack, gma, is_module);
+                let _ = self.modules.set(read?);
+            }
+            stack.set_top(top);
+        }
+        Ok(self.modules.get_or_init(ModuleNames::default))
+    }
+
+    /// The module of the function or code table on top, if the modules were read.
+    pub fn known_module_of(&self, stack: &Stack) -> Option<&str> {
+        self.modules.get()?.module_of(stack.pointer(-1)).map(|(module, _)| module)
+    }
+
+    /// Takes the modules that were met so far.
+    pub fn take_required(&self) -> Vec<Required> {
+        self.required.take()
+    }
+}
+
+/// Whether a key of `package.loaded` is the name of a module that crosses by name.
+pub fn is_module(name: &str) -> bool {
+    !names::LIBRARIES.contains(&name) && name != names::GLOBALS && !OWN_NAMES.contains(&name)
 }
 
 impl Names for HostNames {
     fn name_of(&self, stack: &Protected) -> Option<String> {
         names::host_standard_name(stack).or_else(|| {
             if !self.has_read_gma.get() {
-                read_gma(stack);
+                push_gma(stack);
+                names::read_gma(stack);
                 self.has_read_gma.set(true);
             }
             names::gma_name(stack)
         })
     }
+
+    fn has_modules(&self, stack: &Protected) -> Result<bool> {
+        Ok(!self.modules(stack)?.is_empty())
+    }
+
+    fn name_in_module(&self, stack: &Protected) -> Option<String> {
+        let names = self.modules.get()?;
+        let address = stack.pointer(-1);
+        let (module, module_address) = names.module_of(address)?;
+        let mut required = self.required.borrow_mut();
+        if !required.iter().any(|known| known.name == module) {
+            required.push(Required { name: module.to_owned(), address: module_address });
+        }
+        names.name_of(address)
+    }
 }
 
 impl Resolve for HostNames {
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
+        if names::is_in_module(name) {
+            return names::push_in_module(stack, name).map_err(|_| {
+                let path = name.split_once(SEPARATOR).map_or(name, |(_, path)| path);
+                Error::NotInHostsModule { name: names::display(path) }
+            });
+        }
         if !gma::is_gma(name) {
             return match names::push_host_standard(stack, name) {
                 Type::Nil => {
@@ -54,19 +113,16 @@ impl Resolve for HostNames {
     }
 }
 
-/// Reads the names of everything under the host's `gma`.
-fn read_gma(stack: &Protected) {
+/// Pushes the host's `gma`.
+fn push_gma(stack: &Protected) {
     stack.push_globals();
     stack.raw_get_text(-1, GMA);
     stack.remove(-2);
-    names::read_gma(stack);
 }
 
 /// Pushes the host's value of this name under `gma`. Returns its kind.
 fn push_host_function(stack: &Protected, name: &str) -> Type {
-    stack.push_globals();
-    stack.raw_get_text(-1, GMA);
-    stack.remove(-2);
+    push_gma(stack);
     names::follow(stack, name)
 }
 

@@ -5,7 +5,7 @@
 use crate::error::{Error, Kind};
 
 /// The contents of a failed task's entry in the response.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     pub kind: Kind,
     pub message: Vec<u8>,

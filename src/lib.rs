@@ -34,6 +34,7 @@
 //! | `config` | reads and checks the options | host |
 //! | `value` | a Lua value, for reading options and describing it in messages | host |
 //! | `names` | the names under which library functions and `gma` functions cross | both |
+//! | `module_names` | the names under which modules and their code cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
 //! | `pool`, `idle_queue` | the pool of threads, and the queue where idle threads look for work; they know no Lua | both |
 //! | `ffi` | wraps the Lua C API; unsafe code | both |
@@ -89,12 +90,14 @@ pub mod ffi;
 pub mod fuzzing;
 mod gma;
 mod host;
+mod host_modules;
 mod hostcall;
 mod idle_queue;
 mod job;
 mod lane;
 mod locale;
 mod mailbox;
+mod module_names;
 mod modules;
 mod names;
 mod pool;

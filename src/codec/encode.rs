@@ -83,6 +83,8 @@ pub struct Encoder<'a> {
     keys: KeyCache,
     /// The captured variables of this message's functions: the first function that captured it, and its upvalue.
     variables: FxHashMap<usize, (Entry, c_int)>,
+    /// Whether there are modules; none until that matters.
+    has_modules: Option<bool>,
     start: usize,
     position: usize,
     /// The collector is paused, since a value needs more than one stack.
@@ -111,6 +113,7 @@ impl<'a> Encoder<'a> {
             texts: IdentityMap::default(),
             keys: KeyCache::default(),
             variables: FxHashMap::default(),
+            has_modules: None,
             start: 0,
             position: 0,
             holds_collector: false,
@@ -226,7 +229,7 @@ impl<'a> Encoder<'a> {
     /// Writes fields of the innermost table, whose last key is on top, until one needs its own frame or none is left.
     fn fields(&mut self, here: &Protected, begun: (u32, u32, bool)) -> Result<()> {
         let (mut array, mut record, mut in_array) = begun;
-        let only_shape = self.policy.functions == Functions::Shape;
+        let skips_keys = self.policy.functions.skips_keys();
         let table = here.table(-2);
         loop {
             if !table.next() {
@@ -240,7 +243,7 @@ impl<'a> Encoder<'a> {
             }
             in_array = in_array && here.whole(-2) == Some(i64::from(array) + 1);
             let key = if in_array { Type::Number } else { here.kind(-2) };
-            if only_shape && !in_array && !key.is_scalar() {
+            if skips_keys && !in_array && !key.is_scalar() {
                 here.pop(1);
                 continue;
             }
@@ -302,9 +305,16 @@ impl<'a> Encoder<'a> {
             kind if kind.is_plain() => self.plain_value(here, -1, kind)?,
             Type::Table => {
                 let pointer = here.pointer(-1);
-                if !self.put_if_environment_field(here)? && !self.put_if_seen(pointer)? {
+                if !self.put_if_environment_field(here)?
+                    && !self.put_if_modules(here)?
+                    && !self.put_if_seen(pointer)?
+                {
+                    self.put_class(here)?;
                     return self.open_table(here, pointer, false);
                 }
+            }
+            Type::Function | Type::Userdata | Type::Thread if self.policy.functions == Functions::Data => {
+                self.out.push(wire::GLOBALS);
             }
             Type::Function if self.policy.functions == Functions::Refuse => {
                 return Err(self.unsendable(here, "function to the host"));
@@ -351,12 +361,56 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes the name of the value on top, if it has one.
+    /// Writes the name of the function or table on top, if it has one.
     fn put_if_named(&mut self, here: &Protected) -> Result<bool> {
         match self.policy.names.name_of(here) {
             Some(name) => self.put_name(&name).map(|()| true),
-            None => Ok(false),
+            None => self.put_if_modules(here),
         }
+    }
+
+    /// Whether there are modules.
+    fn has_modules(&mut self, here: &Protected) -> Result<bool> {
+        if let Some(has_modules) = self.has_modules {
+            return Ok(has_modules);
+        }
+        let has_modules = self.policy.functions != Functions::Shape && self.policy.names.has_modules(here)?;
+        self.has_modules = Some(has_modules);
+        Ok(has_modules)
+    }
+
+    /// Writes the name of the function or table on top, if it is a module's.
+    fn put_if_modules(&mut self, here: &Protected) -> Result<bool> {
+        if !self.has_modules(here)? {
+            return Ok(false);
+        }
+        match self.policy.names.name_in_module(here) {
+            Some(_) if self.policy.functions == Functions::Data => self.out.push(wire::GLOBALS),
+            Some(name) => self.put_name(&name)?,
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Writes the class of the table on top, if its metatable is a module's.
+    fn put_class(&mut self, here: &Protected) -> Result<()> {
+        if !self.has_modules(here)? || !here.metatable(-1) {
+            return Ok(());
+        }
+        let pointer = here.pointer(-1);
+        let name = self.policy.names.class_name(here);
+        here.pop(1);
+        let Some(name) = name else { return Ok(()) };
+        self.out.ensure_room(0)?;
+        self.out.push(wire::OBJECT);
+        // Where only data crosses, the class itself may cross as data, too, which has another identity.
+        let is_data = self.policy.functions == Functions::Data;
+        if is_data || !self.put_if_seen(pointer)? {
+            let identity = if is_data { 2 * self.out.len() + 1 } else { pointer };
+            self.register(identity)?;
+            put_bytes(&mut self.out, wire::CLASS, name.as_bytes())?;
+        }
+        self.out.ensure_room(0)
     }
 
     fn put_name(&mut self, name: &str) -> Result<()> {

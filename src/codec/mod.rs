@@ -28,4 +28,4 @@ pub use decode::{Decoder, Resolve, decode, decode_initial, decode_scalars};
 pub use encode::{Encoder, encode, encode_counted};
 pub use frame::{Path, without_arguments};
 pub use policy::{Functions, Names, Policy, Upvalues};
-pub use wire::{GMA, Reader, SEPARATOR, bytecode};
+pub use wire::{GMA, MODULE, Reader, SEPARATOR, bytecode};

@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use super::{Decoder, Destination, Partial, PartialFunction, shared_number};
+use super::{Decoder, Destination, Metatable, Partial, PartialFunction, shared_number};
 use crate::codec::wire::{self, SHARED, truncated};
 use crate::error::{Error, Remedy, Result};
 use crate::ffi::{Protected, Stack, Type};
@@ -15,7 +15,7 @@ impl Decoder<'_> {
         }
         let tag = self.reader.byte().ok_or_else(truncated)?;
         if tag & !SHARED == wire::TABLE {
-            return self.open_table(here, destination, tag, true);
+            return self.open_table(here, destination, tag, Metatable::Globals);
         }
         let id = self.reader.length().filter(|_| tag == wire::REFERENCE);
         self.push_shared(here, shared_number(id.ok_or(Error::Corrupt("no environment"))?))?;
