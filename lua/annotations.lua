@@ -45,16 +45,27 @@ end
 ---@field func function|table The function, or a table that can be called. Its code crosses, with the Lua functions that it uses. Data that it has captured does not: see `upvalues`.
 ---@field args? table The arguments, copied: `{ 1, "two", { 3 } }`. Nils between arguments are kept. `n`, as `table.pack` sets it, is their number. Other keys are refused. At most 100,000 arguments.
 ---@field name? string Its name in traces and messages.
+---@field timeout? number The most wall-clock seconds that it may take, above 0, in place of the option. `math.huge` is no limit. Refused by the cooperative backend.
+
+---A function with its arguments, which runs in each worker's state before its first task.
+---@class (exact) gma2workers.init
+---@field func function|table The function, or a table that can be called.
+---@field args? table The arguments, copied.
 
 ---The options of `RunSync`. If an option is unknown or wrong, nothing starts, and an error at the caller's line names it.
 ---@class (exact) gma2workers.options
 ---@field tasks gma2workers.task[] They start in this order. The list is read once, at the call.
 ---@field onComplete? fun(response: gma2workers.response) Called once, on the host. `RunSync` calls it just before it returns; `RunAsync` requires it.
+---@field onResult? fun(index: integer, record: gma2workers.result) Called on the host for each task as it ends, in the order they end, exactly once each, before `onComplete`.
+---@field stopOnError? boolean Whether the first failed task cancels all that have not ended. Default: false.
 ---@field mode? gma2workers.mode Default: `"timer"`.
 ---@field workers? integer|string The number of tasks that run at the same time: 1 to 256, also as text. Default: the number of usable cores; on the cooperative backend, all tasks.
+---@field init? function|gma2workers.init Runs once in each worker's state before its first task. Every task finds what it left there, as new. If it fails, the tasks fail with its error.
+---@field host? table<string, function> Functions of the host that tasks may call, as `host.name(...)`.
 ---@field upvalues? gma2workers.upvalues Default: `"error"`.
----@field globals? string[] Names of host globals, which are copied into each state before a task runs.
----@field timeout? number The most wall-clock seconds that each task may take, above 0. Host calls don't count. Refused by the cooperative backend.
+---@field globals? string[] Names of host globals, which are copied into each state before a task runs. A dotted name, `"string.split"`, sets that field of a standard library.
+---@field timeout? number The most wall-clock seconds that each task may take, above 0. Host calls don't count. `math.huge` is no limit. Refused by the cooperative backend.
+---@field grace? number The seconds that a task which is cancelled or out of time may go on, to end by itself: `isStopping()` tells it. Then it is stopped. Default: 0.
 ---@field memoryLimit? number The most bytes that each state may take, a whole number above 0. Default: 2 GiB; 512 MiB on 32-bit systems. Refused by the cooperative backend.
 ---@field sandbox? boolean Whether tasks are kept from files, modules and the system. Default: false. `true` is refused by the cooperative backend.
 ---@field trace? string The path of a file for the job's timeline, in Chrome's trace event format. It is written before `onComplete` is called.
@@ -72,14 +83,21 @@ end
 
 ---The options of `Map`.
 ---@class (exact) gma2workers.map_options
+---@field args? table Arguments for each call of `func`, after the item and its index.
+---@field index? boolean Whether `func` gets the item's index after the item. Default: false.
 ---@field chunk? integer The number of items per task. Default: 1 with a `timeout`; else up to 128, so that each worker gets several tasks.
 ---@field onError? gma2workers.on_error Default: `"raise"`.
 ---@field onComplete? fun(results?: table, problem?: string) Called once, on the host, always after `Map` has returned a job: with the results, or with nil and the text of the first failure.
+---@field onResult? fun(index: integer, value: any) Called on the host for each item as it ends, with its result, or with its record if `onError` is `"collect"`.
+---@field stopOnError? boolean Whether the first failed item cancels all that have not ended. Default: false.
 ---@field mode? gma2workers.mode Default: `"timer"`.
 ---@field workers? integer|string The number of tasks that run at the same time: 1 to 256, also as text. Default: the number of usable cores; on the cooperative backend, all tasks.
+---@field init? function|gma2workers.init Runs once in each worker's state before its first item. Every chunk finds what it left there, as new. If it fails, the items fail with its error.
+---@field host? table<string, function> Functions of the host that tasks may call, as `host.name(...)`.
 ---@field upvalues? gma2workers.upvalues Default: `"error"`.
----@field globals? string[] Names of host globals, which are copied into each state before a task runs.
----@field timeout? number The most seconds that each item, or with `chunk` each chunk, may take, above 0. Refused by the cooperative backend.
+---@field globals? string[] Names of host globals, which are copied into each state before a task runs. A dotted name, `"string.split"`, sets that field of a standard library.
+---@field timeout? number The most seconds that each item, or with `chunk` each chunk, may take, above 0. `math.huge` is no limit. Refused by the cooperative backend.
+---@field grace? number The seconds that a task which is cancelled or out of time may go on, to end by itself: `isStopping()` tells it. Then it is stopped. Default: 0.
 ---@field memoryLimit? number The most bytes that each state may take, a whole number above 0. Default: 2 GiB; 512 MiB on 32-bit systems. Refused by the cooperative backend.
 ---@field sandbox? boolean Whether tasks are kept from files, modules and the system. Default: false. `true` is refused by the cooperative backend.
 ---@field onProgress? fun(done: integer, total: integer) Called on the host with numbers of items, at most about 20 times a second, never backwards, and last with done == total.

@@ -68,17 +68,16 @@ impl<'de> Deserialize<'de> for Workers {
     }
 }
 
-/// A time in seconds, above 0.
-struct Seconds(Duration);
+/// The expected value of a `timeout`, of a job or of a task.
+pub const TIMEOUT: &str = "a number of seconds above 0";
 
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let seconds = f64::deserialize(deserializer)?;
-        let duration = if seconds > 0.0 { Duration::try_from_secs_f64(seconds) } else { Ok(Duration::ZERO) };
-        match duration {
-            Ok(duration) if !duration.is_zero() => Ok(Seconds(duration)),
-            _ => Err(serde::de::Error::custom("out of range")),
-        }
+/// Reads a `timeout`, of a job or of a task. `math.huge`, or more than a clock can count, is no limit: the inner `None`. The outer
+/// `None` is for values that are no time above 0.
+pub fn timeout(value: &Value) -> Option<Option<Duration>> {
+    let seconds = f64::deserialize(value).ok().filter(|seconds| *seconds > 0.0)?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(Duration::ZERO) => None,
+        limit => Some(limit.ok()),
     }
 }
 
@@ -113,6 +112,8 @@ pub struct Config {
     pub mode: Mode,
     pub workers: usize,
     pub upvalues: Upvalues,
+    /// The stack index of the function, or of the table with it.
+    pub init: Option<c_int>,
     pub globals: Vec<String>,
     pub timeout: Option<Duration>,
     pub memory_limit: usize,
@@ -134,16 +135,23 @@ const MAP: &[Call] = &[Call::Map];
 const BOTH: &[Call] = &[Call::Run, Call::Map];
 
 /// Every option and the calls that take it, in the order in which messages list them.
-const OPTIONS: [(&str, &[Call]); 14] = [
+const OPTIONS: [(&str, &[Call]); 21] = [
     ("tasks", RUN),
+    ("args", MAP),
+    ("index", MAP),
     ("chunk", MAP),
     ("onError", MAP),
     ("onComplete", BOTH),
+    ("onResult", BOTH),
+    ("stopOnError", BOTH),
     ("mode", BOTH),
     ("workers", BOTH),
+    ("init", BOTH),
+    ("host", BOTH),
     ("upvalues", BOTH),
     ("globals", BOTH),
     ("timeout", BOTH),
+    ("grace", BOTH),
     ("memoryLimit", BOTH),
     ("sandbox", BOTH),
     ("onProgress", BOTH),
@@ -205,6 +213,11 @@ pub struct Split {
 pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
     let options = Options::read(stack, options, Call::Map)?;
     options.callback("onComplete")?;
+    options.callback("onResult")?;
+    let _index: Option<bool> = options.parse("index", || "true or false")?;
+    if !matches!(options.get("args"), Value::Nil | Value::Table(_)) {
+        return Err(unexpected("args", "a list of arguments: { value, ... }", options.get("args")));
+    }
     let chunk: Option<Count> = options.parse("chunk", || "a whole number of items above 0")?;
     let on_error: Option<OnError> = options.parse("onError", || "\"raise\" or \"collect\"")?;
     Ok(Split {
@@ -215,12 +228,12 @@ pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
 }
 
 /// Reads and checks all options of `RunSync` or, if `is_async`, of `RunAsync` from the table at index `options`. Starts nothing,
-/// calls no metamethod and can't raise. Leaves options that are tables on the stack.
+/// calls no metamethod and can't raise. Leaves options that are tables or functions on the stack.
 pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
     let options = Options::read(stack, options, Call::Run)?;
-    for name in ["onComplete", "onProgress"] {
+    for name in ["onComplete", "onResult", "onProgress"] {
         match options.get(name) {
-            Value::Function => {}
+            Value::Function(_) => {}
             value if is_async && name == "onComplete" => {
                 let advice = "RunAsync requires an onComplete callback";
                 let got = value.describe();
@@ -243,15 +256,34 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
         }
     };
     let workers = options.workers()?;
-    let timeout: Option<Seconds> = options.parse("timeout", || "a number of seconds above 0")?;
+    let timeout = match options.get("timeout") {
+        Value::Nil => None,
+        value => timeout(value).ok_or_else(|| unexpected("timeout", TIMEOUT, value))?,
+    };
+    let expected = "a number of seconds from 0 up";
+    let grace: Option<f64> = options.parse("grace", || expected)?;
+    if !grace.is_none_or(|seconds| seconds >= 0.0) {
+        return Err(unexpected("grace", expected, options.get("grace")));
+    }
+    let _stop_on_error: Option<bool> = options.parse("stopOnError", || "true or false")?;
+    let init = match options.get("init") {
+        Value::Nil => None,
+        Value::Function(init) | Value::Table(init) => Some(*init),
+        value => return Err(unexpected("init", "a function or { func = f, args = { ... } }", value)),
+    };
+    if !matches!(options.get("host"), Value::Nil | Value::Table(_)) {
+        let expected = "a table of functions by name: { name = f, ... }";
+        return Err(unexpected("host", expected, options.get("host")));
+    }
     let memory_limit: Option<Bytes> = options.parse("memoryLimit", || "a whole number of bytes above 0")?;
     Ok(Config {
         tasks,
         mode: options.parse("mode", || "\"timer\" or \"cmd\"")?.unwrap_or_default(),
         workers,
+        init,
         upvalues: options.parse("upvalues", || "\"error\" or \"copy\"")?.unwrap_or_default(),
         globals: names(stack, options.get("globals"))?,
-        timeout: timeout.map(|Seconds(timeout)| timeout),
+        timeout,
         memory_limit: memory_limit.map_or(MEMORY_LIMIT, |Bytes(bytes)| bytes),
         sandbox: options.parse("sandbox", || "true or false")?.unwrap_or_default(),
         trace: path(options.get("trace"))?,
@@ -264,7 +296,7 @@ struct Options(Vec<(&'static str, Value)>);
 impl Options {
     fn read(stack: &Stack, options: c_int, call: Call) -> Result<Options> {
         let mut given = Vec::new();
-        // Each option may be a table, which stays on the stack; the iteration needs two more slots.
+        // Each option may be a table or a function, which stays on the stack; the iteration needs two more slots.
         if !stack.check(OPTIONS.len() as c_int + 3) {
             return Err(Error::Memory);
         }
@@ -280,7 +312,7 @@ impl Options {
                 let nearest = nearest(&name, &known);
                 return Err(Error::option(name, Problem::UnknownOption { nearest, known }));
             };
-            if stack.kind(-1) == Type::Table {
+            if matches!(stack.kind(-1), Type::Table | Type::Function) {
                 stack.insert(-2);
                 given.push((name, Value::at(stack, -2)));
             } else {
@@ -298,7 +330,7 @@ impl Options {
     /// Checks an option that must be a function if it is set.
     fn callback(&self, name: &'static str) -> Result<()> {
         match self.get(name) {
-            Value::Nil | Value::Function => Ok(()),
+            Value::Nil | Value::Function(_) => Ok(()),
             value => Err(unexpected(name, "a function", value)),
         }
     }
@@ -392,6 +424,9 @@ const ORDINARY_WORDS: [&str; 16] = [
 /// job. None if the field is the caller's own.
 pub fn misnamed(name: &str, fields: &[&'static str]) -> Option<Meant> {
     let lower = name.to_ascii_lowercase();
+    if let Some(field) = fields.iter().find(|field| **field == lower) {
+        return Some(Meant::Field(field));
+    }
     if let Some(option) = Call::Run.options().find(|option| option.to_ascii_lowercase() == lower) {
         return Some(Meant::Option(option));
     }
@@ -434,7 +469,7 @@ mod tests {
 
     #[test]
     fn only_misspelt_fields_of_a_task_are_reported() {
-        const FIELDS: [&str; 3] = ["func", "args", "name"];
+        const FIELDS: [&str; 4] = ["func", "args", "name", "timeout"];
         for own in [
             "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "area", "unit",
             "kind", "type", "index", "value", "fixture", "x", "", "n", "chunk", "title", "arms", "fund",
@@ -459,10 +494,12 @@ mod tests {
             ("nam", "name"),
             ("nsme", "name"),
             ("callback", "func"),
+            ("timeOut", "timeout"),
+            ("timout", "timeout"),
         ] {
             assert_eq!(misnamed(slip, &FIELDS), Some(Meant::Field(meant)), "{slip}");
         }
-        for option in Call::Run.options() {
+        for option in Call::Run.options().filter(|option| *option != "timeout") {
             assert_eq!(misnamed(option, &FIELDS), Some(Meant::Option(option)));
         }
     }

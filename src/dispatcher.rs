@@ -20,7 +20,7 @@ use crate::mailbox::Mailbox;
 use crate::names;
 use crate::pool;
 use crate::registry;
-use crate::tasks::TaskReader;
+use crate::tasks::{self, TaskReader};
 use crate::trace::Trace;
 use crate::watchdog;
 
@@ -47,6 +47,10 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     reader.tasks.chunk = chunk;
     stack.push_value(config.tasks);
     reader.read(stack)?;
+    if let Some(init) = config.init {
+        stack.push_value(init);
+        environment.init = Some(tasks::read_init(stack, &names, config.upvalues)?);
+    }
     if !config.globals.is_empty() {
         environment.globals = Some(read_globals(stack, &names, &config)?);
     }
@@ -75,7 +79,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
         // Creates this thread's message buffer now, because tasks may soon use up all memory.
         ffi::clear_message();
         watchdog::start()?;
-        if timeout.is_some() {
+        if job.shortest_timeout().is_some() {
             watchdog::watch(&job);
         }
         executor::start(&job, workers)?;
@@ -93,7 +97,8 @@ fn read_modules(stack: &Stack, names: &HostNames, config: &Config, modules: &mut
     }
     let functions = Functions::Carry(config.upvalues);
     let needs_modules = host_modules::read_additions(stack, names, functions, config.sandbox, modules)?;
-    if needs_modules || !modules.required.is_empty() {
+    modules.are_needed = needs_modules || !modules.required.is_empty();
+    if modules.are_needed {
         host_modules::read_data(stack, names, modules)?;
     }
     Ok(())

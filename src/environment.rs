@@ -20,11 +20,28 @@ pub struct Environment {
     pub gma: Option<Vec<u8>>,
     /// A message with a table of the job's globals by name.
     pub globals: Option<Vec<u8>>,
+    /// The code that runs in a state before its first task.
+    pub init: Option<Init>,
     /// A message for each of the job's functions.
     pub functions: Vec<Vec<u8>>,
     pub sandbox: bool,
     /// The most bytes that a state may take.
     pub memory_limit: usize,
+}
+
+impl Environment {
+    /// Whether code of the job runs in a state before its first task: `init`, or modules.
+    pub fn has_code(&self) -> bool {
+        self.init.is_some() || self.modules.are_needed
+    }
+}
+
+/// The function of the option `init`, encoded as a task's is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Init {
+    pub function: Vec<u8>,
+    /// A message with its arguments.
+    pub arguments: Vec<u8>,
 }
 
 /// The encoded loaders that tasks have asked for, by module name. A message holds nil if the host has no loader.
@@ -54,6 +71,8 @@ pub struct HostModules {
     pub loaded: Vec<String>,
     /// The modules that the job's functions, arguments and globals need, in the order in which they were met.
     pub required: Vec<Required>,
+    /// The job's functions, arguments, globals or additions need modules.
+    pub are_needed: bool,
     /// The plain data of the host's modules: a message with a table, by the module's name.
     pub data: Vec<(String, Vec<u8>)>,
     /// The functions that the host has added to the standard libraries.

@@ -131,6 +131,8 @@ pub enum Place {
     Item { option: &'static str, index: usize },
     /// A task, from 1, or one of its fields: `.args.n`.
     Task { index: i64, field: &'static str },
+    /// The option `init`, or one of its fields.
+    Init { field: &'static str },
 }
 
 impl fmt::Display for Place {
@@ -139,6 +141,7 @@ impl fmt::Display for Place {
             Place::Option(name) => write!(f, "option '{name}'"),
             Place::Item { option, index } => write!(f, "option '{option}'[{index}]"),
             Place::Task { index, field } => write!(f, "tasks[{index}]{field}"),
+            Place::Init { field } => write!(f, "init{field}"),
         }
     }
 }

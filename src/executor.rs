@@ -5,12 +5,13 @@
 //! the task's outcome. A worker that was given up finds out when its task ends, and then ends without an outcome.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::codec::{Functions, Path, Policy, decode_initial, encode_counted};
 use crate::config::Mode;
-use crate::environment::Environment;
+use crate::environment::{Environment, Init};
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
 use crate::job::{Job, Task, Worker};
@@ -18,7 +19,7 @@ use crate::lane::Failure;
 use crate::pool::{self, Busy};
 use crate::seat::{End, Reason};
 use crate::state::{Reuse, State};
-use crate::{coroutine, current, fault, gma, system};
+use crate::{coroutine, current, fault, gma, loading, system};
 
 thread_local! {
     /// This thread's state, kept for the next job.
@@ -27,8 +28,10 @@ thread_local! {
 
 /// Runs tasks of the job until there are no more.
 pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
-    let mut cache =
-        StateCache { state: if job.mode == Mode::Cmd { None } else { CACHED.take() }, is_prepared: false };
+    let mut cache = StateCache {
+        state: if job.mode == Mode::Cmd { None } else { CACHED.take() },
+        ..StateCache::default()
+    };
     let mut results = Vec::new();
     let _entered = current::enter(Arc::clone(&job), Arc::clone(&worker));
     let (job, worker) = (&*job, &*worker);
@@ -37,12 +40,15 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
         if let Some(trace) = &job.trace {
             trace.begin_task(worker.row, index);
         }
-        worker.seat.begin(index, job.timeout);
+        // The job's code runs outside of the first task's limit.
+        let limit = if job.environment.has_code() { None } else { job.timeout_of(index) };
+        worker.seat.begin(index, limit);
         if job.is_cancelled() {
             // The job may have been cancelled before this task had the seat.
             worker.seat.stop(Reason::Cancelled);
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| run_task(job, index, &mut cache, &mut results)));
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| run_task(job, worker, index, &mut cache, &mut results)));
         let outcome = outcome.unwrap_or_else(|payload| {
             cache.close();
             Err(Error::panic(payload).into())
@@ -56,7 +62,7 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
                 return;
             }
             (End::Stopped(reason), Err(failure)) => {
-                let failure = Failure { traceback: failure.traceback, ..job.stopped(reason).into() };
+                let failure = Failure { traceback: failure.traceback, ..job.stopped(index, reason).into() };
                 job.put(worker, index, Err(failure));
             }
             (_, outcome) => job.put(worker, index, outcome.map(|()| &mut results)),
@@ -79,15 +85,37 @@ fn on_idle() {
 }
 
 /// The state for a worker's next task.
+#[derive(Default)]
 struct StateCache {
     state: Option<State>,
     /// The state is fitted to the job, and was restored after the last task.
     is_prepared: bool,
+    /// The failure of the job's code, which every task of this worker gets.
+    failed: Option<Failure>,
 }
 
 impl StateCache {
-    /// The state for the next task of this job: the cached one if it can be used, or a new one.
-    fn state(&mut self, environment: &Arc<Environment>, reuse: Reuse) -> Result<&State, Error> {
+    /// The state for the next task of this job: the cached one if it can be used, or a new one. Runs the job's code in it.
+    fn state(&mut self, job: &Job) -> Result<&State, Failure> {
+        if let Some(failure) = &self.failed {
+            return Err(failure.clone());
+        }
+        self.fit(&job.environment, job.mode)?;
+        if let Some(state) = &mut self.state
+            && !state.is_complete()
+            && let Err(failure) = run_code(job, state)
+        {
+            // The code may have left anything in it.
+            self.close();
+            if !current::is_stopping() {
+                self.failed = Some(failure.clone());
+            }
+            return Err(failure);
+        }
+        Ok(self.state.as_ref().ok_or_else(|| Error::Internal("no state was made".into()))?)
+    }
+
+    fn fit(&mut self, environment: &Arc<Environment>, mode: Mode) -> Result<(), Error> {
         if !self.is_prepared
             && let Some(mut state) = self.state.take()
             && state.prepare(environment)?
@@ -95,10 +123,11 @@ impl StateCache {
             self.state = Some(state);
         }
         self.is_prepared = true;
-        match &mut self.state {
-            Some(state) => Ok(state),
-            none => Ok(none.insert(State::new(environment, reuse)?)),
+        if self.state.is_none() {
+            let reuse = if mode == Mode::Cmd { Reuse::SingleUse } else { Reuse::Pooled };
+            self.state = Some(State::new(environment, reuse)?);
         }
+        Ok(())
     }
 
     /// Closes the state. This may run the task's finalizers, which can't call the host.
@@ -120,23 +149,92 @@ impl StateCache {
     }
 }
 
-fn run_task(job: &Job, index: usize, cache: &mut StateCache, out: &mut Vec<u8>) -> Result<(), Failure> {
+fn run_task(
+    job: &Job,
+    worker: &Worker,
+    index: usize,
+    cache: &mut StateCache,
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
     let task = job.tasks.get(index)?;
     fault::point("task")?;
-    let reuse = if job.mode == Mode::Cmd { Reuse::SingleUse } else { Reuse::Pooled };
-    let state = cache.state(&job.environment, reuse)?;
-    let outcome = run_function(job, index, state, &task, out);
-    outcome.map_err(|mut failure| {
-        // Lua's string buffers have another text for this error: "not enough memory for buffer allocation".
-        if state.has_run_out() && String::from_utf8_lossy(&failure.message).contains("not enough memory") {
-            failure.kind = Kind::Memory;
+    let outcome = match cache.state(job) {
+        Ok(state) => {
+            if job.environment.has_code() {
+                worker.seat.set_limit(job.timeout_of(index));
+            }
+            run_function(job, index, state, &task, out).map_err(|failure| of_memory(state, failure))
         }
-        if let Some(name) = task.name {
-            let head = format!("in task {} '{name}'\n", index + 1);
-            failure.traceback.splice(0..0, head.into_bytes());
-        }
-        failure
+        Err(failure) => Err(failure),
+    };
+    outcome.map_err(|failure| match task.name {
+        Some(name) => inside(&format!("task {} '{name}'", index + 1), failure),
+        None => failure,
     })
+}
+
+/// Gives a failure for lack of memory its kind. Lua's string buffers have another text for that error: "not enough memory for
+/// buffer allocation".
+fn of_memory(state: &State, failure: Failure) -> Failure {
+    if state.has_run_out() && String::from_utf8_lossy(&failure.message).contains("not enough memory") {
+        return Failure { kind: Kind::Memory, ..failure };
+    }
+    failure
+}
+
+/// Adds a line to a failure's traceback that says where it happened.
+fn inside(place: &str, mut failure: Failure) -> Failure {
+    failure.traceback.splice(0..0, format!("in {place}\n").into_bytes());
+    failure
+}
+
+/// Runs the job's code in a state that is fitted to the job, and completes the state. The code runs as a task does: it may call the
+/// host, and can be stopped.
+fn run_code(job: &Job, state: &mut State) -> Result<(), Failure> {
+    if job.environment.modules.are_needed {
+        load_modules(job, state).map_err(|failure| of_memory(state, failure))?;
+    }
+    if let Some(init) = &job.environment.init {
+        let outcome = run_init(job, state, init).map_err(|failure| of_memory(state, failure));
+        outcome.map_err(|failure| inside("init", failure))?;
+    }
+    Ok(state.complete()?)
+}
+
+/// Loads the host's modules into a state.
+fn load_modules(job: &Job, state: &mut State) -> Result<(), Failure> {
+    let (coroutine, identity) = state.coroutine()?;
+    current::begin_task(identity);
+    let stack = state.stack();
+    loading::load(&stack, &coroutine, &job.environment, &|count| {
+        resume(job, state, &coroutine, count)?;
+        // The stop may have come as the code ended, and its hook may be in the coroutine.
+        if current::is_stopping() { Err(Error::Cancelled.into()) } else { Ok(()) }
+    })?;
+    let (names, has_finalizers) = current::with_notes(|notes| (notes.modules.take(), notes.has_finalizers));
+    state.set_module_names(names);
+    if has_finalizers {
+        state.keep_from_restoring();
+    }
+    Ok(())
+}
+
+fn run_init(job: &Job, state: &mut State, init: &Init) -> Result<(), Failure> {
+    let (coroutine, identity) = state.coroutine()?;
+    current::begin_task(identity);
+    current::with_notes(|notes| notes.modules = state.module_names());
+    decode_initial(&coroutine, &init.function, &gma::WorkerNames)?;
+    let count = decode_initial(&coroutine, &init.arguments, &gma::WorkerNames)?;
+    resume(job, state, &coroutine, count)?;
+    coroutine.set_top(0);
+    if current::is_stopping() {
+        // The stop came as the code ended, and its hook may be in the coroutine.
+        return Err(Error::Cancelled.into());
+    }
+    if current::with_notes(|notes| notes.has_finalizers) {
+        state.keep_from_restoring();
+    }
+    Ok(())
 }
 
 fn run_function(
@@ -146,20 +244,27 @@ fn run_function(
     task: &Task,
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
-    let stack = state.stack();
     let (coroutine, identity) = state.coroutine()?;
     current::begin_task(identity);
+    current::with_notes(|notes| notes.modules = state.module_names());
     state.push_function(task.function, &coroutine)?;
     let count = decode_initial(&coroutine, task.arguments, &gma::WorkerNames)?;
-    let resumed = current::stoppable(&coroutine, || {
+    resume(job, state, &coroutine, count)?;
+    Ok(encode_results(job, index, &coroutine, out)?)
+}
+
+/// Runs the function on the coroutine, with the top `count` values as its arguments. Its results replace them.
+fn resume(job: &Job, state: &State, coroutine: &Stack, count: c_int) -> Result<(), Failure> {
+    let stack = state.stack();
+    let resumed = current::stoppable(coroutine, || {
         let resumed = coroutine.resume(&stack, count);
         fault::point("returned").map(|()| resumed)
     });
     match resumed? {
-        Resumed::Returned => Ok(encode_results(job, index, &coroutine, out)?),
+        Resumed::Returned => Ok(()),
         // The stop may have caused the error, and would also stop the error's `__tostring`.
-        _ if current::is_stopping() => Err(stopped(&coroutine)),
-        Resumed::Raised => Err(current::stoppable(&stack, || failure(job, &stack, &coroutine))),
+        _ if current::is_stopping() => Err(stopped(coroutine)),
+        Resumed::Raised => Err(current::stoppable(&stack, || failure(job, &stack, coroutine))),
         Resumed::OutOfMemory => Err(Error::Memory.into()),
         Resumed::Yielded => Err(Error::Internal("a task yielded to its worker".into()).into()),
     }

@@ -24,6 +24,10 @@ use crate::trace::{Row, Trace};
 pub struct Tasks {
     list: Vec<Listed>,
     names: FxHashMap<usize, Box<str>>,
+    /// The time limits of the tasks that have their own; none for an endless one.
+    timeouts: FxHashMap<usize, Option<Duration>>,
+    /// The shortest of these limits.
+    shortest_timeout: Option<Duration>,
     /// The tasks that can't cross. The error is the task's outcome.
     refused: FxHashMap<usize, Error>,
     /// The messages with the arguments of all tasks, one after another.
@@ -43,6 +47,14 @@ struct Listed {
 
 const REFUSED: u32 = u32::MAX;
 
+/// The fields that few tasks have.
+#[derive(Debug, Default)]
+pub struct Extras {
+    pub name: Option<Box<str>>,
+    /// The task's own time limit; the inner `None` is an endless one.
+    pub timeout: Option<Option<Duration>>,
+}
+
 /// One encoded task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Task<'a> {
@@ -60,9 +72,13 @@ impl Tasks {
     }
 
     /// Adds a task whose arguments end at `end` in [`Tasks::arguments`].
-    pub fn push(&mut self, function: u32, end: usize, name: Option<Box<str>>) {
-        if let Some(name) = name {
+    pub fn push(&mut self, function: u32, end: usize, extras: &mut Extras) {
+        if let Some(name) = extras.name.take() {
             self.names.insert(self.list.len(), name);
+        }
+        if let Some(timeout) = extras.timeout {
+            self.timeouts.insert(self.list.len(), timeout);
+            self.shortest_timeout = self.shortest_timeout.into_iter().chain(timeout).min();
         }
         self.list.push(Listed { function, end });
     }
@@ -72,6 +88,11 @@ impl Tasks {
         self.refused.insert(self.list.len(), error);
         let end = self.list.last().map_or(0, |last| last.end);
         self.list.push(Listed { function: REFUSED, end });
+    }
+
+    /// Whether a task has its own time limit.
+    pub fn has_timeouts(&self) -> bool {
+        !self.timeouts.is_empty()
     }
 
     pub fn len(&self) -> usize {
@@ -121,7 +142,7 @@ pub struct Job {
     pub tasks: Tasks,
     pub mailbox: Mailbox,
     pub started: Instant,
-    /// The most time that a task may take.
+    /// The most time that a task may take, unless it has its own limit.
     pub timeout: Option<Duration>,
     pub trace: Option<Arc<Trace>>,
     pub progress: Progress,
@@ -287,10 +308,23 @@ impl Job {
         trace.write(&title, |index| self.tasks.names.get(&index).map(|name| &**name))
     }
 
+    /// The most time that a task may take; none if it is endless.
+    pub fn timeout_of(&self, index: usize) -> Option<Duration> {
+        match self.tasks.has_timeouts() {
+            true => self.tasks.timeouts.get(&index).copied().unwrap_or(self.timeout),
+            false => self.timeout,
+        }
+    }
+
+    /// The shortest time limit of all tasks; none if all are endless.
+    pub fn shortest_timeout(&self) -> Option<Duration> {
+        self.tasks.shortest_timeout.into_iter().chain(self.timeout).min()
+    }
+
     /// The error of a task that was stopped.
-    pub fn stopped(&self, reason: Reason) -> Error {
+    pub fn stopped(&self, index: usize, reason: Reason) -> Error {
         match reason {
-            Reason::TimedOut => Error::TimedOut(self.timeout.unwrap_or_default().as_secs_f64()),
+            Reason::TimedOut => Error::TimedOut(self.timeout_of(index).unwrap_or_default().as_secs_f64()),
             Reason::Cancelled => Error::Cancelled,
         }
     }

@@ -15,9 +15,11 @@
 //! | `tasks` | reads the list of tasks, and encodes their functions and arguments | host |
 //! | `response` | merges the outcomes of tasks into the response | host |
 //! | `host` | finds the host's functions by name, takes host calls and sends their answers | host |
+//! | `host_modules` | what a job takes along of the host's modules and libraries | host |
 //! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and ends idle threads | its own |
 //! | `executor` | runs a job's tasks on a thread of the pool | worker |
 //! | `state` | makes a worker's Lua state, prepares it for a job, and restores it between tasks | worker |
+//! | `loading` | loads the host's modules into a state before its first task | worker |
 //! | `modules` | `require` in a task | worker |
 //! | `gma` | the `gma` table in a task | worker |
 //! | `stdlib`, `coroutine`, `locale` | the parts of Lua's standard library that are different in a task | worker |
@@ -95,6 +97,7 @@ mod hostcall;
 mod idle_queue;
 mod job;
 mod lane;
+mod loading;
 mod locale;
 mod mailbox;
 mod module_names;

@@ -111,7 +111,7 @@ fn find_standard<'a>(
 }
 
 /// Pushes a library's table from `package.loaded`, because the global may be missing in a sandbox.
-fn push_library(stack: &Protected, library: &str) -> Type {
+pub fn push_library(stack: &Protected, library: &str) -> Type {
     push_loaded(stack);
     let kind = stack.raw_get_text(-1, library);
     stack.remove(-2);

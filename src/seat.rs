@@ -100,12 +100,12 @@ impl Seat {
     /// Begins a task, which must end within the limit if there is one. For the worker.
     pub fn begin(&self, index: usize, limit: Option<Duration>) {
         self.waits.store(false, Ordering::Relaxed);
-        self.restart(limit);
+        self.set_limit(limit);
         self.task.store(word(index), Ordering::SeqCst);
     }
 
-    /// Starts the time limit of the task anew. For the worker.
-    pub fn restart(&self, limit: Option<Duration>) {
+    /// Sets the time from now in which the task must end. For the worker, before the task has called the host.
+    pub fn set_limit(&self, limit: Option<Duration>) {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         self.deadline.store(deadline.map_or(0, nanoseconds), Ordering::Relaxed);
     }

@@ -2,17 +2,19 @@
 //!
 //! A [`State`] stays on one thread. It has Lua's standard library with the changes of [`crate::stdlib`] and
 //! [`crate::coroutine`], and its own allocator, which counts its memory. Two snapshots are taken. The first is of the new
-//! state. The second is of the state fitted to a job, with a `gma` of the host's shape, the job's globals and functions, and
-//! the coroutine for the tasks. Restoring a snapshot undoes everything since then, to the last byte.
+//! state. The second is of the state fitted to a job, with a `gma` of the host's shape, the job's globals and functions, what
+//! the job's own code has left there ([`Environment::has_code`]), and the coroutine for the tasks. Restoring a snapshot undoes everything since then, to the last byte.
 
 use std::ffi::c_int;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::codec::decode_initial;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
-use crate::{bytecode, codec, coroutine, fault, gma, modules, stdlib};
+use crate::module_names::ModuleNames;
+use crate::{bytecode, codec, coroutine, fault, gma, loading, modules, stdlib};
 
 /// The key of a mark in the registry of every worker's state.
 static WORKER: Key = Key::new();
@@ -30,6 +32,12 @@ pub struct State {
     environment: Arc<Environment>,
     /// It has the environment's contents, not just the standard library.
     is_fitted: bool,
+    /// The job's code has run, and all is there for the first task.
+    is_complete: bool,
+    /// The job's code has left a finalizer or an open file. Restoring the state would bring back what a task has finalized or
+    /// closed.
+    has_finalizers: bool,
+    module_names: Option<Rc<ModuleNames>>,
     /// The job's functions on the state's stack, or the reason why a function could not be loaded.
     functions: Vec<Result<Function>>,
     reuse: Reuse,
@@ -103,6 +111,9 @@ impl State {
             own,
             environment: Arc::default(),
             is_fitted: false,
+            is_complete: false,
+            has_finalizers: false,
+            module_names: None,
             functions: Vec::new(),
             reuse,
             libraries,
@@ -111,7 +122,7 @@ impl State {
         Ok(state)
     }
 
-    /// Fits a new state to a job.
+    /// Fits a new state to a job. If the job has code, that has to run, and then [`State::complete`].
     fn fit(&mut self, environment: &Arc<Environment>) -> Result<()> {
         if self.reuse == Reuse::Pooled {
             self.own.snapshot()?;
@@ -130,23 +141,55 @@ impl State {
             stack.set_top(0);
             Ok(())
         })?;
-        if let Some(globals) = &environment.globals {
-            set_globals(&stack, globals)?;
+        if !environment.modules.are_needed {
+            loading::add_to_libraries(&stack, &environment.modules)?;
+            loading::set_globals(&stack, environment.globals.as_deref())?;
         }
+        self.module_names = None;
         self.functions.clear();
+        self.environment = Arc::clone(environment);
+        self.is_fitted = true;
+        self.is_complete = false;
+        if environment.has_code() { Ok(()) } else { self.complete() }
+    }
+
+    /// Whether the state is ready for a task.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Loads the job's functions, and takes the snapshot that every task starts from.
+    pub fn complete(&mut self) -> Result<()> {
+        let environment = &self.environment;
         if are_kept(&environment.functions) {
+            let stack = self.own.stack();
             for message in &environment.functions {
                 let loaded = decode_initial(&stack, message, &gma::WorkerNames);
                 if loaded.is_err() {
                     stack.push_nil();
                 }
-                let is_pure = codec::bytecode(message).is_some_and(bytecode::has_no_side_effects);
+                // The proof holds in a state with Lua's own metatables, and the job's code may have set others.
+                let is_pure = !environment.has_code()
+                    && codec::bytecode(message).is_some_and(bytecode::has_no_side_effects);
                 self.functions.push(loaded.map(|_| Function { is_pure }));
             }
         }
-        self.environment = Arc::clone(environment);
-        self.is_fitted = true;
-        if self.reuse == Reuse::Pooled { self.own.snapshot() } else { Ok(()) }
+        self.is_complete = true;
+        if self.reuse == Reuse::Pooled && self.is_restorable() { self.own.snapshot() } else { Ok(()) }
+    }
+
+    /// The names of the modules that were loaded before the first task.
+    pub fn module_names(&self) -> Option<Rc<ModuleNames>> {
+        self.module_names.clone()
+    }
+
+    pub fn set_module_names(&mut self, names: Option<Rc<ModuleNames>>) {
+        self.module_names = names;
+    }
+
+    /// Notes that the job's code has left a finalizer or an open file, so the state serves one task.
+    pub fn keep_from_restoring(&mut self) {
+        self.has_finalizers = true;
     }
 
     /// Fits the restored state to a job. False if that is impossible and a new state is needed.
@@ -156,7 +199,10 @@ impl State {
         }
         if !self.is_fitted {
             self.fit(environment)?;
-        } else if !Arc::ptr_eq(&self.environment, environment) && *self.environment != **environment {
+        } else if !Arc::ptr_eq(&self.environment, environment)
+            // Each job runs its own `init`, even if it is the same code: its outcome may differ.
+            && (environment.init.is_some() || *self.environment != **environment)
+        {
             self.reset();
             self.fit(environment)?;
         }
@@ -207,10 +253,10 @@ impl State {
         self.own.is_exhausted()
     }
 
-    /// Whether the state can be restored: not if it has run out of memory, or if a C library was loaded into it. It must not be
-    /// restored after a task with finalizers either ([`crate::current::Notes::has_finalizers`]).
+    /// Whether the state can be restored: not if it has run out of memory, if a C library was loaded into it, or if the job's code
+    /// has left finalizers. It must not be restored after a task with finalizers either ([`crate::current::Notes::has_finalizers`]).
     pub fn is_restorable(&self) -> bool {
-        !self.has_run_out() && self.own.stack().raw_len(LIBRARIES) == self.libraries
+        !self.has_run_out() && !self.has_finalizers && self.own.stack().raw_len(LIBRARIES) == self.libraries
     }
 
     /// Restores the state to a new one, which keeps nothing of its job, and releases memory.
@@ -220,6 +266,7 @@ impl State {
             self.own.forget_snapshots();
             self.is_fitted = false;
             self.functions = Vec::new();
+            self.module_names = None;
             // This also drops the job's globals and functions.
             let sandbox = self.environment.sandbox;
             self.environment = Arc::new(Environment { sandbox, ..Environment::default() });
@@ -245,22 +292,6 @@ fn push_libraries(stack: &Stack) {
         stack.pop(1);
     }
     stack.set_top(registry);
-}
-
-/// Sets the globals from a message that holds them in one table, by name.
-fn set_globals(stack: &Stack, globals: &[u8]) -> Result<()> {
-    decode_initial(stack, globals, &gma::WorkerNames)?;
-    stack.protected(1, |stack| {
-        stack.push_globals();
-        stack.push_nil();
-        while stack.next(1) {
-            stack.push_value(-2);
-            stack.insert(-2);
-            stack.raw_set(2);
-        }
-        stack.set_top(0);
-        Ok(())
-    })
 }
 
 fn are_kept(functions: &[Vec<u8>]) -> bool {

@@ -5,15 +5,17 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 use crate::codec::{Encoder, Functions, Path, Policy, Upvalues, encode};
 use crate::config;
-use crate::error::{Error, Place, Problem, Result};
+use crate::environment::Init;
+use crate::error::{Error, Meant, Place, Problem, Result};
 use crate::ffi::{Protected, Stack, Type};
 use crate::host::HostNames;
-use crate::job::Tasks;
+use crate::job::{Extras, Tasks};
 use crate::value::Value;
 
 /// The most arguments that a task may have.
@@ -33,11 +35,11 @@ pub struct TaskReader<'a> {
 
 /// The slot of the list of tasks. The names of a task's fields are above it.
 const LIST: c_int = 1;
-const FIELDS: [&str; 3] = ["func", "args", "name"];
+const FIELDS: [&str; 4] = ["func", "args", "name", "timeout"];
 const NAMES: c_int = 2;
 
 /// The slot of the current task. Its keys and values are above it.
-const TASK: c_int = 5;
+const TASK: c_int = NAMES + FIELDS.len() as c_int;
 
 /// The slots of the values of a task's fields; [`ABSENT`] for a missing field.
 #[derive(Clone, Copy)]
@@ -45,6 +47,7 @@ struct Fields {
     func: c_int,
     args: c_int,
     name: c_int,
+    timeout: c_int,
 }
 
 const ABSENT: c_int = 0;
@@ -77,7 +80,7 @@ impl<'a> TaskReader<'a> {
     pub fn read(&mut self, stack: &Stack) -> Result<()> {
         let count = stack.protected(1, |stack| count_tasks(stack, LIST))?;
         self.tasks.reserve(count as usize)?;
-        let mut name = None;
+        let mut extras = Extras::default();
         let mut arguments = std::mem::take(&mut self.tasks.arguments);
         arguments.try_reserve(ARGUMENTS_SIZE * count as usize)?;
         let names = self.names;
@@ -98,14 +101,14 @@ impl<'a> TaskReader<'a> {
                 stack.push_bytes(field.as_bytes());
             }
             for index in 1..=count {
-                stack.set_top(NAMES + 2);
+                stack.set_top(TASK - 1);
                 first_item.set(self.tasks.first_item(index as usize - 1));
                 if stack.raw_get_i(LIST, index) != Type::Table {
                     let expected = "a task { func = f, args = { ... } }";
                     return Err(unexpected(index, "", expected, stack.kind(-1), ""));
                 }
                 let fields = read_fields(stack, index)?;
-                self.read_task(stack, index, fields, encoder, &mut name)?;
+                self.read_task(stack, index, fields, encoder, &mut extras)?;
             }
             stack.set_top(0);
             Ok(())
@@ -124,14 +127,18 @@ impl<'a> TaskReader<'a> {
         index: i64,
         fields: Fields,
         encoder: &mut Encoder,
-        name: &mut Option<Box<str>>,
+        extras: &mut Extras,
     ) -> Result<()> {
-        *name = match fields.name {
+        extras.name = match fields.name {
             ABSENT => None,
             slot => match stack.kind(slot) {
                 Type::String => Some(stack.text(slot).into()),
                 kind => return Err(unexpected(index, ".name", "a string", kind, "")),
             },
+        };
+        extras.timeout = match fields.timeout {
+            ABSENT => None,
+            slot => Some(read_timeout(stack, index, slot)?),
         };
         let arguments = match fields.args {
             ABSENT => Arguments::OnStack { first: 1, count: 0 },
@@ -145,12 +152,12 @@ impl<'a> TaskReader<'a> {
         };
         let encoded = self.encode_task(stack, index, fields.func, encoder, arguments)?;
         match encoded {
-            Ok(function) => self.tasks.push(function, encoder.length(), name.take()),
+            Ok(function) => self.tasks.push(function, encoder.length(), extras),
             // A hook's error is not the task's.
             Err(error) if error.is_a_hooks() => return Err(error),
             Err(error) => self.tasks.refuse(error),
         }
-        *name = None;
+        *extras = Extras::default();
         Ok(())
     }
 
@@ -217,6 +224,42 @@ impl<'a> TaskReader<'a> {
     }
 }
 
+/// Reads the option `init` on top of the stack, a function or a table with it, and pops it. The rules are those of a task.
+pub fn read_init(stack: &Stack, names: &HostNames, upvalues: Upvalues) -> Result<Init> {
+    stack.protected(1, |stack| {
+        if stack.kind(1) == Type::Function {
+            stack.create_table(0, 1);
+            stack.insert(1);
+            stack.raw_set_text(1, FIELDS[0]);
+        }
+        stack.create_table(1, 0);
+        stack.insert(1);
+        stack.raw_set_i(1, 1);
+        Ok(())
+    })?;
+    let mut reader = TaskReader::new(names, upvalues);
+    reader.read(stack).map_err(|error| match error {
+        Error::BadConfig { place: Place::Task { field, .. }, problem } => {
+            Error::BadConfig { place: Place::Init { field }, problem }
+        }
+        error => error,
+    })?;
+    let mut tasks = reader.tasks;
+    if let Err(cause) = tasks.get(0) {
+        let cause = match cause {
+            Error::Unsendable { what, path } => Error::Unsendable { what, path: format!("init.{path}") },
+            cause => cause,
+        };
+        return Err(Error::option("init", Problem::Unsendable(Box::new(cause))));
+    }
+    if tasks.has_timeouts() {
+        let problem = Problem::Misnamed { name: "timeout".into(), meant: Meant::Option("timeout") };
+        return Err(Error::BadConfig { place: Place::Init { field: "" }, problem });
+    }
+    let function = reader.functions.pop().unwrap_or_default();
+    Ok(Init { function, arguments: std::mem::take(&mut tasks.arguments) })
+}
+
 fn bad_task(index: i64, field: &'static str, problem: Problem) -> Error {
     Error::BadConfig { place: Place::Task { index, field }, problem }
 }
@@ -272,7 +315,7 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
 /// Leaves the values of a task's fields on the stack. Refuses a field that looks like a misspelling; other fields are the
 /// caller's own.
 fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
-    let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT };
+    let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT, timeout: ABSENT };
     let mut value = TASK + 2;
     let task = stack.table(TASK);
     stack.push_nil();
@@ -285,6 +328,8 @@ fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
             fields.args = value;
         } else if is(2) {
             fields.name = value;
+        } else if is(3) {
+            fields.timeout = value;
         } else {
             check_field(stack, index)?;
             stack.pop(1);
@@ -306,6 +351,16 @@ fn check_field(stack: &Stack, index: i64) -> Result<()> {
         Some(meant) => Err(bad_task(index, "", Problem::Misnamed { name, meant })),
         None => Ok(()),
     }
+}
+
+/// The task's own time limit, at a slot; none if it is endless.
+fn read_timeout(stack: &Stack, index: i64, slot: c_int) -> Result<Option<Duration>> {
+    let value = Value::at(stack, slot);
+    config::timeout(&value).ok_or_else(|| {
+        let problem =
+            Problem::Unexpected { expected: config::TIMEOUT.into(), got: value.describe(), advice: "" };
+        bad_task(index, ".timeout", problem)
+    })
 }
 
 /// A task's arguments.

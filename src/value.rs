@@ -19,13 +19,14 @@ pub enum Value {
     Text(Vec<u8>),
     /// A table, by its stack index.
     Table(c_int),
-    Function,
+    /// A function, by its stack index.
+    Function(c_int),
     /// Any other value, by the name that Lua's `type` gives it.
     Other(&'static str),
 }
 
 impl Value {
-    /// Reads the value at an index. A table must stay there while this is used.
+    /// Reads the value at an index. A table or function must stay there while this is used.
     pub fn at(stack: &Stack, index: c_int) -> Value {
         match stack.kind(index) {
             Type::None | Type::Nil => Value::Nil,
@@ -36,7 +37,7 @@ impl Value {
             },
             Type::String => Value::Text(stack.bytes(index)),
             Type::Table => Value::Table(stack.absolute(index)),
-            Type::Function => Value::Function,
+            Type::Function => Value::Function(stack.absolute(index)),
             Type::Thread => Value::Other("thread"),
             Type::Userdata | Type::LightUserdata => Value::Other("userdata"),
         }
@@ -52,7 +53,7 @@ impl Value {
             Value::Float(number) => number.to_string(),
             Value::Boolean(value) => value.to_string(),
             Value::Table(_) => "a table".to_owned(),
-            Value::Function => "a function".to_owned(),
+            Value::Function(_) => "a function".to_owned(),
             Value::Other(kind) => format!("a {kind}"),
         }
     }

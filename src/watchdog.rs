@@ -116,7 +116,7 @@ fn check_job(job: &Arc<Job>) -> Option<Instant> {
         let check_again = match worker.seat.watch() {
             WatchResult::CheckAgain(until) => until,
             WatchResult::Stuck { index, reason } => {
-                give_up(job, &worker, index, job.stopped(reason));
+                give_up(job, &worker, index, job.stopped(index, reason));
                 None
             }
         };
@@ -124,7 +124,7 @@ fn check_job(job: &Arc<Job>) -> Option<Instant> {
     }
     job.mailbox.wake_sleepers();
     // A task that begins after this check has its whole timeout left. A cancelled job is over soon.
-    let begins = job.timeout.and_then(|timeout| now.checked_add(timeout));
+    let begins = job.shortest_timeout().and_then(|timeout| now.checked_add(timeout));
     let ends = job.is_cancelled().then(|| now + SOON);
     next.into_iter().chain(begins).chain(ends).min()
 }

@@ -10,7 +10,7 @@
 -- `workerCount` is always the number of workers that were asked for.
 --
 -- **Differences from the native backend.** `timeout`, `memoryLimit` and `sandbox` are refused. `upvalues` and `globals` are
--- checked but have no effect. Arguments and results are copied at the same moments and by the same rules, but functions pass
+-- checked but have no effect. `init` runs once for a job. Arguments and results are copied at the same moments and by the same rules, but functions pass
 -- unchanged. `gma.*` calls in a task are plain calls. A running task can't be stopped: when its job is cancelled, it counts as
 -- cancelled at once, and its later outcome is dropped. A task may not use gma2workers, except `clock`. This is not detected
 -- inside a coroutine that the task made.
@@ -70,14 +70,55 @@ local function put(job, task, entry)
   end
 end
 
+--- Whether another coroutine is running the job's `init`.
+local function is_initializing(job)
+  return #job.init == 0 and #job.initializing > 0
+end
+
+--- Runs the job's `init` before its first task, or waits for the coroutine that runs it.
+-- @return the error value, if it raised one
+local function initialize(job)
+  local init, value = table.remove(job.init), nil
+  if init then
+    job.init_failure, value = parts.run.init(init)
+    table.remove(job.initializing)
+  end
+  while is_initializing(job) do
+    _G.gma.sleep(TICK)
+  end
+  return value
+end
+
+--- The entry of a task of a job whose `init` failed.
+local function init_failed(job, task)
+  local entry = {}
+  for key, value in next, job.init_failure do
+    entry[key] = value
+  end
+  if task.name then
+    entry.traceback = string.format("in task %d '%s'\n%s", task.index, task.name, entry.traceback)
+  end
+  return entry
+end
+
 --- Runs a task and sets its outcome.
 -- @tab job
 -- @tab task
 -- @tparam ?int worker
 -- @return the error value, if it raised one
 local function run(job, task, worker)
+  local entry
+  local value = initialize(job)
+  if #task.unset == 0 then
+    -- The job was cancelled meanwhile.
+    return value
+  end
   local begun = core.clock()
-  local entry, value = parts.run.task(task)
+  if job.init_failure then
+    entry = init_failed(job, task)
+  else
+    entry, value = parts.run.task(task)
+  end
   if job.trace then
     parts.trace.task_did(job.trace, worker, task, entry.success, begun)
   end
@@ -141,10 +182,11 @@ local function read_job(config, is_async, chunk)
   local started = core.clock()
   local checked = parts.options.read(config, is_async)
   local tasks = parts.tasks.read(checked.tasks, chunk)
+  local init = checked.init and parts.tasks.read_init(checked.init)
   parts.options.check_globals(checked.globals)
   local total = #tasks
   local job = { started = started, mode = checked.mode, workers = math.min(checked.workers, total), total = total,
-    tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
+    tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {}, init = { init }, initializing = { init and true },
     trace = checked.trace and parts.trace.create(checked.trace, started) }
   for i, task in ipairs(tasks) do
     task.unset = { true }
@@ -189,7 +231,7 @@ function core.wait(id, seconds)
   seen.last = coroutine.running()
   local can_sleep = modules.drivers.can_sleep()
   local runs_here = job.runs_here or not can_sleep or not job.has_worker and core.clock() - job.started > START_TIMEOUT
-  local task = runs_here and table.remove(job.queue)
+  local task = runs_here and not is_initializing(job) and table.remove(job.queue)
   if task then
     run_here(job, task)
     return true, is_over(job), false

@@ -10,9 +10,9 @@ local options = {}
 local WORKER_LIMIT = 256
 
 -- All options of `RunSync` and of `Map`, in the order in which messages list them.
-local RUN, MAP = { "tasks" }, { "chunk", "onError" }
-for _, name in ipairs { "onComplete", "mode", "workers", "upvalues", "globals", "timeout", "memoryLimit", "sandbox", "onProgress",
-  "progress", "trace" } do
+local RUN, MAP = { "tasks" }, { "args", "index", "chunk", "onError" }
+for _, name in ipairs { "onComplete", "onResult", "stopOnError", "mode", "workers", "init", "host", "upvalues", "globals", "timeout",
+  "grace", "memoryLimit", "sandbox", "onProgress", "progress", "trace" } do
   table.insert(RUN, name)
   table.insert(MAP, name)
 end
@@ -113,6 +113,11 @@ local IS_ORDINARY_WORD = { arcs = true, ares = true, arms = true, arts = true, c
 -- if the field is the caller's own.
 function options.misnamed(name, fields)
   local lower = string.lower(name)
+  for _, field in ipairs(fields) do
+    if field == lower then
+      return string.format(": did you mean '%s'?", field)
+    end
+  end
   for _, option in ipairs(RUN) do
     if string.lower(option) == lower then
       return string.format(", which is an option of the job: write { tasks = { ... }, %s = ... }", option)
@@ -153,7 +158,7 @@ local function given(config, names)
 end
 
 local function check_callbacks(found, is_async)
-  for _, name in ipairs { "onComplete", "onProgress" } do
+  for _, name in ipairs { "onComplete", "onResult", "onProgress" } do
     local value = found[name]
     if type(value) ~= "function" and is_async and name == "onComplete" then
       refuse_option(name, string.format("must be a function, got %s: RunAsync requires an onComplete callback",
@@ -185,14 +190,32 @@ local function read_word(found, name, first, second)
   return value or first
 end
 
+local function check_boolean(found, name)
+  if found[name] ~= nil and type(found[name]) ~= "boolean" then
+    unexpected(name, "true or false", found[name])
+  end
+end
+
+-- The expected value of a `timeout`, of a job or of a task.
+options.TIMEOUT = "a number of seconds above 0"
+
+function options.is_timeout(seconds)
+  return type(seconds) == "number" and seconds > 0
+end
+
+-- Why this backend refuses a timeout.
+options.NO_TIMEOUT = "is not possible here, since the cooperative backend can't stop a task: leave it out, or have the binary loaded"
+
 --- Refuses the options that need threads or separate states.
 local function refuse_impossible(found)
+  if found.timeout and found.timeout < math.huge then
+    refuse_option("timeout", options.NO_TIMEOUT)
+  end
   local why = {
-    timeout = "can't stop a task",
     memoryLimit = "can't limit a task's memory, which is the host's",
     sandbox = "runs tasks in the host's own state",
   }
-  for _, name in ipairs { "timeout", "memoryLimit", "sandbox" } do
+  for _, name in ipairs { "memoryLimit", "sandbox" } do
     if found[name] then
       refuse_option(name, string.format(
         "is not possible here, since the cooperative backend %s: leave it out, or have the binary loaded", why[name]))
@@ -201,9 +224,12 @@ local function refuse_impossible(found)
 end
 
 local function check_limits(found)
-  local seconds, bytes = found.timeout, found.memoryLimit
-  if seconds ~= nil and not (type(seconds) == "number" and seconds > 0 and seconds < math.huge) then
-    unexpected("timeout", "a number of seconds above 0", seconds)
+  local bytes, grace = found.memoryLimit, found.grace
+  if found.timeout ~= nil and not options.is_timeout(found.timeout) then
+    unexpected("timeout", options.TIMEOUT, found.timeout)
+  end
+  if grace ~= nil and not (type(grace) == "number" and grace >= 0) then
+    unexpected("grace", "a number of seconds from 0 up", grace)
   end
   if bytes ~= nil and not (type(bytes) == "number" and bytes > 0 and bytes % 1 == 0) then
     unexpected("memoryLimit", "a whole number of bytes above 0", bytes)
@@ -254,7 +280,7 @@ function options.check_globals(names)
 end
 
 --- Reads and checks all options, except the list of tasks and the values of the globals.
--- @treturn table `tasks`, `mode`, `workers`, `globals`, `trace`
+-- @treturn table `tasks`, `mode`, `workers`, `init`, `globals`, `trace`
 function options.read(config, is_async)
   local found = given(config, RUN)
   check_callbacks(found, is_async)
@@ -263,12 +289,17 @@ function options.read(config, is_async)
   end
   local workers = read_workers(found.workers)
   check_limits(found)
+  check_boolean(found, "stopOnError")
+  if found.init ~= nil and type(found.init) ~= "function" and type(found.init) ~= "table" then
+    unexpected("init", "a function or { func = f, args = { ... } }", found.init)
+  end
+  if found.host ~= nil and type(found.host) ~= "table" then
+    unexpected("host", "a table of functions by name: { name = f, ... }", found.host)
+  end
   local mode = read_word(found, "mode", "timer", "cmd")
   read_word(found, "upvalues", "error", "copy")
   local globals = read_globals(found.globals)
-  if found.sandbox ~= nil and type(found.sandbox) ~= "boolean" then
-    unexpected("sandbox", "true or false", found.sandbox)
-  end
+  check_boolean(found, "sandbox")
   if found.trace ~= nil and (type(found.trace) ~= "string" or found.trace == "") then
     unexpected("trace", "the path of a file", found.trace)
   end
@@ -276,15 +307,17 @@ function options.read(config, is_async)
     unexpected("progress", "a title as text", found.progress)
   end
   refuse_impossible(found)
-  return { tasks = found.tasks, mode = mode, workers = workers, globals = globals, trace = found.trace }
+  return { tasks = found.tasks, mode = mode, workers = workers, init = found.init, globals = globals, trace = found.trace }
 end
 
 --- Reads the options that only Map has, and refuses unknown ones. The other options are read when the job starts.
 -- @treturn table `chunk`, `collects`, `workers`
 function options.read_map(config)
   local found = given(config, MAP)
-  if found.onComplete ~= nil and type(found.onComplete) ~= "function" then
-    unexpected("onComplete", "a function", found.onComplete)
+  check_callbacks({ onComplete = found.onComplete, onResult = found.onResult }, false)
+  check_boolean(found, "index")
+  if found.args ~= nil and type(found.args) ~= "table" then
+    unexpected("args", "a list of arguments: { value, ... }", found.args)
   end
   local chunk = found.chunk
   if chunk ~= nil and not (type(chunk) == "number" and chunk >= 1 and chunk % 1 == 0 and chunk < 2 ^ 53) then

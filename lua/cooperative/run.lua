@@ -72,6 +72,30 @@ local function raised(task, failure)
   return entry
 end
 
+--- Calls a task's function. Returns what xpcall returns, packed.
+local function call(task)
+  local here = coroutine.running()
+  local func, args = task.func, task.args
+  task.func, task.args = nil, nil
+  in_task[here] = true
+  local results = table.pack(xpcall(func, with_traceback, table.unpack(args, 1, task.count)))
+  in_task[here] = nil
+  return results
+end
+
+--- Runs the function of the option `init`.
+-- @treturn ?table the entry of each task, if it failed
+-- @return the error value, if it raised one
+function run.init(init)
+  local results = call(init)
+  if results[1] then
+    return nil
+  end
+  local entry = raised(init, results[2])
+  entry.traceback = "in init\n" .. (entry.traceback or "")
+  return entry, type(results[2]) == "table" and results[2].value or nil
+end
+
 --- Runs a task.
 -- @treturn table its entry
 -- @return the error value, if it raised one
@@ -79,12 +103,7 @@ function run.task(task)
   if task.failure then
     return run.failed(task.failure.kind, task.failure.message)
   end
-  local here = coroutine.running()
-  local func, args = task.func, task.args
-  task.func, task.args = nil, nil
-  in_task[here] = true
-  local results = table.pack(xpcall(func, with_traceback, table.unpack(args, 1, task.count)))
-  in_task[here] = nil
+  local results = call(task)
   if results[1] then
     return returned(results, task.first)
   end

@@ -5,8 +5,8 @@ local options, values = parts.options, parts.values
 
 local tasks = {}
 
-local FIELDS = { "func", "args", "name" }
-local IS_FIELD = { func = true, args = true, name = true }
+local FIELDS = { "func", "args", "name", "timeout" }
+local IS_FIELD = { func = true, args = true, name = true, timeout = true }
 
 -- The positions of two arguments of a `Map`'s task: its items, and the callable table that was passed to `Map`. See map.lua.
 local ITEMS = 1
@@ -15,8 +15,11 @@ local CALLABLE = 2
 -- The most arguments that a task may have.
 local ARGUMENT_LIMIT = 100000
 
+-- The index of the option `init`, which is read like a task.
+local INIT = 0
+
 local function refuse_task(index, field, problem)
-  options.refuse(string.format("tasks[%d]%s", index, field), problem)
+  options.refuse((index == INIT and "init" or string.format("tasks[%d]", index)) .. field, problem)
 end
 
 local function refuse_list(problem)
@@ -59,6 +62,17 @@ local function check_fields(task, index)
         refuse_task(index, "", string.format("has a field '%s'%s", key, problem))
       end
     end
+  end
+end
+
+--- Checks a task's own time limit. Refuses any, except an endless one.
+local function check_timeout(timeout, index)
+  if timeout == nil then
+    return
+  elseif not options.is_timeout(timeout) then
+    refuse_task(index, ".timeout", string.format("must be %s, got %s", options.TIMEOUT, options.describe(timeout)))
+  elseif timeout < math.huge then
+    refuse_task(index, ".timeout", options.NO_TIMEOUT)
   end
 end
 
@@ -127,6 +141,7 @@ local function read_task(task, index, first)
   elseif args ~= nil and type(args) ~= "table" then
     refuse_task(index, ".args", string.format("must be a table, got a %s: write args = { value, ... }", values.kind(args)))
   end
+  check_timeout(rawget(task, "timeout"), index)
   local count = args and count_arguments(args, index) or 0
   local func, object = callable(rawget(task, "func"), index)
   local list, extra = {}, object and 1 or 0
@@ -139,6 +154,20 @@ local function read_task(task, index, first)
     return place(math.max(n - extra, 1), keys, first)
   end)
   return { first = first, index = index, name = name, func = func, args = copied, count = extra + count, failure = failure }
+end
+
+--- Reads the option `init`: a function, or a table with it.
+-- @treturn table its `func`, `args` and `count`
+function tasks.read_init(init)
+  if type(init) == "table" and rawget(init, "timeout") ~= nil then
+    options.refuse("init", "has a field 'timeout'" .. options.misnamed("timeout", {}))
+  end
+  local task = read_task(type(init) == "function" and { func = init } or init, INIT)
+  if task.failure then
+    local message = string.gsub(task.failure.message, "%(at args", "(at init.args", 1)
+    options.refuse("option 'init'", "holds what cannot cross: " .. message)
+  end
+  return task
 end
 
 --- Reads the list.

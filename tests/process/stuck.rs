@@ -60,6 +60,43 @@ fn a_script_ends_after_tasks_were_stuck() {
     }
 }
 
+/// C3. Nothing can stop this `init`. Its job ends when it is cancelled, and when it is dropped.
+#[test]
+fn an_init_that_is_stuck_is_given_up() {
+    for ending in ["", "os.exit(0, true)"] {
+        Case::new(TASKS)
+            .then(
+                r#"
+                local begun = 0
+                gma = { begun = function() begun = begun + 1 end }
+                local function init(find) gma.begun() find() end
+                local function start()
+                  return gma2workers.RunAsync { tasks = { { func = print }, { func = print } }, workers = 1,
+                    init = { func = init, args = { stuck.find } }, onComplete = function() end }
+                end
+                local job, result
+                -- The job may be cancelled before the host call has returned, and `init` is not stuck then.
+                repeat
+                  job, begun = start(), 0
+                  while begun < 1 do job:wait(0.001) end
+                  job:cancel()
+                  result = job:wait().result
+                  assert(result[2].kind == "cancelled", result[2].kind)
+                until result[1].kind == "lost"
+                job, begun = start(), 0
+                while begun < 1 do job:wait(0.001) end
+                job = nil
+                collectgarbage()
+                check_health()
+                "#,
+            )
+            .then(ending)
+            .run()
+            .expect_code(0)
+            .expect_stdout("");
+    }
+}
+
 /// L11, L1. The task has not been given up yet: the process ends while it is deep in C.
 #[test]
 fn a_script_ends_with_a_task_deep_in_c() {

@@ -164,8 +164,8 @@ describe("the annotations", function()
   end)
 
   it("have a task's fields", function()
-    assert.same({ func = false, args = true, name = true }, CLASSES["gma2workers.task"])
-    for name, wrong in pairs { func = 1, args = 1, name = {} } do
+    assert.same({ func = false, args = true, name = true, timeout = true }, CLASSES["gma2workers.task"])
+    for name, wrong in pairs { func = 1, args = 1, name = {}, timeout = 0 } do
       local task = { func = print, [name] = wrong }
       assert.truthy(message_of({ tasks = { task } }):find(name, 1, true))
     end
