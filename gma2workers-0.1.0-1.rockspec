@@ -34,6 +34,7 @@ build = {
       ["gma2-workers.cooperative.clock"] = "lua/cooperative/clock.lua",
       ["gma2-workers.cooperative.globals"] = "lua/cooperative/globals.lua",
       ["gma2-workers.cooperative.init"] = "lua/cooperative/init.lua",
+      ["gma2-workers.cooperative.modules"] = "lua/cooperative/modules.lua",
       ["gma2-workers.cooperative.options"] = "lua/cooperative/options.lua",
       ["gma2-workers.cooperative.run"] = "lua/cooperative/run.lua",
       ["gma2-workers.cooperative.tasks"] = "lua/cooperative/tasks.lua",

@@ -56,7 +56,14 @@ pub enum Raised {
 
 impl Notes {
     const fn new(coroutine: usize) -> Notes {
-        Notes { coroutine, wrap_failure: None, has_finalizers: false, random: None, modules: None, has_required: false }
+        Notes {
+            coroutine,
+            wrap_failure: None,
+            has_finalizers: false,
+            random: None,
+            modules: None,
+            has_required: false,
+        }
     }
 }
 

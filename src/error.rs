@@ -82,6 +82,8 @@ pub enum Error {
     Absent { name: String },
     /// A module that a message needs is not loaded in the state that receives it.
     NotLoaded { module: String },
+    /// The loader of a module needs the module itself.
+    NeedsItself { module: String },
     /// A worker's module lacks a field that the host's has.
     NotInModule { module: String, field: String },
     /// The host's module lacks a field, `shapes.Box`, that a task's has.
@@ -380,12 +382,22 @@ impl fmt::Display for Error {
             Error::NotLoaded { module } => {
                 write!(f, "module '{module}' is not loaded in the task: require it there")
             }
+            Error::NeedsItself { module } => {
+                let advice = "its function must make the module, and not return the host's";
+                write!(f, "module '{module}' is in the host's package.preload, and needs itself: {advice}")
+            }
             Error::NotInModule { module, field } => {
                 let advice = "define it in the module's own file, or pass it in a local of its own";
-                write!(f, "module '{module}' has no '{field}' in a task, which loads the module anew: {advice}")
+                write!(
+                    f,
+                    "module '{module}' has no '{field}' in a task, which loads the module anew: {advice}"
+                )
             }
             Error::NotInHostsModule { name } => {
-                write!(f, "the task returned {name}, which the host's module does not have: return what it holds")
+                write!(
+                    f,
+                    "the task returned {name}, which the host's module does not have: return what it holds"
+                )
             }
             Error::NotRequirable { module, text } => {
                 let text = String::from_utf8_lossy(text);

@@ -85,7 +85,7 @@ thread_local! {
 /// Requires a module. One that needs itself to be loaded is an error.
 fn require(stack: &Stack, module: String) -> Result<()> {
     if LOADING.with_borrow(|loading| loading.contains(&module)) {
-        return Err(Error::NotLoaded { module });
+        return Err(Error::NeedsItself { module });
     }
     let name = module.as_bytes();
     LOADING.with_borrow_mut(|loading| loading.push(module.clone()));
