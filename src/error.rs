@@ -338,6 +338,10 @@ impl Error {
     }
 }
 
+/// The advice for a module whose loader needs the module itself, and for what a task's module lacks.
+const NEEDS_ITSELF: &str = "its function has to make the module, not return the host's";
+const NOT_IN_MODULE: &str = "define it in the module itself, or keep it in a local instead";
+
 /// The advice for a kind of value that can't cross.
 fn instead_of(what: &str) -> &'static str {
     match what {
@@ -383,28 +387,28 @@ impl fmt::Display for Error {
                 write!(f, "module '{module}' is not loaded in the task: require it there")
             }
             Error::NeedsItself { module } => {
-                let advice = "its function must make the module, and not return the host's";
-                write!(f, "module '{module}' is in the host's package.preload, and needs itself: {advice}")
-            }
-            Error::NotInModule { module, field } => {
-                let advice = "define it in the module's own file, or pass it in a local of its own";
                 write!(
                     f,
-                    "module '{module}' has no '{field}' in a task, which loads the module anew: {advice}"
+                    "module '{module}' is in the host's package.preload, and needs itself: {NEEDS_ITSELF}"
+                )
+            }
+            Error::NotInModule { module, field } => {
+                write!(
+                    f,
+                    "module '{module}' has no '{field}' in a task, which loads the module anew: {NOT_IN_MODULE}"
                 )
             }
             Error::NotInHostsModule { name } => {
-                write!(
-                    f,
-                    "the task returned {name}, which the host's module does not have: return what it holds"
-                )
+                write!(f, "the host's module has no {name}, which the task returned: return what it holds")
             }
             Error::NotRequirable { module, text } => {
-                let text = String::from_utf8_lossy(text);
                 write!(
                     f,
-                    "module '{module}' is loaded on the host, but a task can't require it: put a function that makes it \
-                     into package.preload['{module}']\n{text}"
+                    "module '{module}' is loaded on the host, but a task can't require it: {}",
+                    format_args!(
+                        "put a function that makes it into package.preload['{module}']\n{}",
+                        String::from_utf8_lossy(text)
+                    )
                 )
             }
             Error::NoHostFunction { name } => write!(f, "no such function on the host: {name}"),

@@ -351,7 +351,8 @@ describe("a module that can't be loaded in a task #native", function()
     -- A function that only hands out the host's module needs that itself.
     local module = package.loaded["only loaded"]
     package.preload["only loaded"] = function() return module end
-    assert_failed(run(f), "runtime", "module 'only loaded' is in the host's package.preload, and needs itself")
+    assert_failed(run(f), "runtime", "module 'only loaded' is in the host's package.preload, and needs itself: "
+      .. "its function has to make the module, not return the host's")
     package.preload["only loaded"], package.loaded["only loaded"] = nil, nil
   end)
 
@@ -360,7 +361,8 @@ describe("a module that can't be loaded in a task #native", function()
     local extra = shapes.extra
     local entry = run(function() return extra() end)
     shapes.extra = nil
-    assert_failed(entry, "upvalue", "module 'spec.fixtures.shapes' has no 'extra' in a task")
+    assert_failed(entry, "upvalue", "module 'spec.fixtures.shapes' has no 'extra' in a task, which loads the module anew: ",
+      "define it in the module itself, or keep it in a local instead")
     assert.equal(1, run(function() return extra() end).data)
   end)
 
@@ -376,7 +378,7 @@ describe("a module that can't be loaded in a task #native", function()
 end)
 
 describe("a module with a finalizer or an open file #native", function()
-  it("is loaded anew for each task (I7)", function()
+  it("is loaded anew for each task (I12)", function()
     local loads = 0
     crossing.with_gma({ note = function() loads = loads + 1 end }, function()
       with_preload({ finalized = function()
@@ -475,7 +477,7 @@ describe("a function that the host has added to a library", function()
     with_added({ ["string.words"] = function() return 1 end }, function()
       local response = run_tasks(3, function()
         local n = string.words and string.words()
-        string.words = nil
+        string.words = nil -- luacheck: ignore
         return n
       end)
       assert.same({ 1, 1, 1 }, { response.result[1].data, response.result[2].data, response.result[3].data })
