@@ -1,6 +1,7 @@
 --- Copies values within one state, as the native backend copies them between two states: a structured clone.
 -- Tables are copied, with their shared and cyclic references. Fields are read raw, and metatables are not copied, except those of
--- modules. Modules, their classes and functions pass unchanged. Userdata and coroutines are refused, with their place. Nothing here recurses, so only memory limits the depth.
+-- modules. Modules, their classes and functions pass unchanged. Userdata and coroutines are refused, with their place. Nothing here
+-- recurses, so only memory limits the depth.
 
 local _, parts = ...
 
