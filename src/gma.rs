@@ -37,9 +37,9 @@ impl Names for WorkerNames {
         Ok(current::with_notes(|notes| notes.modules.is_some()))
     }
 
-    fn name_in_module(&self, stack: &Protected) -> Option<String> {
+    fn name_in_module(&self, stack: &Protected) -> Result<Option<String>> {
         let address = stack.pointer(-1);
-        current::with_notes(|notes| notes.modules.as_ref()?.name_of(address))
+        Ok(current::with_notes(|notes| notes.modules.as_ref()?.name_of(address)))
     }
 }
 
@@ -61,7 +61,7 @@ fn note_modules(stack: &Stack, gma: usize) -> Result<c_int> {
     let loaded = &work.job.environment.modules.loaded;
     let is_hosts = |name: &str| loaded.binary_search_by(|known| known.as_str().cmp(name)).is_ok();
     let names = ModuleNames::read(stack, gma, is_hosts)?;
-    let count = names.len() as c_int;
+    let count = names.count() as c_int;
     current::with_notes(|notes| notes.modules = (count > 0).then(|| Rc::new(names)));
     Ok(count)
 }
@@ -130,6 +130,7 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
     static OWN: LazyLock<Vec<(&str, NativeFunction)>> = LazyLock::new(|| {
         let mut own = stdlib::iterators();
         own.extend([
+            ("gma2workers.call", native(call)),
             ("gma2workers.clock", native(stdlib::clock)),
             ("gma2workers.check", native(check)),
             ("gma2workers.trace", native(with_traceback)),
@@ -137,6 +138,11 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
         own
     });
     &OWN
+}
+
+/// `call(callable, ...)`: the function of a task whose `func` is a callable module.
+pub fn call(stack: &Protected) -> NativeResult {
+    Err(Exit::TailCall(stack.top() - 1))
 }
 
 /// `check(value, place, copies)`, in a task: see [`check_with`].

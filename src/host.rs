@@ -22,7 +22,9 @@ use crate::names;
 pub struct HostNames {
     /// The names under `gma` have been read. That happens when the first unknown value is met.
     has_read_gma: Cell<bool>,
-    /// The names of modules, read when the first table or unknown function is met.
+    /// The addresses of the modules, sorted; read when the first table or unknown function is met.
+    values: OnceCell<Vec<usize>>,
+    /// The names in modules, read when something is met that may be in one.
     modules: OnceCell<ModuleNames>,
     /// The modules that were met.
     required: RefCell<Vec<Required>>,
@@ -49,6 +51,18 @@ impl HostNames {
         self.modules.get()?.module_of(stack.pointer(-1)).map(|(module, _)| module)
     }
 
+    /// The name of the function or table on top, if it is a module or a part of one. Notes that its module was met.
+    fn known_name(&self, stack: &Protected) -> Result<Option<String>> {
+        let names = self.modules(stack)?;
+        let address = stack.pointer(-1);
+        let Some((module, module_address)) = names.module_of(address) else { return Ok(None) };
+        let mut required = self.required.borrow_mut();
+        if !required.iter().any(|known| known.name == module) {
+            required.push(Required { name: module.to_owned(), address: module_address });
+        }
+        Ok(names.name_of(address))
+    }
+
     /// Takes the modules that were met so far.
     pub fn take_required(&self) -> Vec<Required> {
         self.required.take()
@@ -73,19 +87,70 @@ impl Names for HostNames {
     }
 
     fn has_modules(&self, stack: &Protected) -> Result<bool> {
-        Ok(!self.modules(stack)?.is_empty())
+        if let Some(values) = self.values.get() {
+            return Ok(!values.is_empty());
+        }
+        let top = stack.top();
+        if names::push_loaded(stack) == Type::Table {
+            let _ = self.values.set(module_values(stack));
+        }
+        stack.set_top(top);
+        Ok(!self.values.get_or_init(Vec::new).is_empty())
     }
 
-    fn name_in_module(&self, stack: &Protected) -> Option<String> {
-        let names = self.modules.get()?;
+    fn name_in_module(&self, stack: &Protected) -> Result<Option<String>> {
         let address = stack.pointer(-1);
-        let (module, module_address) = names.module_of(address)?;
-        let mut required = self.required.borrow_mut();
-        if !required.iter().any(|known| known.name == module) {
-            required.push(Required { name: module.to_owned(), address: module_address });
+        let is_read = self.modules.get().is_some();
+        let is_module = || self.values.get().is_some_and(|values| values.binary_search(&address).is_ok());
+        if !is_read && is_small_and_plain(stack) && !is_module() {
+            return Ok(None);
         }
-        names.name_of(address)
+        self.known_name(stack)
     }
+
+    fn class_name(&self, stack: &Protected) -> Result<Option<String>> {
+        self.known_name(stack)
+    }
+}
+
+/// The addresses of the modules in the table on top, sorted. Raises nothing.
+fn module_values(stack: &Stack) -> Vec<usize> {
+    let loaded = stack.top();
+    let mut values = Vec::new();
+    stack.push_nil();
+    while stack.next(loaded) {
+        let is_object = matches!(stack.kind(-1), Type::Table | Type::Function);
+        if is_object && stack.with_bytes(-2, |name| std::str::from_utf8(name).is_ok_and(is_module)) {
+            values.push(stack.pointer(-1));
+        }
+        stack.pop(1);
+    }
+    values.sort_unstable();
+    values
+}
+
+/// Whether the value on top is a table of a few fields, none of which makes it code. Finding that out is much faster than reading
+/// the names in all modules.
+fn is_small_and_plain(stack: &Stack) -> bool {
+    const FEW: usize = 16;
+    if stack.kind(-1) != Type::Table {
+        return false;
+    }
+    let table = stack.top();
+    stack.push_nil();
+    for _ in 0..=FEW {
+        if !stack.next(table) {
+            return true;
+        }
+        let is_code = stack.kind(-2) == Type::String
+            && (stack.kind(-1) == Type::Function || stack.with_bytes(-2, |key| key.starts_with(b"__")));
+        stack.pop(1);
+        if is_code {
+            break;
+        }
+    }
+    stack.set_top(table);
+    false
 }
 
 impl Resolve for HostNames {

@@ -116,21 +116,21 @@ impl Names for DataNames<'_> {
         self.host.has_modules(stack)
     }
 
-    fn name_in_module(&self, stack: &Protected) -> Option<String> {
+    fn name_in_module(&self, stack: &Protected) -> Result<Option<String>> {
         names::push_loaded(stack);
         stack.push_globals();
         let is_left_out = stack.raw_equal(-1, -3) || stack.raw_equal(-2, -3);
         stack.pop(2);
         if is_left_out {
-            return Some(names::GLOBALS.to_owned());
+            return Ok(Some(names::GLOBALS.to_owned()));
         }
-        match self.host.known_module_of(stack) {
+        Ok(match self.host.known_module_of(stack) {
             Some(module) => (module != self.module).then(|| module.to_owned()),
             None => self.host.name_of(stack),
-        }
+        })
     }
 
-    fn class_name(&self, stack: &Protected) -> Option<String> {
+    fn class_name(&self, stack: &Protected) -> Result<Option<String>> {
         self.host.class_name(stack)
     }
 }

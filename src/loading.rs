@@ -4,7 +4,7 @@
 
 use std::ffi::c_int;
 
-use crate::codec::decode_initial;
+use crate::codec::{Resolve, decode_initial};
 use crate::environment::{Addition, Environment, HostModules};
 use crate::error::{Error, Result};
 use crate::ffi::{Key, Protected, Stack, Type};
@@ -137,6 +137,25 @@ fn push_primitives(stack: &Protected) -> Result<()> {
     Ok(())
 }
 
+/// The names in the plain data of modules: those of objects' classes. A class that a task's module lacks stays behind, like any
+/// other metatable.
+struct DataNames;
+
+impl Resolve for DataNames {
+    fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
+        match WorkerNames.push_named(stack, name) {
+            Err(Error::NotInModule { .. }) => {}
+            pushed => return pushed,
+        }
+        stack.create_table(0, 0);
+        Ok(())
+    }
+
+    fn note_class(&self, stack: &Protected) {
+        WorkerNames.note_class(stack);
+    }
+}
+
 /// Brings the plain data of the loaded modules up to date. The `_ENV` of the code for it is on top of the stack.
 fn update(stack: &Stack, coroutine: &Stack, modules: &HostModules, run: Run) -> Loaded {
     let environment = stack.top();
@@ -153,7 +172,7 @@ fn update(stack: &Stack, coroutine: &Stack, modules: &HostModules, run: Run) -> 
         if !is_loaded(stack, module)? {
             continue;
         }
-        while let Err(error) = decode_initial(stack, data, &WorkerNames) {
+        while let Err(error) = decode_initial(stack, data, &DataNames) {
             match error {
                 // An object in the data has a class of another module.
                 Error::NotLoaded { module } => require(coroutine, &module, false, run)?,

@@ -133,12 +133,8 @@ impl ModuleNames {
     }
 
     /// The number of objects that were read.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.entries.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     fn key(&self, at: u32) -> &str {

@@ -384,7 +384,7 @@ impl<'a> Encoder<'a> {
         if !self.has_modules(here)? {
             return Ok(false);
         }
-        match self.policy.names.name_in_module(here) {
+        match self.policy.names.name_in_module(here)? {
             Some(_) if self.policy.functions == Functions::Data => self.out.push(wire::GLOBALS),
             Some(name) => self.put_name(&name)?,
             None => return Ok(false),
@@ -398,7 +398,7 @@ impl<'a> Encoder<'a> {
             return Ok(());
         }
         let pointer = here.pointer(-1);
-        let name = self.policy.names.class_name(here);
+        let name = self.policy.names.class_name(here)?;
         here.pop(1);
         let Some(name) = name else { return Ok(()) };
         self.out.ensure_room(0)?;

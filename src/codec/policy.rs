@@ -48,12 +48,12 @@ pub trait Names {
     }
 
     /// The name of the function or table on top of the stack, if it is a module or a part of one.
-    fn name_in_module(&self, _: &Protected) -> Option<String> {
-        None
+    fn name_in_module(&self, _: &Protected) -> Result<Option<String>> {
+        Ok(None)
     }
 
     /// The name of the table on top of the stack, which is a metatable, if it is a module or a part of one.
-    fn class_name(&self, stack: &Protected) -> Option<String> {
+    fn class_name(&self, stack: &Protected) -> Result<Option<String>> {
         self.name_in_module(stack)
     }
 }

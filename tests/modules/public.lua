@@ -138,7 +138,8 @@ for _, use in ipairs(USES) do
 end
 
 -- Objects keep their classes, both ways.
-for name, make in pairs { ["pl.List"] = function(List) return List { 1, 2 } end, ["pl.OrderedMap"] = function(Map) return Map { { a = 1 } } end,
+for name, make in pairs { ["pl.List"] = function(List) return List { 1, 2 } end,
+  ["pl.OrderedMap"] = function(Map) return Map { { a = 1 } } end,
   ["pl.Set"] = function(Set) return Set { 1, 2 } end } do
   local has_module, class = pcall(require, name)
   if has_module then

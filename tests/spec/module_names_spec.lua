@@ -253,6 +253,14 @@ describe("a module's plain data", function()
     end)
   end)
 
+  it("may be an object whose class the host has made later: that stays behind (F19) #native", function()
+    local Late = { __index = { f = type } }
+    with_fields(shapes, { Late = Late, late = setmetatable({ 5 }, Late) }, function()
+      assert.equal(5, call(function() return shapes.late[1] end))
+      assert.is_nil(call(function() return shapes.late.f end))
+    end)
+  end)
+
   it("may be as deep as memory allows (F19)", function()
     local deep = {}
     for _ = 1, 200000 do

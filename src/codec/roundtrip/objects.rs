@@ -36,12 +36,12 @@ impl Names for OneClass {
         Ok(true)
     }
 
-    fn name_in_module(&self, stack: &Protected) -> Option<String> {
+    fn name_in_module(&self, stack: &Protected) -> Result<Option<String>> {
         stack.push_globals();
         stack.raw_get_text(-1, "Class");
         let is_class = stack.raw_equal(-1, -3);
         stack.pop(2);
-        is_class.then(|| NAME.to_owned())
+        Ok(is_class.then(|| NAME.to_owned()))
     }
 }
 
