@@ -174,3 +174,105 @@ impl ModuleNames {
         self.entries[at as usize].is_code.then_some(at)
     }
 }
+
+#[cfg(all(test, feature = "linked"))]
+mod tests {
+    use super::*;
+    use crate::ffi::{OwnState, Protected};
+
+    /// Runs code in a state, which returns one value. It stays on the stack.
+    fn run(stack: &Protected, code: &str) {
+        stack.load(code.as_bytes(), c"=test").expect("it is Lua");
+        let ran = stack.protected(1, |stack| {
+            stack.call(0, 1);
+            Ok(())
+        });
+        assert_eq!(ran, Ok(()), "{code}");
+    }
+
+    /// The names of the values of these expressions, after the code has run, with dots between the parts.
+    fn names<const N: usize>(code: &str, expressions: [&str; N]) -> [Option<String>; N] {
+        let state = OwnState::new(usize::MAX).expect("a state");
+        let stack = state.unprotected();
+        stack.open_libraries();
+        stack.set_top(0);
+        run(&stack, code);
+        run(&stack, "return package.loaded");
+        let names = ModuleNames::read(&stack, 0, |name| name.starts_with('m')).expect("memory");
+        assert_eq!(stack.top() as usize, 2 + names.count() + left_over(&stack, &names));
+        expressions.map(|expression| {
+            run(&stack, &format!("return {expression}"));
+            let name = names.name_of(stack.pointer(-1));
+            let module = names.module_of(stack.pointer(-1)).map(|(module, _)| module.to_owned());
+            assert_eq!(module.is_some(), name.is_some());
+            name.map(|name| name.replace(SEPARATOR, "."))
+        })
+    }
+
+    /// How many values are between the table of modules and the objects.
+    fn left_over(stack: &Stack, names: &ModuleNames) -> usize {
+        let first = stack.top() - names.count() as c_int + 1;
+        for (slot, entry) in (first..).zip(&names.entries) {
+            assert_eq!(stack.pointer(slot), entry.address, "the objects are on the stack in their order");
+        }
+        first as usize - 3
+    }
+
+    #[test]
+    fn the_shortest_name_wins_and_modules_come_first() {
+        let code = "m = { a = { deep = { f = function() end } } } m.f = m.a.deep.f
+            m2 = { Class = { new = type }, up = m } m.Class = { inner = m2.Class, x = type }
+            package.loaded.m, package.loaded.m2, package.loaded.m3, package.loaded.other = m, m2, m, { f = print }";
+        assert_eq!(
+            names(code, ["m", "m.a.deep.f", "m2", "m2.Class", "m.Class", "m.a.deep", "package.loaded.other"]),
+            [
+                Some("require.m".into()),
+                Some("require.m.f".into()),
+                Some("require.m2".into()),
+                Some("require.m2.Class".into()),
+                Some("require.m.Class".into()),
+                Some("require.m.a.deep".into()),
+                None
+            ]
+        );
+    }
+
+    #[test]
+    fn only_code_has_a_name() {
+        let code = "m = { data = { 1, 2, inner = { f = function() end }, text = 'x' }, list = { function() end }, meta = { __index = 1 },
+            [{}] = { f = function() end }, ['a\\0b'] = function() end, ['\\255'] = function() end, [''] = print }
+            m.G, m.loaded, m.self = _G, package.loaded, m
+            package.loaded.m, package.loaded.m1, package.loaded.m2 = m, function() end, 5";
+        assert_eq!(
+            names(
+                code,
+                [
+                    "m.data",
+                    "m.data.inner",
+                    "m.list",
+                    "m.list[1]",
+                    "m.meta",
+                    "m['a\\0b']",
+                    "m['\\255']",
+                    "_G",
+                    "package.loaded",
+                    "string.format",
+                    "package.loaded.m1"
+                ]
+            ),
+            [
+                None,
+                Some("require.m.data.inner".into()),
+                None,
+                None,
+                Some("require.m.meta".into()),
+                None,
+                None,
+                None,
+                None,
+                None,
+                Some("require.m1".into())
+            ]
+        );
+    }
+}
