@@ -96,10 +96,10 @@ fn read_modules(stack: &Stack, names: &HostNames, config: &Config, modules: &mut
         return Err(Error::option("sandbox", Problem::KeepsOut { module: name.clone() }));
     }
     let functions = Functions::Carry(config.upvalues);
-    let needs_modules = host_modules::read_additions(stack, names, functions, config.sandbox, modules)?;
-    modules.are_needed = needs_modules || !modules.required.is_empty();
+    let used = host_modules::read_additions(stack, names, functions, config.sandbox, modules)?;
+    modules.are_needed = !used.is_empty() || !modules.required.is_empty();
     if modules.are_needed {
-        host_modules::read_data(stack, names, modules)?;
+        host_modules::read_data(stack, names, used, modules)?;
     }
     Ok(())
 }

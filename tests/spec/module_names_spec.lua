@@ -240,6 +240,22 @@ describe("a module's plain data", function()
     assert.equal(12, call(function() return shapes.area(2, 3) end))
   end)
 
+  it("is up to date if there is much of it, and the module is reached only through another's locals (F19)", function()
+    with_preload({ much = function() return { list = {}, rate = 1 } end,
+      user = function()
+        local held = { { much = require "much" } }
+        local function look() return held[1].much end
+        return { read = function() return #look().list, look().rate end }
+      end }, function()
+      local user, much = require "user", require "much"
+      for i = 1, 5000 do
+        much.list[i] = i
+      end
+      much.rate = 7
+      assert.same({ 5000, 7 }, { call(function() return user.read() end) })
+    end)
+  end)
+
   it("may be in its classes, be shared, and form cycles; code stays as it is (F19)", function()
     local ring = { shapes.new(1, 1) }
     ring.self = ring
