@@ -40,7 +40,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     stack.protected(0, |stack| {
         read_host(stack, &names, read)?;
         host::read_modules(stack, &mut read.modules);
-        host_modules::read_loaded(stack, &mut read.modules.loaded);
+        host_modules::read_loaded(stack, &names, &mut read.modules.loaded);
         Ok(())
     })?;
     let mut reader = TaskReader::new(&names, config.upvalues);

@@ -46,6 +46,11 @@ impl HostNames {
         Ok(self.modules.get_or_init(ModuleNames::default))
     }
 
+    /// Notes that the host has loaded no modules.
+    pub fn has_no_modules(&self) {
+        let _ = self.values.set(Vec::new());
+    }
+
     /// The module of the function or code table on top, if the modules were read.
     pub fn known_module_of(&self, stack: &Stack) -> Option<&str> {
         self.modules.get()?.module_of(stack.pointer(-1)).map(|(module, _)| module)

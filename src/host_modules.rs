@@ -15,11 +15,12 @@ use crate::host::{self, HostNames};
 use crate::names;
 
 /// Reads the names of the modules that the host has loaded.
-pub fn read_loaded(stack: &Protected, loaded: &mut Vec<String>) {
+pub fn read_loaded(stack: &Protected, names: &HostNames, loaded: &mut Vec<String>) {
     let top = stack.top();
     if names::push_loaded(stack) == Type::Table {
+        let table = stack.table(top + 1);
         stack.push_nil();
-        while stack.next(top + 1) {
+        while table.next() {
             let is_object = matches!(stack.kind(-1), Type::Table | Type::Function);
             if is_object && names::is_name_part(stack, -2) && !is_known(stack, -2) {
                 loaded.push(stack.text(-2));
@@ -28,6 +29,9 @@ pub fn read_loaded(stack: &Protected, loaded: &mut Vec<String>) {
         }
     }
     loaded.sort_unstable();
+    if loaded.is_empty() {
+        names.has_no_modules();
+    }
     stack.set_top(top);
 }
 
@@ -78,16 +82,14 @@ pub fn read_additions(
 fn find_additions(stack: &Protected, found: &mut Vec<(&'static str, String)>) -> Result<()> {
     let is_there = names::push_loaded(stack) == Type::Table;
     for library in EXTENDED.iter().filter(|_| is_there) {
-        if stack.raw_get_text(1, library) != Type::Table {
+        if stack.raw_get_text(1, library) != Type::Table || !has_additions(stack) {
             stack.pop(1);
             continue;
         }
         stack.push_nil();
         // The stack is `package.loaded`, functions, library, key.
         while stack.next(stack.top() - 1) {
-            // Nearly all are native, so that is looked at first.
-            let is_added = !stack.is_native(-1) && stack.kind(-1) == Type::Function;
-            if is_added && names::is_name_part(stack, -2) && stack.check(8) {
+            if is_addition(stack) && names::is_name_part(stack, -2) && stack.check(8) {
                 found.push((library, stack.text(-2)));
                 stack.insert(found.len() as c_int + 1);
             } else {
@@ -98,6 +100,25 @@ fn find_additions(stack: &Protected, found: &mut Vec<(&'static str, String)>) ->
     }
     stack.remove(1);
     Ok(())
+}
+
+/// Whether the library on top has a Lua function. Every job looks, so this does little else.
+fn has_additions(stack: &Protected) -> bool {
+    let library = stack.table(stack.top());
+    stack.push_nil();
+    while library.next() {
+        if is_addition(stack) {
+            stack.set_top(library.index());
+            return true;
+        }
+        stack.pop(1);
+    }
+    false
+}
+
+/// Whether the field on top is a Lua function. Nearly all are native, so that is looked at first.
+fn is_addition(stack: &Stack) -> bool {
+    !stack.is_native(-1) && stack.kind(-1) == Type::Function
 }
 
 /// The names in a module's plain data: all that is not the module's own has one, and is left out.
