@@ -48,13 +48,14 @@
 //!
 //! `waiting.md` explains which writes each thread may rely on seeing, and why no wake-up is lost.
 //!
-//! The Lua files, in `lua`. Both backends use all but the first three rows:
+//! The Lua files, in `lua`. Both backends use all but the first four rows:
 //!
 //! | file | job |
 //! |---|---|
 //! | `init` | the entry of the drop-in folder: loads the binary, or else the cooperative backend |
 //! | `cooperative` | the cooperative backend: the native functions of `api`, in pure Lua |
 //! | `annotations`, `annotations_gma` | types for editors; never loaded |
+//! | `module_data` | runs in a task's state: brings the data of modules up to date |
 //! | `gma2workers` | the public functions |
 //! | `job` | a job's handle |
 //! | `pump` | serves a running job: its host calls, its progress, its outcomes |

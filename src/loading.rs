@@ -43,8 +43,6 @@ pub fn load(stack: &Stack, coroutine: &Stack, environment: &Environment, run: Ru
     stack.set_top(top);
     set_globals(stack, environment.globals.as_deref())?;
     stack.protected(0, |stack| {
-        // What the modules have left would be copied for each task.
-        stack.collect();
         let count = gma::push_modules(stack)?;
         let first = stack.top() - count + 1;
         stack.create_table(count, 0);

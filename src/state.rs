@@ -175,7 +175,18 @@ impl State {
             }
         }
         self.is_complete = true;
-        if self.reuse == Reuse::Pooled && self.is_restorable() { self.own.snapshot() } else { Ok(()) }
+        if self.reuse != Reuse::Pooled || !self.is_restorable() {
+            return Ok(());
+        }
+        if environment.has_code() {
+            // Restoring the state would copy the garbage for each task.
+            self.own.stack().protected(0, |stack| {
+                stack.collect();
+                stack.postpone_collector(UNCOLLECTED);
+                Ok(())
+            })?;
+        }
+        self.own.snapshot()
     }
 
     /// The names of the modules that were loaded before the first task.
