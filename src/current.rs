@@ -15,6 +15,7 @@ use crate::ffi::{self, Stack};
 use crate::job::{Job, Worker};
 use crate::mailbox::Reply;
 use crate::missing::Missing;
+use crate::module_names::ModuleNames;
 
 /// A worker and its job.
 pub struct Work {
@@ -35,6 +36,10 @@ pub struct Notes {
     pub has_finalizers: bool,
     /// None until the task asks for a random number.
     pub random: Option<fastrand::Rng>,
+    /// The names of the state's modules, if they are known.
+    pub modules: Option<Rc<ModuleNames>>,
+    /// The task required a module, so the names may have changed.
+    pub has_required: bool,
 }
 
 /// The last error that a `coroutine.wrap` passed on, and the call stack inside it.
@@ -53,7 +58,14 @@ pub enum Raised {
 
 impl Notes {
     const fn new(coroutine: usize) -> Notes {
-        Notes { coroutine, wrap_failure: None, has_finalizers: false, random: None }
+        Notes {
+            coroutine,
+            wrap_failure: None,
+            has_finalizers: false,
+            random: None,
+            modules: None,
+            has_required: false,
+        }
     }
 }
 

@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use crate::codec::{self, Functions, GMA, Path, Policy, encode};
 use crate::config::{self, Config};
-use crate::environment::Environment;
+use crate::environment::{Environment, HostModules, Required};
 use crate::error::{Error, Place, Problem, Result};
 use crate::executor;
 use crate::fault;
 use crate::ffi::{self, Protected, Stack, Type};
 use crate::host::{self, HostNames};
+use crate::host_modules;
 use crate::job::{self, Job, OnFailure, Progress};
 use crate::mailbox::Mailbox;
 use crate::names;
@@ -47,6 +48,7 @@ pub fn start(
     stack.protected(0, |stack| {
         read_host(stack, &names, read)?;
         host::read_modules(stack, &mut read.modules);
+        host_modules::read_loaded(stack, &names, &mut read.modules.loaded);
         Ok(())
     })?;
     let mut reader = TaskReader::new(&names, &config);
@@ -63,6 +65,7 @@ pub fn start(
     if !config.globals.is_empty() {
         environment.globals = Some(read_globals(stack, &names, &config)?);
     }
+    read_modules(stack, &names, &config, &mut environment.modules)?;
 
     let TaskReader { functions, tasks, .. } = reader;
     environment.functions = functions;
@@ -102,6 +105,21 @@ pub fn start(
     }
     registry::insert(&job);
     Ok(job)
+}
+
+/// Reads what the job takes along of the host's modules. Its functions, arguments and globals have been read.
+fn read_modules(stack: &Stack, names: &HostNames, config: &Config, modules: &mut HostModules) -> Result<()> {
+    modules.required = names.take_required();
+    if let Some(Required { name, .. }) = modules.required.first().filter(|_| config.sandbox) {
+        return Err(Error::option("sandbox", Problem::KeepsOut { module: name.clone() }));
+    }
+    let functions = Functions::Carry(config.upvalues);
+    let used = host_modules::read_additions(stack, names, functions, config.sandbox, modules)?;
+    modules.are_needed = !used.is_empty() || !modules.required.is_empty();
+    if modules.are_needed {
+        host_modules::read_data(stack, names, used, modules)?;
+    }
+    Ok(())
 }
 
 /// Creates the trace of a job. Its first slice is the reading of the tasks, which has just ended.

@@ -14,7 +14,7 @@ pub struct Environment {
     /// The host's `package.path` and `package.cpath`.
     pub path: Vec<u8>,
     pub cpath: Vec<u8>,
-    /// The modules that the host's `require` finds beyond files.
+    /// The host's modules, and the functions that it has added to libraries.
     pub modules: HostModules,
     /// A message with the shape of the host's `gma`; none on a host without one.
     pub gma: Option<Vec<u8>>,
@@ -32,10 +32,9 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Whether code of the job runs in a state before its first task. Each job runs its own, even if it is the same code: its
-    /// outcome may differ.
+    /// Whether code of the job runs in a state before its first task: `init`, or modules.
     pub fn has_code(&self) -> bool {
-        self.init.is_some()
+        self.init.is_some() || self.modules.are_needed
     }
 }
 
@@ -50,9 +49,36 @@ pub struct Init {
 /// The encoded loaders that tasks have asked for, by module name. A message holds nil if the host has no loader.
 type Loaders = FxHashMap<Box<[u8]>, Arc<[u8]>>;
 
-/// The modules that a host's `require` finds beyond files, as of the start of the job.
+/// A module that tasks need in their states.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Required {
+    pub name: String,
+    /// The address of the host's module. A module that was loaded again has another one.
+    pub address: usize,
+}
+
+/// A function that the host has added to a library.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Addition {
+    pub library: &'static str,
+    pub name: String,
+    /// A message with the function.
+    pub function: Vec<u8>,
+}
+
+/// The host's modules, as of the start of the job.
 #[derive(Debug, Default)]
 pub struct HostModules {
+    /// The names of the modules that the host has loaded, sorted.
+    pub loaded: Vec<String>,
+    /// The modules that the job's functions, arguments and globals need, in the order in which they were met.
+    pub required: Vec<Required>,
+    /// The job's functions, arguments, globals or additions need modules.
+    pub are_needed: bool,
+    /// The plain data of the host's modules: a message with a table, by the module's name.
+    pub data: Vec<(String, Vec<u8>)>,
+    /// The functions that the host has added to the standard libraries.
+    pub additions: Vec<Addition>,
     /// Its `package.preload` has an entry other than ours.
     pub has_preloaded: bool,
     /// It has searchers other than Lua's own.
@@ -63,6 +89,10 @@ pub struct HostModules {
 impl PartialEq for HostModules {
     fn eq(&self, other: &HostModules) -> bool {
         (self.has_preloaded, self.has_other_searchers) == (other.has_preloaded, other.has_other_searchers)
+            && self.loaded == other.loaded
+            && self.required == other.required
+            && self.additions == other.additions
+            && self.data == other.data
     }
 }
 

@@ -84,6 +84,16 @@ pub enum Error {
     Item { index: i64, cause: Box<Error> },
     /// A worker's state lacks a part of the host's standard library.
     Absent { name: String },
+    /// A module that a message needs is not loaded in the state that receives it.
+    NotLoaded { module: String },
+    /// The loader of a module needs the module itself.
+    NeedsItself { module: String },
+    /// A worker's module lacks a field that the host's has.
+    NotInModule { module: String, field: String },
+    /// The host's module lacks a field, `shapes.Box`, that a task's has.
+    NotInHostsModule { name: String },
+    /// The host has the module loaded, but a task's `require` does not find it. `text` is what `require` says.
+    NotRequirable { module: String, text: Vec<u8> },
     /// A host call names no function of the host.
     NoHostFunction { name: String },
     /// A host call can't be made now: the task is over, or its job is closing.
@@ -180,6 +190,8 @@ pub enum Problem {
     Unsendable(Box<Error>),
     /// A dotted name of a global means a field of a table that is no library.
     NoLibrary { name: String, table: String },
+    /// It keeps out a module that the tasks use.
+    KeepsOut { module: String },
     /// The host has no such global.
     NoGlobal { name: String, nearest: Option<String> },
 }
@@ -241,6 +253,10 @@ impl fmt::Display for Problem {
             Problem::NoLibrary { name, table } => {
                 write!(f, "names a field of a table that is no standard library: '{name}': list '{table}'")
             }
+            Problem::KeepsOut { module } => {
+                let advice = "leave the option out, or pass what the tasks need in args";
+                write!(f, "keeps out modules, but the tasks use '{module}': {advice}")
+            }
             Problem::NoGlobal { name, nearest: Some(nearest) } => {
                 write!(f, "names no global of the host: '{name}': did you mean '{nearest}'?")
             }
@@ -284,6 +300,8 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Upvalues(_) | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
+            Error::NotLoaded { .. } | Error::NotInModule { .. } => Kind::Upvalue,
+            Error::NotInHostsModule { .. } => Kind::Transfer,
             Error::Unsendable { .. } | Error::Corrupt(_) | Error::NoCommon { .. } => Kind::Transfer,
             Error::Item { cause, .. } => cause.kind(),
             Error::Memory => Kind::Memory,
@@ -302,6 +320,10 @@ impl Error {
         }
     }
 }
+
+/// The advice for a module whose loader needs the module itself, and for what a task's module lacks.
+const NEEDS_ITSELF: &str = "its function has to make the module, not return the host's";
+const NOT_IN_MODULE: &str = "define it in the module itself, or keep it in a local instead";
 
 /// The advice for a kind of value that can't cross.
 fn instead_of(what: &str) -> &'static str {
@@ -340,6 +362,34 @@ impl fmt::Display for Error {
             Error::Item { index, cause } => write!(f, "list[{index}]: {cause}"),
             Error::Absent { name } => {
                 write!(f, "{name} is not available in a worker: {}", instead_of_absent(name))
+            }
+            Error::NotLoaded { module } => {
+                write!(f, "module '{module}' is not loaded in the task: require it there")
+            }
+            Error::NeedsItself { module } => {
+                write!(
+                    f,
+                    "module '{module}' is in the host's package.preload, and needs itself: {NEEDS_ITSELF}"
+                )
+            }
+            Error::NotInModule { module, field } => {
+                write!(
+                    f,
+                    "module '{module}' has no '{field}' in a task, which loads the module anew: {NOT_IN_MODULE}"
+                )
+            }
+            Error::NotInHostsModule { name } => {
+                write!(f, "the host's module has no {name}, which the task returned: return what it holds")
+            }
+            Error::NotRequirable { module, text } => {
+                write!(
+                    f,
+                    "module '{module}' is loaded on the host, but a task can't require it: {}",
+                    format_args!(
+                        "put a function that makes it into package.preload['{module}']\n{}",
+                        String::from_utf8_lossy(text)
+                    )
+                )
             }
             Error::NoHostFunction { name } => write!(f, "no such function on the host: {name}"),
             Error::HostGone { name } => {

@@ -19,7 +19,7 @@ use crate::lane::Failure;
 use crate::pool::{self, Busy};
 use crate::seat::{End, Reason};
 use crate::state::{Reuse, State};
-use crate::{coroutine, current, fault, fields, gma, missing, system, watched};
+use crate::{coroutine, current, fault, fields, gma, loading, missing, system, watched};
 
 thread_local! {
     /// This thread's state, kept for the next job.
@@ -213,6 +213,9 @@ fn inside(place: &str, mut failure: Failure) -> Failure {
 /// Runs the job's code in a state that is fitted to the job, and completes the state. The code runs as a task does: it may call the
 /// host, and can be stopped.
 fn run_code(job: &Job, state: &mut State) -> Result<(), Failure> {
+    if job.environment.modules.are_needed {
+        load_modules(job, state).map_err(|failure| of_memory(state, failure))?;
+    }
     if let Some(init) = &job.environment.init {
         let outcome = run_init(job, state, init).map_err(|failure| of_memory(state, failure));
         outcome.map_err(|failure| inside("init", failure))?;
@@ -220,9 +223,28 @@ fn run_code(job: &Job, state: &mut State) -> Result<(), Failure> {
     Ok(state.complete()?)
 }
 
+/// Loads the host's modules into a state.
+fn load_modules(job: &Job, state: &mut State) -> Result<(), Failure> {
+    let (coroutine, identity) = state.coroutine()?;
+    current::begin_task(identity);
+    let stack = state.stack();
+    loading::load(&stack, &coroutine, &job.environment, &|count| {
+        resume(job, state, &coroutine, count)?;
+        // The stop may have come as the code ended, and its hook may be in the coroutine.
+        if current::is_stopping() { Err(Error::Cancelled.into()) } else { Ok(()) }
+    })?;
+    let (names, has_finalizers) = current::with_notes(|notes| (notes.modules.take(), notes.has_finalizers));
+    state.set_module_names(names);
+    if has_finalizers {
+        state.keep_from_restoring();
+    }
+    Ok(())
+}
+
 fn run_init(job: &Job, state: &mut State, init: &Init) -> Result<(), Failure> {
     let (coroutine, identity) = state.coroutine()?;
     current::begin_task(identity);
+    current::with_notes(|notes| notes.modules = state.module_names());
     decode_initial(&coroutine, &init.function, &gma::WorkerNames)?;
     let count = decode_initial(&coroutine, &init.arguments, &gma::WorkerNames)?;
     resume(job, state, &coroutine, count)?;
@@ -247,6 +269,7 @@ fn run_function(
 ) -> Result<(), Failure> {
     let (coroutine, identity) = state.coroutine()?;
     current::begin_task(identity);
+    current::with_notes(|notes| notes.modules = state.module_names());
     state.push_function(task.function, &coroutine)?;
     let count = decode_initial(&coroutine, task.arguments, &gma::WorkerNames).map_err(|error| {
         match (&error, lacks_common) {

@@ -3,7 +3,9 @@
 //! Worker side, on the worker's thread and state. The shape is a message in which every function is a name; decoding it
 //! makes the table. `gma.echo` and `gma.feedback` don't wait for the host, and `gma.sleep` sleeps on the worker.
 
+use std::cell::RefCell;
 use std::ffi::c_int;
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 use crate::codec::{
@@ -13,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, native};
 use crate::hostcall;
 use crate::mailbox::{self, Answer};
+use crate::module_names::ModuleNames;
 use crate::names;
 use crate::{coroutine, current, fields, missing, stdlib};
 
@@ -23,10 +26,86 @@ impl Names for WorkerNames {
     fn name_of(&self, stack: &Protected) -> Option<String> {
         names::gma_name(stack).or_else(|| names::standard_name(stack, own()))
     }
+
+    fn has_modules(&self, stack: &Protected) -> Result<bool> {
+        if current::with_notes(|notes| notes.has_required) {
+            current::with_notes(|notes| notes.modules = None);
+            let top = stack.top();
+            push_modules(stack)?;
+            stack.set_top(top);
+        }
+        Ok(current::with_notes(|notes| notes.modules.is_some()))
+    }
+
+    fn name_in_module(&self, stack: &Protected) -> Result<Option<String>> {
+        let address = stack.pointer(-1);
+        Ok(current::with_notes(|notes| notes.modules.as_ref()?.name_of(address)))
+    }
+}
+
+/// Notes the names of this state's modules, as far as the host has loaded them too. Leaves all objects with a name on the stack,
+/// and returns their number.
+pub fn push_modules(stack: &Protected) -> Result<c_int> {
+    stack.push_globals();
+    stack.raw_get_text(-1, GMA);
+    let gma = stack.pointer(-1);
+    match names::push_loaded(stack) {
+        Type::Table => note_modules(stack, gma),
+        _ => Ok(0),
+    }
+}
+
+/// Notes the names of the modules in the table on top. Raises nothing.
+fn note_modules(stack: &Stack, gma: usize) -> Result<c_int> {
+    let Some(work) = current::work() else { return Ok(0) };
+    let loaded = &work.job.environment.modules.loaded;
+    let is_hosts = |name: &str| loaded.binary_search_by(|known| known.as_str().cmp(name)).is_ok();
+    let names = ModuleNames::read(stack, gma, is_hosts)?;
+    let count = names.count() as c_int;
+    current::with_notes(|notes| notes.modules = (count > 0).then(|| Rc::new(names)));
+    Ok(count)
+}
+
+/// Pushes the values of a message that arrives while a task runs, and returns their count. If they need a module that is not
+/// loaded, it is required first.
+pub fn receive(stack: &Stack, message: &[u8]) -> Result<c_int> {
+    loop {
+        match decode(stack, message, &WorkerNames) {
+            Err(Error::NotLoaded { module }) => require(stack, module)?,
+            received => return received,
+        }
+    }
+}
+
+thread_local! {
+    /// The modules that [`require`] is loading.
+    static LOADING: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Requires a module. One that needs itself to be loaded is an error.
+fn require(stack: &Stack, module: String) -> Result<()> {
+    if LOADING.with_borrow(|loading| loading.contains(&module)) {
+        return Err(Error::NeedsItself { module });
+    }
+    let name = module.as_bytes();
+    LOADING.with_borrow_mut(|loading| loading.push(module.clone()));
+    let required = stack.protected(0, |stack| {
+        stack.push_globals();
+        stack.raw_get_text(-1, "require");
+        stack.push_bytes(name);
+        stack.call(1, 0);
+        stack.set_top(0);
+        Ok(())
+    });
+    LOADING.with_borrow_mut(|loading| loading.pop());
+    required
 }
 
 impl Resolve for WorkerNames {
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
+        if names::is_in_module(name) {
+            return names::push_in_module(stack, name);
+        }
         if !is_gma(name) {
             return names::push_standard(stack, own(), name);
         }
@@ -39,6 +118,10 @@ impl Resolve for WorkerNames {
         }
         Ok(())
     }
+
+    fn note_class(&self, stack: &Protected) {
+        stdlib::note_finalizer(stack);
+    }
 }
 
 /// The functions that every state has outside its libraries, by the names under which they cross: those of gma2workers,
@@ -47,6 +130,7 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
     static OWN: LazyLock<Vec<(&str, NativeFunction)>> = LazyLock::new(|| {
         let mut own = stdlib::iterators();
         own.extend([
+            ("gma2workers.call", native(call)),
             ("gma2workers.clock", native(stdlib::clock)),
             ("gma2workers.isStopping", native(is_stopping)),
             ("gma2workers.check", native(check)),
@@ -62,6 +146,11 @@ pub fn own() -> &'static [(&'static str, NativeFunction)] {
 pub fn is_stopping(stack: &Protected) -> NativeResult {
     stack.push_boolean(current::is_told());
     Ok(1)
+}
+
+/// `call(callable, ...)`: the function of a task whose `func` is a callable module.
+pub fn call(stack: &Protected) -> NativeResult {
+    Err(Exit::TailCall(stack.top() - 1))
 }
 
 /// `check(value, place, upvalues)`, in a task: see [`check_with`].
@@ -202,14 +291,19 @@ fn call_host(stack: &Protected) -> NativeResult {
     let name = stub_name(stack);
     let arguments = encode_arguments(stack, &name)?;
     match hostcall::call(&name, arguments) {
-        Answer::Returned(message) => Ok(decode(stack, &message, &WorkerNames)?),
+        Answer::Returned(message) => receive(stack, &message).map_err(unreceived),
         Answer::Raised(message) => {
-            decode(stack, &message, &WorkerNames)?;
+            receive(stack, &message).map_err(unreceived)?;
             Err(Exit::RaiseTop)
         }
         Answer::Failed(error) => Err(error.into()),
         Answer::Gone => Err(gone(&name)),
     }
+}
+
+/// The error of an answer that needs a module. Loading that may have been stopped.
+fn unreceived(error: Error) -> Exit {
+    if current::is_stopping() { Exit::Stop } else { error.into() }
 }
 
 /// The error of a call without an answer. A task that has to stop stops here, and never sees the error.

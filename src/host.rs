@@ -2,11 +2,11 @@
 //!
 //! Host side. Nothing here calls a host function, because it may yield: [`crate::callbacks`] does.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::c_int;
 
 use crate::codec::{self, Decoder, Functions, GMA, HOST, Names, Path, Policy, Resolve, SEPARATOR, encode};
-use crate::environment::HostModules;
+use crate::environment::{HostModules, Required};
 use crate::error::{Error, Place, Problem, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
@@ -14,6 +14,7 @@ use crate::fields;
 use crate::gma;
 use crate::job::Job;
 use crate::mailbox::{self, Answer};
+use crate::module_names::ModuleNames;
 use crate::modules::OWN_NAMES;
 use crate::names;
 use crate::value::Value;
@@ -23,22 +24,150 @@ use crate::value::Value;
 pub struct HostNames {
     /// The names under `gma` have been read. That happens when the first unknown value is met.
     has_read_gma: Cell<bool>,
+    /// The addresses of the modules, sorted; read when the first table or unknown function is met.
+    values: OnceCell<Vec<usize>>,
+    /// The names in modules, read when something is met that may be in one.
+    modules: OnceCell<ModuleNames>,
+    /// The modules that were met.
+    required: RefCell<Vec<Required>>,
+}
+
+impl HostNames {
+    /// The names of the host's modules.
+    pub fn modules(&self, stack: &Protected) -> Result<&ModuleNames> {
+        if self.modules.get().is_none() {
+            let top = stack.top();
+            push_gma(stack);
+            let gma = stack.pointer(-1);
+            if names::push_loaded(stack) == Type::Table {
+                let read = ModuleNames::read(stack, gma, is_module);
+                let _ = self.modules.set(read?);
+            }
+            stack.set_top(top);
+        }
+        Ok(self.modules.get_or_init(ModuleNames::default))
+    }
+
+    /// Notes that the host has loaded no modules.
+    pub fn has_no_modules(&self) {
+        let _ = self.values.set(Vec::new());
+    }
+
+    /// The module of the function or code table on top, if the modules were read.
+    pub fn known_module_of(&self, stack: &Stack) -> Option<&str> {
+        self.modules.get()?.module_of(stack.pointer(-1)).map(|(module, _)| module)
+    }
+
+    /// The name of the function or table on top, if it is a module or a part of one. Notes that its module was met.
+    fn known_name(&self, stack: &Protected) -> Result<Option<String>> {
+        let names = self.modules(stack)?;
+        let address = stack.pointer(-1);
+        let Some((module, module_address)) = names.module_of(address) else { return Ok(None) };
+        let mut required = self.required.borrow_mut();
+        if !required.iter().any(|known| known.name == module) {
+            required.push(Required { name: module.to_owned(), address: module_address });
+        }
+        Ok(names.name_of(address))
+    }
+
+    /// Takes the modules that were met so far.
+    pub fn take_required(&self) -> Vec<Required> {
+        self.required.take()
+    }
+}
+
+/// Whether a key of `package.loaded` is the name of a module that crosses by name.
+pub fn is_module(name: &str) -> bool {
+    !names::LIBRARIES.contains(&name) && name != names::GLOBALS && !OWN_NAMES.contains(&name)
 }
 
 impl Names for HostNames {
     fn name_of(&self, stack: &Protected) -> Option<String> {
         names::host_standard_name(stack).or_else(|| {
             if !self.has_read_gma.get() {
-                read_gma(stack);
+                push_gma(stack);
+                names::read_gma(stack);
                 self.has_read_gma.set(true);
             }
             names::gma_name(stack)
         })
     }
+
+    fn has_modules(&self, stack: &Protected) -> Result<bool> {
+        if let Some(values) = self.values.get() {
+            return Ok(!values.is_empty());
+        }
+        let top = stack.top();
+        if names::push_loaded(stack) == Type::Table {
+            let _ = self.values.set(module_values(stack));
+        }
+        stack.set_top(top);
+        Ok(!self.values.get_or_init(Vec::new).is_empty())
+    }
+
+    fn name_in_module(&self, stack: &Protected) -> Result<Option<String>> {
+        let address = stack.pointer(-1);
+        let is_read = self.modules.get().is_some();
+        let is_module = || self.values.get().is_some_and(|values| values.binary_search(&address).is_ok());
+        if !is_read && is_small_and_plain(stack) && !is_module() {
+            return Ok(None);
+        }
+        self.known_name(stack)
+    }
+
+    fn class_name(&self, stack: &Protected) -> Result<Option<String>> {
+        self.known_name(stack)
+    }
+}
+
+/// The addresses of the modules in the table on top, sorted. Raises nothing.
+fn module_values(stack: &Stack) -> Vec<usize> {
+    let loaded = stack.top();
+    let mut values = Vec::new();
+    stack.push_nil();
+    while stack.next(loaded) {
+        let is_object = matches!(stack.kind(-1), Type::Table | Type::Function);
+        if is_object && stack.with_bytes(-2, |name| std::str::from_utf8(name).is_ok_and(is_module)) {
+            values.push(stack.pointer(-1));
+        }
+        stack.pop(1);
+    }
+    values.sort_unstable();
+    values
+}
+
+/// Whether the value on top is a table of a few fields, none of which makes it code. Finding that out is much faster than reading
+/// the names in all modules.
+fn is_small_and_plain(stack: &Stack) -> bool {
+    const FEW: usize = 16;
+    if stack.kind(-1) != Type::Table {
+        return false;
+    }
+    let table = stack.top();
+    stack.push_nil();
+    for _ in 0..=FEW {
+        if !stack.next(table) {
+            return true;
+        }
+        let is_code = stack.kind(-2) == Type::String
+            && (stack.kind(-1) == Type::Function || stack.with_bytes(-2, |key| key.starts_with(b"__")));
+        stack.pop(1);
+        if is_code {
+            break;
+        }
+    }
+    stack.set_top(table);
+    false
 }
 
 impl Resolve for HostNames {
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
+        if names::is_in_module(name) {
+            return names::push_in_module(stack, name).map_err(|_| {
+                let path = name.split_once(SEPARATOR).map_or(name, |(_, path)| path);
+                Error::NotInHostsModule { name: names::display(path) }
+            });
+        }
         if !gma::is_gma(name) {
             return match names::push_host_standard(stack, name) {
                 Type::Nil => {
@@ -56,12 +185,11 @@ impl Resolve for HostNames {
     }
 }
 
-/// Reads the names of everything under the host's `gma`.
-fn read_gma(stack: &Protected) {
+/// Pushes the host's `gma`.
+fn push_gma(stack: &Protected) {
     stack.push_globals();
     stack.raw_get_text(-1, GMA);
     stack.remove(-2);
-    names::read_gma(stack);
 }
 
 /// Reads the names of the functions in the option `host`, a table at this index, in their order.
@@ -106,9 +234,7 @@ fn push_called(stack: &Protected, name: &str) -> Type {
 
 /// Pushes the host's value of this name under `gma`. Returns its kind.
 fn push_host_function(stack: &Protected, name: &str) -> Type {
-    stack.push_globals();
-    stack.raw_get_text(-1, GMA);
-    stack.remove(-2);
+    push_gma(stack);
     names::follow(stack, name)
 }
 

@@ -16,10 +16,12 @@
 //! | `recurring` | finds the arguments that several tasks have, to encode each once | host |
 //! | `response` | merges the outcomes of tasks into the response | host |
 //! | `host` | finds the host's functions by name, takes host calls and sends their answers | host |
+//! | `host_modules` | what a job takes along of the host's modules and libraries | host |
 //! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and ends idle threads | its own |
 //! | `executor` | runs a job's tasks on a thread of the pool | worker |
 //! | `watched` | the jobs that the watchdog watches | both |
 //! | `state` | makes a worker's Lua state, prepares it for a job, and restores it between tasks | worker |
+//! | `loading` | loads the host's modules into a state before its first task | worker |
 //! | `modules` | `require` in a task | worker |
 //! | `gma` | the `gma` table in a task | worker |
 //! | `stdlib`, `coroutine`, `debug`, `locale` | the parts of Lua's standard library that are different in a task | worker |
@@ -36,6 +38,7 @@
 //! | `spelling` | finds the likely meaning of a misspelt option or field | host |
 //! | `value` | a Lua value, for reading options and describing it in messages | host |
 //! | `names` | the names under which library functions and `gma` functions cross | both |
+//! | `module_names` | the names under which modules and their code cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
 //! | `missing` | finds the globals that were missing where a task failed | both |
 //! | `fields` | shows the fields of an error value that is a table | both |
@@ -51,13 +54,14 @@
 //!
 //! `waiting.md` explains which writes each thread may rely on seeing, and why no wake-up is lost.
 //!
-//! The Lua files, in `lua`. Both backends use all but the first three rows:
+//! The Lua files, in `lua`. Both backends use all but the first four rows:
 //!
 //! | file | job |
 //! |---|---|
 //! | `init` | the entry of the drop-in folder: loads the binary, or else the cooperative backend |
 //! | `cooperative` | the cooperative backend: the native functions of `api`, in pure Lua |
 //! | `annotations`, `annotations_gma` | types for editors; never loaded |
+//! | `module_data` | runs in a task's state: brings the data of modules up to date |
 //! | `gma2workers` | the public functions |
 //! | `job` | a job's handle |
 //! | `pump` | serves a running job: its host calls, its progress, its outcomes |
@@ -97,13 +101,16 @@ mod fields;
 pub mod fuzzing;
 mod gma;
 mod host;
+mod host_modules;
 mod hostcall;
 mod idle_queue;
 mod job;
 mod lane;
+mod loading;
 mod locale;
 mod mailbox;
 mod missing;
+mod module_names;
 mod modules;
 mod names;
 mod pool;

@@ -11,7 +11,6 @@
 use std::ffi::c_int;
 use std::sync::Arc;
 
-use crate::codec::decode;
 use crate::current;
 use crate::error::{Error, Result};
 use crate::ffi::{Exit, Key, NativeResult, Protected, Stack, Type, native};
@@ -75,6 +74,7 @@ fn search_preload(stack: &Protected) -> NativeResult {
         (host.has_preloaded, host.has_other_searchers)
     });
     let Some((has_preloaded, has_other_searchers)) = searches else { return Ok(1) };
+    current::with_notes(|notes| notes.has_required = true);
     if has_preloaded {
         push_host_loader(stack).map_err(Exit::RaiseBare)?;
         if stack.kind(-1) == Type::Function {
@@ -99,7 +99,7 @@ fn push_host_loader(stack: &Stack) -> Result<()> {
     };
     let name = stack.bytes(1);
     let loader = work.job.environment.modules.loader(&name, || ask_for_loader(&name))?;
-    decode(stack, &loader, &gma::WorkerNames)?;
+    gma::receive(stack, &loader)?;
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! The names of functions and tables that exist on both sides: the standard library, and everything under `gma`.
+//! The names of functions and tables that exist on both sides: the standard library, and everything under `gma`. Those of
+//! modules are in [`crate::module_names`].
 //!
 //! A function that captured `local sin = math.sin` crosses with the name `math.sin` in place of that upvalue, and gets
 //! the receiving state's own `math.sin`. A name under `gma` is `gma` and the keys, separated by zeros; a table's name
@@ -9,7 +10,7 @@
 
 use std::ffi::c_int;
 
-use crate::codec::{GMA, SEPARATOR};
+use crate::codec::{GMA, MODULE, SEPARATOR};
 use crate::error::{Error, Result};
 use crate::ffi::{Key, NativeFunction, Protected, Stack, Type};
 
@@ -48,7 +49,7 @@ const BASE_FUNCTIONS: [&str; 23] = [
 ];
 
 /// `bit32` only exists if Lua was built with it.
-const LIBRARIES: [&str; 10] =
+pub const LIBRARIES: [&str; 10] =
     ["bit32", "coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8"];
 
 /// The name of the table of globals.
@@ -115,13 +116,42 @@ pub fn is_library(name: &str) -> bool {
 }
 
 /// Pushes a library's table from `package.loaded`, because the global may be missing in a sandbox.
-fn push_library(stack: &Protected, library: &str) -> Type {
-    stack.push_registry();
-    stack.raw_get_text(-1, "_LOADED");
+pub fn push_library(stack: &Protected, library: &str) -> Type {
+    push_loaded(stack);
     let kind = stack.raw_get_text(-1, library);
     stack.remove(-2);
+    kind
+}
+
+/// Pushes `package.loaded`. Returns its kind.
+pub fn push_loaded(stack: &Protected) -> Type {
+    stack.push_registry();
+    let kind = stack.raw_get_text(-1, "_LOADED");
     stack.remove(-2);
     kind
+}
+
+/// Whether a name is a module's, or that of a part of one.
+pub fn is_in_module(name: &str) -> bool {
+    name.strip_prefix(MODULE).is_some_and(|rest| rest.starts_with(SEPARATOR))
+}
+
+/// Pushes this state's module, or the part of a module, of this name.
+pub fn push_in_module(stack: &Protected, name: &str) -> Result<()> {
+    let path = name.get(MODULE.len() + 1..).unwrap_or_default();
+    let (module, rest) = path.split_once(SEPARATOR).unwrap_or((path, ""));
+    push_loaded(stack);
+    let is_loaded = stack.raw_get_text(-1, module) != Type::Nil;
+    stack.pop(1);
+    if !is_loaded {
+        stack.pop(1);
+        return Err(Error::NotLoaded { module: module.to_owned() });
+    }
+    if matches!(follow(stack, name), Type::Function | Type::Table) {
+        return Ok(());
+    }
+    stack.pop(1);
+    Err(Error::NotInModule { module: module.to_owned(), field: display(rest) })
 }
 
 /// Pushes the `_ENV` of our own Lua files: a copy of the standard globals as they are now.
@@ -384,8 +414,8 @@ fn has_name(stack: &Stack, names: c_int) -> bool {
     has_name
 }
 
-/// Replaces the `gma` table on top with the object of this name under it, or with nil if there is none. Returns its
-/// kind.
+/// Replaces the table on top, `gma` or `package.loaded`, with the object of this name under it, or with nil if there is none.
+/// Returns its kind.
 pub fn follow(stack: &Protected, name: &str) -> Type {
     for key in name.split(SEPARATOR).skip(1).filter(|key| !key.is_empty()) {
         if stack.kind(-1) != Type::Table {

@@ -8,13 +8,15 @@
 //! them alone. Restoring a snapshot undoes everything since then, to the last byte.
 
 use std::ffi::c_int;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::codec::{Common, decode_common, decode_initial};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::ffi::{Key, OwnState, Protected, Stack, Type};
-use crate::{bytecode, codec, coroutine, debug, fault, gma, modules, stdlib};
+use crate::ffi::{Key, OwnState, Stack, Type};
+use crate::module_names::ModuleNames;
+use crate::{bytecode, codec, coroutine, debug, fault, gma, loading, modules, stdlib};
 
 /// The key of a mark in the registry of every worker's state.
 static WORKER: Key = Key::new();
@@ -37,6 +39,7 @@ pub struct State {
     /// The job's code has left a finalizer or an open file. Restoring the state would bring back what a task has finalized or
     /// closed.
     has_finalizers: bool,
+    module_names: Option<Rc<ModuleNames>>,
     /// The job's functions on the state's stack, or the reason why a function could not be loaded.
     functions: Vec<Result<Function>>,
     /// The arguments that several tasks of the job share; the state has them.
@@ -118,6 +121,7 @@ impl State {
             is_fitted: false,
             is_complete: false,
             has_finalizers: false,
+            module_names: None,
             functions: Vec::new(),
             common: Arc::default(),
             refused: Vec::new(),
@@ -147,12 +151,14 @@ impl State {
             stack.set_top(0);
             Ok(())
         })?;
-        if let Some(globals) = &environment.globals {
-            set_globals(&stack, globals)?;
+        if !environment.modules.are_needed {
+            loading::add_to_libraries(&stack, &environment.modules)?;
+            loading::set_globals(&stack, environment.globals.as_deref())?;
         }
         if let Some(functions) = &environment.host {
             gma::install_host(&stack, functions)?;
         }
+        self.module_names = None;
         self.functions.clear();
         self.environment = Arc::clone(environment);
         self.is_fitted = true;
@@ -182,7 +188,27 @@ impl State {
             }
         }
         self.is_complete = true;
-        if self.reuse == Reuse::Pooled { self.own.snapshot() } else { Ok(()) }
+        if self.reuse != Reuse::Pooled || !self.is_restorable() {
+            return Ok(());
+        }
+        if environment.has_code() {
+            // Restoring the state would copy the garbage for each task.
+            self.own.stack().protected(0, |stack| {
+                stack.collect();
+                stack.postpone_collector(UNCOLLECTED);
+                Ok(())
+            })?;
+        }
+        self.own.snapshot()
+    }
+
+    /// The names of the modules that were loaded before the first task.
+    pub fn module_names(&self) -> Option<Rc<ModuleNames>> {
+        self.module_names.clone()
+    }
+
+    pub fn set_module_names(&mut self, names: Option<Rc<ModuleNames>>) {
+        self.module_names = names;
     }
 
     /// Notes that the job's code has left a finalizer or an open file, so the state serves one task.
@@ -198,7 +224,8 @@ impl State {
         if !self.is_fitted {
             self.fit(environment)?;
         } else if !Arc::ptr_eq(&self.environment, environment)
-            && (environment.has_code() || *self.environment != **environment)
+            // Each job runs its own `init`, even if it is the same code: its outcome may differ.
+            && (environment.init.is_some() || *self.environment != **environment)
         {
             self.reset();
             self.fit(environment)?;
@@ -211,7 +238,9 @@ impl State {
         if Arc::ptr_eq(&self.common, common) || *self.common == **common {
             return Ok(());
         }
-        if self.reuse == Reuse::Pooled {
+        // A state that serves one task has no snapshots.
+        let takes_snapshots = self.reuse == Reuse::Pooled && self.is_restorable();
+        if takes_snapshots {
             self.own.restore(FITTED);
         }
         self.common = Arc::default();
@@ -226,7 +255,7 @@ impl State {
             stack.postpone_collector(UNCOLLECTED);
             Ok(())
         })?;
-        if self.reuse == Reuse::Pooled {
+        if takes_snapshots {
             self.own.snapshot()?;
         }
         self.common = Arc::clone(common);
@@ -306,6 +335,7 @@ impl State {
             self.is_fitted = false;
             self.functions = Vec::new();
             (self.common, self.refused) = Default::default();
+            self.module_names = None;
             // This also drops the job's globals and functions.
             let sandbox = self.environment.sandbox;
             self.environment = Arc::new(Environment { sandbox, ..Environment::default() });
@@ -331,42 +361,6 @@ fn push_libraries(stack: &Stack) {
         stack.pop(1);
     }
     stack.set_top(registry);
-}
-
-/// Sets the globals, and the fields of libraries, from a message with both. A sandbox may lack a library.
-fn set_globals(stack: &Stack, globals: &[u8]) -> Result<()> {
-    const FIELDS: c_int = 2;
-    const LIBRARY_NAME: c_int = 4;
-    const LIBRARY: c_int = 6;
-    decode_initial(stack, globals, &gma::WorkerNames)?;
-    stack.protected(FIELDS, |stack| {
-        stack.push_globals();
-        set_fields(stack, 1, FIELDS + 1);
-        stack.set_top(FIELDS);
-        stack.push_registry();
-        stack.raw_get_text(-1, "_LOADED");
-        stack.replace(FIELDS + 1);
-        stack.push_nil();
-        while stack.next(FIELDS) {
-            stack.push_value(LIBRARY_NAME);
-            if stack.raw_get(FIELDS + 1) == Type::Table {
-                set_fields(stack, LIBRARY_NAME + 1, LIBRARY);
-            }
-            stack.set_top(LIBRARY_NAME);
-        }
-        stack.set_top(0);
-        Ok(())
-    })
-}
-
-/// Sets in the table at `to` all fields of the table at `from`.
-fn set_fields(stack: &Protected, from: c_int, to: c_int) {
-    stack.push_nil();
-    while stack.next(from) {
-        stack.push_value(-2);
-        stack.insert(-2);
-        stack.raw_set(to);
-    }
 }
 
 fn are_kept(functions: &[Vec<u8>]) -> bool {

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{Encoder, Functions, Path, Policy, Upvalues, encode, identity};
+use crate::codec::{Encoder, Functions, Names, Path, Policy, Upvalues, encode, identity};
 use crate::config::{self, Config};
 use crate::environment::Init;
 use crate::error::{Error, Meant, Place, Problem, Result};
-use crate::ffi::{Protected, Stack, Type};
+use crate::ffi::{Protected, Stack, Type, native};
+use crate::gma;
 use crate::host::HostNames;
 use crate::job::{Extras, Tasks};
 use crate::recurring::{Recurring, Slots};
@@ -190,6 +191,11 @@ impl<'a> TaskReader<'a> {
                     stack.push_value(func)
                 }
                 let callable = push_callable(stack, index)?;
+                if callable && self.is_module(stack)? {
+                    // Its own `__call` may have captured what can't cross.
+                    stack.pop(1);
+                    stack.push_native(native(gma::call));
+                }
                 match self.function(stack) {
                     Ok(function) => (callable, function),
                     Err(error) => return Ok(Err(error)),
@@ -213,6 +219,17 @@ impl<'a> TaskReader<'a> {
         }
         self.recurring = None;
         Ok(())
+    }
+
+    /// Whether the callable table below the top crosses by name.
+    fn is_module(&self, stack: &Protected) -> Result<bool> {
+        if !self.names.has_modules(stack)? {
+            return Ok(false);
+        }
+        stack.push_value(-2);
+        let is_module = self.names.name_in_module(stack)?.is_some();
+        stack.pop(1);
+        Ok(is_module)
     }
 
     /// The index of the function on top. It is dumped at its first occurrence.

@@ -473,7 +473,7 @@ end
 -- file on first use.
 core.load = read
 
-for _, name in ipairs { "values", "options", "host", "tasks", "trace", "fields", "run" } do
+for _, name in ipairs { "modules", "values", "options", "host", "tasks", "trace", "fields", "run" } do
   parts[name] = read("cooperative/" .. name, _ENV)(core, parts)
 end
 for _, name in ipairs { "arguments", "drivers", "report", "hints", "pump", "async", "progress", "job", "items", "mapper", "map_results",

@@ -1,8 +1,14 @@
 --- Copies values within one state, as the native backend copies them between two states: a structured clone.
--- Tables are copied, with their shared and cyclic references. Fields are read raw, and metatables are not copied. Functions pass
--- unchanged. Userdata and coroutines are refused, with their place. Nothing here recurses, so only memory limits the depth.
+-- Tables are copied, with their shared and cyclic references. Fields are read raw, and metatables are not copied, except those of
+-- modules. Modules, their classes and functions pass unchanged. Userdata and coroutines are refused, with their place. Nothing here
+-- recurses, so only memory limits the depth.
+
+local _, parts = ...
 
 local values = {}
+
+-- A class may have a `__metatable` field, which is no reason to refuse its objects.
+local set_metatable = debug and debug.setmetatable or setmetatable
 
 -- The kinds that pass unchanged.
 local PLAIN = { ["nil"] = true, boolean = true, number = true, string = true, ["function"] = true }
@@ -82,18 +88,27 @@ end
 
 --- Copies `list[1]` to `list[n]`, with all tables in them.
 local function copy_tables(list, n, place)
-  local copies = {}
+  local copies, classes = {}, {}
   -- The tables in the order in which they were found. For each, `inside` has the number of the table that holds it, and `keys` its
   -- key there. For a table directly in the list, these are 0 and its position.
   local met = { tables = {}, inside = {}, keys = {} }
   local count, done = 0, 0
+  local read = parts.modules.reader()
 
   local function copy(value, at, key, is_key)
     if type(value) == "table" then
       local known = copies[value]
       if not known then
+        local is_module, class = read(value)
+        if is_module then
+          copies[value] = value
+          return value
+        end
         known, count = {}, count + 1
         copies[value] = known
+        if class then
+          classes[known] = class
+        end
         met.tables[count], met.inside[count] = value, at
         met.keys[count] = is_key and IN_KEY or key
       end
@@ -116,6 +131,9 @@ local function copy_tables(list, n, place)
       local new_key = PLAIN[type(key)] and key or copy(key, done, key, true)
       target[new_key] = PLAIN[type(value)] and value or copy(value, done, key)
     end
+  end
+  for object, class in next, classes do
+    set_metatable(object, class)
   end
   return copied
 end

@@ -20,6 +20,9 @@ pub use common::decode_common;
 pub trait Resolve {
     /// Pushes the function or table of this name.
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()>;
+
+    /// The table on top becomes the metatable of a value.
+    fn note_class(&self, _: &Protected) {}
 }
 
 /// Pushes a message's values and returns their count, in its own protected call.
@@ -81,6 +84,16 @@ enum Destination {
     Item(u32),
     Field,
     Upvalue(c_int),
+}
+
+/// The metatable of a table that is read.
+#[derive(Clone, Copy)]
+enum Metatable {
+    None,
+    /// One that looks up everything in the globals.
+    Globals,
+    /// The one below the table on the stack.
+    Below,
 }
 
 /// A table whose entries are still being read.
@@ -316,7 +329,8 @@ impl<'a> Decoder<'a> {
                 let id = self.reader.length().ok_or_else(truncated)?;
                 self.push_shared(here, -shared_number(id))?;
             }
-            wire::TABLE => return self.open_table(here, destination, tag, false),
+            wire::TABLE => return self.open_table(here, destination, tag, Metatable::None),
+            wire::OBJECT => return self.object(here, destination),
             wire::ENVIRONMENT => return self.environment(here, destination),
             wire::FUNCTION => return self.open_function(here, destination, tag),
             wire::GLOBALS => here.push_globals(),
@@ -393,7 +407,7 @@ impl<'a> Decoder<'a> {
         here: &Protected,
         destination: Destination,
         tag: u8,
-        is_environment: bool,
+        metatable: Metatable,
     ) -> Result<()> {
         let array = self.reader.u32().ok_or_else(truncated)?;
         let record = self.reader.u32().ok_or_else(truncated)?;
@@ -404,8 +418,13 @@ impl<'a> Decoder<'a> {
             .ok_or(Error::Corrupt("tables larger than their message"))?;
         let size = |count: u32| c_int::try_from(count).map_err(|_| Error::Corrupt("a table too large"));
         here.create_table(size(array)?, size(record)?);
-        if is_environment {
-            functions::look_up_in_globals(here);
+        match metatable {
+            Metatable::None => {}
+            Metatable::Globals => functions::look_up_in_globals(here),
+            Metatable::Below => {
+                here.insert(-2);
+                here.set_metatable(-2);
+            }
         }
         self.store_and_keep(here, destination, tag)?;
         let table = PartialTable {
@@ -416,6 +435,34 @@ impl<'a> Decoder<'a> {
             has_key: false,
         };
         self.begin(here, Partial::Table(table), destination)
+    }
+
+    /// Reads a table with a metatable of a module.
+    fn object(&mut self, here: &Protected, destination: Destination) -> Result<()> {
+        let tag = self.reader.byte().ok_or_else(truncated)?;
+        match tag & !SHARED {
+            wire::CLASS => {
+                let name = self.reader.bytes().ok_or_else(truncated)?;
+                let name = std::str::from_utf8(name).map_err(|_| Error::Corrupt("a name"))?;
+                self.names.push_named(here, name)?;
+                if tag & SHARED != 0 {
+                    self.register(here, self.next_id + 1)?;
+                }
+                self.next_id += 1;
+            }
+            wire::REFERENCE => {
+                let id = self.reader.length().ok_or_else(truncated)?;
+                self.push_shared(here, shared_number(id))?;
+            }
+            _ => return Err(Error::Corrupt("no class")),
+        }
+        if here.kind(-1) != Type::Table {
+            return Err(Error::Corrupt("a class that is no table"));
+        }
+        self.names.note_class(here);
+        let tag = self.reader.byte().filter(|tag| tag & !SHARED == wire::TABLE);
+        let tag = tag.ok_or(Error::Corrupt("an object that is no table"))?;
+        self.open_table(here, destination, tag, Metatable::Below)
     }
 
     /// Puts the value on top into the table of shared objects, at this number.

@@ -90,6 +90,8 @@ pub struct Encoder<'a> {
     common: Option<Box<CommonIndex>>,
     /// One of those is being written: the buffers are exchanged.
     is_in_common: bool,
+    /// Whether there are modules; none until that matters.
+    has_modules: Option<bool>,
     start: usize,
     position: usize,
     /// The collector is paused, since a value needs more than one stack.
@@ -120,6 +122,7 @@ impl<'a> Encoder<'a> {
             captures: Captures::default(),
             common: None,
             is_in_common: false,
+            has_modules: None,
             start: 0,
             position: 0,
             holds_collector: false,
@@ -235,7 +238,7 @@ impl<'a> Encoder<'a> {
     /// Writes fields of the innermost table, whose last key is on top, until one needs its own frame or none is left.
     fn fields(&mut self, here: &Protected, begun: (u32, u32, bool)) -> Result<()> {
         let (mut array, mut record, mut in_array) = begun;
-        let only_shape = self.policy.functions == Functions::Shape;
+        let skips_keys = self.policy.functions.skips_keys();
         let only_functions = self.is_refused_table();
         let table = here.table(-2);
         loop {
@@ -250,7 +253,7 @@ impl<'a> Encoder<'a> {
             }
             in_array = in_array && here.whole(-2) == Some(i64::from(array) + 1);
             let key = if in_array { Type::Number } else { here.kind(-2) };
-            if only_shape && !in_array && !key.is_scalar() {
+            if skips_keys && !in_array && !key.is_scalar() {
                 here.pop(1);
                 continue;
             }
@@ -297,9 +300,16 @@ impl<'a> Encoder<'a> {
             kind if kind.is_plain() => self.plain_value(here, -1, kind)?,
             Type::Table => {
                 let pointer = here.pointer(-1);
-                if !self.put_if_environment_field(here)? && !self.put_if_seen(pointer)? {
+                if !self.put_if_environment_field(here)?
+                    && !self.put_if_modules(here)?
+                    && !self.put_if_seen(pointer)?
+                {
+                    self.put_class(here)?;
                     return self.open_table(here, pointer, Role::Value);
                 }
+            }
+            Type::Function | Type::Userdata | Type::Thread if self.policy.functions == Functions::Data => {
+                self.out.push(wire::GLOBALS);
             }
             Type::Function if self.policy.functions == Functions::Refuse => {
                 return Err(self.unsendable(here, "function to the host"));
@@ -348,23 +358,70 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes the name of the value on top, if it has one.
+    /// Writes the name of the function or table on top, if it has one.
     fn put_if_named(&mut self, here: &Protected) -> Result<bool> {
         match self.policy.names.name_of(here) {
             Some(name) => self.put_name(&name).map(|()| true),
-            None => Ok(false),
+            None => self.put_if_modules(here),
         }
+    }
+
+    /// Whether there are modules.
+    fn has_modules(&mut self, here: &Protected) -> Result<bool> {
+        if let Some(has_modules) = self.has_modules {
+            return Ok(has_modules);
+        }
+        let has_modules = self.policy.functions != Functions::Shape && self.policy.names.has_modules(here)?;
+        self.has_modules = Some(has_modules);
+        Ok(has_modules)
+    }
+
+    /// Writes the name of the function or table on top, if it is a module's.
+    fn put_if_modules(&mut self, here: &Protected) -> Result<bool> {
+        if !self.has_modules(here)? {
+            return Ok(false);
+        }
+        match self.policy.names.name_in_module(here)? {
+            Some(_) if self.policy.functions == Functions::Data => self.out.push(wire::GLOBALS),
+            Some(name) => self.put_name(&name)?,
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Writes the class of the table on top, if its metatable is a module's.
+    fn put_class(&mut self, here: &Protected) -> Result<()> {
+        if !self.has_modules(here)? || !here.metatable(-1) {
+            return Ok(());
+        }
+        let pointer = here.pointer(-1);
+        let name = self.policy.names.class_name(here)?;
+        here.pop(1);
+        let Some(name) = name else { return Ok(()) };
+        self.out.ensure_room(0)?;
+        self.out.push(wire::OBJECT);
+        // Where only data crosses, the class itself may cross as data, too, which has another identity.
+        let is_data = self.policy.functions == Functions::Data;
+        if is_data || !self.put_if_in_message(pointer)? {
+            let identity = if is_data { 2 * self.out.len() + 1 } else { pointer };
+            self.register(identity)?;
+            put_bytes(&mut self.out, wire::CLASS, name.as_bytes())?;
+        }
+        self.out.ensure_room(0)
     }
 
     fn put_name(&mut self, name: &str) -> Result<()> {
         put_bytes(&mut self.out, wire::NAMED, name.as_bytes())
     }
 
-    /// If the message already has this table or function, writes a reference and marks the original as shared.
+    /// If the message, or a common value, already has this table or function, writes a reference.
     fn put_if_seen(&mut self, pointer: usize) -> Result<bool> {
-        let Some(Entry { id, tag }) = self.identities.get(pointer)? else {
-            return self.put_if_common(pointer);
-        };
+        Ok(self.put_if_in_message(pointer)? || self.put_if_common(pointer)?)
+    }
+
+    /// If the message already has this table or function, writes a reference and marks the original as shared.
+    fn put_if_in_message(&mut self, pointer: usize) -> Result<bool> {
+        let Some(Entry { id, tag }) = self.identities.get(pointer)? else { return Ok(false) };
         mark_shared(&mut self.out, self.start, tag);
         self.out.push(wire::REFERENCE);
         put_length(&mut self.out, id as usize);

@@ -34,4 +34,4 @@ pub use encode::common::identity;
 pub use encode::{Encoder, encode, encode_counted};
 pub use frame::{Path, without_arguments};
 pub use policy::{Functions, Names, Policy, Upvalues};
-pub use wire::{GMA, HOST, SEPARATOR, bytecode};
+pub use wire::{GMA, HOST, MODULE, SEPARATOR, bytecode};

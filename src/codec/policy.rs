@@ -1,6 +1,7 @@
 //! Which values may cross, and under which names.
 
 use crate::codec::frame::Path;
+use crate::error::Result;
 use crate::ffi::Protected;
 
 /// The treatment of data (numbers, texts, booleans, plain tables) in a function's upvalues.
@@ -28,12 +29,37 @@ pub enum Functions {
     /// Only the shape of the `gma` table crosses: each function becomes a name, made of [`crate::codec::GMA`] and its keys.
     /// Values that are neither functions nor data are left out.
     Shape,
+    /// Only plain data crosses. In place of each function, userdata, coroutine and table with a name stands the table of
+    /// globals; fields whose keys are not scalars are left out.
+    Data,
+}
+
+impl Functions {
+    /// Whether only fields with scalar keys cross.
+    pub fn skips_keys(self) -> bool {
+        matches!(self, Functions::Shape | Functions::Data)
+    }
 }
 
 /// The names of functions and tables that exist on both sides.
 pub trait Names {
     /// The name of the function or table on top of the stack.
     fn name_of(&self, stack: &Protected) -> Option<String>;
+
+    /// Whether there are modules. Otherwise the encoder does not call the next two methods.
+    fn has_modules(&self, _: &Protected) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// The name of the function or table on top of the stack, if it is a module or a part of one.
+    fn name_in_module(&self, _: &Protected) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// The name of the table on top of the stack, which is a metatable, if it is a module or a part of one.
+    fn class_name(&self, stack: &Protected) -> Result<Option<String>> {
+        self.name_in_module(stack)
+    }
 }
 
 /// How the encoder treats the values of a message.

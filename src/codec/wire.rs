@@ -13,11 +13,14 @@
 //!          | TABLE array:u32 record:u32 value*array (value value)*record
 //!          | FUNCTION size:u32 bytecode upvalues:u8 upvalue*upvalues
 //!          | NAMED length name            the receiver's own function or table of that name
+//!          | OBJECT class TABLE…         a table with a metatable of a module; see `class`
 //!          | NEW_KEY length bytes         a text that gets the next number as a key, from 0
 //!          | KEY number:u8                the text that has this number
 //!          | REFERENCE id                 the id-th table or function of the message, from 0
 //!          | GLOBALS                      the receiver's globals, as a field of an environment
 //!          | COMMON id                    the id-th object of the job's common values, which the receiver has
+//! class    = CLASS length name            the receiver's own table of that name
+//!          | REFERENCE id
 //! upvalue  = GLOBALS                      the receiver's globals
 //!          | ENVIRONMENT value            a table whose `__index` is the receiver's globals
 //!          | JOINED id index:u8           the same variable as upvalue `index` of function `id`
@@ -25,8 +28,8 @@
 //!          | value
 //! ```
 //!
-//! Numbers are little-endian; `length` and `id` are LEB128. Tables and functions are counted together, long texts
-//! separately. A table, function or long text that the message refers to again has [`SHARED`] set in its tag. The decoder
+//! Numbers are little-endian; `length` and `id` are LEB128. Tables, functions and classes are counted together, long texts
+//! separately. A table, function, class or long text that the message refers to again has [`SHARED`] set in its tag. The decoder
 //! remembers only these.
 
 use crate::error::Error;
@@ -50,6 +53,8 @@ pub const KEY: u8 = 14;
 pub const TEXT: u8 = 15;
 pub const TEXT_AGAIN: u8 = 16;
 pub const ENVIRONMENT: u8 = 17;
+pub const OBJECT: u8 = 18;
+pub const CLASS: u8 = 19;
 
 pub const COMMON: u8 = 20;
 pub const COMMON_JOINED: u8 = 21;
@@ -76,7 +81,10 @@ pub const GMA: &str = "gma";
 /// The first part of the names of the functions in the option `host`, and the task's global that has them.
 pub const HOST: &str = "host";
 
-/// Separates the keys in a name under `gma`. A key that contains it can't be part of a name.
+/// The first part of the name of everything in a module. The module's name and the keys to the object follow.
+pub const MODULE: &str = "require";
+
+/// Separates the keys in a name under `gma` or in a module. A key that contains it can't be part of a name.
 pub const SEPARATOR: char = '\0';
 
 /// The bytecode of a message's first value, if that is a function.

@@ -118,7 +118,7 @@ describe("the page of messages", function()
 
   --- Whether the page has a text of the source, in which names in braces stand for the varying parts.
   local function has(text)
-    text = text:gsub("{{", "\1"):gsub("}}", "\2"):gsub("{%a*}", "…"):gsub("\1", "{"):gsub("\2", "}")
+    text = text:gsub("{{", "\1"):gsub("}}", "\2"):gsub("{[%a_]*}", "…"):gsub("\1", "{"):gsub("\2", "}")
     local pattern = pattern_of(text, "…")
     for message in pairs(ROWS) do
       if message:find(pattern) or text:find(pattern_of(message, "…")) then

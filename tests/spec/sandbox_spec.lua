@@ -281,11 +281,15 @@ describe("jobs with a sandbox and without one #native", function()
 
   it("run side by side (I4)", function()
     local gate, open = running.gate()
+    -- A module's function can't cross into a sandbox.
+    local function pass_gate()
+      repeat until gma.open()
+      return io and "io" or "none"
+    end
     with_gma(gate, function()
       local jobs = {}
       for i = 1, 4 do
-        jobs[i] = gma2workers.RunAsync { sandbox = i % 2 == 0, workers = 2, onComplete = type,
-          tasks = running.tasks(3, function(n, pass) return pass(n) and (io and "io" or "none") end, running.pass_gate) }
+        jobs[i] = gma2workers.RunAsync { sandbox = i % 2 == 0, workers = 2, onComplete = type, tasks = running.tasks(3, pass_gate) }
       end
       open()
       for i, job in ipairs(jobs) do

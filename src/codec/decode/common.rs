@@ -48,7 +48,6 @@ impl<'a> Decoder<'a> {
         if stack.kind(-1) == Type::Nil {
             return Err(Error::Corrupt("nil as a common value"));
         }
-        stack.raw_set_i(objects, before + shared_number(0));
         if self.has_shared {
             stack.push_nil();
             while stack.next(shared) {
@@ -61,6 +60,8 @@ impl<'a> Decoder<'a> {
                 }
             }
         }
+        // Last, because the first object of the message may be the value's class, which no other message refers to.
+        stack.raw_set_i(objects, before + shared_number(0));
         stack.set_top(0);
         Ok(())
     }

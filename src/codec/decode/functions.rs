@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use super::{Decoder, Destination, Partial, PartialFunction, shared_number};
+use super::{Decoder, Destination, Metatable, Partial, PartialFunction, shared_number};
 use crate::codec::wire::{self, SHARED, truncated};
 use crate::error::{Error, Refusal, Remedy, Result};
 use crate::ffi::{Protected, Stack, Type};
@@ -15,7 +15,7 @@ impl Decoder<'_> {
         }
         let tag = self.reader.byte().ok_or_else(truncated)?;
         if tag & !SHARED == wire::TABLE {
-            return self.open_table(here, destination, tag, true);
+            return self.open_table(here, destination, tag, Metatable::Globals);
         }
         if tag == wire::COMMON {
             self.push_common(here)?;

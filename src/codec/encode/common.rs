@@ -96,7 +96,8 @@ impl Encoder<'_> {
         let text = [(identity, self.start + HEADER)];
         let has_text = self.out[self.start + HEADER] == wire::TEXT;
         let objects = if has_text { &text } else { self.identities.objects() };
-        if objects.first().is_none_or(|(object, _)| *object != identity) {
+        // The class of an object comes before the object.
+        if !objects.iter().take(2).any(|(object, _)| *object == identity) {
             // It crosses by name.
             self.out.truncate(self.start);
             return Ok(());

@@ -105,6 +105,9 @@ impl Encoder<'_> {
             here.pop(1);
             return Ok(());
         }
+        if is_copied {
+            self.put_class(here)?;
+        }
         self.open_table(here, pointer, role)
     }
 

@@ -31,7 +31,7 @@ pub fn decode(input: &[u8]) {
     let functions = message.iter().filter(|byte| **byte & !wire::SHARED == wire::FUNCTION).count();
     let taken = state.memory() - before;
     assert!(taken <= 8192 + 100 * message.len() + 2048 * functions, "{taken} bytes of memory");
-    state.unprotected().collect();
+    collect(&state.stack());
     check_reencoding(&state.stack(), &outcome, seen);
     in_little_memory(&message, &outcome, mix(input) % (taken + 1));
     if message.first().is_some_and(|flags| flags & FULL != 0) {
@@ -39,6 +39,14 @@ pub fn decode(input: &[u8]) {
     }
     in_a_worker(&message);
     with_common_values(&message);
+}
+
+/// Collects the garbage. The message may have made finalizers, which may fail.
+fn collect(stack: &Stack) {
+    let _ = stack.protected(0, |stack| {
+        stack.collect();
+        Ok(())
+    });
 }
 
 /// A state in which nothing has a name.
@@ -137,7 +145,7 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
             stack.set_top(NEARLY_FULL);
         }
         if state.memory() > COLLECT_ABOVE {
-            state.unprotected().collect();
+            collect(&state.stack());
         }
     });
 }

@@ -1,0 +1,278 @@
+//! The names under which modules and their code cross: `require`, the module's name, and the keys to the object in it.
+//!
+//! A map from addresses to names, of one state. Modules come first, then their fields level by level, so the shortest name
+//! wins. Only code gets a name: functions, and tables that hold a function or can be a metatable. Plain data is read through,
+//! because it may hold code, but crosses by value.
+
+use std::ffi::c_int;
+
+use rustc_hash::FxHashMap;
+
+use crate::codec::{MODULE, SEPARATOR};
+use crate::error::Result;
+use crate::ffi::{Stack, Type};
+use crate::names::is_name_part;
+
+/// The names of the objects in a state's modules.
+#[derive(Debug, Default)]
+pub struct ModuleNames {
+    entries: Vec<Entry>,
+    /// The keys of all entries, one after another.
+    keys: String,
+    /// The position in `entries` of each object, by its address.
+    by_address: FxHashMap<usize, u32>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The position of the table that holds this object; [`NONE`] for a module.
+    parent: u32,
+    /// Where its key ends in `keys`. It begins where the one before it ends.
+    end: usize,
+    is_code: bool,
+    address: usize,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// The stack slots that a step of the walk needs.
+const STEP: c_int = 8;
+
+impl ModuleNames {
+    /// Reads the modules in the table on top of the stack, `package.loaded`. The objects that got a name stay on top of the
+    /// stack, in the order of their entries. `is_module` tells whether a key of that table is the name of a module to read;
+    /// nothing of the others is read, nor of the globals and the table with the address `gma`.
+    ///
+    /// Never raises an error, so the names may be owned by any frame.
+    pub fn read(stack: &Stack, gma: usize, is_module: impl Fn(&str) -> bool) -> Result<ModuleNames> {
+        let mut names = ModuleNames::default();
+        let loaded = stack.top();
+        stack.push_globals();
+        let mut left_out = vec![gma, stack.pointer(loaded), stack.pointer(-1)];
+        stack.pop(1);
+        let mut modules = Vec::new();
+        stack.push_nil();
+        while stack.next(loaded) {
+            let is_object = matches!(stack.kind(-1), Type::Table | Type::Function);
+            if is_object && is_name_part(stack, -2) && stack.check(STEP) {
+                let name = stack.text(-2);
+                if is_module(&name) {
+                    stack.insert(-2);
+                    modules.push((name, stack.top() - 1));
+                    continue;
+                }
+                left_out.push(stack.pointer(-1));
+            }
+            stack.pop(1);
+        }
+        // The order of a table's keys differs from run to run.
+        modules.sort_unstable();
+        let first = stack.top() + 1;
+        for (name, slot) in &modules {
+            if stack.check(STEP) {
+                stack.push_value(*slot);
+                if left_out.contains(&stack.pointer(-1)) || !names.add(stack, NONE, name)? {
+                    stack.pop(1);
+                }
+            }
+        }
+        let mut at = 0;
+        while at < names.entries.len() && stack.check(STEP) {
+            let object = first + at as c_int;
+            if stack.kind(object) == Type::Table {
+                names.read_fields(stack, object, at, &left_out)?;
+            }
+            at += 1;
+        }
+        Ok(names)
+    }
+
+    /// Adds the functions and tables in the fields of the table of entry `parent`.
+    fn read_fields(&mut self, stack: &Stack, table: c_int, parent: usize, left_out: &[usize]) -> Result<()> {
+        stack.push_nil();
+        while stack.next(table) {
+            let kind = stack.kind(-1);
+            let is_object = matches!(kind, Type::Table | Type::Function);
+            if stack.kind(-2) != Type::String {
+                stack.pop(1);
+                continue;
+            }
+            if kind == Type::Function || stack.with_bytes(-2, |key| key.starts_with(b"__")) {
+                self.entries[parent].is_code = true;
+            }
+            if !is_object
+                || !is_name_part(stack, -2)
+                || left_out.contains(&stack.pointer(-1))
+                || !stack.check(STEP)
+                || !self.add(stack, parent as u32, &stack.text(-2))?
+            {
+                stack.pop(1);
+                continue;
+            }
+            // The object stays, below the key for the next step.
+            stack.insert(-2);
+        }
+        Ok(())
+    }
+
+    /// Adds the object on top. False if it has a name already.
+    fn add(&mut self, stack: &Stack, parent: u32, key: &str) -> Result<bool> {
+        let address = stack.pointer(-1);
+        if self.by_address.contains_key(&address) {
+            return Ok(false);
+        }
+        self.entries.try_reserve(1)?;
+        self.keys.try_reserve(key.len())?;
+        self.by_address.try_reserve(1)?;
+        self.by_address.insert(address, self.entries.len() as u32);
+        self.keys.push_str(key);
+        // A module is code even if it only holds data: it is required, and its data brought up to date.
+        let is_code = parent == NONE || stack.kind(-1) == Type::Function;
+        self.entries.push(Entry { parent, end: self.keys.len(), is_code, address });
+        Ok(true)
+    }
+
+    /// The number of objects that were read.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn key(&self, at: u32) -> &str {
+        let start = match at {
+            0 => 0,
+            at => self.entries[at as usize - 1].end,
+        };
+        &self.keys[start..self.entries[at as usize].end]
+    }
+
+    /// The name of the function or code table with this address.
+    pub fn name_of(&self, address: usize) -> Option<String> {
+        let at = self.code(address)?;
+        let mut parts = vec![self.key(at)];
+        let mut entry = &self.entries[at as usize];
+        while entry.parent != NONE {
+            parts.push(self.key(entry.parent));
+            entry = &self.entries[entry.parent as usize];
+        }
+        parts.push(MODULE);
+        parts.reverse();
+        Some(parts.join(&SEPARATOR.to_string()))
+    }
+
+    /// The name and the address of the module that has the function or code table with this address.
+    pub fn module_of(&self, address: usize) -> Option<(&str, usize)> {
+        let mut at = self.code(address)?;
+        while self.entries[at as usize].parent != NONE {
+            at = self.entries[at as usize].parent;
+        }
+        Some((self.key(at), self.entries[at as usize].address))
+    }
+
+    /// The position of the function or code table with this address.
+    fn code(&self, address: usize) -> Option<u32> {
+        let at = *self.by_address.get(&address)?;
+        self.entries[at as usize].is_code.then_some(at)
+    }
+}
+
+#[cfg(all(test, feature = "linked"))]
+mod tests {
+    use super::*;
+    use crate::ffi::{OwnState, Protected};
+
+    /// Runs code in a state, which returns one value. It stays on the stack.
+    fn run(stack: &Protected, code: &str) {
+        stack.load(code.as_bytes(), c"=test").expect("it is Lua");
+        let ran = stack.protected(1, |stack| {
+            stack.call(0, 1);
+            Ok(())
+        });
+        assert_eq!(ran, Ok(()), "{code}");
+    }
+
+    /// The names of the values of these expressions, after the code has run, with dots between the parts.
+    fn names<const N: usize>(code: &str, expressions: [&str; N]) -> [Option<String>; N] {
+        let state = OwnState::new(usize::MAX).expect("a state");
+        let stack = state.unprotected();
+        stack.open_libraries();
+        stack.set_top(0);
+        run(&stack, code);
+        run(&stack, "return package.loaded");
+        let names = ModuleNames::read(&stack, 0, |name| name.starts_with('m')).expect("memory");
+        assert_eq!(stack.top() as usize, 2 + names.count() + left_over(&stack, &names));
+        expressions.map(|expression| {
+            run(&stack, &format!("return {expression}"));
+            let name = names.name_of(stack.pointer(-1));
+            let module = names.module_of(stack.pointer(-1)).map(|(module, _)| module.to_owned());
+            assert_eq!(module.is_some(), name.is_some());
+            name.map(|name| name.replace(SEPARATOR, "."))
+        })
+    }
+
+    /// How many values are between the table of modules and the objects.
+    fn left_over(stack: &Stack, names: &ModuleNames) -> usize {
+        let first = stack.top() - names.count() as c_int + 1;
+        for (slot, entry) in (first..).zip(&names.entries) {
+            assert_eq!(stack.pointer(slot), entry.address, "the objects are on the stack in their order");
+        }
+        first as usize - 3
+    }
+
+    #[test]
+    fn the_shortest_name_wins_and_modules_come_first() {
+        let code = "m = { a = { deep = { f = function() end } } } m.f = m.a.deep.f
+            m2 = { Class = { new = type }, up = m } m.Class = { inner = m2.Class, x = type }
+            package.loaded.m, package.loaded.m2, package.loaded.m3, package.loaded.other = m, m2, m, { f = print }";
+        assert_eq!(
+            names(code, ["m", "m.a.deep.f", "m2", "m2.Class", "m.Class", "m.a.deep", "package.loaded.other"]),
+            [
+                Some("require.m".into()),
+                Some("require.m.f".into()),
+                Some("require.m2".into()),
+                Some("require.m2.Class".into()),
+                Some("require.m.Class".into()),
+                Some("require.m.a.deep".into()),
+                None
+            ]
+        );
+    }
+
+    #[test]
+    fn only_code_has_a_name() {
+        let code = "m = { data = { 1, 2, inner = { f = function() end }, text = 'x' }, list = { function() end }, meta = { __index = 1 },
+            [{}] = { f = function() end }, ['a\\0b'] = function() end, ['\\255'] = function() end, [''] = print }
+            m.G, m.loaded, m.self = _G, package.loaded, m
+            package.loaded.m, package.loaded.m1, package.loaded.m2 = m, function() end, 5";
+        assert_eq!(
+            names(
+                code,
+                [
+                    "m.data",
+                    "m.data.inner",
+                    "m.list",
+                    "m.list[1]",
+                    "m.meta",
+                    "m['a\\0b']",
+                    "m['\\255']",
+                    "_G",
+                    "package.loaded",
+                    "string.format",
+                    "package.loaded.m1"
+                ]
+            ),
+            [
+                None,
+                Some("require.m.data.inner".into()),
+                None,
+                None,
+                Some("require.m.meta".into()),
+                None,
+                None,
+                None,
+                None,
+                None,
+                Some("require.m1".into())
+            ]
+        );
+    }
+}

@@ -1,0 +1,511 @@
+-- Modules cross by name: what a task gets is its own state's.
+
+local gma2workers = require "gma2workers"
+local assertions = require "spec.fixtures.assertions"
+local crossing = require "spec.fixtures.crossing"
+local settings = require "spec.fixtures.settings"
+local shapes = require "spec.fixtures.shapes"
+
+local assert_failed, says = assertions.failed, assertions.says
+local Box, area = shapes.Box, shapes.area
+local is_native = gma2workers.info.backend == "native"
+
+--- Runs `body` while these loaders are in `package.preload`; the modules are unloaded afterwards.
+local function with_preload(loaders, body)
+  for name, loader in pairs(loaders) do
+    package.preload[name] = loader
+  end
+  local ok, problem = pcall(body)
+  for name in pairs(loaders) do
+    package.preload[name], package.loaded[name] = nil, nil
+  end
+  assert.is_true(ok, problem)
+end
+
+--- The response of tasks of one function on one worker.
+local function run_tasks(count, func, options)
+  local job = { tasks = {}, workers = 1 }
+  for i = 1, count do
+    job.tasks[i] = { func = func, args = { i } }
+  end
+  for name, value in pairs(options or {}) do
+    job[name] = value
+  end
+  return gma2workers.RunSync(job)
+end
+
+local call, run = crossing.call, crossing.run
+
+describe("a module that a function has captured", function()
+  it("is the task's own, and so are its functions and classes (F17)", function()
+    assert.equal(12, call(function(a, b) return shapes.area(a, b) end, 2, 3))
+    assert.equal(12, call(function(a, b) return area(a, b) end, 2, 3))
+    assert.equal(8, call(function() return setmetatable({ w = 2, h = 2 }, Box):area() end))
+    assert.is_true(call(function()
+      local module = require "spec.fixtures.shapes"
+      return module == shapes and module.area == area and module.Box == Box
+    end))
+  end)
+
+  it("is reached through other functions, and from a Map (F17)", function()
+    local function helper(n) return shapes.area(n, 1) end
+    assert.equal(6, call(function(n) return helper(n) end, 3))
+    assert.same({ 2, 4, 6 }, gma2workers.Map(function(n) return area(n, 1) end, { 1, 2, 3 }))
+    assert.same({ 2, 4 }, gma2workers.Map(shapes.double, { 1, 2 }, { chunk = 1 }))
+  end)
+
+  it("may be a function, or hold modules and libraries (F17)", function()
+    with_preload({
+      ["a function"] = function() return function(n) return n + 1 end end,
+      ["with links"] = function()
+        local M = { str = string, G = _G, loaded = package.loaded, settings = require "spec.fixtures.settings" }
+        M.self, M.area = M, require("spec.fixtures.shapes").area
+        function M.upper(text) return M.self.str.upper(text) end
+        return M
+      end,
+    }, function()
+      local increment, links = require "a function", require "with links"
+      local upper, format = links.upper, links.str.format
+      assert.equal(6, call(function() return increment(5) end))
+      assert.same({ "A", "B", 2, 1, "5" }, call(function()
+        return { links.upper("a"), upper("b"), links.area(1, 1), links.settings.factor, format("%d", 5) }
+      end))
+    end)
+  end)
+
+  it("is loaded once by a worker, and each task finds it as it was then (F18)", function()
+    local loads = 0
+    crossing.with_gma({ note = function() loads = loads + 1 end }, function()
+      with_preload({ counted = function()
+        gma.note()
+        local n = 0
+        return { count = 0, next = function() n = n + 1 return n end }
+      end }, function()
+        local counted = require "counted"
+        loads = 0
+        local response = run_tasks(20, function()
+          counted.count = counted.count + 1
+          return { counted.count, counted.next() }
+        end)
+        for i, entry in ipairs(response.result) do
+          assert.same(is_native and { 1, 1 } or { i, i }, entry.data)
+        end
+        assert.equal(is_native and 1 or 0, loads)
+      end)
+    end)
+  end)
+
+  it("is loaded anew after the host has loaded it anew (F18)", function()
+    local function version_of(module) return call(function() return module.version() end) end
+    with_preload({ reloaded = function() return { version = function() return 1 end } end }, function()
+      assert.equal(1, version_of(require "reloaded"))
+      package.loaded.reloaded = nil
+      package.preload.reloaded = function() return { version = function() return 2 end } end
+      assert.equal(2, version_of(require "reloaded"))
+    end)
+  end)
+
+  it("may call the host while it is loaded, and load gma2workers (F18)", function()
+    crossing.with_gma({ rate = function() return 5 end }, function()
+      with_preload({ asking = function()
+        local workers = require "gma2workers"
+        local rate = gma.rate()
+        return { rate = function() return rate, workers.info.name end }
+      end }, function()
+        local asking = require "asking"
+        assert.same({ 5, "gma2workers" }, { call(function() return asking.rate() end) })
+      end)
+    end)
+  end)
+end)
+
+describe("a module's function or table as a task's func", function()
+  it("runs there (F17)", function()
+    assert.equal(12, run(area, { 2, 3 }).data)
+    assert.equal(12, run(shapes, { 2, 3 }).data)
+    assert.equal(24, run(Box.area, { shapes.new(3, 4) }).data)
+  end)
+end)
+
+describe("an object whose metatable is a module's class", function()
+  local function hand_back(...) return ... end
+
+  it("arrives with its class, in a task and on the host (V16)", function()
+    for way, send in pairs(crossing.ways) do
+      local box = send(shapes.new(2, 3))
+      assert.same({ way, Box, 12 }, { way, getmetatable(box), box:area() })
+    end
+    assert.equal(40, call(function(box) return box:area() end, shapes.new(4, 5)))
+    local box = call(function() return shapes.new(2, 2) end)
+    assert.equal(Box, getmetatable(box))
+    assert.is_true(box == shapes.new(2, 2))
+  end)
+
+  it("is found at any depth, shared, in cycles, and as a key (V16)", function()
+    local box = shapes.new(1, 2)
+    box.inner, box.self, box.list = shapes.new(3, 4), box, { shapes.new(5, 6), shapes.new(7, 8) }
+    local got, again, by_box = call(hand_back, box, { box }, { [box] = true })
+    for _, one in ipairs { got, got.inner, got.list[1], got.list[2] } do
+      assert.equal(Box, getmetatable(one))
+    end
+    assert.is_true(rawequal(got, got.self) and rawequal(got, again[1]) and by_box[got])
+    assert.same({ 1, 8, nil }, { got.w, got.list[2].h, getmetatable(got.list) })
+  end)
+
+  it("comes back from a task that requires the module by itself (V16)", function()
+    local box = call(function() return require("spec.fixtures.shapes").new(2, 2) end)
+    assert.equal(Box, getmetatable(box))
+    local made, class = call(function()
+      local module = require "spec.fixtures.shapes"
+      return module.area, module.Box
+    end)
+    assert.is_true(made == area and class == Box)
+  end)
+
+  it("may be an error (V16)", function()
+    local entry = run(function() error(shapes.new(2, 3)) end)
+    assert.equal("Error: 2 x 3", entry.data)
+    assert.equal(Box, getmetatable(entry.error))
+  end)
+
+  it("may come in an answer of the host, to a task that has not loaded the module (V16)", function()
+    crossing.with_gma({ make = function(w) return shapes.new(w, 2) end }, function()
+      assert.equal(12, call(function() return gma.make(3):area() end))
+      local entry = run(function() return gma.make(3) end)
+      assert.equal(Box, getmetatable(entry.data))
+    end)
+  end)
+
+  it("may have been sent by a global or in a table of one (V16)", function()
+    crossing.with_globals({ BOXES = { shapes.new(1, 2) } }, function()
+      assert.equal(4, run(function() return BOXES[1]:area() end, {}, { globals = { "BOXES" } }).data) -- luacheck: ignore
+    end)
+  end)
+
+  it("with any other metatable arrives without it (V16) #native", function()
+    local Hidden = { __index = {} }
+    assert.is_nil(getmetatable(call(hand_back, setmetatable({}, Hidden))))
+    with_preload({ ["only there"] = function() return { Class = { __index = {} } } end }, function()
+      local got = call(function() return setmetatable({ 5 }, require("only there").Class) end)
+      assert.same({ 5 }, got)
+      assert.is_nil(getmetatable(got))
+    end)
+  end)
+
+  it("keeps its class if the task has changed the module (V16) #native", function()
+    local got = call(function()
+      local box = shapes.new(1, 1)
+      shapes.Box, shapes.new, package.loaded["spec.fixtures.shapes"] = nil, nil, nil
+      collectgarbage()
+      return box
+    end)
+    assert.equal(Box, getmetatable(got))
+  end)
+end)
+
+describe("a module's plain data", function()
+  --- Sets fields of the module for as long as `body` runs.
+  local function with_fields(module, fields, body)
+    local before = {}
+    for name, value in pairs(fields) do
+      before[name], module[name] = module[name], value
+    end
+    local ok, problem = pcall(body)
+    for name in pairs(fields) do
+      module[name] = before[name]
+    end
+    assert.is_true(ok, problem)
+  end
+
+  it("is as the host has it at the call (F19)", function()
+    with_fields(shapes, { unit = "mm", sizes = { 7, 8 }, extra = { { n = 1 } } }, function()
+      assert.same({ "mm", { 7, 8 }, { { n = 1 } } }, call(function() return { shapes.unit, shapes.sizes, shapes.extra } end))
+    end)
+    assert.same({ "cm", { 1, 2, 3 } }, call(function() return { shapes.unit, shapes.sizes, shapes.extra } end))
+  end)
+
+  it("is changed in place: the module's functions find it (F19)", function()
+    shapes.sizes[3], shapes.options.deep.rate, shapes.options.deep.only_here = nil, 5, nil
+    local same, count, rate = call(function() return shapes.same_tables() end)
+    local only_here = call(function() return shapes.options.deep.only_here end)
+    shapes.sizes[3], shapes.options.deep.rate, shapes.options.deep.only_here = 3, 1, true
+    assert.same({ true, 2, 5, nil }, { same, count, rate, only_here })
+    assert.same({ true, 3, 1 }, { call(function() return shapes.same_tables() end) })
+  end)
+
+  it("is up to date in a module that another one has loaded (F19)", function()
+    with_fields(settings, { factor = 10 }, function()
+      assert.equal(120, call(function() return shapes.area(2, 3) end))
+    end)
+    assert.equal(12, call(function() return shapes.area(2, 3) end))
+  end)
+
+  it("is up to date if there is much of it, and the module is reached only through another's locals (F19)", function()
+    with_preload({ much = function() return { list = {}, rate = 1 } end,
+      user = function()
+        local held = { { much = require "much" } }
+        local function look() return held[1].much end
+        return { read = function() return #look().list, look().rate end }
+      end }, function()
+      local user, much = require "user", require "much"
+      for i = 1, 5000 do
+        much.list[i] = i
+      end
+      much.rate = 7
+      assert.same({ 5000, 7 }, { call(function() return user.read() end) })
+    end)
+  end)
+
+  it("may be in its classes, be shared, and form cycles; code stays as it is (F19)", function()
+    local ring = { shapes.new(1, 1) }
+    ring.self = ring
+    with_fields(Box, { kind = "crate" }, function()
+      with_fields(shapes, { ring = ring, again = ring, area = 5 }, function()
+        assert.same({ "crate", true, true, 5, "function" }, { call(function()
+          return Box.kind, shapes.ring.self == shapes.ring and shapes.again == shapes.ring, getmetatable(shapes.ring[1]) == Box,
+            shapes.area, type(shapes.new)
+        end) })
+      end)
+    end)
+  end)
+
+  it("may be an object whose class the host has made later: that stays behind (F19) #native", function()
+    local Late = { __index = { f = type } }
+    with_fields(shapes, { Late = Late, late = setmetatable({ 5 }, Late) }, function()
+      assert.equal(5, call(function() return shapes.late[1] end))
+      assert.is_nil(call(function() return shapes.late.f end))
+    end)
+  end)
+
+  it("may be as deep as memory allows (F19)", function()
+    local deep = {}
+    for _ = 1, 200000 do
+      deep = { deep }
+    end
+    with_fields(shapes, { extra = deep }, function()
+      local depth = call(function()
+        local level, count = shapes.extra, 0
+        while level[1] do
+          level, count = level[1], count + 1
+        end
+        return count
+      end)
+      assert.equal(200000, depth)
+    end)
+  end)
+
+  it("is data like any other if it is passed on its own (F19)", function()
+    local is_same, count = call(function(list) return list == shapes.sizes, #list end, shapes.sizes)
+    assert.same({ false, 3 }, { is_same, count })
+    if is_native then
+      local sizes = shapes.sizes
+      assert_failed(run(function() return #sizes end), "upvalue", "upvalue 'sizes' (a table)")
+    end
+  end)
+
+  it("stays in the task if the task writes to it (F19) #native", function()
+    local response = run_tasks(3, function() return shapes.note() end)
+    assert.same({ 1, 1, 1 }, { response.result[1].data, response.result[2].data, response.result[3].data })
+    assert.equal(0, shapes.count)
+  end)
+end)
+
+describe("a module that can't be loaded in a task #native", function()
+  local function with_failing(loader, body)
+    with_preload({ failing = function() return { f = function() return 1 end } end }, function()
+      local failing = require "failing"
+      package.preload.failing = loader
+      body(failing, failing.f)
+    end)
+  end
+
+  it("fails each task with its error and the place, and is tried once (F20)", function()
+    local loads = 0
+    crossing.with_gma({ note = function() loads = loads + 1 end }, function()
+      with_failing(function() gma.note() error("no lamp", 0) end, function(failing)
+        for _, mode in ipairs { "timer", "cmd" } do
+          loads = 0
+          for _, entry in ipairs(run_tasks(5, function() return failing.f() end, { mode = mode }).result) do
+            assert_failed(entry, "runtime", "no lamp")
+            says("in module 'failing', which the job needs\nstack traceback:", entry.traceback)
+          end
+          assert.equal(1, loads)
+        end
+        -- The next job tries again.
+        package.preload.failing = function() return { f = function() return 2 end } end
+        assert.equal(2, call(function() return failing.f() end))
+      end)
+    end)
+  end)
+
+  it("is stopped with its job if it never ends (F20)", function()
+    crossing.with_gma({ note = function() end }, function()
+      with_failing(function() gma.note() while true do end end, function(_, f)
+        local has_begun = false
+        gma.note = function() has_begun = true end
+        local job = gma2workers.RunAsync { tasks = { { func = f }, { func = f } }, workers = 1, onComplete = type }
+        repeat
+          gma2workers.Poll()
+        until has_begun
+        job:cancel()
+        for _, entry in ipairs(job:wait(60).result) do
+          assert_failed(entry, "cancelled")
+        end
+      end)
+    end)
+  end)
+
+  it("may run out of memory (F20)", function()
+    with_failing(function() local t = {} while true do t[#t + 1] = ("x"):rep(1000) .. #t end end, function(_, f)
+      for _, entry in ipairs(run_tasks(2, f, { memoryLimit = 4 << 20 }).result) do
+        assert_failed(entry, "memory", "not enough memory")
+      end
+      assert.equal(1, run(function() return 1 end).data)
+    end)
+  end)
+
+  it("is not found if the host has it neither in a file nor in package.preload (F20)", function()
+    package.loaded["only loaded"] = { f = function() return 1 end }
+    local f = package.loaded["only loaded"].f
+    local entry = run(f)
+    assert_failed(entry, "runtime", "module 'only loaded' is loaded on the host, but a task can't require it: "
+      .. "put a function that makes it into package.preload['only loaded']", "no field package.preload['only loaded']")
+    package.preload["only loaded"] = function() return { f = function() return 5 end } end
+    assert.equal(5, run(f).data)
+    -- A function that only hands out the host's module needs that itself.
+    local module = package.loaded["only loaded"]
+    package.preload["only loaded"] = function() return module end
+    assert_failed(run(f), "runtime", "module 'only loaded' is in the host's package.preload, and needs itself: "
+      .. "its function has to make the module, not return the host's")
+    package.preload["only loaded"], package.loaded["only loaded"] = nil, nil
+  end)
+
+  it("refuses what the host has added to it, and says what to do (F20)", function()
+    function shapes.extra() return 1 end
+    local extra = shapes.extra
+    local entry = run(function() return extra() end)
+    shapes.extra = nil
+    assert_failed(entry, "upvalue", "module 'spec.fixtures.shapes' has no 'extra' in a task, which loads the module anew: ",
+      "define it in the module itself, or keep it in a local instead")
+    assert.equal(1, run(function() return extra() end).data)
+  end)
+
+  it("is refused at the call in a sandbox (F20)", function()
+    for _, task in ipairs { { func = area }, { func = function() return shapes end }, { func = type, args = { { shapes.new(1, 2) } } } } do
+      local ok, problem = pcall(gma2workers.RunSync, { tasks = { task }, sandbox = true })
+      assert.is_false(ok)
+      says("option 'sandbox' keeps out modules, but the tasks use 'spec.fixtures.shapes': "
+        .. "leave the option out, or pass what the tasks need in args", problem)
+    end
+    assert.is_true(run(function(n) return n == 3 end, { area(1, 1) + 1 }, { sandbox = true }).data)
+  end)
+end)
+
+describe("a module with a finalizer or an open file #native", function()
+  it("is loaded anew for each task (I12)", function()
+    local loads = 0
+    crossing.with_gma({ note = function() loads = loads + 1 end }, function()
+      with_preload({ finalized = function()
+        gma.note()
+        local object = setmetatable({ n = 0 }, { __gc = function(self) self.n = -1 end })
+        return { take = function() object.n = object.n + 1 return object.n end, drop = function() object = nil collectgarbage() end }
+      end, file = function()
+        gma.note()
+        local file = assert(io.tmpfile())
+        return { write = function(text) file:write(text) return file:seek("cur") end, close = function() return file:close() end }
+      end }, function()
+        local finalized, file = require "finalized", require "file"
+        loads = 0
+        local response = run_tasks(3, function()
+          local n = finalized.take()
+          finalized.drop()
+          return n
+        end)
+        assert.same({ 1, 1, 1 }, { response.result[1].data, response.result[2].data, response.result[3].data })
+        assert.equal(3, loads)
+        response = run_tasks(3, function() return file.write("abc"), file.close() end)
+        for _, entry in ipairs(response.result) do
+          assert.same({ 3, true, n = 2 }, entry.returns)
+        end
+        assert.equal(6, loads)
+      end)
+    end)
+  end)
+end)
+
+describe("a function that the host has added to a library", function()
+  --- Sets functions of libraries for as long as `body` runs.
+  local function with_added(functions, body)
+    local before = {}
+    for name, func in pairs(functions) do
+      local library, field = name:match("(.+)%.(.+)")
+      before[name], _G[library][field] = _G[library][field] or false, func
+    end
+    local ok, problem = pcall(body)
+    for name, func in pairs(before) do
+      local library, field = name:match("(.+)%.(.+)")
+      _G[library][field] = func or nil
+    end
+    assert.is_true(ok, problem)
+  end
+
+  -- luacheck: push ignore 143
+  it("is in the task's library, also as a method of texts (F21)", function()
+    with_added({
+      ["string.words"] = function(s) local n = 0 for _ in s:gmatch("%S+") do n = n + 1 end return n end,
+      ["string.double_words"] = function(s) return 2 * s:words() end,
+      ["table.contains"] = function(t, x) for _, v in ipairs(t) do if v == x then return true end end return false end,
+      ["math.round"] = function(x) return math.floor(x + 0.5) end,
+      ["os.greet"] = function() return "hello" end,
+      ["utf8.first"] = function(s) return utf8.codepoint(s) end,
+    }, function()
+      local contains, str = table.contains, string
+      assert.same({ 3, 3, 6, true, false, 2, "hello", 97, 1 }, call(function(s)
+        return { s:words(), string.words(s), s:double_words(), table.contains({ 1, 2 }, 2), contains({ 1, 2 }, 3), math.round(1.6),
+          os.greet(), utf8.first(s), str.words("a") }
+      end, "a b c"))
+      assert.equal(2, run(function(s) return s:words() end, { "a b" }, { sandbox = is_native or nil }).data)
+    end)
+    assert.is_nil(call(function() return string.words end))
+  end)
+
+  it("is there while a module is loaded, and may be a module's (F21)", function()
+    with_preload({ words = function() return { first = function(s) return s:match("%w+") end } end,
+      user = function() local word = ("ab cd"):first() return { word = function() return word end } end }, function()
+      with_added({ ["string.first"] = require("words").first }, function()
+        local user = require "user"
+        assert.equal("ab", call(function() return user.word() end))
+        assert.equal("x", call(function(s) return s:first() end, "x y"))
+        if is_native then
+          assert.is_nil(run(function() return string.first end, {}, { sandbox = true }).data)
+        end
+        package.preload.words = function() error("no words") end
+        assert.equal(is_native and "nil" or "function", call(function() return type(string.first) end))
+      end)
+    end)
+  end)
+
+  it("is not there if it can't cross, and an original one stays in its place (F21) #native", function()
+    local rate, file = 5, io.stdout
+    local format = string.format
+    with_added({ ["math.rated"] = function(n) return n * rate end, ["io.log"] = function(...) file:write(...) end,
+      ["string.format"] = function(...) return "host's " .. format(...) end }, function()
+      local mine = string.format
+      local function look(n) return { math.rated ~= nil, io.log ~= nil, string.format("%d", n), mine("%d", n) } end
+      assert.same({ false, false, "5", "host's 5" }, call(look, 5))
+      assert.same({ true, false, "5", "host's 5" }, crossing.copied(look, 5))
+    end)
+  end)
+
+  it("is as new in each task (F21) #native", function()
+    with_added({ ["string.words"] = function() return 1 end }, function()
+      local response = run_tasks(3, function()
+        local n = string.words and string.words()
+        string.words = nil -- luacheck: ignore
+        return n
+      end)
+      assert.same({ 1, 1, 1 }, { response.result[1].data, response.result[2].data, response.result[3].data })
+    end)
+  end)
+  -- luacheck: pop
+end)
