@@ -158,10 +158,7 @@ pub fn describe(Refusals { named, more }: &Refusals, f: &mut Formatter) -> fmt::
 }
 
 /// The upvalues that belong together, in the order of their first ones.
-fn group<'a>(
-    refusals: &'a [Refusal],
-    belong_together: impl Fn(&Refusal, &Refusal) -> bool,
-) -> Vec<Vec<&'a Refusal>> {
+fn group(refusals: &[Refusal], belong_together: impl Fn(&Refusal, &Refusal) -> bool) -> Vec<Vec<&Refusal>> {
     let mut groups: Vec<Vec<&Refusal>> = Vec::new();
     for refusal in refusals {
         match groups.iter_mut().find(|group| belong_together(group[0], refusal)) {
