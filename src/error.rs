@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
-pub use upvalues::{Refusal, Remedy};
+pub use upvalues::{Refusal, Refusals, Remedy};
 
 /// The `kind` of a failed task's response entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub enum Error {
     /// A value can't cross. `what` is its kind, `path` its place.
     Unsendable { what: &'static str, path: String },
     /// Functions can't cross because of these upvalues.
-    Upvalues(Vec<Refusal>),
+    Upvalues(Refusals),
     /// The function that was passed to `Map` can't cross. `holds` is `a C function`.
     MapFunction { holds: Cow<'static, str> },
     /// The result of an item of a `Map`'s list can't cross.

@@ -264,7 +264,7 @@ impl<'a> TaskReader<'a> {
         if let Error::Upvalues(refusals) = &error
             && self.tasks.chunk.is_some()
             && let own = stack.place_of(-1)
-            && let Some(refusal) = refusals.iter().find(|refusal| refusal.function == own)
+            && let Some(refusal) = refusals.named().iter().find(|refusal| refusal.function == own)
         {
             return Error::MapFunction { holds: refusal.holds.clone() };
         }

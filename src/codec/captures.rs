@@ -183,7 +183,7 @@ impl Captures {
             Some(Refusal { remedy, ..refusal.clone() })
         });
         let refused: Vec<Refusal> = refused.collect();
-        if refused.is_empty() { Ok(()) } else { Err(Error::Upvalues(refused)) }
+        if refused.is_empty() { Ok(()) } else { Err(Error::Upvalues(refused.into())) }
     }
 
     /// Judges each variable by the code of all functions.

@@ -85,7 +85,7 @@ impl FunctionFrame {
 /// The same error without advice about arguments and results, for a function that gets none from a task.
 pub fn without_arguments(mut error: Error) -> Error {
     if let Error::Upvalues(refusals) = &mut error {
-        for refusal in refusals {
+        for refusal in refusals.named_mut() {
             refusal.remedy = match refusal.remedy {
                 Remedy::PassOrCopy => Remedy::Copy,
                 Remedy::Return => Remedy::Private,

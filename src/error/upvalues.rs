@@ -16,6 +16,38 @@ pub struct Refusal {
     pub remedy: Remedy,
 }
 
+/// The upvalues that keep functions from crossing: the first ones, and how many more there are. A job has one such error for
+/// each of its tasks, so it must stay small.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusals {
+    named: Vec<Refusal>,
+    more: usize,
+}
+
+impl Refusals {
+    pub fn named(&self) -> &[Refusal] {
+        &self.named
+    }
+
+    pub fn named_mut(&mut self) -> &mut [Refusal] {
+        &mut self.named
+    }
+}
+
+impl From<Vec<Refusal>> for Refusals {
+    fn from(mut all: Vec<Refusal>) -> Refusals {
+        /// The most upvalues that a message names.
+        const MOST: usize = 8;
+        let more = all.len().saturating_sub(MOST);
+        if more > 0 {
+            // Those that are only read are often many, and need the same as the first of them.
+            all.sort_by_key(|refusal| !refusal.remedy.is_of_written());
+            all.truncate(MOST);
+        }
+        Refusals { named: all, more }
+    }
+}
+
 /// How to change a function so that an upvalue no longer keeps it from crossing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Remedy {
@@ -88,19 +120,11 @@ impl Remedy {
     }
 }
 
-/// The most upvalues that a message names.
-const MOST: usize = 8;
-
 /// Writes the message: the upvalues by function, then the advice for each kind.
-pub fn describe(refusals: &[Refusal], f: &mut Formatter) -> fmt::Result {
-    let mut named: Vec<&Refusal> = refusals.iter().collect();
-    if named.len() > MOST {
-        // Those that are only read are often many, and need the same as the first of them.
-        named.sort_by_key(|refusal| !refusal.remedy.is_of_written());
-        named.truncate(MOST);
-    }
-    f.write_str(if refusals.len() == 1 { "upvalue " } else { "upvalues " })?;
-    let by_function = group(&named, |a, b| a.function == b.function);
+pub fn describe(Refusals { named, more }: &Refusals, f: &mut Formatter) -> fmt::Result {
+    let is_only_one = named.len() + more == 1;
+    f.write_str(if is_only_one { "upvalue " } else { "upvalues " })?;
+    let by_function = group(named, |a, b| a.function == b.function);
     for (n, refusals) in by_function.iter().enumerate() {
         f.write_str(match n {
             0 => "",
@@ -113,11 +137,11 @@ pub fn describe(refusals: &[Refusal], f: &mut Formatter) -> fmt::Result {
         });
         write!(f, "{} of the function at {}", join(descriptions), refusals[0].function)?;
     }
-    if refusals.len() > named.len() {
-        write!(f, ", and {} more", refusals.len() - named.len())?;
+    if *more > 0 {
+        write!(f, ", and {more} more")?;
     }
     f.write_str(" cannot cross: ")?;
-    let by_remedy = group(&named, |a, b| a.remedy == b.remedy && a.remedy.is_shared());
+    let by_remedy = group(named, |a, b| a.remedy == b.remedy && a.remedy.is_shared());
     for (n, concerned) in by_remedy.iter().enumerate() {
         if n > 0 {
             f.write_str("; ")?;
@@ -127,17 +151,14 @@ pub fn describe(refusals: &[Refusal], f: &mut Formatter) -> fmt::Result {
             let names = concerned.iter().map(|refusal| format!("'{}'", refusal.name));
             write!(f, "for {}, ", join(names))?;
         }
-        let is_one = concerned.len() == 1 && (by_remedy.len() > 1 || refusals.len() == 1);
+        let is_one = concerned.len() == 1 && (by_remedy.len() > 1 || is_only_one);
         f.write_str(if is_one { remedy.advice(holds) } else { remedy.advice_for_several(holds) })?;
     }
     Ok(())
 }
 
 /// The upvalues that belong together, in the order of their first ones.
-fn group<'a>(
-    refusals: &[&'a Refusal],
-    belong_together: impl Fn(&Refusal, &Refusal) -> bool,
-) -> Vec<Vec<&'a Refusal>> {
+fn group(refusals: &[Refusal], belong_together: impl Fn(&Refusal, &Refusal) -> bool) -> Vec<Vec<&Refusal>> {
     let mut groups: Vec<Vec<&Refusal>> = Vec::new();
     for refusal in refusals {
         match groups.iter_mut().find(|group| belong_together(group[0], refusal)) {
@@ -169,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_message_names_the_thing_its_place_and_what_to_do() {
-        let error = Error::Upvalues(vec![refusal("rate", "a number", 12, Remedy::PassOrCopy)]);
+        let error = Error::Upvalues(vec![refusal("rate", "a number", 12, Remedy::PassOrCopy)].into());
         assert_eq!(
             error.to_string(),
             "upvalue 'rate' (a number) of the function at plugin.lua:12 cannot cross: \
@@ -185,14 +206,14 @@ mod tests {
             refusal("labels", "a table", 12, Remedy::PassOrCopy),
         ];
         assert_eq!(
-            Error::Upvalues(refusals.clone()).to_string(),
+            Error::Upvalues(refusals.clone().into()).to_string(),
             "upvalues 'limit' (a number) and 'labels' (a table) of the function at plugin.lua:12 cannot cross: \
              pass them in args, or set upvalues = \"copy\""
         );
         refusals.insert(1, refusal("log", "a userdata", 3, Remedy::MakeOrPass));
         refusals.push(refusal("found", "a table", 12, Remedy::Return));
         assert_eq!(
-            Error::Upvalues(refusals).to_string(),
+            Error::Upvalues(refusals.into()).to_string(),
             "upvalues 'limit' (a number), 'labels' (a table) and 'found' (a table, written to) of the function at \
              plugin.lua:12, and 'log' (a userdata) of the function at plugin.lua:3 cannot cross: for 'limit' and \
              'labels', pass them in args, or set upvalues = \"copy\"; for 'log', make it in the task, or pass what it \
@@ -206,7 +227,7 @@ mod tests {
         let mut refusals: Vec<Refusal> =
             (1..=10).map(|n| refusal(&format!("read{n}"), "a number", 1, Remedy::PassOrCopy)).collect();
         refusals.push(refusal("found", "a table", 1, Remedy::Return));
-        let text = Error::Upvalues(refusals).to_string();
+        let text = Error::Upvalues(refusals.into()).to_string();
         assert!(
             text.starts_with(
                 "upvalues 'found' (a table, written to), 'read1' (a number), 'read2' (a number)"

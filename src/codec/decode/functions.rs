@@ -52,12 +52,13 @@ impl Decoder<'_> {
     pub(super) fn unresolved(&self, here: &Stack, destination: Destination, error: Error) -> Error {
         match (destination, self.unfinished.last().map(|unfinished| &unfinished.value), error) {
             (Destination::Upvalue(n), Some(Partial::Function(function)), Error::Absent { name }) => {
-                Error::Upvalues(vec![Refusal {
+                let refusal = Refusal {
                     name: here.upvalue_name(function.slot, n),
                     remedy: Remedy::Absent,
                     holds: name.into(),
                     function: here.place_of(function.slot),
-                }])
+                };
+                Error::Upvalues(vec![refusal].into())
             }
             (_, _, error) => error,
         }
