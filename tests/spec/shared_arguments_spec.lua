@@ -103,20 +103,22 @@ describe("a task has an argument of several tasks to itself (V16, I1) #native", 
         local t = new_table()
         local spoil = assert(load("local t = ... " .. code, "=spoiler"))
         local before, tasks = digest(t), {}
-        for i, func in ipairs { look, spoil, look, spoil, look_again, spoil, look } do
+        local never_ends = name:find("^no end") ~= nil
+        local funcs = never_ends and { look, spoil, look } or { look, spoil, look, spoil, look_again, spoil, look }
+        for i, func in ipairs(funcs) do
           tasks[i] = { func = func, args = { t } }
         end
-        local never_ends = name:find("^no end") ~= nil
-        local options = { workers = 1, mode = mode, tasks = tasks, upvalues = "copy", timeout = never_ends and 0.1 or nil,
+        -- The time is enough for the other tasks, even on a busy machine.
+        local options = { workers = 1, mode = mode, tasks = tasks, upvalues = "copy", timeout = never_ends and 2 or nil,
           memoryLimit = 64 << 20 }
-        for _ = 1, 2 do
+        for _ = 1, never_ends and 1 or 2 do
           local result = RunSync(options).result
-          for _, i in ipairs { 1, 3, 5, 7 } do
+          for i = 1, #funcs, 2 do
             assert.is_true(result[i].success, result[i].data)
             assert.equal(before, result[i].data)
           end
-          if never_ends then assert.equal("timeout", result[4].kind) end
-          if name == "all memory" then assert.equal("memory", result[4].kind) end
+          if never_ends then assert.equal("timeout", result[2].kind) end
+          if name == "all memory" then assert.equal("memory", result[2].kind) end
         end
         assert.equal(before, digest(t))
       end)
