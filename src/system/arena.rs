@@ -3,15 +3,17 @@
 //! Small blocks are cut from regions, and freed ones are kept in a list for each size. Lua passes a block's size when
 //! it frees it, so small blocks need no header. Larger blocks come from the system and are kept in a list. A Lua state
 //! consists only of its blocks: copying them makes a snapshot, and copying them back restores the state, whatever has run
-//! since. For a typical state, that copies about thirty kilobytes.
+//! since. For a typical state, that copies about thirty kilobytes. Large regions get an [`Image`] instead, if the system has
+//! that: it restores only the pages that were written.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
 
 use memmap2::MmapMut;
 
-use super::blocks::Blocks;
+use super::blocks::{self, Blocks};
 use super::headroom;
+use super::image::{self, Image};
 use super::page_buffer::PageBuffer;
 use super::pages::expect_filling;
 
@@ -60,8 +62,10 @@ const HEADER: usize = size_of::<Large>();
 
 struct Snapshot {
     cursor: Cursor,
-    /// The used parts of the regions, then the large blocks in the order of their list.
+    /// The used parts of the regions, then the large blocks in the order of their list. Without what the images have.
     bytes: PageBuffer,
+    /// The images of regions, by their number, each with the length of what it has. They begin where their region does.
+    images: Vec<(usize, usize, Image)>,
 }
 
 pub struct Arena {
@@ -305,24 +309,34 @@ impl Arena {
         }
     }
 
-    /// The start and length of the used part of each region.
-    fn parts(&self, cursor: &Cursor) -> impl Iterator<Item = (*mut u8, usize)> {
+    /// The start and length of the used part of each region, without what the images have.
+    fn parts(
+        &self,
+        cursor: &Cursor,
+        images: &[(usize, usize, Image)],
+    ) -> impl Iterator<Item = (*mut u8, usize)> {
         let (last, cut) = (cursor.region, cursor.cut);
         let parts = self.regions.iter().take(last + 1).enumerate();
-        parts.map(move |(index, region)| (region.start, if index == last { cut } else { region.size }))
+        parts.map(move |(index, region)| {
+            let kept = images.iter().find(|image| image.0 == index).map_or(0, |image| image.1);
+            let length = if index == last { cut } else { region.size };
+            // SAFETY: an image has at most the used part of its region.
+            (unsafe { region.start.add(kept) }, length - kept)
+        })
     }
 
     /// Takes a snapshot of all blocks. Earlier snapshots stay. False if there is no memory for it.
     pub fn take_snapshot(&mut self) -> bool {
         let level = self.snapshots.len() + 1;
-        let mut size: usize = self.parts(&self.cursor).map(|(_, length)| length).sum();
+        let images = self.take_images();
+        let mut size: usize = self.parts(&self.cursor, &images).map(|(_, length)| length).sum();
         // SAFETY: the list holds only live headers.
         size += self.headers().map(|header| unsafe { (*header).size }).sum::<usize>();
         let room = PageBuffer::with_room(size, self.held, self.spare.take());
         let (Some(mut bytes), Ok(())) = (room, self.snapshots.try_reserve(1)) else {
             return false;
         };
-        for (start, length) in self.parts(&self.cursor) {
+        for (start, length) in self.parts(&self.cursor, &images) {
             // SAFETY: a region is that long, and its length was counted.
             unsafe { bytes.append(start, length) };
         }
@@ -335,8 +349,22 @@ impl Arena {
                 bytes.append(header.add(1).cast(), (*header).size);
             }
         }
-        self.snapshots.push(Snapshot { cursor: self.cursor, bytes });
+        self.snapshots.push(Snapshot { cursor: self.cursor, bytes, images });
         true
+    }
+
+    /// Takes images of the large regions that no earlier snapshot has a part of.
+    fn take_images(&self) -> Vec<(usize, usize, Image)> {
+        let first = self.snapshots.last().map_or(0, |snapshot| snapshot.cursor.region + 1);
+        let mut images = Vec::new();
+        for (index, (start, length)) in self.parts(&self.cursor, &[]).enumerate().skip(first) {
+            let length = blocks::whole_pages(self.regions[index].size, length);
+            if length >= image::LEAST && images.try_reserve(1).is_ok() {
+                // SAFETY: the region consists of pages of its own, and no code of the state runs now.
+                images.extend(unsafe { Image::take(start, length) }.map(|image| (index, length, image)));
+            }
+        }
+        images
     }
 
     /// Restores all blocks from snapshot number `level`, from 1, and drops later snapshots.
@@ -344,8 +372,14 @@ impl Arena {
     /// # Safety
     /// The state that uses the blocks is not running: none of its code is on any thread's C stack.
     pub unsafe fn restore(&mut self, level: usize) {
-        if self.snapshots.len() > level {
-            self.spare = self.snapshots.drain(level..).next().map(|snapshot| snapshot.bytes.pages);
+        for (count, Snapshot { bytes, images, .. }) in
+            self.snapshots.drain(level.min(self.snapshots.len())..).enumerate()
+        {
+            if count == 0 {
+                self.spare = Some(bytes.pages);
+            }
+            // SAFETY: the regions are of this arena, and the snapshots that stay have no part of them.
+            images.into_iter().for_each(|(_, _, image)| unsafe { image.release() });
         }
         let Some(snapshot) = self.snapshots.pop() else { return };
         self.cursor = snapshot.cursor;
@@ -353,7 +387,8 @@ impl Arena {
         // SAFETY: the snapshot holds the bytes of these parts in this order, and the caller promises that nothing uses the
         // blocks now; the list holds only live headers.
         unsafe {
-            for (start, length) in self.parts(&snapshot.cursor) {
+            snapshot.images.iter().for_each(|(_, _, image)| image.restore());
+            for (start, length) in self.parts(&snapshot.cursor, &snapshot.images) {
                 ptr::copy_nonoverlapping(at, start, length);
                 at = at.add(length);
             }
@@ -392,6 +427,10 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
+        for (_, _, image) in self.snapshots.drain(..).flat_map(|snapshot| snapshot.images) {
+            // SAFETY: the state that used the regions is gone.
+            unsafe { image.release() }
+        }
         for header in self.headers() {
             // SAFETY: the header is in the list, and the state that used the blocks is gone.
             unsafe { self.release(header) }
@@ -404,81 +443,4 @@ impl Drop for Arena {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fill(block: *mut u8, size: usize, byte: u8) {
-        // SAFETY: the block has that size.
-        unsafe { ptr::write_bytes(block, byte, size) }
-    }
-
-    fn holds(block: *mut u8, size: usize, byte: u8) -> bool {
-        // SAFETY: the block has that size, and was filled.
-        unsafe { std::slice::from_raw_parts(block, size) }.iter().all(|found| *found == byte)
-    }
-
-    #[test]
-    fn blocks_do_not_overlap_and_keep_their_bytes_when_they_grow() {
-        let mut arena = Arena::new();
-        let mut blocks: Vec<(*mut u8, usize)> = Vec::new();
-        for round in 0..200_usize {
-            let size = 1 + round * 37 % 3000;
-            let block = arena.allocate(size);
-            fill(block, size, round as u8);
-            blocks.push((block, size));
-        }
-        for (round, (block, size)) in blocks.iter_mut().enumerate() {
-            assert!(holds(*block, *size, round as u8));
-            let new = 1 + (*size * 3) % 4000;
-            // SAFETY: the arena returned the block for that size.
-            *block = unsafe { arena.resize(*block, *size, new) };
-            assert!(holds(*block, new.min(*size), round as u8));
-            fill(*block, new, round as u8);
-            *size = new;
-        }
-        for (round, (block, size)) in blocks.into_iter().enumerate() {
-            assert!(holds(block, size, round as u8));
-            // SAFETY: the arena returned the block for that size, and it is not used any more.
-            unsafe { arena.free(block, size) };
-        }
-    }
-
-    #[test]
-    fn a_snapshot_restores_changed_freed_and_moved_blocks() {
-        let mut arena = Arena::new();
-        let sizes = [10, 100, 1000, 2000, 50_000];
-        let blocks = sizes.map(|size| arena.allocate(size));
-        let fill_all = |byte| blocks.iter().zip(sizes).for_each(|(block, size)| fill(*block, size, byte));
-        fill_all(1);
-        assert!(arena.take_snapshot());
-        fill_all(2);
-        let more = arena.allocate(3000);
-        fill(more, 3000, 2);
-        assert!(arena.take_snapshot());
-        fill_all(3);
-        for (block, size) in blocks.iter().zip(sizes).skip(1) {
-            // SAFETY: the arena returned the block for that size, and restores it before it is used again.
-            unsafe { arena.resize(*block, size, size * 2) };
-        }
-        for size in [16, 500, 100_000] {
-            fill(arena.allocate(size), size, 4);
-        }
-        let all_hold = |byte| blocks.iter().zip(sizes).all(|(block, size)| holds(*block, size, byte));
-        // SAFETY: no state uses these blocks.
-        unsafe { arena.restore(2) };
-        assert!(all_hold(2) && holds(more, 3000, 2));
-        fill_all(5);
-        // SAFETY: as above.
-        unsafe { arena.restore(1) };
-        assert!(all_hold(1));
-        arena.trim();
-        arena.forget_snapshots();
-        assert!(all_hold(1));
-        fill_all(6);
-        assert!(arena.take_snapshot());
-        fill_all(7);
-        // SAFETY: as above.
-        unsafe { arena.restore(1) };
-        assert!(all_hold(6));
-    }
-}
+mod tests;

@@ -10,10 +10,15 @@ use std::alloc::{GlobalAlloc, Layout, System};
 pub struct Blocks;
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub use paged::{cache_pages, drop_cached_pages};
+pub use paged::{cache_pages, drop_cached_pages, whole_pages};
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn cache_pages(_: bool) {}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn whole_pages(_: usize, _: usize) -> usize {
+    0
+}
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn drop_cached_pages() -> bool {
@@ -39,7 +44,7 @@ mod paged {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use crate::system::pages::expect_filling;
+    use crate::system::pages::{expect_filling, page};
 
     /// Blocks of at least this size are pages.
     pub const PAGED: usize = 1 << 20;
@@ -53,6 +58,12 @@ mod paged {
 
     pub fn is_paged(layout: Layout) -> bool {
         layout.size() >= PAGED && layout.align() <= PAGE
+    }
+
+    /// How many of the first `length` bytes of a block are whole pages that have nothing else. 0 if the block is the system
+    /// allocator's.
+    pub fn whole_pages(size: usize, length: usize) -> usize {
+        if size >= PAGED { length / page() * page() } else { 0 }
     }
 
     /// The size of the pages for a block. Blocks of similar size get the same, so that they can reuse each other's pages.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `arena` | the allocator of one Lua state, and snapshots of its memory |
 //! | `page_buffer` | the buffer of a snapshot |
+//! | `image` | pages of a snapshot, of which only those that were written are restored |
 //! | `spare` | the global allocator of this library, with a spare area for when the system has no memory |
 //! | `headroom` | reserved memory, released when a task has used up the rest |
 //! | `blocks` | the system's allocator, with large blocks as cached pages |
@@ -13,6 +14,7 @@
 mod arena;
 mod blocks;
 mod headroom;
+mod image;
 mod page_buffer;
 mod pages;
 mod process;

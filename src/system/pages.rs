@@ -14,7 +14,7 @@ pub const LARGE: usize = 4 << 20;
 
 /// The size of a page, a power of two: 4 KiB on x86, up to 64 KiB on 64-bit Arm.
 #[cfg(target_os = "linux")]
-fn page() -> usize {
+pub fn page() -> usize {
     static PAGE: LazyLock<usize> = LazyLock::new(|| {
         // SAFETY: this only reads a setting.
         usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(64 << 10)
