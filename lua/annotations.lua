@@ -31,7 +31,7 @@ end
 ---| "upvalue" # its function could not cross, because of a value that it has captured
 ---| "transfer" # an argument or a result cannot cross
 ---| "timeout" # it took longer than `timeout`, and was stopped
----| "cancelled" # `job:cancel()` stopped it or kept it from beginning
+---| "cancelled" # `job:cancel()`, or another task's failure, stopped it or kept it from beginning
 ---| "memory" # it needed more than `memoryLimit`, or than the system has
 ---| "lost" # it did not stop within a second of being told to: its thread was given up and replaced
 

@@ -100,7 +100,8 @@ fn check_job(job: &Arc<Job>) -> Option<Instant> {
             WatchResult::CheckAgain(until) => until,
             WatchResult::Stuck { index, reason } => {
                 give_up(job, &worker, index, job.stopped(index, reason));
-                None
+                // This may have cancelled a task that was checked before.
+                Some(now + SOON)
             }
         };
         next = next.into_iter().chain(check_again).min();

@@ -100,7 +100,23 @@ local OPTIONS = {
   timeout = function(value)
     if type(value) ~= "number" then return value == nil end
     if value > 0 and value < 1e-9 or value > 1e19 and value < 1 / 0 then return nil end
-    return value > 0 and value < 1 / 0
+    return value > 0
+  end,
+  grace = function(value) return value == nil or type(value) == "number" and value >= 0 end,
+  stopOnError = function(value) return value == nil or type(value) == "boolean" end,
+  init = function(value)
+    -- A table may hold a function that can't cross, or other fields.
+    if type(value) == "table" then return nil end
+    return value == nil or type(value) == "function" and nil
+  end,
+  host = function(value)
+    if type(value) ~= "table" then return value == nil end
+    for name, func in next, value do
+      if type(name) ~= "string" or name == "" or name:find("\0", 1, true) or not utf8.len(name) or type(func) ~= "function" then
+        return false
+      end
+    end
+    return true
   end,
   memoryLimit = function(value)
     if value == nil then return true end
@@ -108,7 +124,7 @@ local OPTIONS = {
     return is_whole(value) and value > 0 and value < 1 / 0
   end,
 }
-OPTIONS.onProgress = OPTIONS.onComplete
+OPTIONS.onProgress, OPTIONS.onResult = OPTIONS.onComplete, OPTIONS.onComplete
 OPTIONS.progress = function(value) return value == nil or type(value) == "string" end
 OPTIONS.trace = function(value)
   -- A number may count as its text.
@@ -135,6 +151,10 @@ function judge(options, is_async)
     say(check(rawget(options, name)), ("option '%s'"):format(name))
   end
   if is_async then say(rawget(options, "onComplete") ~= nil, "option 'onComplete'") end
+  if type(rawget(options, "init")) == "table" then
+    -- It is read like a task.
+    for _, field in ipairs { "", ".func", ".args", ".args.n", ".name", ".timeout" } do say(nil, "init" .. field) end
+  end
   local tasks = rawget(options, "tasks")
   if type(tasks) ~= "table" then return wrong, open, counts, names, 0 end
   local last, total = 0, 0
@@ -159,11 +179,14 @@ function judge(options, is_async)
     else
       for key in next, task do
         -- It may look like a misspelt field of ours.
-        if type(key) == "string" and key ~= "func" and key ~= "args" and key ~= "name" then say(nil, place) end
+        if type(key) == "string" and key ~= "func" and key ~= "args" and key ~= "name" and key ~= "timeout" then
+          say(nil, place)
+        end
       end
       local func, args, name = rawget(task, "func"), rawget(task, "args"), rawget(task, "name")
       say(is_callable(func) or false, place .. ".func")
       say(name == nil or type(name) == "string", place .. ".name")
+      say(OPTIONS.timeout(rawget(task, "timeout")), place .. ".timeout")
       local count = 0
       if type(args) == "table" then
         for key in next, args do

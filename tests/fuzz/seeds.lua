@@ -80,6 +80,14 @@ options.full = {
   onComplete = f[1],
   onProgress = f[2],
 }
+options.control = {
+  tasks = { { func = f[1], timeout = 2.5 }, { func = f[1], timeout = 1 / 0 } },
+  init = { func = f[2], args = { 1 } },
+  host = { add = f[1] },
+  grace = 0.5,
+  stopOnError = true,
+  onResult = f[1],
+}
 options.traced = { tasks = {}, trace = "trace.json" }
 options.extra_args = { tasks = { { func = f[1], args = { 1, [0] = 0 } }, { func = f[1], args = { 1, x = 2 } } } }
 options.text = { tasks = {}, workers = " 4 ", mode = "timer", upvalues = "error" }

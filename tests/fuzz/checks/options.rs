@@ -10,10 +10,10 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::ffi::{self, Protected, Type};
 use crate::gma;
-use crate::host::HostNames;
+use crate::host::{self, HostNames};
 use crate::job::Tasks;
 use crate::names;
-use crate::tasks::TaskReader;
+use crate::tasks::{self, TaskReader};
 
 /// Flag of an input: its tables get metatables, which must have no effect.
 const ARMED: u8 = 2;
@@ -130,6 +130,13 @@ fn read(host: &Host, options: &Table, is_async: bool) -> Outcome {
         stack.push_value(config.tasks);
         reader.read(stack)?;
         let TaskReader { functions, tasks, .. } = reader;
+        if let Some(functions) = config.host {
+            host::read_functions(stack, functions)?;
+        }
+        if let Some(init) = config.init {
+            stack.push_value(init);
+            tasks::read_init(stack, &names, config.upvalues)?;
+        }
         Ok((config, Read { functions, tasks }))
     })
 }
