@@ -244,7 +244,7 @@ fn load_modules(job: &Job, state: &mut State) -> Result<(), Failure> {
 fn run_init(job: &Job, state: &mut State, init: &Init) -> Result<(), Failure> {
     let (coroutine, identity) = state.coroutine()?;
     current::begin_task(identity);
-    current::with_notes(|notes| notes.modules = state.module_names());
+    note_modules(state);
     decode_initial(&coroutine, &init.function, &gma::WorkerNames)?;
     let count = decode_initial(&coroutine, &init.arguments, &gma::WorkerNames)?;
     resume(job, state, &coroutine, count)?;
@@ -259,6 +259,13 @@ fn run_init(job: &Job, state: &mut State, init: &Init) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Notes the names of the modules in the state, for the task that begins.
+fn note_modules(state: &State) {
+    if let Some(names) = state.module_names() {
+        current::with_notes(|notes| notes.modules = Some(names));
+    }
+}
+
 fn run_function(
     job: &Job,
     index: usize,
@@ -269,7 +276,7 @@ fn run_function(
 ) -> Result<(), Failure> {
     let (coroutine, identity) = state.coroutine()?;
     current::begin_task(identity);
-    current::with_notes(|notes| notes.modules = state.module_names());
+    note_modules(state);
     state.push_function(task.function, &coroutine)?;
     let count = decode_initial(&coroutine, task.arguments, &gma::WorkerNames).map_err(|error| {
         match (&error, lacks_common) {
