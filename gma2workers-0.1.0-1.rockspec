@@ -40,6 +40,7 @@ build = {
       ["gma2-workers.cooperative.trace"] = "lua/cooperative/trace.lua",
       ["gma2-workers.cooperative.values"] = "lua/cooperative/values.lua",
       ["gma2-workers.drivers"] = "lua/drivers.lua",
+      ["gma2-workers.failures"] = "lua/failures.lua",
       ["gma2-workers.gma2workers"] = "lua/gma2workers.lua",
       ["gma2-workers.hints"] = "lua/hints.lua",
       ["gma2-workers.init"] = "lua/init.lua",
@@ -67,6 +68,7 @@ build = {
       ["gma2-workers.progress"] = "lua/progress.lua",
       ["gma2-workers.pump"] = "lua/pump.lua",
       ["gma2-workers.report"] = "lua/report.lua",
+      ["gma2-workers.results"] = "lua/results.lua",
     },
   },
 }

@@ -53,7 +53,7 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
     environment.functions = functions;
     let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
-    let Config { mode, upvalues, timeout, .. } = config;
+    let Config { mode, upvalues, timeout, notes_order, .. } = config;
     let job = Arc::new(Job {
         id: job::next_id(),
         mode,
@@ -66,6 +66,9 @@ pub fn start(stack: &Stack, options: c_int, is_async: bool, chunk: Option<i64>) 
         trace,
         progress: Progress::new(workers),
     });
+    if notes_order {
+        job.note_order()?;
+    }
     if workers == 0 {
         job.mailbox.finish();
     } else {

@@ -59,6 +59,8 @@
 //! | `drivers` | starts coroutines of the engine, by a timer or a command line |
 //! | `map`, `items`, `mapper`, `map_results` | `Map`: splits the list, reads it, runs in the tasks, joins the results |
 //! | `progress` | the progress bar |
+//! | `results` | gives results as tasks end: to `onResult`, and to loops over `job:results()` |
+//! | `failures` | says in the engine that tasks have failed |
 //! | `hints` | adds advice to errors about a missing global |
 //! | `report` | shows a line of text to the user |
 //! | `arguments` | checks arguments |
