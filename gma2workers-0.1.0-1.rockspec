@@ -27,6 +27,8 @@ build = {
   install = {
     lib = { gma2workers = "target/rock/gma2workers.so" },
     lua = {
+      ["gma2_workers"] = "lua/alias.lua",
+      ["gma2-workers.alias"] = "lua/alias.lua",
       ["gma2-workers.annotations"] = "lua/annotations.lua",
       ["gma2-workers.annotations_gma"] = "lua/annotations_gma.lua",
       ["gma2-workers.arguments"] = "lua/arguments.lua",

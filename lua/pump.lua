@@ -349,6 +349,9 @@ end
 function pump.drop(job)
   forget(job)
   job.dropped = true
+  if job.finalizer then
+    job.finalizer.is_untouched = false
+  end
   core.release(job.id)
   if job.closed then
     job.closed()

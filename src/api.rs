@@ -60,7 +60,7 @@ pub fn open(stack: &Protected) -> NativeResult {
     error::note_panics();
     stack.push_registry();
     let registry = stack.top();
-    if stack.raw_get_text(registry, MODULE) != Type::Table {
+    if stack.raw_get_text(registry, MODULE) != Type::Table && !push_loaded(stack) {
         build(stack)?;
         // A hook may have loaded the module meanwhile. Then all share that table.
         if stack.raw_get_text(registry, MODULE) != Type::Table {
@@ -70,6 +70,27 @@ pub fn open(stack: &Protected) -> NativeResult {
         }
     }
     Ok(1)
+}
+
+/// Pushes the module if the host has loaded it without this binary: the cooperative backend. Returns whether it has.
+fn push_loaded(stack: &Protected) -> bool {
+    let top = stack.top();
+    stack.push_registry();
+    if stack.raw_get_text(top + 1, "_LOADED") == Type::Table {
+        for name in modules::OWN_NAMES {
+            let is_ours = stack.raw_get_text(top + 2, name) == Type::Table
+                && stack.raw_get_text(top + 3, "info") == Type::Table
+                && stack.raw_get_text(top + 4, "name") == Type::String
+                && stack.has_bytes(top + 5, NAME.as_bytes());
+            if is_ours {
+                stack.set_top(top + 3);
+                return true;
+            }
+            stack.set_top(top + 2);
+        }
+    }
+    stack.set_top(top);
+    false
 }
 
 /// The native functions. [`build`] adds `version` and `backend`.

@@ -205,3 +205,28 @@ fn missing_field(stack: &Protected) -> NativeResult {
 fn refuse(_: &Protected) -> NativeResult {
     Err(Error::InWorker.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_misspelt_names_of_calls_are_refused() {
+        for (name, field) in [
+            ("runSync", "RunSync"),
+            ("run_sync", "RunSync"),
+            ("RunSynch", "RunSync"),
+            ("RunAsyc", "RunAsync"),
+            ("dispatch", "Dispatch"),
+            ("map", "Map"),
+            ("cancel_All", "cancelAll"),
+        ] {
+            assert_eq!(meant(name.as_bytes()), Some(field), "{name}");
+        }
+        let others: [&[u8]; 9] =
+            [b"pool", b"job", b"maps", b"lock", b"Map", b"Run", b"", b"\xff", &[b'x'; 1000]];
+        for name in others {
+            assert_eq!(meant(name), None, "{name:?}");
+        }
+    }
+}
