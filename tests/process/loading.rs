@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::support::{
     Case, drop_in, drop_in_without_binary, empty_folder, is_installed, module, module_folder, project,
+    whole_drop_in,
 };
 
 /// Runs a sum under the name in use, so that loading alone does not pass.
@@ -141,7 +142,7 @@ fn both_names_give_the_same_table() {
 #[test]
 fn all_names_give_the_same_table_in_any_order() {
     let folder = empty_folder();
-    drop_in(&folder.path().join("gma2-workers"));
+    whole_drop_in(&folder.path().join("gma2-workers"));
     // A copy of the binary is another library to the system.
     fs::copy(module(), folder.path().join("gma2_workers.so")).expect("the binary can be copied");
     let all = ["gma2workers", "gma2-workers", "gma2_workers"];
