@@ -27,6 +27,8 @@ build = {
   install = {
     lib = { gma2workers = "target/rock/gma2workers.so" },
     lua = {
+      ["gma2_workers"] = "lua/alias.lua",
+      ["gma2-workers.alias"] = "lua/alias.lua",
       ["gma2-workers.annotations"] = "lua/annotations.lua",
       ["gma2-workers.annotations_gma"] = "lua/annotations_gma.lua",
       ["gma2-workers.arguments"] = "lua/arguments.lua",
@@ -43,6 +45,7 @@ build = {
       ["gma2-workers.cooperative.trace"] = "lua/cooperative/trace.lua",
       ["gma2-workers.cooperative.values"] = "lua/cooperative/values.lua",
       ["gma2-workers.drivers"] = "lua/drivers.lua",
+      ["gma2-workers.failures"] = "lua/failures.lua",
       ["gma2-workers.gma2workers"] = "lua/gma2workers.lua",
       ["gma2-workers.hints"] = "lua/hints.lua",
       ["gma2-workers.init"] = "lua/init.lua",
@@ -71,6 +74,7 @@ build = {
       ["gma2-workers.progress"] = "lua/progress.lua",
       ["gma2-workers.pump"] = "lua/pump.lua",
       ["gma2-workers.report"] = "lua/report.lua",
+      ["gma2-workers.results"] = "lua/results.lua",
     },
   },
 }

@@ -127,6 +127,9 @@ end
 ---@field failed integer The number of failed tasks.
 ---@field cancelled? true Set if `job:cancel()` was called.
 
+---Gives the index of the next task or item, and its record or value; nil after the last.
+---@alias gma2workers.iterator fun(): integer?, any
+
 ---A job that `RunAsync` started. Dropping it changes nothing.
 ---@class gma2workers.job
 ---@field id string The response's `jobId`.
@@ -142,6 +145,10 @@ function job:status() end
 ---@param seconds? number The longest time to wait. Default: no limit.
 ---@return gma2workers.response? response nil if the time is over. For a `Map`'s job, the results; its first failure is raised.
 function job:wait(seconds) end
+
+---Iterates over the results in the order in which the tasks end, and waits in between: `for index, record in job:results() do`. Gives the earlier ones, too. For a `Map`'s job, over its items, with their values or records; its first failure is raised after the last value.
+---@return gma2workers.iterator next
+function job:results() end
 
 ---Cancels the job: running tasks are stopped, and pending ones never begin. The response still comes, with `cancelled = true`.
 ---@return boolean cancelled false if the job was already over.
@@ -160,7 +167,7 @@ function job:cancel() end
 ---@field info gma2workers.info
 local gma2workers = {}
 
----Runs the tasks and blocks until all have ended. The engine keeps running meanwhile. A failed task raises no error: see its entry in `result`. Raises an error if an option is wrong, and any error of `onProgress` or `onComplete`.
+---Runs the tasks and blocks until all have ended. The engine keeps running meanwhile. A failed task raises no error: see its entry in `result`. Raises an error if an option is wrong, and any error of `onResult`, `onProgress` or `onComplete`. In an engine, a line of `gma.echo` says how many tasks failed.
 ---@param options gma2workers.options
 ---@return gma2workers.response response
 function gma2workers.RunSync(options) end
@@ -175,17 +182,26 @@ function gma2workers.Dispatch(options) end
 ---@return gma2workers.job job
 function gma2workers.RunAsync(options) end
 
----Calls `func(item, index)` in workers for each item of the list, several items per task. Returns the first value that each call returned, in the list's order; `n` is their number if some are nil. The first failure is raised at the caller's line. With `onError = "collect"`, each item gets a record instead, like those of a response.
+---Calls `func(item, ...)` in workers for each item of the list, several items per task. With `index = true` the item's index follows it, then come the arguments in `args`. Returns the first value that each call returned, in the list's order; `n` is their number if some are nil. The first failure is raised at the caller's line. With `onError = "collect"`, each item gets a record instead, like those of a response.
 ---@overload fun(func: function|table, list: table, options: gma2workers.map_async_options): gma2workers.job
----@param func fun(item: any, index: integer): any The function, or a table that can be called. Its code crosses like a task's.
+---@param func function|table The function, or a table that can be called. Its code crosses like a task's.
 ---@param list table The items, copied. They are read once, at the call. If `n` is set, as `table.pack` does, items may be nil.
 ---@param options? gma2workers.map_options
 ---@return table results
 function gma2workers.Map(func, list, options) end
 
----Pumps all running jobs once, without waiting. For hosts without an engine.
+---Pumps all running jobs. For hosts without an engine.
+---@param seconds? number The longest time to wait for something to do; the first thing done ends the wait. Default: 0.
 ---@return integer running The number of jobs that are still running.
-function gma2workers.Poll() end
+function gma2workers.Poll(seconds) end
+
+---The handles of all running jobs, in the order in which they were started, with those that a `RunSync` or a `Map` waits for.
+---@return gma2workers.job[] jobs
+function gma2workers.jobs() end
+
+---Cancels all running jobs, for a plugin's `Cleanup`.
+---@return integer cancelled The number of jobs that it cancelled.
+function gma2workers.cancelAll() end
 
 ---Whether the running task is cancelled or out of time, and should end by itself: see `grace`. False on the host. Tasks may use it: `local isStopping = gma2workers.isStopping` crosses.
 ---@return boolean stopping

@@ -43,6 +43,7 @@ function async.run(job, mode)
   end)
   if not job.closed then
     pump.keep(job)
+    job.finalizer.is_untouched = true
   elseif job.response then
     -- The Poll() of another coroutine has ended the job already.
     job.closed()

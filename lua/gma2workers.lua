@@ -81,20 +81,30 @@ local function fail(job, message)
   error(message, 0)
 end
 
+-- The options of a job that needs its pump, however small it is.
+local NEED_PUMP = { "onProgress", "onResult", "progress", "trace" }
+
 --- Starts a job and waits for its end.
 -- @treturn ?table the response; nil if the job was refused
--- @return the refusal; or, as a table, the error of `onProgress`
+-- @return the refusal; or, as a table, the error of a callback
 local function run(job, options)
   local refusal = start(job, "RunSync", options)
   if refusal then
     return nil, refusal
   end
-  if rawget(options, "onProgress") == nil and rawget(options, "progress") == nil and rawget(options, "trace") == nil then
+  local needs_pump = false
+  for _, name in ipairs(NEED_PUMP) do
+    needs_pump = needs_pump or rawget(options, name) ~= nil
+  end
+  if not needs_pump then
     -- A small job ends in less time than it takes to set up its pump.
     local response, failed = core.collect_soon(job.id)
     if response then
       if failed[1] then
         modules.hints.add(response, failed, options)
+        if not job.read then
+          modules.failures(response.result, failed, job.total, "tasks")
+        end
       end
       return response
     end
@@ -127,9 +137,6 @@ function gma2workers.RunSync(options)
   return response
 end
 
---- The former name of RunSync.
-gma2workers.Dispatch = gma2workers.RunSync
-
 --- Starts a job that an engine coroutine pumps to its end.
 -- @treturn ?job a handle; nil if the job was refused
 -- @treturn ?string the refusal
@@ -153,7 +160,7 @@ end
 -- @treturn job a handle
 gma2workers.RunAsync = core.entry(run_async, fail)
 
---- Calls `func(item, index)` in workers for each item of the list, several items per task.
+--- Calls `func(item, ...)` in workers for each item of the list, several items per task. The option `args` follows the item.
 -- @function Map
 -- @func func
 -- @tab list
@@ -188,10 +195,48 @@ gma2workers.clock = core.clock
 -- @treturn boolean
 gma2workers.isStopping = core.is_stopping
 
---- Pumps all running jobs once, without waiting. For hosts without an engine.
+--- Pumps all running jobs. For hosts without an engine.
+-- @tparam[opt] number seconds the longest time to wait for something to do; by default, it does not wait
 -- @treturn int how many jobs still run
-function gma2workers.Poll()
-  return modules.pump.poll()
+function gma2workers.Poll(seconds)
+  local refusal = seconds ~= nil and modules.arguments.check(seconds, "number or nil", 1, "Poll")
+  if refusal then
+    error(refusal, 2)
+  end
+  return modules.pump.poll(seconds)
 end
 
-return gma2workers
+--- The handles of all running jobs, also of those that a `RunSync` or a `Map` is waiting for.
+-- @treturn table a list, in the order in which they were started
+function gma2workers.jobs()
+  return modules.job.running()
+end
+
+--- Cancels all running jobs.
+-- @treturn int how many it cancelled
+function gma2workers.cancelAll()
+  return modules.job.cancel_all()
+end
+
+-- Fields that are looked up when the table lacks them. `Dispatch` is here because Lua names a function in a traceback after the
+-- first field that has it, and that must be `RunSync`.
+local hidden = { Dispatch = gma2workers.RunSync }
+
+return setmetatable(gma2workers, {
+  __index = function(_, name)
+    local meant = hidden[name] == nil and core.meant(name)
+    if meant then
+      error(string.format("gma2workers has no '%s': did you mean '%s'?", name, meant), 2)
+    end
+    return hidden[name]
+  end,
+  __pairs = function(module)
+    local fields = {}
+    for _, from in ipairs { hidden, module } do
+      for name, value in next, from do
+        fields[name] = value
+      end
+    end
+    return next, fields, nil
+  end,
+})

@@ -6,9 +6,15 @@ local VERSION = "0.1.0"
 
 -- If the program has loaded the module under another name, it gets the same one. A worker can't have the module; it gets the
 -- preloaded stand-in, which raises a clear error.
-if package.loaded["gma2workers"] then
-  return package.loaded["gma2workers"]
-elseif package.preload["gma2workers"] then
+for _, name in ipairs { "gma2workers", "gma2-workers", "gma2_workers" } do
+  local loaded = package.loaded[name]
+  -- Another library may have such a name.
+  local info = type(loaded) == "table" and rawget(loaded, "info")
+  if name == "gma2workers" and loaded or type(info) == "table" and rawget(info, "name") == "gma2workers" then
+    return loaded
+  end
+end
+if package.preload["gma2workers"] then
   return require("gma2workers")
 end
 
@@ -29,7 +35,7 @@ local function binary_names()
   local ending = is_windows and ".dll" or ".so"
   local system = is_windows and "windows" or "linux"
   local word = string.packsize("T") == 8 and "x86_64" or "x86"
-  return { ("gma2workers-%s-%s%s"):format(system, word, ending), "gma2workers" .. ending }
+  return { ("gma2workers-%s-%s%s"):format(system, word, ending), "gma2workers" .. ending, "gma2_workers" .. ending }
 end
 
 local function exists(name)
@@ -87,7 +93,7 @@ local function find_binary()
       problem = problem or why
     end
   end
-  local elsewhere = package.searchpath("gma2workers", package.cpath)
+  local elsewhere = package.searchpath("gma2workers", package.cpath) or package.searchpath("gma2_workers", package.cpath)
   if elsewhere then
     local open, why = load_binary(elsewhere)
     if open then

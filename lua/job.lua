@@ -9,8 +9,16 @@ local job = {}
 -- closing.
 local Finalizer = {}
 
+-- Whether the caller was told about a job that it never ran.
+local is_told = false
+
 function Finalizer:__gc()
   core.release(self.id)
+  if self.is_untouched and not is_told then
+    is_told = true
+    modules.report("gma2workers: a job was never run to its end, so its onComplete was not called: call job:wait(), or "
+      .. "gma2workers.Poll() until it returns 0")
+  end
   if self.bar then
     pcall(self.bar.close, self.bar)
   end
@@ -40,6 +48,10 @@ function job.open(started, options)
   started.sandbox, started.globals = rawget(options, "sandbox"), rawget(options, "globals")
   started.tasks = rawget(options, "tasks")
   started.host = copy(rawget(options, "host"))
+  started.onResult = rawget(options, "onResult")
+  -- The indices of the tasks in the order in which they ended, the failed ones that have their hints, and the position from which
+  -- on `onResult` has not been called.
+  started.order, started.hinted, started.next_result = {}, {}, { 1, free = { true } }
   started.next_progress = 0
   started.reported = -1
   -- Two lists of one item, which a native call removes: `onComplete`, so that it is called once, and the lock for reporting the
@@ -99,6 +111,7 @@ function Job:cancel()
     return false
   end
   this.cancelled = true
+  this.finalizer.is_untouched = false
   core.cancel(this.id)
   if this.bar then
     this.bar:close()
@@ -129,15 +142,49 @@ function Job:wait(seconds)
   return this.response
 end
 
+--- Iterates over the results of the tasks in the order in which they end, and waits in between: `for index, record in
+-- job:results() do`. For a `Map`'s job, over its items, with their values or records.
+function Job:results()
+  local this, refusal = job_of(self, "results")
+  if not this then
+    error(refusal, 2)
+  end
+  return modules.results.iterate(this)
+end
+
 function Job:__tostring()
   return "gma2workers.job " .. self.id
 end
 
---- Makes a handle to a job.
+--- The handle of a job.
 function job.handle(of)
-  local handle = setmetatable({ id = "Job_" .. of.id }, Job)
-  jobs[handle] = of
-  return handle
+  if not of.handle then
+    local handle = setmetatable({ id = "Job_" .. of.id }, Job)
+    jobs[handle] = of
+    of.handle = handle
+  end
+  return of.handle
+end
+
+--- The handles of all running jobs, in the order in which they were started.
+function job.running()
+  local handles = {}
+  for i, this in ipairs(pump.jobs()) do
+    handles[i] = job.handle(this)
+  end
+  return handles
+end
+
+--- Cancels all running jobs.
+-- @treturn int how many it cancelled
+function job.cancel_all()
+  local count = 0
+  for _, this in ipairs(pump.jobs()) do
+    if not this.cancelled and job.handle(this):cancel() then
+      count = count + 1
+    end
+  end
+  return count
 end
 
 return job

@@ -12,6 +12,9 @@ local TASKS_PER_WORKER = core.backend == "cooperative" and 4 or 32
 -- The most items per task. With this many, the cost of a task is negligible.
 local MOST_ITEMS = 128
 
+-- The most arguments that may follow an item.
+local ARGUMENT_LIMIT = 250
+
 -- The most items that are copied through Lua's stack.
 local UNPACK_LIMIT = 200
 
@@ -54,8 +57,8 @@ local function make_tasks(call, plan)
         skip[i - first + 1], items[i - first + 1] = true, nil
       end
     end
-    -- Both backends rely on the first two positions, to name these arguments in messages as the caller does.
-    local args = { items, object, first, last - first + 1, plan.collects, plan.upvalues, is_on_host, skip, plan.stops }
+    -- Both backends rely on the first three positions, to name these arguments in messages as the caller does.
+    local args = { items, object, plan.extra, first, last - first + 1, plan.collects, plan.upvalues, is_on_host, skip, plan.stops }
     local name = plan.is_traced and string.format("list[%d] to list[%d]", first, last) or nil
     tasks[#tasks + 1] = { func = run, args = args, name = name }
   end
@@ -71,6 +74,33 @@ local function choose_chunk(given, count, workers, has_timeout)
     return 1
   end
   return math.max(1, math.min(MOST_ITEMS, count // (workers * TASKS_PER_WORKER)))
+end
+
+--- Reads the arguments that follow an item. All tasks get the same table. Returns false if there are none.
+-- @treturn table|boolean|nil the arguments, with their number `n` and whether the item's index comes before them; nil if there is a
+-- value that would be lost
+-- @treturn ?string the refusal
+local function read_extra(args, has_index)
+  local extra, last = { has_index = has_index, n = 0 }, 0
+  for key, value in next, args or {} do
+    if math.type(key) == "integer" and key >= 1 then
+      extra[key], last = value, math.max(last, key)
+    elseif type(key) ~= "string" then
+      return nil, string.format("option 'args' has a value at [%s], which would be lost: arguments are numbered from 1", tostring(key))
+    elseif key ~= "n" then
+      return nil, string.format("option 'args' has a field '%s', which would be lost: %s", key,
+        "arguments have no names, so pass a table that has it, args = { { name = value } }")
+    end
+  end
+  local n = args and rawget(args, "n")
+  extra.n = n == nil and last or math.type(n) and math.tointeger(n)
+  if not extra.n then
+    return nil, "option 'args' has an n that is not a whole number of arguments: " .. tostring(n)
+  elseif extra.n < 0 or extra.n > ARGUMENT_LIMIT then
+    return nil, string.format("option 'args' must hold 0 to %d arguments, got %d: pass one table with them instead", ARGUMENT_LIMIT,
+      extra.n)
+  end
+  return (has_index or extra.n > 0) and extra
 end
 
 --- Checks the types of the arguments. Returns the refusal, or nil if all are right.
@@ -102,16 +132,22 @@ function map.prepare(job, func, list, options)
     return nil, arguments.refusal(2, "Map", count)
   end
 
+  local extra, fault = read_extra(rawget(options, "args"), rawget(options, "index"))
+  if extra == nil then
+    return nil, fault
+  end
+
   local config = {}
   for name, value in next, options do
     config[name] = value
   end
-  config.chunk, config.onError = nil, nil
-  local plan = { items = items, count = count, collects = collects, upvalues = config.upvalues, unsendable = {},
+  config.chunk, config.onError, config.args, config.index = nil, nil, nil, nil
+  local plan = { items = items, extra = extra, count = count, collects = collects, upvalues = config.upvalues, unsendable = {},
     stops = not collects or config.stopOnError, sandbox = config.sandbox, globals = config.globals, is_traced = config.trace ~= nil }
   plan.chunk = choose_chunk(chunk, count, workers, config.timeout ~= nil)
   job.chunk, job.cancels_later = plan.chunk, not collects
   if collects then
+    plan.records, plan.failed, plan.has_records = core.lists(count), {}, {}
     plan.unsendable = find_unsendable(items, count, plan.upvalues)
     plan.has_unsendable = next(plan.unsendable) ~= nil
   end
@@ -121,9 +157,15 @@ function map.prepare(job, func, list, options)
   function job.count(done, total)
     return done == total and count or done * plan.chunk, count
   end
+  function job.item_at(entry, task, n)
+    return map_results.item(entry, task, n, plan)
+  end
   function job.read(response)
     if not job.outcome then
       job.outcome = table.pack((collects and map_results.records or map_results.values)(response, plan))
+      if collects and plan.failed[1] then
+        modules.failures(plan.records, plan.failed, count, "items")
+      end
     end
     return job.outcome[1], job.outcome[2]
   end

@@ -84,37 +84,68 @@ function map_results.values(response, plan)
   return results
 end
 
---- Returns a record for each item.
-function map_results.records(response, plan)
-  local results, indices = core.lists(plan.count)
-  for n, entry in ipairs(response.result) do
-    local first = (n - 1) * plan.chunk + 1
-    local last = math.min(first + plan.chunk - 1, plan.count)
-    local stopped = told(entry)
-    if entry.success or stopped then
-      local items = stopped and stopped.results or entry.data
-      for i = first, stopped and first + stopped.count - 1 or last do
-        results[i] = { success = true, data = items[i - first + 1] }
-      end
-      for i = first + (stopped and stopped.count or plan.chunk), last do
-        results[i] = record_of { message = "cancelled", kind = "cancelled" }
-      end
-      local failures = stopped and stopped.item_failures or entry.returns and entry.returns[2]
-      for _, failure in ipairs(failures or {}) do
-        results[first + failure.at - 1] = record_of(failure)
-        indices[#indices + 1] = first + failure.at - 1
-      end
-    else
-      for i = first, last do
-        results[i] = record_of_task(entry)
-      end
+--- Adds the records of a task's items to the plan's, unless they are there.
+local function add_records(entry, n, plan)
+  if plan.has_records[n] then
+    return
+  end
+  local records, failed, for_hints = plan.records, {}, {}
+  local first = (n - 1) * plan.chunk + 1
+  local last = math.min(first + plan.chunk - 1, plan.count)
+  local stopped = told(entry)
+  local items = stopped and stopped.results or entry.data
+  local function add_failure(i, record)
+    records[i], failed[#failed + 1] = records[i] or record, i
+  end
+  for i = first, last do
+    if plan.unsendable[i] then
+      add_failure(i, record_of(plan.unsendable[i]))
+    elseif stopped and i >= first + stopped.count then
+      add_failure(i, record_of { message = "cancelled", kind = "cancelled" })
+    elseif not entry.success and not stopped then
+      add_failure(i, record_of_task(entry))
     end
   end
-  for i, failure in pairs(plan.unsendable) do
-    results[i] = record_of(failure)
+  local failures = stopped and stopped.item_failures or entry.returns and entry.returns[2]
+  for _, failure in ipairs(failures or {}) do
+    add_failure(first + failure.at - 1, record_of(failure))
+    for_hints[#for_hints + 1] = first + failure.at - 1
   end
-  hints.add({ result = results }, indices, plan, function(i) return plan.tasks[(i - 1) // plan.chunk + 1] end)
-  return results
+  for i = first, last do
+    records[i] = records[i] or { success = true, data = items[i - first + 1] }
+  end
+  hints.add({ result = records }, for_hints, plan, function() return plan.tasks[n] end)
+  table.move(failed, 1, #failed, #plan.failed + 1, plan.failed)
+  plan.has_records[n] = true
+end
+
+--- Returns a record for each item.
+function map_results.records(response, plan)
+  for n, entry in ipairs(response.result) do
+    add_records(entry, n, plan)
+  end
+  return plan.records
+end
+
+--- Finds the result of an item when its task has ended.
+-- @tab entry the task's record
+-- @int task
+-- @int n which of the task's items it is
+-- @tab plan
+-- @treturn boolean whether there is a result: not if the item failed, and `Map` raises that
+-- @treturn int the item's position in the list
+-- @return its record or its value
+function map_results.item(entry, task, n, plan)
+  local i = (task - 1) * plan.chunk + n
+  if i > plan.count then
+    return false
+  elseif plan.collects then
+    add_records(entry, task, plan)
+    return true, i, plan.records[i]
+  elseif not entry.success or entry.returns then
+    return false
+  end
+  return true, i, entry.data[n]
 end
 
 return map_results

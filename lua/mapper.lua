@@ -54,17 +54,34 @@ end
 --- Makes the tasks' function from the one that was passed to `Map`. It returns the items, each replaced with its result, and the
 -- failures. If it `stops`, the first one ends the task.
 return function(func)
-  return function(items, object, first, count, collects, upvalues, is_on_host, skip, stops)
+  return function(items, object, extra, first, count, collects, upvalues, is_on_host, skip, stops)
     local at, failures = 0, nil
+    -- The function may change the task's globals.
+    local unpack = table.unpack
+
+    --- Calls the function with an item and the arguments that follow it.
+    local function call(item, index)
+      if extra.has_index and object then
+        return func(object, item, index, unpack(extra, 1, extra.n))
+      elseif extra.has_index then
+        return func(item, index, unpack(extra, 1, extra.n))
+      elseif object then
+        return func(object, item, unpack(extra, 1, extra.n))
+      end
+      return func(item, unpack(extra, 1, extra.n))
+    end
+
     local function go_on()
       for i = at + 1, count do
         at = i
         if skip and skip[i] then
           items[i] = nil
+        elseif extra then
+          items[i] = call(items[i], first + i - 1)
         elseif object then
-          items[i] = func(object, items[i], first + i - 1)
+          items[i] = func(object, items[i])
         else
-          items[i] = func(items[i], first + i - 1)
+          items[i] = func(items[i])
         end
       end
     end

@@ -24,6 +24,11 @@ local FIRST_WAIT = core.backend == "cooperative" and 0 or 0.010
 -- The longest wait in C, in seconds. A stock interpreter notices Ctrl-C only in Lua code.
 local LONGEST_WAIT = 0.02
 
+local NONE = {}
+
+-- The most jobs of which the first thing to do ends a wait at once. Lua's stack has room for their numbers.
+local MOST_AWAITED = 1000
+
 -- Seconds between calls of onProgress.
 local PROGRESS_INTERVAL = 0.05
 
@@ -64,7 +69,7 @@ local function report_progress(job, now, done, total)
       error(failure.value, 0)
     end
     -- The callback is not called again. The job continues, and the error is raised at its end.
-    job.onProgress, job.failure = nil, failure
+    job.onProgress, job.failure = nil, job.failure or failure
   end
 end
 
@@ -78,17 +83,25 @@ local function failed_response(job, message)
   for index = 1, job.total do
     result[index] = { success = false, data = "Error: " .. tostring(message), kind = "transfer" }
   end
+  job.result, job.failed = result, {}
   return { result = result, jobId = "Job_" .. job.id, workerCount = 0, failed = job.total, duration = core.clock() - job.started }
 end
 
 --- Merges the results so far, while tasks are still running.
 local function merge(job)
-  job.broken = job.broken or core.merge(job.id, job.result, job.failed)
+  job.broken = job.broken or core.merge(job.id, job.result, job.failed, job.order)
+end
+
+--- From now on, the job notes the order in which its tasks end.
+function pump.note_order(job)
+  if not job.response then
+    job.broken = job.broken or core.note_order(job.id, job.result, job.failed, job.order)
+  end
 end
 
 --- Sets the response of a finished job, unless another pump has.
 local function collect(job)
-  local problem = job.broken or core.collect(job.id, job, job.result, job.failed)
+  local problem = job.broken or core.collect(job.id, job, job.result, job.failed, job.order)
   if not problem then
     return
   elseif not job.complete then
@@ -96,7 +109,18 @@ local function collect(job)
   end
   -- The job is asynchronous, so no caller could catch an error.
   core.release(job.id)
-  job.failed, job.response = {}, failed_response(job, problem)
+  job.response = failed_response(job, problem)
+end
+
+--- Adds the hints to all failed tasks that don't have them yet.
+local function add_hints(job)
+  local failed = {}
+  for _, index in ipairs(job.failed) do
+    if not job.hinted[index] then
+      failed[#failed + 1] = index
+    end
+  end
+  hints.add(job.response, failed, job)
 end
 
 --- Reports a job's end. Each step does nothing if it is repeated, so after an error in between, the next pump can call this again.
@@ -106,10 +130,13 @@ local function report_end(job)
     job.problem = nil
   end
   if not job.has_hints then
-    hints.add(job.response, job.failed, job)
+    add_hints(job)
     job.tasks = nil
     -- From here on the caller may change the response.
     job.has_hints = true
+    if job.failed[1] and not job.read then
+      modules.failures(job.result, job.failed, job.total, "tasks")
+    end
   end
   if job.onProgress or job.bar then
     report_progress(job, core.clock(), job.total, job.total)
@@ -132,6 +159,10 @@ local function finish(job)
     collect(job)
   end
   if job.response then
+    -- Each pump calls `onResult` for what is left, so that none returns before all of those calls have begun.
+    if job.onResult then
+      modules.results.report(job)
+    end
     -- A callback may yield, and then another pump must not report the end again.
     core.exclusively(job.ending, report_end, job)
   end
@@ -143,16 +174,23 @@ function pump.is_ending(job)
 end
 
 --- Runs one turn: serves host calls for at most `budget` seconds, and waits at most `call_wait` seconds for each.
+-- @tparam[opt] function is_enough ends the turn early when it returns true
 -- @treturn boolean whether the job is over
-function pump.turn(job, budget, call_wait)
+-- @treturn boolean whether there was something to do
+function pump.turn(job, budget, call_wait, is_enough)
   local left = budget or BUDGET
   local stop = core.clock() + left
+  local has_done = false
+  job.finalizer.is_untouched = false
   repeat
     local has_work, over, has_results = core.wait(job.id, math.min(left, call_wait or CALL_WAIT))
     if has_work and not over then
       while core.serve(job.id, job.host) do end -- luacheck: ignore 542
       if has_results then
         merge(job)
+        if job.onResult then
+          modules.results.report(job)
+        end
       end
       over = select(2, core.wait(job.id, 0))
     end
@@ -164,34 +202,93 @@ function pump.turn(job, budget, call_wait)
     -- for the other pump if that can run meanwhile.
     local is_reported = job.over or job.response and pump.is_ending(job) and (job.complete or not drivers.can_sleep())
     if is_reported or job.dropped then
-      return true
+      return true, true
     end
+    has_done = has_done or has_work
     local now = core.clock()
     if (job.onProgress or job.bar) and now >= job.next_progress then
       report_progress(job, now, core.progress(job.id))
       now = core.clock()
     end
     left = stop - now
-  until left <= 0 or not has_work
-  return false
+  until left <= 0 or not has_work or is_enough and is_enough()
+  return false, has_done
 end
 
---- Pumps the job until it is over or the deadline has passed.
+--- The jobs in a table, in the order in which they were started.
+local function in_order(jobs)
+  local list = {}
+  for _, job in pairs(jobs) do
+    list[#list + 1] = job
+  end
+  table.sort(list, function(a, b) return a.id < b.id end)
+  return list
+end
+
+--- The jobs that no coroutine pumps, except one.
+local function others_than(job)
+  local others = in_order(unattended)
+  for i, other in ipairs(others) do
+    if other == job then
+      table.remove(others, i)
+      break
+    end
+  end
+  return others
+end
+
+--- Whether a pump is calling the job's last callbacks.
+local function is_reported(job)
+  return job.response and pump.is_ending(job)
+end
+
+--- Runs one turn of each job, without waiting.
+-- @treturn boolean whether there was something to do
+local function turn_all(jobs)
+  local has_done = false
+  for _, job in ipairs(jobs) do
+    if not is_reported(job) then
+      local _, has_work = pump.turn(job, 0)
+      has_done = has_done or has_work
+    end
+  end
+  return has_done
+end
+
+--- Waits until there is something to do for one of the jobs.
+local function wait_for_any(jobs, seconds)
+  local ids = {}
+  for i, job in ipairs(jobs) do
+    ids[i] = job.id
+  end
+  core.wait_for_any(seconds, table.unpack(ids, 1, math.min(#ids, MOST_AWAITED)))
+end
+
+--- Pumps the job until it is over, the deadline has passed, or there is enough. Meanwhile, turns the jobs that no coroutine pumps.
 -- @tparam[opt] number deadline a time of core.clock()
+-- @tparam[opt] function is_enough
+-- @tparam[opt] number since when the caller has been waiting, for several calls in a row
 -- @treturn boolean whether the job is over
-function pump.run(job, deadline)
-  local first_until = core.clock() + FIRST_WAIT
+function pump.run(job, deadline, is_enough, since)
+  local first_until = (since or core.clock()) + FIRST_WAIT
   while true do
     local now = core.clock()
     local left = deadline and math.max(deadline - now, 0) or math.huge
     local lets_engine_run = drivers.can_sleep() and now >= first_until
+    local others = job.complete and next(unattended) and others_than(job) or NONE
+    local is_alone = #others == 0
     local budget = lets_engine_run and math.min(BUDGET, left) or math.min(LONGEST_WAIT, left)
-    if pump.turn(job, budget, lets_engine_run and CALL_WAIT or budget) then
+    local has_done = turn_all(others)
+    local is_over, has_work = pump.turn(job, is_alone and budget or 0, lets_engine_run and CALL_WAIT or budget, is_enough)
+    if is_over then
       return true
-    elseif deadline and core.clock() >= deadline then
+    elseif is_enough and is_enough() or deadline and core.clock() >= deadline then
       return false
     elseif lets_engine_run then
       _G.gma.sleep(TICK)
+    elseif not is_alone and not has_done and not has_work then
+      table.insert(others, job)
+      wait_for_any(others, math.min(LONGEST_WAIT, left))
     end
   end
 end
@@ -203,22 +300,39 @@ function pump.run_in_background(job)
   end
 end
 
---- Runs one turn for every running job, without waiting.
+--- Runs turns of all running jobs until there was something to do or the time is over.
+-- @tparam[opt] number seconds the longest time to wait
 -- @treturn int the number of jobs that are still running
-function pump.poll()
-  local jobs = {}
-  for _, job in pairs(running) do
-    jobs[#jobs + 1] = job
-  end
-  table.sort(jobs, function(a, b) return a.id < b.id end)
-  for _, job in ipairs(jobs) do
-    pump.turn(job, 0)
+function pump.poll(seconds)
+  local deadline = core.clock() + (seconds or 0)
+  while true do
+    local jobs = in_order(running)
+    local has_done = turn_all(jobs)
+    local left = deadline - core.clock()
+    if has_done or not jobs[1] or left <= 0 then
+      break
+    elseif drivers.can_sleep() then
+      _G.gma.sleep(math.min(TICK, left))
+    else
+      wait_for_any(jobs, math.min(LONGEST_WAIT, left))
+    end
   end
   local count = 0
   for _, job in pairs(running) do
-    count = count + (job.response and pump.is_ending(job) and 0 or 1)
+    count = count + (is_reported(job) and 0 or 1)
   end
   return count
+end
+
+--- The running jobs that have no response yet, in the order in which they were started.
+function pump.jobs()
+  local list = {}
+  for _, job in ipairs(in_order(running)) do
+    if not job.response then
+      list[#list + 1] = job
+    end
+  end
+  return list
 end
 
 --- Adds a started job to the running ones.
@@ -236,6 +350,9 @@ end
 function pump.drop(job)
   forget(job)
   job.dropped = true
+  if job.finalizer then
+    job.finalizer.is_untouched = false
+  end
   core.release(job.id)
   if job.closed then
     job.closed()

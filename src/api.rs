@@ -18,7 +18,7 @@ use crate::fields;
 use crate::gma;
 use crate::host::HostNames;
 use crate::job::Job;
-use crate::mailbox;
+use crate::mailbox::{self, Mailbox};
 use crate::modules;
 use crate::names;
 use crate::pool;
@@ -29,10 +29,11 @@ use crate::stdlib;
 
 /// The Lua modules: name, name of the chunk, and code. A chunk gets the native functions and the table of all modules,
 /// and returns its own table or function.
-const MODULES: [(&str, &CStr, &str); 13] = [
+const MODULES: [(&str, &CStr, &str); 15] = [
     ("arguments", c"@gma2workers/arguments.lua", include_str!("../lua/arguments.lua")),
     ("async", c"@gma2workers/async.lua", include_str!("../lua/async.lua")),
     ("drivers", c"@gma2workers/drivers.lua", include_str!("../lua/drivers.lua")),
+    ("failures", c"@gma2workers/failures.lua", include_str!("../lua/failures.lua")),
     ("gma2workers", c"@gma2workers/gma2workers.lua", include_str!("../lua/gma2workers.lua")),
     ("hints", c"@gma2workers/hints.lua", include_str!("../lua/hints.lua")),
     ("items", c"@gma2workers/items.lua", include_str!("../lua/items.lua")),
@@ -43,6 +44,7 @@ const MODULES: [(&str, &CStr, &str); 13] = [
     ("progress", c"@gma2workers/progress.lua", include_str!("../lua/progress.lua")),
     ("pump", c"@gma2workers/pump.lua", include_str!("../lua/pump.lua")),
     ("report", c"@gma2workers/report.lua", include_str!("../lua/report.lua")),
+    ("results", c"@gma2workers/results.lua", include_str!("../lua/results.lua")),
 ];
 
 /// The key of the module table in the host's registry. All names under which the module is loaded share this table.
@@ -60,7 +62,7 @@ pub fn open(stack: &Protected) -> NativeResult {
     error::note_panics();
     stack.push_registry();
     let registry = stack.top();
-    if stack.raw_get_text(registry, MODULE) != Type::Table {
+    if stack.raw_get_text(registry, MODULE) != Type::Table && !push_loaded(stack) {
         build(stack)?;
         // A hook may have loaded the module meanwhile. Then all share that table.
         if stack.raw_get_text(registry, MODULE) != Type::Table {
@@ -72,18 +74,42 @@ pub fn open(stack: &Protected) -> NativeResult {
     Ok(1)
 }
 
+/// Pushes the module if the host has loaded it without this binary: the cooperative backend. Returns whether it has.
+fn push_loaded(stack: &Protected) -> bool {
+    let top = stack.top();
+    stack.push_registry();
+    if stack.raw_get_text(top + 1, "_LOADED") == Type::Table {
+        for name in modules::OWN_NAMES {
+            let is_ours = stack.raw_get_text(top + 2, name) == Type::Table
+                && stack.raw_get_text(top + 3, "info") == Type::Table
+                && stack.raw_get_text(top + 4, "name") == Type::String
+                && stack.has_bytes(top + 5, NAME.as_bytes());
+            if is_ours {
+                stack.set_top(top + 3);
+                return true;
+            }
+            stack.set_top(top + 2);
+        }
+    }
+    stack.set_top(top);
+    false
+}
+
 /// The native functions. [`build`] adds `version` and `backend`.
-fn native_calls() -> [(&'static str, NativeFunction); 27] {
+fn native_calls() -> [(&'static str, NativeFunction); 31] {
     [
         ("load", native(load)),
         ("start", native(start)),
         ("wait", native(wait)),
+        ("wait_for_any", native(wait_for_any)),
         ("serve", native(callbacks::serve)),
         ("progress", native(progress)),
         ("lists", native(lists)),
         ("merge", native(merge)),
+        ("note_order", native(note_order)),
         ("exclusively", native(callbacks::exclusively)),
         ("call_once", native(callbacks::call_once)),
+        ("call_next", native(callbacks::call_next)),
         ("entry", native(callbacks::entry)),
         ("collect", native(collect)),
         ("collect_soon", native(collect_soon)),
@@ -98,6 +124,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 27] {
         ("check_in_task", native(gma::check)),
         ("trace", native(gma::with_traceback)),
         ("fields", native(fields::fields)),
+        ("meant", native(meant)),
         ("clock", native(stdlib::clock)),
         ("is_stopping", native(gma::is_stopping)),
         ("threads", native(threads)),
@@ -138,7 +165,7 @@ fn name_module(stack: &Protected) {
     stack.push_nil();
     while stack.next(module) {
         let key = stack.top() - 1;
-        if stack.kind(-1) == Type::Function && !stack.has_bytes(key, b"Dispatch") {
+        if stack.kind(-1) == Type::Function {
             stack.push_bytes(NAME.as_bytes());
             stack.push_bytes(b".");
             stack.push_value(key);
@@ -309,12 +336,41 @@ fn lists(stack: &Protected) -> NativeResult {
     Ok(2)
 }
 
-/// `merge(job, result, failed)`: adds the outcomes so far to the list of results and the list of failed tasks' indices.
-/// On failure, returns a message and leaves both lists unchanged. Raises the error of a hook.
+/// `wait_for_any(seconds, job...)`: waits until there is something to do for one of the jobs, for at most `seconds`.
+fn wait_for_any(stack: &Protected) -> NativeResult {
+    let at_most = mailbox::seconds(stack.number(1).unwrap_or(0.0));
+    if pool::is_forked() {
+        return Err(Error::Forked.into());
+    }
+    let ids = (2..=stack.top()).filter_map(|index| stack.integer(index));
+    let jobs: Vec<_> = ids.filter_map(|id| registry::get(id.cast_unsigned())).collect();
+    let mailboxes: Vec<_> = jobs.iter().map(|job| &job.mailbox).collect();
+    Mailbox::wait_for_any(&mailboxes, at_most);
+    Ok(0)
+}
+
+/// `merge(job, result, failed, order)`: adds the outcomes so far to the list of results and the list of failed tasks' indices.
+/// If the job notes the order in which its tasks end, also adds those that have ended to the third list. On failure, returns a
+/// message; a failed merge leaves the lists unchanged. Raises the error of a hook.
 fn merge(stack: &Protected) -> NativeResult {
+    merge_with(stack, response::merge)
+}
+
+/// `note_order(job, result, failed, order)`: like `merge`, and from now on, the job notes the order in which its tasks end.
+fn note_order(stack: &Protected) -> NativeResult {
+    merge_with(stack, response::note_order)
+}
+
+fn merge_with(stack: &Protected, merge: fn(&Stack, &Job, &HostNames) -> Result<()>) -> NativeResult {
+    const ORDER: c_int = 2;
     let Some(job) = callbacks::job(stack)? else { return Ok(0) };
-    stack.set_top(3);
-    return_error(stack, catch_panic(|| response::merge(stack, &job, &HostNames::default())))
+    stack.set_top(4);
+    stack.insert(ORDER);
+    let outcome = catch_panic(|| {
+        merge(stack, &job, &HostNames::default())?;
+        response::add_order(stack, &job, ORDER)
+    });
+    return_error(stack, outcome)
 }
 
 /// Returns the text of an error to Lua; raises the error of a hook.
@@ -329,17 +385,19 @@ fn return_error(stack: &Stack, outcome: Result<()>) -> NativeResult {
     }
 }
 
-/// `collect(job, table, result, failed)`: ends a finished job. Adds the remaining outcomes to both lists, and sets
+/// `collect(job, table, result, failed, order)`: ends a finished job. Adds the remaining outcomes to the lists, and sets
 /// `response` in the table, and `problem`, a message, if the trace could not be written. A job can't be collected twice.
 /// On failure, returns a message. Raises the error of a hook; it can then be called again.
 fn collect(stack: &Protected) -> NativeResult {
     const TABLE: c_int = 2;
     const RESPONSE: c_int = 3;
     const PROBLEM: c_int = 4;
+    const ORDER: c_int = 5;
     if callbacks::job(stack)?.is_none() {
         return Ok(0);
     }
-    stack.set_top(4);
+    stack.set_top(5);
+    stack.insert(3);
     for (name, slot) in [("response", RESPONSE), ("problem", PROBLEM)] {
         stack.push_bytes(name.as_bytes());
         stack.insert(slot);
@@ -349,7 +407,14 @@ fn collect(stack: &Protected) -> NativeResult {
         stack.raw_set(TABLE);
     }
     let Some(job) = callbacks::job(stack)? else { return Ok(0) };
-    if let Err(error) = catch_panic(|| response::collect(stack, &job, &HostNames::default())) {
+    let collected = catch_panic(|| {
+        if job.notes_order() {
+            response::merge(stack, &job, &HostNames::default())?;
+            response::add_order(stack, &job, ORDER)?;
+        }
+        response::collect(stack, &job, &HostNames::default())
+    });
+    if let Err(error) = collected {
         return return_error(stack, Err(error));
     }
     stack.pop(1);
@@ -408,6 +473,16 @@ fn release(stack: &Protected) -> NativeResult {
         let _ = job.write_trace();
     }
     Ok(0)
+}
+
+/// `meant(name)`: returns the field of the module of which the name is a misspelling, or nil.
+fn meant(stack: &Protected) -> NativeResult {
+    let is_text = stack.kind(1) == Type::String;
+    match is_text.then(|| modules::meant(&stack.bytes(1))).flatten() {
+        Some(name) => stack.push_bytes(name.as_bytes()),
+        None => stack.push_nil(),
+    }
+    Ok(1)
 }
 
 /// `threads()`: returns the number of the pool's threads.

@@ -87,6 +87,23 @@ pub fn call_once(stack: &Protected) -> NativeResult {
     Err(Exit::TailCall(arguments))
 }
 
+/// `call_next(cursor, position, function, ...)`: moves the cursor, a list of one number, on from this position, and calls the
+/// function, if there is one. Does nothing if the cursor is elsewhere.
+pub fn call_next(stack: &Protected) -> NativeResult {
+    let position = stack.integer(2);
+    stack.raw_get_i(1, 1);
+    if stack.whole(-1) != position {
+        return Ok(0);
+    }
+    stack.pop(1);
+    stack.push_integer(position.unwrap_or(0) + 1);
+    stack.raw_set_i(1, 1);
+    if stack.kind(3) != Type::Function {
+        return Ok(0);
+    }
+    Err(Exit::TailCall(stack.top() - 3))
+}
+
 /// `entry(call, fail)`: makes a public function. It calls `call` with a new table for the job and its own arguments. If that
 /// raises an error, it calls `fail` with the table and the error. Either may return nil and a refusal, which is raised at the
 /// caller's line. No error can come between the end of `call` and the caller, so a started job is either returned or ended.
@@ -134,4 +151,4 @@ fn accepted(stack: &Stack, first: c_int) -> NativeResult {
 }
 
 /// Room for the fields of a job's table.
-const JOB_FIELDS: c_int = 24;
+const JOB_FIELDS: c_int = 32;

@@ -128,6 +128,8 @@ pub struct Config {
     pub sandbox: bool,
     /// The file for the job's timeline.
     pub trace: Option<String>,
+    /// Whether the host wants to know the order in which tasks end.
+    pub notes_order: bool,
 }
 
 /// A call that takes options.
@@ -303,6 +305,7 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
         memory_limit: memory_limit.map_or(MEMORY_LIMIT, |Bytes(bytes)| bytes),
         sandbox: options.parse("sandbox", || "true or false")?.unwrap_or_default(),
         trace: path(options.get("trace"))?,
+        notes_order: !matches!(options.get("onResult"), Value::Nil),
     })
 }
 

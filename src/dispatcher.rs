@@ -71,7 +71,7 @@ pub fn start(
     environment.functions = functions;
     let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
-    let Config { mode, upvalues, timeout, grace, .. } = config;
+    let Config { mode, upvalues, timeout, grace, notes_order, .. } = config;
     let on_failure = match (config.stop_on_error, cancels_later) {
         (true, _) => OnFailure::CancelAll,
         (false, true) => OnFailure::CancelLater,
@@ -91,6 +91,9 @@ pub fn start(
         trace,
         progress: Progress::new(workers),
     });
+    if notes_order {
+        job.note_order()?;
+    }
     if workers == 0 {
         job.mailbox.finish();
     } else {

@@ -164,6 +164,22 @@ pub struct Job {
     pub progress: Progress,
 }
 
+/// The order in which the tasks ended, for jobs whose host wants to know it.
+#[derive(Debug, Default)]
+struct EndOrder {
+    /// Set once. Relaxed: workers read it under the lock of their lane, and [`Job::note_order`] takes each of those locks after
+    /// it has set it.
+    is_noted: AtomicBool,
+    /// The tasks' indices. It has room for all, so that adding one can't fail.
+    list: Mutex<Vec<u32>>,
+}
+
+impl EndOrder {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u32>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The progress of a job. Only the job itself reads and writes this.
 #[derive(Debug)]
 pub struct Progress {
@@ -175,6 +191,7 @@ pub struct Progress {
     /// The number of workers that have not left. AcqRel: the last to leave sees the others' writes, see `waiting.md`.
     active: AtomicUsize,
     seats: AtomicUsize,
+    order: EndOrder,
     /// No further task begins. SeqCst: paired with the word of each seat, see `waiting.md`.
     cancelled: AtomicBool,
     /// The host has cancelled the job. Relaxed, since only the host writes and reads it.
@@ -193,6 +210,7 @@ impl Progress {
             cursor: CachePadded::new(AtomicUsize::new(0)),
             active: AtomicUsize::new(workers),
             seats: AtomicUsize::new(workers),
+            order: EndOrder::default(),
             cancelled: AtomicBool::new(false),
             cancelled_by_host: AtomicBool::new(false),
             grace_end: Mutex::default(),
@@ -263,11 +281,52 @@ impl Job {
             lane.put(index, outcome);
             // Only the holder of the lane's lock writes this.
             worker.done.store(worker.done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            lane.should_notify_host()
+            let is_noted = self.notes_order();
+            if is_noted {
+                self.progress.order.lock().push(index as u32);
+            }
+            lane.should_notify_host() || is_noted
         };
         if notifies_host {
             self.mailbox.offer_results();
         }
+    }
+
+    /// Whether the order in which tasks end is noted, and the host notified of each outcome.
+    pub fn notes_order(&self) -> bool {
+        self.progress.order.is_noted.load(Ordering::Relaxed)
+    }
+
+    /// From now on, notes the order in which tasks end. Returns whether it was noted already. Tasks that have ended before are
+    /// not in it, see [`Job::note_earlier`].
+    pub fn note_order(&self) -> Result<bool, Error> {
+        if self.notes_order() {
+            return Ok(true);
+        }
+        self.progress.order.lock().try_reserve_exact(self.tasks.len())?;
+        self.progress.order.is_noted.store(true, Ordering::Relaxed);
+        // A worker that has not seen this yet holds the lock of its lane.
+        for worker in self.workers() {
+            drop(worker.lane.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        Ok(false)
+    }
+
+    /// Adds the tasks that had ended before the order was noted. `has_ended` says whether a task's outcome has been merged.
+    pub fn note_earlier(&self, mut has_ended: impl FnMut(usize) -> bool) -> Result<(), Error> {
+        let mut is_in_order = Vec::new();
+        is_in_order.try_reserve_exact(self.tasks.len())?;
+        is_in_order.resize(self.tasks.len(), false);
+        let mut order = self.progress.order.lock();
+        order.iter().for_each(|&index| is_in_order[index as usize] = true);
+        let earlier = (0..self.tasks.len()).filter(|&index| !is_in_order[index] && has_ended(index));
+        order.extend(earlier.map(|index| index as u32));
+        Ok(())
+    }
+
+    /// The index of the task that ended in the given place, counted from 0.
+    pub fn ended_at(&self, place: usize) -> Option<usize> {
+        self.progress.order.lock().get(place).map(|&index| index as usize)
     }
 
     /// The number of tasks that have an outcome.

@@ -8,7 +8,7 @@
 //!
 //! | file | job | thread |
 //! |---|---|---|
-//! | `lib` | exports the function that `require` calls | host |
+//! | `lib` | exports the functions that `require` calls | host |
 //! | `api` | builds the module table from the embedded Lua files and the native functions that they call | host |
 //! | `callbacks` | native functions that call back into Lua: a host function, a user's callback | host |
 //! | `dispatcher` | starts and cancels jobs | host |
@@ -59,6 +59,7 @@
 //! | file | job |
 //! |---|---|
 //! | `init` | the entry of the drop-in folder: loads the binary, or else the cooperative backend |
+//! | `alias` | the name `gma2_workers` with LuaRocks |
 //! | `cooperative` | the cooperative backend: the native functions of `api`, in pure Lua |
 //! | `annotations`, `annotations_gma` | types for editors; never loaded |
 //! | `module_data` | runs in a task's state: brings the data of modules up to date |
@@ -69,6 +70,8 @@
 //! | `drivers` | starts coroutines of the engine, by a timer or a command line |
 //! | `map`, `items`, `mapper`, `map_results` | `Map`: splits the list, reads it, runs in the tasks, joins the results |
 //! | `progress` | the progress bar |
+//! | `results` | gives results as tasks end: to `onResult`, and to loops over `job:results()` |
+//! | `failures` | says in the engine that tasks have failed |
 //! | `hints` | adds advice to errors about what stayed on the host |
 //! | `report` | shows a line of text to the user |
 //! | `arguments` | checks arguments |
@@ -173,4 +176,28 @@ pub unsafe extern "C-unwind" fn luaopen_gma2workers(state: *mut mlua::lua_State)
         open = sym open,
         raise = sym ffi::LUA_ERROR,
     )
+}
+
+/// The function that `require("gma2_workers")` calls, for a binary of that name.
+///
+/// # Safety
+/// Only Lua may call it, with a live state.
+#[cfg(not(all(feature = "module", windows, target_arch = "x86")))]
+#[allow(unsafe_code, reason = "the name that Lua looks up")]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn luaopen_gma2_workers(state: *mut mlua::lua_State) -> std::ffi::c_int {
+    // SAFETY: as promised by Lua.
+    unsafe { luaopen_gma2workers(state) }
+}
+
+/// The function that `require("gma2_workers")` calls, for a binary of that name. A jump, like the other one.
+///
+/// # Safety
+/// Only Lua may call it, with a live state.
+#[cfg(all(feature = "module", windows, target_arch = "x86"))]
+#[allow(unsafe_code, reason = "the name that Lua looks up")]
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn luaopen_gma2_workers(state: *mut mlua::lua_State) -> std::ffi::c_int {
+    std::arch::naked_asm!("jmp {open}", open = sym luaopen_gma2workers)
 }

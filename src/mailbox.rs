@@ -103,6 +103,33 @@ struct Inner {
     finished: bool,
     /// The host sleeps and has to be woken.
     host_sleeps: bool,
+    /// Wakes a host that waits for several mailboxes.
+    alarm: Option<Arc<Alarm>>,
+}
+
+/// Wakes a host that waits for several mailboxes.
+#[derive(Debug, Default)]
+struct Alarm {
+    has_rung: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Alarm {
+    fn ring(&self) {
+        *lock(&self.has_rung) = true;
+        self.bell.notify_one();
+    }
+
+    fn wait(&self, deadline: Option<Instant>) {
+        let mut has_rung = lock(&self.has_rung);
+        while !*has_rung {
+            let left = left_until(deadline);
+            if left.is_zero() {
+                return;
+            }
+            has_rung = self.bell.wait_timeout(has_rung, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
 }
 
 impl Inner {
@@ -164,6 +191,9 @@ impl Mailbox {
         self.has_news.store(true, Ordering::Relaxed);
         if inner.host_sleeps {
             self.bell.notify_one();
+        }
+        if let Some(alarm) = &inner.alarm {
+            alarm.ring();
         }
     }
 
@@ -243,6 +273,23 @@ impl Mailbox {
             inner.host_sleeps = true;
             inner = self.bell.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
             inner.host_sleeps = false;
+        }
+    }
+
+    /// Waits until there is something to do in one of the mailboxes, for at most `at_most`. For the host.
+    pub fn wait_for_any(mailboxes: &[&Mailbox], at_most: Duration) {
+        let deadline = Instant::now().checked_add(at_most);
+        let alarm = Arc::new(Alarm::default());
+        let has_news = mailboxes.iter().any(|mailbox| {
+            let mut inner = lock(&mailbox.inner);
+            inner.alarm = Some(Arc::clone(&alarm));
+            inner.has_news()
+        });
+        if !has_news {
+            alarm.wait(deadline);
+        }
+        for mailbox in mailboxes {
+            lock(&mailbox.inner).alarm = None;
         }
     }
 

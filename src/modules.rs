@@ -24,7 +24,25 @@ use crate::stdlib;
 pub const OWN_NAMES: [&str; 3] = ["gma2workers", "gma2-workers", "gma2_workers"];
 
 /// The functions of gma2workers that a task can't call.
-const FUNCTIONS: [&str; 5] = ["Dispatch", "Map", "Poll", "RunAsync", "RunSync"];
+const FUNCTIONS: [&str; 7] = ["Dispatch", "Map", "Poll", "RunAsync", "RunSync", "cancelAll", "jobs"];
+
+/// The other fields of gma2workers.
+const OTHER_FIELDS: [&str; 2] = ["clock", "info"];
+
+/// A shorter name is one letter away from too many other words.
+const LONG_NAME: usize = 6;
+
+/// The field of gma2workers of which a name is a misspelling: it differs in case or underscores or, if it is long, by one letter.
+pub fn meant(name: &[u8]) -> Option<&'static str> {
+    let name = std::str::from_utf8(name).ok().filter(|name| name.len() < 32)?;
+    let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+    let written = plain(name);
+    let fields = || FUNCTIONS.into_iter().chain(OTHER_FIELDS);
+    let distance = |field: &str| strsim::damerau_levenshtein(&written, &plain(field));
+    let (steps, nearest) = fields().map(|field| (distance(field), field)).min()?;
+    let is_slip = steps == 0 || steps == 1 && nearest.len() >= LONG_NAME;
+    (is_slip && fields().all(|field| field != name)).then_some(nearest)
+}
 
 /// Asks the host for a module's encoded loader.
 fn ask_for_loader(name: &[u8]) -> Result<Arc<[u8]>> {
@@ -164,10 +182,53 @@ pub fn push_stand_in(stack: &Protected) {
         stack.raw_set_text(-2, key);
     }
     stack.raw_set_text(-2, "info");
+    stack.create_table(0, 1);
+    stack.push_native(native(missing_field));
+    stack.raw_set_text(-2, "__index");
+    stack.set_metatable(-2);
     stack.push_value(-1);
     stack.registry_set(&STAND_IN);
 }
 
+/// The refusal of a misspelt name.
+fn no_field(name: &str, meant: &str) -> String {
+    format!("gma2workers has no '{name}': did you mean '{meant}'?")
+}
+
+/// `__index` of the stand-in: refuses a misspelt name. Others are nil.
+fn missing_field(stack: &Protected) -> NativeResult {
+    let meant = if stack.kind(2) == Type::String { meant(&stack.bytes(2)) } else { None };
+    match meant {
+        Some(meant) => Err(Error::BadCall(no_field(&stack.text(2), meant)).into()),
+        None => Ok(0),
+    }
+}
+
 fn refuse(_: &Protected) -> NativeResult {
     Err(Error::InWorker.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_misspelt_names_of_calls_are_refused() {
+        for (name, field) in [
+            ("runSync", "RunSync"),
+            ("run_sync", "RunSync"),
+            ("RunSynch", "RunSync"),
+            ("RunAsyc", "RunAsync"),
+            ("dispatch", "Dispatch"),
+            ("map", "Map"),
+            ("cancel_All", "cancelAll"),
+        ] {
+            assert_eq!(meant(name.as_bytes()), Some(field), "{name}");
+        }
+        let others: [&[u8]; 9] =
+            [b"pool", b"job", b"maps", b"lock", b"Map", b"Run", b"", b"\xff", &[b'x'; 1000]];
+        for name in others {
+            assert_eq!(meant(name), None, "{name:?}");
+        }
+    }
 }

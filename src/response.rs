@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::codec::{Decoder, decode_scalars};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::{Protected, Stack};
+use crate::ffi::{Protected, Stack, Type};
 use crate::host::HostNames;
 use crate::job::Job;
 use crate::lane::{Failure, Lane};
@@ -83,6 +83,40 @@ fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
                 }
             }
         }
+        Ok(())
+    })
+}
+
+/// From now on, notes the order in which the job's tasks end. Takes the same lists as [`merge`].
+pub fn note_order(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
+    let was_noted = job.note_order()?;
+    merge(stack, job, names)?;
+    if !was_noted {
+        let result = stack.top() - 1;
+        job.note_earlier(|index| {
+            let has_ended = stack.raw_get_i(result, index as i64 + 1) != Type::Nil;
+            stack.pop(1);
+            has_ended
+        })?;
+    }
+    Ok(())
+}
+
+/// Adds to the list at index `order` the tasks that have ended since the last call, counted from 1. The outcomes of the last few
+/// may not have been merged yet.
+pub fn add_order(stack: &Stack, job: &Job, order: c_int) -> Result<()> {
+    if !job.notes_order() {
+        return Ok(());
+    }
+    stack.push_value(order);
+    stack.protected(1, |stack| {
+        let mut place = stack.raw_len(1);
+        while let Some(index) = job.ended_at(place) {
+            place += 1;
+            stack.push_integer(index as i64 + 1);
+            stack.raw_set_i(1, place as i64);
+        }
+        stack.set_top(0);
         Ok(())
     })
 }

@@ -59,9 +59,11 @@ struct Fields {
 
 const ABSENT: c_int = 0;
 
-/// The positions of two arguments of a `Map`'s task: its items, and the callable table that was passed to `Map`. See lua/map.lua.
+/// The positions of three arguments of a `Map`'s task: its items, the callable table that was passed to `Map`, and the arguments
+/// that follow an item. See lua/map.lua.
 const ITEMS: usize = 1;
 const CALLABLE: usize = 2;
+const EXTRA: usize = 3;
 
 /// The sizes in bytes of the messages of a small function and of a few numbers. Reserved at once, because growing a buffer takes
 /// longer than writing either.
@@ -98,6 +100,7 @@ impl<'a> TaskReader<'a> {
         let place = |n: usize, path: &Path| match (first_item.get(), n, path.split_item()) {
             (Some(first), ITEMS, Some((item, path))) => format!("list[{}]{path}", first + item - 1),
             (Some(_), CALLABLE, _) => format!("func{path}"),
+            (Some(_), EXTRA, _) => format!("args{path}"),
             _ => format!("args[{n}]{path}"),
         };
         let functions = Functions::Carry(self.upvalues);

@@ -38,6 +38,8 @@ local jobs = {}
 
 local IN_TASK = "gma2workers is not available in a worker: start jobs on the host"
 
+local CANNOT_WAIT = "cannot wait here: the tasks that have begun need the engine, and it can't be given time from here"
+
 -- Seconds for which a worker may block an engine that does not slice time. Then the worker sleeps for about a tick.
 local MAX_STINT = 0.005
 local TICK = 0.01
@@ -67,6 +69,7 @@ end
 local function put(job, task, entry)
   if table.remove(task.unset) then
     job.entries[task.index] = entry
+    table.insert(job.ended, task.index)
     table.remove(job.open)
     return true
   end
@@ -215,8 +218,8 @@ local function read_job(config, is_async, chunk, cancels_later)
   local job = { started = started, stops = checked.stops, cancels_later = cancels_later,
     host = checked.host and parts.host.wrap(checked.host),
     mode = checked.mode, workers = math.min(checked.workers, total), total = total,
-    tasks = tasks, entries = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
-    init = { init }, initialization = init, initializing = { init and true },
+    tasks = tasks, entries = {}, ended = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
+    init = { init }, initialization = init, initializing = { init and true }, notes_order = config.onResult ~= nil,
     trace = checked.trace and parts.trace.create(checked.trace, started) }
   for i, task in ipairs(tasks) do
     task.unset = { true }
@@ -269,9 +272,37 @@ function core.wait(id, seconds)
     run_here(job, task)
     return true, is_over(job), false
   elseif seconds > 0 and not can_sleep and not is_over(job) then
-    error("cannot wait here: the tasks that have begun need the engine, and it can't be given time from here", 0)
+    error(CANNOT_WAIT, 0)
   end
-  return is_over(job), is_over(job), false
+  local has_results = job.notes_order and #job.ended > (job.order and #job.order or 0)
+  return has_results or is_over(job), is_over(job), has_results
+end
+
+--- Refuses to wait. Without an engine, the pump runs the tasks itself, and never waits.
+function core.wait_for_any()
+  error(CANNOT_WAIT, 0)
+end
+
+--- Adds the outcomes so far to the list of results, and the indices of the tasks that have ended to the list `order`, if the job
+-- notes the order. Each step may be repeated by another coroutine meanwhile.
+function core.merge(id, result, _, order)
+  local job = jobs[id]
+  if job and job.notes_order then
+    job.order = order
+    for place = #order + 1, #job.ended do
+      local index = job.ended[place]
+      result[index], order[place] = job.entries[index], index
+    end
+  end
+end
+
+--- From now on, the job notes the order in which its tasks end: the list `order` is kept up to date.
+function core.note_order(id, result, failed, order)
+  local job = jobs[id]
+  if job then
+    job.notes_order = true
+    core.merge(id, result, failed, order)
+  end
 end
 
 --- Serves no host calls, because tasks call the host directly.
@@ -313,12 +344,13 @@ local function respond(job, id, result, failed)
 end
 
 --- Sets `response` and `problem` in the caller's table, unless another pump has collected the job.
-function core.collect(id, pumped, result, failed)
+function core.collect(id, pumped, result, failed, order)
   local job = jobs[id]
   if not job or not table.remove(job.uncollected) then
     return
   end
   close(job)
+  core.merge(id, result, failed, order)
   local response, problem = respond(job, id, result, failed)
   pumped.problem = problem
   pumped.response = response
@@ -352,6 +384,22 @@ end
 function core.call_once(list, ...)
   local func = table.remove(list)
   if func then
+    return func(...)
+  end
+end
+
+--- Moves the cursor, a list of one number, on from this position, and calls the function, if there is one. Does nothing if the
+-- cursor is elsewhere.
+function core.call_next(cursor, position, func, ...)
+  if not table.remove(cursor.free) then
+    return
+  end
+  local is_there = cursor[1] == position
+  if is_there then
+    cursor[1] = position + 1
+  end
+  cursor.free[1] = true
+  if is_there and func then
     return func(...)
   end
 end
@@ -460,6 +508,11 @@ function core.is_on_terminal()
   return false
 end
 
+--- The field of the module of which a name is a misspelling.
+function core.meant(name)
+  return type(name) == "string" and parts.options.field_meant(name) or nil
+end
+
 --- The number of threads: this backend has none.
 function core.threads()
   return 0
@@ -476,8 +529,8 @@ core.load = read
 for _, name in ipairs { "modules", "values", "options", "host", "tasks", "trace", "fields", "run" } do
   parts[name] = read("cooperative/" .. name, _ENV)(core, parts)
 end
-for _, name in ipairs { "arguments", "drivers", "report", "hints", "pump", "async", "progress", "job", "items", "mapper", "map_results",
-  "map", "gma2workers" } do
+for _, name in ipairs { "arguments", "drivers", "report", "hints", "failures", "pump", "results", "async", "progress", "job", "items",
+  "mapper", "map_results", "map", "gma2workers" } do
   modules[name] = read(name, _ENV)(core, modules)
 end
 return modules.gma2workers

@@ -101,6 +101,29 @@ function options.nearest(name, known)
   return nearest
 end
 
+-- The fields of the module, and the length from which on a name may be one letter away from one of them.
+local FIELDS = { "Dispatch", "Map", "Poll", "RunAsync", "RunSync", "cancelAll", "jobs", "clock", "info" }
+local LONG_NAME = 6
+
+local function plain(name)
+  return string.lower((string.gsub(name, "[_-]", "")))
+end
+
+--- The field of the module of which a name is a misspelling: it differs in case or underscores or, if it is long, by one letter.
+function options.field_meant(name)
+  local nearest, best = nil, 2
+  for _, field in ipairs(FIELDS) do
+    if field == name then
+      return nil
+    end
+    local steps = #name < 32 and distance(plain(name), plain(field)) or best
+    if steps < best and (steps == 0 or #field >= LONG_NAME) or steps == best and nearest and field < nearest then
+      nearest, best = field, steps
+    end
+  end
+  return nearest
+end
+
 -- Other names that people use for a task's fields.
 local SYNONYMS = { arg = "args", argument = "args", arguments = "args", param = "args", params = "args",
   parameters = "args", callback = "func", fn = "func", fun = "func", ["function"] = "func" }

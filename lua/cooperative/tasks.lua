@@ -8,9 +8,11 @@ local tasks = {}
 local FIELDS = { "func", "args", "name", "timeout" }
 local IS_FIELD = { func = true, args = true, name = true, timeout = true }
 
--- The positions of two arguments of a `Map`'s task: its items, and the callable table that was passed to `Map`. See map.lua.
+-- The positions of three arguments of a `Map`'s task: its items, the callable table that was passed to `Map`, and the arguments
+-- that follow an item. See map.lua.
 local ITEMS = 1
 local CALLABLE = 2
+local EXTRA = 3
 
 -- The most arguments that a task may have.
 local ARGUMENT_LIMIT = 100000
@@ -126,6 +128,8 @@ local function place(n, keys, first)
     return string.format("list[%d]%s", first + keys[1] - 1, values.path(keys, 2))
   elseif first and n == CALLABLE then
     return "func" .. values.path(keys)
+  elseif first and n == EXTRA then
+    return "args" .. values.path(keys)
   end
   return string.format("args[%d]%s", n, values.path(keys))
 end

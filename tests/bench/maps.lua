@@ -7,7 +7,7 @@ local measure = require "measure"
 local function plain(func, list)
   local results = {}
   for i = 1, #list do
-    results[i] = func(list[i], i)
+    results[i] = func(list[i])
   end
   return results
 end
@@ -15,7 +15,7 @@ end
 local function as_tasks(func, list)
   local tasks = {}
   for i = 1, #list do
-    tasks[i] = { func = func, args = { list[i], i } }
+    tasks[i] = { func = func, args = { list[i] } }
   end
   local results = gma2workers.RunSync({ tasks = tasks, workers = 2 }).result
   for i = 1, #results do

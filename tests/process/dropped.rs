@@ -1,6 +1,6 @@
 //! Jobs that nobody waits for any more: whatever their tasks do, they are stopped or given up.
 
-use crate::support::Case;
+use crate::support::{Case, empty_folder, whole_drop_in};
 
 /// `leave[how](func)` starts a job with two tasks and drops it. One task calls `gma.begun` and then the
 /// function under test; the other waits for that call, so that the first is at the right place when it is
@@ -180,5 +180,47 @@ fn tasks_of_a_dropped_job_that_cannot_be_stopped_are_given_up() {
             .run()
             .expect_clean()
             .expect_stdout("counted\n");
+    }
+}
+
+/// M9. A program without an engine that ends with such jobs is told once; one that turned or cancelled them is not.
+#[test]
+fn a_job_that_was_never_turned_is_reported_at_the_end() {
+    const LINE: &str = "gma2workers: a job was never run to its end, so its onComplete was not called: call job:wait(), \
+        or gma2workers.Poll() until it returns 0\n";
+    const START: &str = r#"
+        local gma2workers = require "gma2workers"
+        local function start()
+          return gma2workers.RunAsync { tasks = { { func = function() return 1 end } }, onComplete = function() end }
+        end
+        local job = start()
+    "#;
+    for (rest, expected) in [
+        ("", LINE),
+        ("start() job = nil collectgarbage()", LINE),
+        ("job:status() gma2workers.jobs()", LINE),
+        ("job:wait()", ""),
+        ("job:wait(0)", ""),
+        ("while gma2workers.Poll() > 0 do end", ""),
+        ("start() gma2workers.Poll(5)", ""),
+        ("for _ in job:results() do end", ""),
+        ("job:cancel()", ""),
+        ("gma2workers.cancelAll()", ""),
+        ("os.exit(0, true)", LINE),
+        ("gma = { timer = function() end } start() job:wait()", ""),
+    ] {
+        for backend in ["native", "cooperative"] {
+            let folder = empty_folder();
+            whole_drop_in(&folder.path().join("gma2workers"));
+            let outcome = Case::new(START)
+                .then(rest)
+                .path(folder.path())
+                .env("GMA2WORKERS_BACKEND", backend)
+                .without_cpath()
+                .run()
+                .expect_code(0)
+                .expect_stdout("");
+            assert_eq!(outcome.stderr, expected, "{backend}: {rest}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::support::{
     Case, drop_in, drop_in_without_binary, empty_folder, is_installed, module, module_folder, project,
+    whole_drop_in,
 };
 
 /// Runs a sum under the name in use, so that loading alone does not pass.
@@ -137,6 +138,59 @@ fn both_names_give_the_same_table() {
     }
 }
 
+/// L16. Folders and binaries of all names, on both backends.
+#[test]
+fn all_names_give_the_same_table_in_any_order() {
+    let folder = empty_folder();
+    whole_drop_in(&folder.path().join("gma2-workers"));
+    // A copy of the binary is another library to the system.
+    fs::copy(module(), folder.path().join("gma2_workers.so")).expect("the binary can be copied");
+    let all = ["gma2workers", "gma2-workers", "gma2_workers"];
+    for backend in ["native", "cooperative"] {
+        for first in 0..3 {
+            for second in 0..3 {
+                // Without the folder's init.lua, there is only the native backend.
+                let names = [all[first], all[second], all[0], all[1], all[2]];
+                if backend == "cooperative" && names[0] != "gma2-workers" {
+                    continue;
+                }
+                let script = format!("package.cpath = package.cpath .. ';{}/?.so'", folder.path().display());
+                Case::new(&script)
+                    .then(&format!("local names = {{ {names:?} }}").replace(['[', ']'], ""))
+                    .then(
+                        r"
+                        local gma2workers = require(names[1])
+                        for _, name in ipairs(names) do assert(require(name) == gma2workers, name) end
+                        ",
+                    )
+                    .then(A_SUM)
+                    .path(folder.path())
+                    .env("GMA2WORKERS_BACKEND", backend)
+                    .run()
+                    .expect_clean();
+            }
+        }
+    }
+}
+
+/// L16.
+#[test]
+fn a_folder_takes_a_binary_of_the_other_name() {
+    for beside in [true, false] {
+        let folder = empty_folder();
+        let drop_in_folder = folder.path().join("anything");
+        drop_in(&drop_in_folder);
+        let to = if beside { drop_in_folder.clone() } else { folder.path().to_owned() };
+        fs::rename(drop_in_folder.join("gma2workers.so"), to.join("gma2_workers.so")).expect("it was there");
+        Case::new(&format!("package.cpath = '{}/?.so'", folder.path().display()))
+            .then("local gma2workers = require 'anything' assert(gma2workers.info.backend == 'native')")
+            .then(A_SUM)
+            .path(folder.path())
+            .run()
+            .expect_clean();
+    }
+}
+
 /// Loads the drop-in folder `folder` (below a folder on `package.path`) under `name`.
 #[track_caller]
 fn loads_as(folder: &str, name: &str) {
@@ -155,6 +209,7 @@ fn loads_as(folder: &str, name: &str) {
 #[test]
 fn the_drop_in_folder_may_be_renamed() {
     loads_as("gma2-workers", "gma2-workers");
+    loads_as("gma2_workers", "gma2_workers");
     loads_as("anything", "anything");
 }
 
@@ -297,8 +352,10 @@ fn there_is_no_second_lua_in_the_binary() {
 }
 
 #[test]
-fn only_the_entry_point_is_exported() {
-    assert_eq!(dynamic_symbols("--defined-only"), ["luaopen_gma2workers"]);
+fn only_the_entry_points_are_exported() {
+    let mut exported = dynamic_symbols("--defined-only");
+    exported.sort();
+    assert_eq!(exported, ["luaopen_gma2_workers", "luaopen_gma2workers"]);
 }
 
 #[test]

@@ -301,6 +301,17 @@ pub fn drop_in_without_binary(folder: &Path) {
     fs::copy(project().join("lua/init.lua"), folder.join("init.lua")).expect("init.lua can be copied");
 }
 
+/// Makes a drop-in folder with all Lua files and the binary.
+pub fn whole_drop_in(folder: &Path) {
+    std::process::Command::new("cp")
+        .arg("-r")
+        .arg(project().join("lua"))
+        .arg(folder)
+        .status()
+        .expect("cp runs");
+    drop_in(folder);
+}
+
 /// Makes a drop-in folder as the README says.
 pub fn drop_in(folder: &Path) {
     drop_in_without_binary(folder);

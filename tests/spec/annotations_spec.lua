@@ -35,7 +35,7 @@ local function parse(text)
     elseif line:find("^%-%-%-@param ") then
       params[#params + 1] = line:match("@param (%a+)")
     elseif line:find("^%-%-%-@return ") then
-      returns[#returns + 1] = line:match("@return [%a%d_.?]+ (%a+)")
+      returns[#returns + 1] = line:match("@return [%a%d_.?%[%]]+ (%a+)")
     elseif owner then
       owners[owner] = owners[owner] or {}
       owners[owner][method] = { takes = parameters, params = table.concat(params, ", "), returns = #returns }

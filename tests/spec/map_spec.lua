@@ -48,12 +48,51 @@ describe("Map", function()
     assert.same({ "1", "2" }, Map(function(n) return tostring(n) end, { 1, 2 }))
   end)
 
-  it("passes each item with its index, and keeps the first of several results", function()
+  it("passes each item alone, and keeps the first of several results", function()
+    local function count(...) return select("#", ...), "more" end
     for _, chunk in ipairs { 1, 2, 300 } do
-      assert.same({ "a1", "b2", "c3" }, Map(function(item, index) return item .. index, "more" end, { "a", "b", "c" }, { chunk = chunk }))
+      assert.same({ 1, 1, 1 }, Map(count, { "a", "b", "c" }, { chunk = chunk }))
+    end
+    assert.same({ 11, 255 }, Map(tonumber, { "11", "255" }))
+    assert.same({ "A", "B" }, Map(string.upper, { "a", "b" }))
+  end)
+
+  it("passes the item's index after it with index = true", function()
+    for _, chunk in ipairs { 1, 2, 300 } do
+      assert.same({ "a1", "b2", "c3" },
+        Map(function(item, index) return item .. index end, { "a", "b", "c" }, { chunk = chunk, index = true }))
     end
     -- More values than go over the stack at once.
-    assert.same(squares(300), Map(function(n, index) return n * index end, running.count_to(300), { chunk = 300 }))
+    assert.same(squares(300), Map(function(n, index) return n * index end, running.count_to(300), { chunk = 300, index = true }))
+    assert.same({ 1, 1 }, Map(select, { "#", "#" }, { index = true }))
+    assert.same({ 0 }, Map(select, { "#" }, { index = false }))
+  end)
+
+  it("passes the arguments in args after the item, and after its index", function()
+    local function join(...)
+      local parts = table.pack(...)
+      for i = 1, parts.n do parts[i] = tostring(parts[i]) end
+      return table.concat(parts, " ")
+    end
+    assert.same({ "a 1 2", "b 1 2" }, Map(join, { "a", "b" }, { args = { 1, 2 } }))
+    assert.same({ "a 1 x", "b 2 x" }, Map(join, { "a", "b" }, { args = { "x" }, index = true, chunk = 2 }))
+    assert.same({ "a nil 2 nil" }, Map(join, { "a" }, { args = { nil, 2, nil, n = 3 } }))
+    assert.same({ "a", "b" }, Map(join, { "a", "b" }, { args = {} }))
+    assert.same({ 255, 16 }, Map(tonumber, { "ff", "10" }, { args = { 16 } }))
+    local object = setmetatable({ by = 10 }, { __call = function(self, item, index, more) return self.by * item + index + more end })
+    assert.same({ 111, 122 }, Map(object, { 1, 2 }, { index = true, args = { 100 } }))
+    assert.same({ 31 }, Map(setmetatable({}, { __call = function(_, item, add) return item + add end }), { 1 }, { args = { 30 } }))
+  end)
+
+  it("calls on after the function has changed its globals", function()
+    local function add(item, more)
+      rawset(_G, "table", nil)
+      return item + more
+    end
+    local before = table
+    local results = Map(add, { 1, 2, 3 }, { chunk = 3, args = { 10 } })
+    rawset(_G, "table", before)
+    assert.same({ 11, 12, 13 }, results)
   end)
 
   it("accepts nil as a result, and then says how many results there are", function()
@@ -79,13 +118,13 @@ describe("Map", function()
   end)
 
   it("accepts callable values", function()
-    local times = setmetatable({ by = 10 }, { __call = function(self, item, index) return self.by * item + index end })
-    assert.same({ 11, 22, 33 }, Map(times, { 1, 2, 3 }))
+    local times = setmetatable({ by = 10 }, { __call = function(self, item) return self.by * item end })
+    assert.same({ 10, 20, 30 }, Map(times, { 1, 2, 3 }))
     assert.same({ 1, 2 }, Map(math.abs, { -1, 2 }))
     local floor = math.floor
     assert.same({ 1, 2 }, Map(function(n) return floor(n) end, { 1.5, 2.5 }))
     with_gma({ label = function(item, index) return item .. " is " .. index end }, function()
-      assert.same({ "a is 1", "b is 2" }, Map(gma.label, { "a", "b" }))
+      assert.same({ "a is 1", "b is 2" }, Map(gma.label, { "a", "b" }, { index = true }))
     end)
   end)
 
@@ -437,16 +476,21 @@ describe("a wrong call of Map is refused at the caller's line", function()
         { chunk = wrong })
     end
     refuses('option \'onError\' must be "raise" or "collect", got "ignore"', note, { 1 }, { onError = "ignore" })
-    refuses("option 'onTrouble' is unknown: there are chunk, onError, ", note, { 1 }, { onTrouble = "raise" })
+    refuses("option 'onTrouble' is unknown: there are args, index, chunk, onError, ", note, { 1 }, { onTrouble = "raise" })
     refuses("option 'chunks' is unknown: did you mean 'chunk'?", note, { 1 }, { chunks = 5 })
     refuses("option 'onerror' is unknown: did you mean 'onError'?", note, { 1 }, { onerror = "raise" })
-    refuses("option 'tasks' is unknown: there are chunk, ", note, { 1 }, { tasks = {} })
+    refuses("option 'tasks' is unknown: there are args, ", note, { 1 }, { tasks = {} })
     refuses("option 'workers' must be a whole number from 1 to 256, got 0", note, { 1 }, { workers = 0 })
     refuses("option 'onComplete' must be a function, got 5", note, { 1 }, { onComplete = 5 })
     refuses("option 'onProgress' must be a function, got 5", note, { 1 }, { onProgress = 5 })
     refuses("option 'progress' must be a title as text, got 5", note, { 1 }, { progress = 5 })
     refuses("option 'timeout' must be a number of seconds above 0, got 0", note, { 1 }, { timeout = 0 })
     refuses("option 'globals'[1] names no global of the host: 'no_such_global'", note, { 1 }, { globals = { "no_such_global" } })
+    refuses("option 'args' has a field 'x', which would be lost: ", note, { 1 }, { args = { x = 1 } })
+    refuses("option 'args' has a value at [0], which would be lost: arguments are numbered from 1", note, { 1 }, { args = { [0] = 1 } })
+    refuses("option 'args' has an n that is not a whole number of arguments: 1.5", note, { 1 }, { args = { n = 1.5 } })
+    refuses("option 'args' must hold 0 to 250 arguments, got 251: pass one table", note, { 1 }, { args = { n = 251 } })
+    refuses("cannot send a coroutine (at args[2].deep)", type, { 1 }, { args = { 1, { deep = coroutine.create(print) } } })
     refuses("options have names, but there is one at [1]: write { chunk = 10 }", note, { 1 }, { 5 })
     -- Options of the other calls are not Map's, nor the other way round.
     local ok, message = pcall(gma2workers.RunSync, { tasks = {}, chunk = 5 })

@@ -404,7 +404,7 @@ describe("an argument of the wrong type is refused", function()
 
   it("but an extra argument is ignored, as by any Lua function", function()
     local job = finished_job()
-    assert.equal(0, gma2workers.Poll("x"))
+    assert.equal(0, gma2workers.Poll(0, "x"))
     assert.equal("done", (job:status("x")))
   end)
 end)

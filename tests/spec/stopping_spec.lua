@@ -341,7 +341,9 @@ describe("a task that can't be stopped #native", function()
 
   it("gets no answer to its late host calls, and its worker comes back (T5, H6)", function()
     local calls = 0
-    with_gma({ probe = function() calls = calls + 1 end, echo = function() calls = calls + 1 end }, function()
+    -- The library itself echoes a text about the failed task.
+    local function count(text) calls = calls + (text and 0 or 1) end
+    with_gma({ probe = count, echo = count }, function()
       signal.with(function(path)
         local response = response_of_stuck(path, function(limit)
           return RunSync { timeout = limit, workers = 1, tasks = { { func = function(name)

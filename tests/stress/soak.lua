@@ -303,6 +303,7 @@ local function check_all(job, response)
   assert(#response.result == TASKS and (response.cancelled or false) == job.is_cancelled)
   for i = 1, TASKS do
     check(job, i, response.result[i])
+    assert(not job.reported or job.reported[i] == response.result[i], "onResult was not called with the record")
   end
   counts.tasks = counts.tasks + TASKS
   counts.cmd = counts.cmd + (job.options.mode == "cmd" and TASKS or 0)
@@ -337,8 +338,20 @@ local function check_completed()
   completed = {}
 end
 
+--- Lets onResult note each record, in some jobs.
+local function note_results(job)
+  if math.random() < 0.4 then
+    job.reported = {}
+    function job.options.onResult(index, record)
+      -- A second call leaves a wrong record behind, which the check at the end sees.
+      job.reported[index] = job.reported[index] and "twice" or record
+    end
+  end
+end
+
 local function run_one()
   local job = make_job()
+  note_results(job)
   if job.is_cancelled then
     start_in_background(job)
     job.handle:wait(math.random() * 0.005)

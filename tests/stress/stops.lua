@@ -405,7 +405,19 @@ local function run_job()
     end
   end
 
+  -- In some jobs, onResult counts the outcomes, and may cancel the job; in some, a loop over job:results() does.
+  local counts_results, loops = math.random() < 0.5, math.random() < 0.3
+  local reported, looped = {}, {}
+  local function report(index, record)
+    assert(completed == 0 and not reported[index], "onResult was called twice, or too late")
+    reported[index] = record
+    if cancels and math.random() < 0.05 then
+      cancel()
+    end
+  end
+
   job = gma2workers.RunAsync {
+    onResult = counts_results and report or nil,
     tasks = tasks, workers = math.random(WORKERS), mode = math.random() < 0.2 and "cmd" or "timer",
     timeout = timeout, sandbox = math.random() < 0.1, onComplete = function() completed = completed + 1 end,
   }
@@ -416,6 +428,12 @@ local function run_job()
     job:wait(moment)
     cancel()
   end
+  if loops then
+    for index, record in job:results() do
+      assert(not looped[index], "job:results() gave a record twice")
+      looped[index] = record
+    end
+  end
   local response = job:wait(60)
   if not response then
     local _, done, total = job:status()
@@ -425,6 +443,8 @@ local function run_job()
   assert((response.cancelled or false) == is_cancelled)
   for i, task in ipairs(tasks) do
     local entry = response.result[i]
+    assert(not counts_results or reported[i] == entry, "onResult was not called with the record")
+    assert(not loops or looped[i] == entry, "job:results() did not give the record")
     local ok, problem = pcall(check, task, kinds[i], entry, timeout, is_cancelled)
     if not ok then
       error(("%s\ntask '%s' (%s), limit %s, cancelled %s: %s, kind %s\n%s"):format(problem, task.name,

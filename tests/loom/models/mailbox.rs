@@ -47,6 +47,21 @@ fn an_answer_is_not_lost_while_the_worker_goes_to_sleep() {
 }
 
 #[test]
+fn whatever_comes_in_one_of_two_mailboxes_wakes_a_host_that_waits_for_both() {
+    let events: [fn(&Mailbox); 3] =
+        [|mailbox| assert!(mailbox.post(tell(0)).is_some()), Mailbox::offer_results, Mailbox::finish];
+    for event in events {
+        loom::model(move || {
+            let mailboxes = [Arc::new(Mailbox::default()), Arc::new(Mailbox::default())];
+            let worker = spawn(&mailboxes[1], event);
+            Mailbox::wait_for_any(&[&mailboxes[0], &mailboxes[1]], FOREVER);
+            assert!(mailboxes[1].wait(Duration::ZERO));
+            worker.join().unwrap();
+        });
+    }
+}
+
+#[test]
 fn whatever_comes_wakes_a_host_that_is_about_to_sleep() {
     let events: [fn(&Mailbox); 3] =
         [|mailbox| assert!(mailbox.post(tell(0)).is_some()), Mailbox::offer_results, Mailbox::finish];
