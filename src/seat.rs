@@ -47,7 +47,7 @@ pub struct Seat {
     /// The task's deadline, in nanoseconds after [`origin`]; 0 for none. Only the worker writes it. Relaxed: `task` and `waits`
     /// order it.
     deadline: AtomicU64,
-    /// The worker is waiting for the host, which does not count against the deadline. Cleared with release, after the new
+    /// The worker is waiting for the host, which does not count against the deadline, and is no reason to give it up. Cleared with release, after the new
     /// deadline is stored.
     waits: AtomicBool,
     /// Only the watchdog uses it.
@@ -285,14 +285,13 @@ impl Seat {
     /// Runs `body`, which waits for the host. This time does not count against the deadline.
     pub fn waiting<R>(&self, body: impl FnOnce() -> R) -> R {
         let deadline = self.deadline.load(Ordering::Relaxed);
-        if deadline == 0 {
-            return body();
-        }
-        let began = Instant::now();
         self.waits.store(true, Ordering::Relaxed);
+        let began = (deadline != 0).then(Instant::now);
         let outcome = body();
-        let waited = began.elapsed().as_nanos() as u64;
-        self.deadline.store(deadline.saturating_add(waited), Ordering::Relaxed);
+        if let Some(began) = began {
+            let waited = began.elapsed().as_nanos() as u64;
+            self.deadline.store(deadline.saturating_add(waited), Ordering::Relaxed);
+        }
         self.waits.store(false, Ordering::Release);
         outcome
     }
@@ -336,6 +335,20 @@ mod tests {
         seat.watch(short);
         assert!(seat.is_stopping());
         assert_eq!(seat.end(), End::Told(Reason::TimedOut));
+    }
+
+    #[test]
+    fn a_stopped_task_that_waits_for_the_host_is_not_given_up() {
+        let seat = Seat::default();
+        seat.begin(0, None);
+        seat.stop(Reason::Cancelled);
+        seat.waiting(|| {
+            for _ in 0..=TRIES + 1 {
+                std::thread::sleep(RETRY);
+                assert!(matches!(seat.watch(Duration::ZERO), WatchResult::CheckAgain(Some(_))));
+            }
+        });
+        assert_eq!(seat.end(), End::Stopped(Reason::Cancelled));
     }
 
     #[test]

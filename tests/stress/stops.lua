@@ -1,5 +1,6 @@
 --- Stops tasks ten thousand times, at random moments and under load: by time limits, by cancels from the host's code and
--- from inside a host call, and by several of them at once. Each task must have exactly one outcome of a right kind,
+-- from inside a host call, after the failure of another task, and by several of them at once; with and without a grace, in tasks
+-- and in `init`. Each task must have exactly one outcome of a right kind,
 -- whatever it did at that moment. No task may be lost, and no thread may stay behind.
 --
 --   lua5.3 tests/stress/stops.lua [STOPS] [SEED]
@@ -392,6 +393,9 @@ local function run_job()
   local timeout = has_limit and math.ceil(between(-6, -2) * 1e6) / 1e6 or nil
   local cancels = are_endless and not has_limit or math.random() < 0.4
   local is_cancelled, calls, completed = false, 0, 0
+  local grace = math.random() < 0.3 and between(-6, -2.3) or nil
+  local stops_on_error = math.random() < 0.15
+  local init = math.random() < 0.2 and function() gma.show.getvar("init") end or nil
   local job
 
   local function cancel()
@@ -419,7 +423,8 @@ local function run_job()
   job = gma2workers.RunAsync {
     onResult = counts_results and report or nil,
     tasks = tasks, workers = math.random(WORKERS), mode = math.random() < 0.2 and "cmd" or "timer",
-    timeout = timeout, sandbox = math.random() < 0.1, onComplete = function() completed = completed + 1 end,
+    timeout = timeout, grace = grace, stopOnError = stops_on_error, init = init,
+    sandbox = math.random() < 0.1, onComplete = function() completed = completed + 1 end,
   }
   if cancels then
     local moment = math.random() < 0.1 and 0 or
@@ -441,11 +446,17 @@ local function run_job()
   end
   assert(completed == 1 and #response.result == #tasks)
   assert((response.cancelled or false) == is_cancelled)
+  local failed = 0
+  for _, entry in ipairs(response.result) do
+    failed = failed + (entry.success and 0 or 1)
+  end
+  assert(response.failed == failed, "wrong number of failed tasks")
+  local may_be_cancelled = is_cancelled or stops_on_error and failed > 0
   for i, task in ipairs(tasks) do
     local entry = response.result[i]
     assert(not counts_results or reported[i] == entry, "onResult was not called with the record")
     assert(not loops or looped[i] == entry, "job:results() did not give the record")
-    local ok, problem = pcall(check, task, kinds[i], entry, timeout, is_cancelled)
+    local ok, problem = pcall(check, task, kinds[i], entry, timeout, may_be_cancelled)
     if not ok then
       error(("%s\ntask '%s' (%s), limit %s, cancelled %s: %s, kind %s\n%s"):format(problem, task.name,
         task.args[1], timeout, is_cancelled, entry.data, entry.kind, entry.traceback))
