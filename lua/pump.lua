@@ -79,11 +79,12 @@ end
 
 --- Makes the response of a job whose outcomes could not be merged, for example because memory ran out on the host.
 local function failed_response(job, message)
-  local result = {}
+  local result, failed = {}, {}
   for index = 1, job.total do
+    failed[index] = index
     result[index] = { success = false, data = "Error: " .. tostring(message), kind = "transfer" }
   end
-  job.result, job.failed = result, {}
+  job.result, job.failed = result, failed
   return { result = result, jobId = "Job_" .. job.id, workerCount = 0, failed = job.total, duration = core.clock() - job.started }
 end
 
