@@ -30,6 +30,9 @@ local OPERATIONS = {
   ["attempt to perform bitwise operation on a table value"] = { "__band", "__bor", "__bxor", "__shl", "__shr", "__bnot" },
 }
 
+-- Lua's own errors are shorter, and searching a longer text takes time.
+local LONGEST = 2000
+
 -- The most values that are looked at to find the metatables of one job.
 local MOST_VALUES = 100000
 
@@ -205,7 +208,7 @@ function hints.add(response, failed, about, task_of)
     -- What was missing is for the hint, not for the user.
     local missing = entry.missing
     entry.missing = nil
-    if entry.kind == "runtime" then
+    if entry.kind == "runtime" and #entry.data <= LONGEST then
       local task = task_of and task_of(index) or tasks and rawget(tasks, index)
       local text = hint(entry, missing, about, task, budget)
       if text then

@@ -24,6 +24,11 @@ const LEVELS: c_int = 10;
 /// The globals that were missing where a coroutine raised an error with this message, searched from a level of its call stack
 /// outwards. The coroutine may be dead; `stack` is of the same state and is not.
 pub fn find(stack: &Stack, coroutine: &Stack, level: c_int, message: &[u8]) -> Option<Box<Missing>> {
+    /// Lua's own errors are shorter.
+    const LONGEST: usize = 2000;
+    if message.len() > LONGEST {
+        return None;
+    }
     let message = String::from_utf8_lossy(message);
     if !concerns_nil(&message) {
         return None;

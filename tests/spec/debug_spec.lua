@@ -164,7 +164,7 @@ local HOSTILE = {
     end
     table.sort({ 3, 2, 1, 5, 4 }, function(a, b) spoil() return a < b end)
     string.gsub("abc", ".", spoil)
-    print(setmetatable({}, { __tostring = function() spoil() return "" end }))
+    pcall(print, setmetatable({}, { __tostring = function() spoil() end }))
     io.write(tostring(setmetatable({}, { __tostring = function() spoil() return "" end })))
     load(function() spoil() return nil end)
     for _ in pairs(setmetatable({}, { __pairs = function() spoil() return next, {} end })) do end
@@ -268,7 +268,7 @@ local HOSTILE = {
     end
     for _, value in ipairs { 1, "", true, print, coroutine.create(print) } do debug.setmetatable(value, meta) end
     debug.setmetatable(nil, meta)
-    print(1, nil, print) io.write("") tostring(nil) pcall(error, nil)
+    pcall(print, 1, nil, print, setmetatable({}, { __tostring = error })) io.write("") tostring(nil) pcall(error, nil)
     pcall(coroutine.wrap(function() error(nil) end)) pcall(coroutine.wrap(function() error(5) end))
     pcall(coroutine.resume, 5) pcall(coroutine.wrap, nil) pcall(math.random, nil) pcall(os.exit)
     pcall(gma and gma.echo, nil, print) pcall(require, nil) pcall(require, "nope") pcall(load, nil) pcall(loadfile, nil)
