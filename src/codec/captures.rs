@@ -172,6 +172,7 @@ impl Captures {
                 .is_some_and(|written| written.variable || written.table && *kind == Type::Table);
             let remedy = match judgement {
                 _ if is_written => Remedy::Return,
+                _ if *kind == Type::Nil => return None,
                 Judgement::RefuseWritten => return None,
                 Judgement::AdviseCopy => Remedy::Copy,
                 // As an argument, its functions would be refused for what they have captured, often the table itself.

@@ -59,6 +59,7 @@ impl FunctionFrame {
             Type::Function => ("a C function", Remedy::CallOrRequire),
             Type::Userdata => ("a userdata", Remedy::MakeOrPass),
             Type::Thread => ("a coroutine", Remedy::Make),
+            Type::Nil => ("nil", Remedy::PassOrCopy),
             Type::Number => ("a number", Remedy::PassOrCopy),
             Type::String => ("a string", Remedy::PassOrCopy),
             Type::Boolean => ("a boolean", Remedy::PassOrCopy),

@@ -74,6 +74,17 @@ describe("the error of captured data #native", function()
       message_of(count, {}, 1))
   end)
 
+  it("names a variable that is still nil, if the function sets it (F18)", function()
+    local task = plugin "local best return function(i) if not best or i > best then best = i end end"
+    assert.equal("Error: upvalue 'best' (nil, written to) of the function at plugin.lua:1 cannot cross: " .. WRITTEN,
+      message_of(task, {}, 1))
+    assert.truthy(message_of(task, { upvalues = "copy" }, 1):find("'best' (nil, written to)", 1, true))
+    assert.is_true(run(task, { 1 }, { upvalues = "private" }).success)
+    local reads = plugin "local best return function() return best == nil end"
+    assert.is_true(run(reads, {}).data)
+    assert.is_true(run(reads, {}, { upvalues = "copy" }).data)
+  end)
+
   it("advises to copy a table that has functions, which may have captured the table themselves (F17)", function()
     local task = plugin [[local units, limit = { rate = 5 }, 9
       function units.scaled(n) return n * units.rate end

@@ -73,7 +73,14 @@ impl Encoder<'_> {
             return Ok(());
         }
         match kind {
-            Type::Nil | Type::None => self.value(here),
+            Type::Nil | Type::None => {
+                // Nothing is lost unless the task sets the variable.
+                if matches!(self.policy.functions, Functions::Carry(Upvalues::Error | Upvalues::Copy)) {
+                    let number = self.captures.set_content(Content::Other);
+                    self.note_upvalue(here, Type::Nil, Some(number))?;
+                }
+                self.value(here)
+            }
             Type::Function if !here.is_native(-1) => {
                 self.captures.set_content(Content::Function(here.pointer(-1)));
                 self.value(here)
