@@ -206,7 +206,7 @@ fn with_common_values(message: &[u8]) {
     let stack = state.stack();
     let table = [0, 1, 0, 0, 0, wire::TABLE, 0, 0, 0, 0, 0, 0, 0, 0];
     let common = Common::of_messages(&[message, &table, message]);
-    let refuse = &mut |_, error| assert_expected(&Err(error));
+    let refuse = &mut |_, error| assert_expected::<()>(&Err(error));
     assert_eq!(decode_common(&stack, &common, &NoNames, refuse), Ok(()));
     assert_eq!(stack.top(), 0);
     let (outcome, seen) = decode_and_check(&stack, message);
