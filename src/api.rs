@@ -26,6 +26,7 @@ use crate::registry;
 use crate::response;
 use crate::state;
 use crate::stdlib;
+use crate::value;
 
 /// The Lua modules: name, name of the chunk, and code. A chunk gets the native functions and the table of all modules,
 /// and returns its own table or function.
@@ -62,7 +63,7 @@ pub fn open(stack: &Protected) -> NativeResult {
     error::note_panics();
     stack.push_registry();
     let registry = stack.top();
-    if stack.raw_get_text(registry, MODULE) != Type::Table && !push_loaded(stack) {
+    if stack.raw_get_text(registry, MODULE) != Type::Table && !modules::push_loaded(stack) {
         build(stack)?;
         // A hook may have loaded the module meanwhile. Then all share that table.
         if stack.raw_get_text(registry, MODULE) != Type::Table {
@@ -72,27 +73,6 @@ pub fn open(stack: &Protected) -> NativeResult {
         }
     }
     Ok(1)
-}
-
-/// Pushes the module if the host has loaded it without this binary: the cooperative backend. Returns whether it has.
-fn push_loaded(stack: &Protected) -> bool {
-    let top = stack.top();
-    stack.push_registry();
-    if stack.raw_get_text(top + 1, "_LOADED") == Type::Table {
-        for name in modules::OWN_NAMES {
-            let is_ours = stack.raw_get_text(top + 2, name) == Type::Table
-                && stack.raw_get_text(top + 3, "info") == Type::Table
-                && stack.raw_get_text(top + 4, "name") == Type::String
-                && stack.has_bytes(top + 5, NAME.as_bytes());
-            if is_ours {
-                stack.set_top(top + 3);
-                return true;
-            }
-            stack.set_top(top + 2);
-        }
-    }
-    stack.set_top(top);
-    false
 }
 
 /// The native functions. [`build`] adds `version` and `backend`.
@@ -116,7 +96,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 31] {
         ("cancel", native(cancel)),
         ("release", native(release)),
         ("read_map", native(read_map)),
-        ("is_list", native(is_list)),
+        ("is_list", native(value::is_list)),
         ("check", native(check)),
         ("metatable", native(metatable)),
         ("traceback", native(traceback)),
@@ -124,7 +104,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 31] {
         ("check_in_task", native(gma::check)),
         ("trace", native(gma::with_traceback)),
         ("fields", native(fields::fields)),
-        ("meant", native(meant)),
+        ("meant", native(modules::find_meant)),
         ("clock", native(stdlib::clock)),
         ("is_stopping", native(gma::is_stopping)),
         ("threads", native(threads)),
@@ -261,23 +241,6 @@ fn read_map(stack: &Protected) -> NativeResult {
             Ok(1)
         }
     }
-}
-
-/// `is_list(table, count)`: whether the table's keys are exactly 1 to `count`.
-fn is_list(stack: &Protected) -> NativeResult {
-    let count = stack.integer(2).unwrap_or(0);
-    let mut found = 0;
-    stack.push_nil();
-    while stack.next(1) {
-        if !stack.whole(-2).is_some_and(|key| (1..=count).contains(&key)) {
-            stack.push_boolean(false);
-            return Ok(1);
-        }
-        found += 1;
-        stack.pop(1);
-    }
-    stack.push_boolean(found == count);
-    Ok(1)
 }
 
 /// `check(value, place, upvalues)`: see [`gma::check_with`].
@@ -473,16 +436,6 @@ fn release(stack: &Protected) -> NativeResult {
         let _ = job.write_trace();
     }
     Ok(0)
-}
-
-/// `meant(name)`: returns the field of the module of which the name is a misspelling, or nil.
-fn meant(stack: &Protected) -> NativeResult {
-    let is_text = stack.kind(1) == Type::String;
-    match is_text.then(|| modules::meant(&stack.bytes(1))).flatten() {
-        Some(name) => stack.push_bytes(name.as_bytes()),
-        None => stack.push_nil(),
-    }
-    Ok(1)
 }
 
 /// `threads()`: returns the number of the pool's threads.

@@ -44,6 +44,37 @@ pub fn meant(name: &[u8]) -> Option<&'static str> {
     (is_slip && fields().all(|field| field != name)).then_some(nearest)
 }
 
+/// `meant(name)`: returns the field of the module of which the name is a misspelling, or nil.
+pub fn find_meant(stack: &Protected) -> NativeResult {
+    let is_text = stack.kind(1) == Type::String;
+    match is_text.then(|| meant(&stack.bytes(1))).flatten() {
+        Some(name) => stack.push_bytes(name.as_bytes()),
+        None => stack.push_nil(),
+    }
+    Ok(1)
+}
+
+/// Pushes the module if the host has loaded it without this binary: the cooperative backend. Returns whether it has.
+pub fn push_loaded(stack: &Protected) -> bool {
+    let top = stack.top();
+    stack.push_registry();
+    if stack.raw_get_text(top + 1, "_LOADED") == Type::Table {
+        for name in OWN_NAMES {
+            let is_ours = stack.raw_get_text(top + 2, name) == Type::Table
+                && stack.raw_get_text(top + 3, "info") == Type::Table
+                && stack.raw_get_text(top + 4, "name") == Type::String
+                && stack.has_bytes(top + 5, OWN_NAMES[0].as_bytes());
+            if is_ours {
+                stack.set_top(top + 3);
+                return true;
+            }
+            stack.set_top(top + 2);
+        }
+    }
+    stack.set_top(top);
+    false
+}
+
 /// Asks the host for a module's encoded loader.
 fn ask_for_loader(name: &[u8]) -> Result<Arc<[u8]>> {
     match hostcall::call(PRELOAD, name.to_vec()) {

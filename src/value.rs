@@ -7,7 +7,7 @@ use serde::de::value::Error as Mismatch;
 use serde::de::{Error as _, IntoDeserializer, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 
-use crate::ffi::{Stack, Type};
+use crate::ffi::{NativeResult, Protected, Stack, Type};
 
 /// Serde deserializes it into the type of an option.
 #[derive(Debug)]
@@ -96,4 +96,21 @@ impl<'de> Deserializer<'de> for &Value {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
         newtype_struct seq tuple tuple_struct map struct identifier ignored_any
     }
+}
+
+/// `is_list(table, count)`: whether the table's keys are exactly 1 to `count`.
+pub fn is_list(stack: &Protected) -> NativeResult {
+    let count = stack.integer(2).unwrap_or(0);
+    let mut found = 0;
+    stack.push_nil();
+    while stack.next(1) {
+        if !stack.whole(-2).is_some_and(|key| (1..=count).contains(&key)) {
+            stack.push_boolean(false);
+            return Ok(1);
+        }
+        found += 1;
+        stack.pop(1);
+    }
+    stack.push_boolean(found == count);
+    Ok(1)
 }
