@@ -6,6 +6,7 @@
 //! coroutines are allocated in Lua.
 
 mod functions;
+mod names;
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,6 +86,8 @@ pub struct Encoder<'a> {
     variables: FxHashMap<usize, (Entry, c_int)>,
     /// Whether there are modules; none until that matters.
     has_modules: Option<bool>,
+    /// The address and the entry of the class of the last object: a message often has many objects of one.
+    last_class: Option<(usize, Entry)>,
     start: usize,
     position: usize,
     /// The collector is paused, since a value needs more than one stack.
@@ -114,6 +117,7 @@ impl<'a> Encoder<'a> {
             keys: KeyCache::default(),
             variables: FxHashMap::default(),
             has_modules: None,
+            last_class: None,
             start: 0,
             position: 0,
             holds_collector: false,
@@ -168,6 +172,7 @@ impl<'a> Encoder<'a> {
         self.path.truncate(0);
         self.name.clear();
         self.has_unnamed_key = false;
+        self.last_class = None;
         self.start = self.out.len();
         self.position = 0;
         self.out.push(0);
@@ -361,69 +366,18 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes the name of the function or table on top, if it has one.
-    fn put_if_named(&mut self, here: &Protected) -> Result<bool> {
-        match self.policy.names.name_of(here) {
-            Some(name) => self.put_name(&name).map(|()| true),
-            None => self.put_if_modules(here),
-        }
-    }
-
-    /// Whether there are modules.
-    fn has_modules(&mut self, here: &Protected) -> Result<bool> {
-        if let Some(has_modules) = self.has_modules {
-            return Ok(has_modules);
-        }
-        let has_modules = self.policy.functions != Functions::Shape && self.policy.names.has_modules(here)?;
-        self.has_modules = Some(has_modules);
-        Ok(has_modules)
-    }
-
-    /// Writes the name of the function or table on top, if it is a module's.
-    fn put_if_modules(&mut self, here: &Protected) -> Result<bool> {
-        if !self.has_modules(here)? {
-            return Ok(false);
-        }
-        match self.policy.names.name_in_module(here)? {
-            Some(_) if self.policy.functions == Functions::Data => self.out.push(wire::GLOBALS),
-            Some(name) => self.put_name(&name)?,
-            None => return Ok(false),
-        }
+    /// If the message already has this table or function, writes a reference and marks the original as shared.
+    fn put_if_seen(&mut self, pointer: usize) -> Result<bool> {
+        let Some(entry) = self.identities.get(pointer)? else { return Ok(false) };
+        self.put_reference(entry);
         Ok(true)
     }
 
-    /// Writes the class of the table on top, if its metatable is a module's.
-    fn put_class(&mut self, here: &Protected) -> Result<()> {
-        if !self.has_modules(here)? || !here.metatable(-1) {
-            return Ok(());
-        }
-        let pointer = here.pointer(-1);
-        let name = self.policy.names.class_name(here)?;
-        here.pop(1);
-        let Some(name) = name else { return Ok(()) };
-        self.out.ensure_room(0)?;
-        self.out.push(wire::OBJECT);
-        // Where only data crosses, the class itself may cross as data, too, which has another identity.
-        let is_data = self.policy.functions == Functions::Data;
-        if is_data || !self.put_if_seen(pointer)? {
-            let identity = if is_data { 2 * self.out.len() + 1 } else { pointer };
-            self.register(identity)?;
-            put_bytes(&mut self.out, wire::CLASS, name.as_bytes())?;
-        }
-        self.out.ensure_room(0)
-    }
-
-    fn put_name(&mut self, name: &str) -> Result<()> {
-        put_bytes(&mut self.out, wire::NAMED, name.as_bytes())
-    }
-
-    /// If the message already has this table or function, writes a reference and marks the original as shared.
-    fn put_if_seen(&mut self, pointer: usize) -> Result<bool> {
-        let Some(Entry { id, tag }) = self.identities.get(pointer)? else { return Ok(false) };
+    /// Writes a reference, and marks the original as shared.
+    fn put_reference(&mut self, Entry { id, tag }: Entry) {
         mark_shared(&mut self.out, self.start, tag);
         self.out.push(wire::REFERENCE);
         put_length(&mut self.out, id as usize);
-        Ok(true)
     }
 
     /// Assigns an id to the table or function on top, and reserves room for its frame.
