@@ -379,7 +379,7 @@ impl fmt::Display for Error {
                 )
             }
             Error::NotInHostsModule { name } => {
-                write!(f, "the host's module has no {name}, which the task returned: return what it holds")
+                write!(f, "the host does not have {name}, which the task returned: return what it holds")
             }
             Error::NotRequirable { module, text } => {
                 write!(

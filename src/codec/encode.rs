@@ -92,6 +92,8 @@ pub struct Encoder<'a> {
     is_in_common: bool,
     /// Whether there are modules; none until that matters.
     has_modules: Option<bool>,
+    /// The address and the entry of the class of the last object: a message often has many objects of one.
+    last_class: Option<(usize, Entry)>,
     start: usize,
     position: usize,
     /// The collector is paused, since a value needs more than one stack.
@@ -123,6 +125,7 @@ impl<'a> Encoder<'a> {
             common: None,
             is_in_common: false,
             has_modules: None,
+            last_class: None,
             start: 0,
             position: 0,
             holds_collector: false,
@@ -177,6 +180,7 @@ impl<'a> Encoder<'a> {
         self.path.truncate(0);
         self.name.clear();
         self.has_unnamed_key = false;
+        self.last_class = None;
         self.start = self.out.len();
         self.position = 0;
         self.out.push(0);
@@ -395,6 +399,13 @@ impl<'a> Encoder<'a> {
             return Ok(());
         }
         let pointer = here.pointer(-1);
+        if let Some((_, Entry { id, tag })) = self.last_class.filter(|(last, _)| *last == pointer) {
+            here.pop(1);
+            mark_shared(&mut self.out, self.start, tag);
+            self.out.extend_from_slice(&[wire::OBJECT, wire::REFERENCE]);
+            put_length(&mut self.out, id as usize);
+            return self.out.ensure_room(0);
+        }
         let name = self.policy.names.class_name(here)?;
         here.pop(1);
         let Some(name) = name else { return Ok(()) };
@@ -404,7 +415,7 @@ impl<'a> Encoder<'a> {
         let is_data = self.policy.functions == Functions::Data;
         if is_data || !self.put_if_in_message(pointer)? {
             let identity = if is_data { 2 * self.out.len() + 1 } else { pointer };
-            self.register(identity)?;
+            self.last_class = Some((pointer, self.register(identity)?));
             put_bytes(&mut self.out, wire::CLASS, name.as_bytes())?;
         }
         self.out.ensure_room(0)
