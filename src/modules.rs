@@ -27,7 +27,7 @@ pub const OWN_NAMES: [&str; 3] = ["gma2workers", "gma2-workers", "gma2_workers"]
 const FUNCTIONS: [&str; 7] = ["Dispatch", "Map", "Poll", "RunAsync", "RunSync", "cancelAll", "jobs"];
 
 /// The other fields of gma2workers.
-const OTHER_FIELDS: [&str; 2] = ["clock", "info"];
+const OTHER_FIELDS: [&str; 3] = ["clock", "info", "isStopping"];
 
 /// A shorter name is one letter away from too many other words.
 const LONG_NAME: usize = 6;
