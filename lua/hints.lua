@@ -17,7 +17,7 @@ for name in string.gmatch([[_G _VERSION assert collectgarbage coroutine debug do
 end
 
 -- The functions of `debug` that no task has.
-local NOT_IN_DEBUG = { sethook = true, gethook = true, getregistry = true, debug = true }
+local NOT_IN_DEBUG = { sethook = true, getregistry = true, debug = true }
 
 -- Lua's errors about a table that lacks a metamethod, and the metamethods that it may have had on the host.
 local OPERATIONS = {

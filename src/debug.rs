@@ -1,6 +1,6 @@
 //! The `debug` library of a worker's state.
 //!
-//! A task has all of it but hooks, which would undo a stop, the registry, and `debug.debug`, which reads standard input.
+//! A task has all of it but `sethook`, which would undo a stop, the registry, and `debug.debug`, which reads standard input.
 //! What a task changes is undone with its state.
 //!
 //! Lua trusts whoever calls this library, and crashes if C code then finds a value of another type than it left. So a task
@@ -14,10 +14,11 @@
 use std::ffi::c_int;
 
 use crate::ffi::{Exit, NativeResult, Protected, Stack, Type, native};
-use crate::stdlib::{self, keep_only, wrap};
+use crate::stdlib::{self, keep_only, replace, wrap};
 
 /// The functions that tasks have.
-const FUNCTIONS: [&str; 12] = [
+const FUNCTIONS: [&str; 13] = [
+    "gethook",
     "getinfo",
     "getlocal",
     "getmetatable",
@@ -37,6 +38,7 @@ pub fn install(stack: &Protected) {
     stack.push_globals();
     if stack.raw_get_text(-1, "debug") == Type::Table {
         keep_only(stack, &FUNCTIONS);
+        replace(stack, "gethook", native(get_hook));
         wrap(stack, "getinfo", native(get_info));
         wrap(stack, "getlocal", native(get_local));
         wrap(stack, "setlocal", native(set_local));
@@ -48,6 +50,14 @@ pub fn install(stack: &Protected) {
         wrap(stack, "setuservalue", native(set_user_value));
     }
     stack.pop(2);
+}
+
+/// Says that a hook is there which is not Lua's, as Lua itself does. Libraries that set hooks of their own then leave it alone.
+fn get_hook(stack: &Protected) -> NativeResult {
+    stack.push_bytes(b"external hook");
+    stack.push_bytes(b"");
+    stack.push_integer(0);
+    Ok(3)
 }
 
 /// The result of a function that finds no such thing.

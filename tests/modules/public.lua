@@ -48,8 +48,8 @@ local USES = {
       luassert.same({ 1, { 2 } }, { 1, { 2 } })
       return pcall(luassert.equal, 1, 1), (pcall(luassert.equal, 1, 2))
     end
-  end, "getmetatable" },
-  { "pl.pretty", function(pretty) return function() return pretty.write({ 1, { a = 2 } }), pretty.read("{ 1, 2 }")[2] end end, "gethook" },
+  end },
+  { "pl.pretty", function(pretty) return function() return pretty.write({ 1, { a = 2 } }), pretty.read("{ 1, 2 }")[2] end end },
   { "pl.tablex", function(tablex)
     local deepcompare = tablex.deepcompare
     return function() return deepcompare({ 1, { 2 } }, { 1, { 2 } }), tablex.map(function(v) return v + 1 end, { 1, 2 })[2] end
@@ -104,19 +104,12 @@ local function show(values)
   return table.concat(texts, " | ")
 end
 
---- Whether tasks have a function of `debug`.
-local function has_debug(name)
-  return gma2workers.RunSync({ tasks = { { func = function(field) return debug[field] ~= nil end, args = { name } } } }).result[1].data
-end
-
 local tried = 0
 for _, use in ipairs(USES) do
-  local name, make, needed = use[1], use[2], use[3]
+  local name, make = use[1], use[2]
   local has_module, module = pcall(require, name)
   if not has_module then
     print("skipped: there is no " .. name)
-  elseif needed and not has_debug(needed) then
-    print(("skipped: %s needs debug.%s, which tasks lack"):format(name, needed))
   else
     tried = tried + 1
     local func = make(module)

@@ -9,8 +9,8 @@ local call, run = crossing.call, crossing.run
 
 describe("debug in a task #native", function()
   it("has all but hooks, the registry and debug.debug, in whatever way it is reached (I3)", function()
-    local names = "getinfo getlocal getmetatable getupvalue getuservalue setlocal setmetatable setupvalue setuservalue traceback "
-      .. "upvalueid upvaluejoin"
+    local names = "gethook getinfo getlocal getmetatable getupvalue getuservalue setlocal setmetatable setupvalue setuservalue "
+      .. "traceback upvalueid upvaluejoin"
     assert.same({ true, true, names }, call(function()
       local found = {}
       for name, value in pairs(require("debug")) do
@@ -19,6 +19,10 @@ describe("debug in a task #native", function()
       table.sort(found)
       return { require("debug") == debug, package.loaded.debug == debug, table.concat(found, " ") }
     end))
+  end)
+
+  it("says that a hook is there, so that libraries leave it alone (I3)", function()
+    assert.same({ "external hook", "", 0 }, call(function() return { debug.gethook() } end))
   end)
 
   local uses = {
