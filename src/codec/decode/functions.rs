@@ -2,7 +2,8 @@
 
 use std::ffi::c_int;
 
-use super::{Decoder, Destination, Metatable, Partial, PartialFunction, shared_number};
+use super::tables::Metatable;
+use super::{Decoder, Destination, Partial, PartialFunction, shared_number};
 use crate::codec::wire::{self, SHARED, truncated};
 use crate::error::{Error, Refusal, Remedy, Result};
 use crate::ffi::{Protected, Stack, Type};
