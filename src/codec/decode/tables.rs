@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use super::{Decoder, Destination, Partial, PartialTable, Unfinished, functions, shared_number};
+use super::{Decoder, Destination, Partial, PartialTable, Unfinished, shared_number};
 use crate::codec::wire::{self, SHARED, truncated};
 use crate::error::{Error, Result};
 use crate::ffi::{Protected, Type};
@@ -36,7 +36,7 @@ impl Decoder<'_> {
         here.create_table(size(array)?, size(record)?);
         match metatable {
             Metatable::None => {}
-            Metatable::Globals => functions::look_up_in_globals(here),
+            Metatable::Globals => look_up_in_globals(here),
             Metatable::Below => {
                 here.insert(-2);
                 here.set_metatable(-2);
@@ -113,4 +113,12 @@ impl Decoder<'_> {
             }
         }
     }
+}
+
+/// Sets a metatable whose `__index` is the globals on the table on top.
+pub(super) fn look_up_in_globals(stack: &Protected) {
+    stack.create_table(0, 1);
+    stack.push_globals();
+    stack.raw_set_text(-2, "__index");
+    stack.set_metatable(-2);
 }
