@@ -79,8 +79,8 @@ local function read_job(config, is_async, chunk, cancels_later)
 end
 
 --- Checks everything and starts the workers. `chunk` is the number of items in each task of a `Map`. If `cancels_later`, a
--- failed task cancels those behind it in the list. Sets two fields of the
--- caller's table: `id`, the job's number, and `total`, the number of its tasks. Returns the refusal if the job did not start.
+-- failed task cancels those behind it in the list. Sets two fields of the caller's table: `id`, the job's number, and `total`, the
+-- number of its tasks. Returns the refusal if the job did not start.
 function core.start(pumped, config, is_async, chunk, cancels_later)
   if parts.run.is_in_task() then
     return IN_TASK
