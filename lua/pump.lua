@@ -49,6 +49,14 @@ function pump.trace(value)
   return { value = value, traceback = core.traceback(core.fields(value) or tostring(value), 2) }
 end
 
+--- Notes that a callback has raised an error, and does not call it again. The job continues, and the error is raised at its end.
+function pump.note_failure(job, callback, failure)
+  if is_interrupt(failure.value) then
+    error(failure.value, 0)
+  end
+  job[callback], job.failure = nil, job.failure or failure
+end
+
 local function report_progress(job, now, done, total)
   if done and job.count then
     done, total = job.count(done, total)
@@ -65,11 +73,7 @@ local function report_progress(job, now, done, total)
   end
   local ok, failure = xpcall(job.onProgress, pump.trace, done, total)
   if not ok then
-    if is_interrupt(failure.value) then
-      error(failure.value, 0)
-    end
-    -- The callback is not called again. The job continues, and the error is raised at its end.
-    job.onProgress, job.failure = nil, job.failure or failure
+    pump.note_failure(job, "onProgress", failure)
   end
 end
 

@@ -69,11 +69,7 @@ function results.report(job)
     end
     local ok, failure = xpcall(core.call_next, pump.trace, job.next_result, position, has_result and job.onResult, index, value)
     if not ok then
-      if pump.is_interrupt(failure.value) then
-        error(failure.value, 0)
-      end
-      -- The callback is not called again. The job continues, and the error is raised at its end.
-      job.onResult, job.failure = nil, job.failure or failure
+      pump.note_failure(job, "onResult", failure)
     end
   end
 end

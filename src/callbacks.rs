@@ -22,8 +22,9 @@ pub fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
     Ok(id.and_then(registry::get))
 }
 
-/// `serve(job, host)`: carries out the job's next host call. `host` is the job's option of that name. Returns true, or nothing if there is none. No error can interrupt it
-/// between taking the call and answering it, because a task whose call is lost waits forever.
+/// `serve(job, host)`: carries out the job's next host call. `host` is the job's option of that name. Returns true, or nothing if
+/// there is none. No error can interrupt it between taking the call and answering it, because a task whose call is lost waits
+/// forever.
 pub fn serve(stack: &Protected) -> NativeResult {
     let Some(job) = job(stack)? else { return Ok(0) };
     stack.set_top(2);

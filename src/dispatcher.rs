@@ -15,7 +15,7 @@ use crate::fault;
 use crate::ffi::{self, Protected, Stack, Type};
 use crate::host::{self, HostNames};
 use crate::host_modules;
-use crate::job::{self, Job, OnFailure, Progress};
+use crate::job::{self, Job, OnFailure, Progress, Tasks};
 use crate::mailbox::Mailbox;
 use crate::names;
 use crate::pool;
@@ -41,34 +41,7 @@ pub fn start(
     fault::point("start")?;
     let started = Instant::now();
     let config = config::read(stack, options, is_async)?;
-    let names = HostNames::default();
-    let mut environment =
-        Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
-    let read = &mut environment;
-    stack.protected(0, |stack| {
-        read_host(stack, &names, read)?;
-        host::read_modules(stack, &mut read.modules);
-        host_modules::read_loaded(stack, &names, &mut read.modules.loaded);
-        Ok(())
-    })?;
-    let mut reader = TaskReader::new(&names, &config);
-    reader.tasks.chunk = chunk;
-    stack.push_value(config.tasks);
-    reader.read(stack)?;
-    if let Some(functions) = config.host {
-        environment.host = Some(host::read_functions(stack, functions)?);
-    }
-    if let Some(init) = config.init {
-        stack.push_value(init);
-        environment.init = Some(tasks::read_init(stack, &names, &config)?);
-    }
-    if !config.globals.is_empty() {
-        environment.globals = Some(read_globals(stack, &names, &config)?);
-    }
-    read_modules(stack, &names, &config, &mut environment.modules)?;
-
-    let TaskReader { functions, tasks, .. } = reader;
-    environment.functions = functions;
+    let (environment, tasks) = read_job(stack, &config, chunk)?;
     let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
     let Config { mode, upvalues, timeout, grace, notes_order, .. } = config;
@@ -94,6 +67,46 @@ pub fn start(
     if notes_order {
         job.note_order()?;
     }
+    start_workers(&job, workers)?;
+    registry::insert(&job);
+    Ok(job)
+}
+
+/// Reads what the job's states contain, and its tasks.
+fn read_job(stack: &Stack, config: &Config, chunk: Option<i64>) -> Result<(Environment, Tasks)> {
+    let names = HostNames::default();
+    let mut environment =
+        Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
+    let read = &mut environment;
+    stack.protected(0, |stack| {
+        read_host(stack, &names, read)?;
+        host::read_modules(stack, &mut read.modules);
+        host_modules::read_loaded(stack, &names, &mut read.modules.loaded);
+        Ok(())
+    })?;
+    let mut reader = TaskReader::new(&names, config);
+    reader.tasks.chunk = chunk;
+    stack.push_value(config.tasks);
+    reader.read(stack)?;
+    if let Some(functions) = config.host {
+        environment.host = Some(host::read_functions(stack, functions)?);
+    }
+    if let Some(init) = config.init {
+        stack.push_value(init);
+        environment.init = Some(tasks::read_init(stack, &names, config)?);
+    }
+    if !config.globals.is_empty() {
+        environment.globals = Some(read_globals(stack, &names, config)?);
+    }
+    read_modules(stack, &names, config, &mut environment.modules)?;
+
+    let TaskReader { functions, tasks, .. } = reader;
+    environment.functions = functions;
+    Ok((environment, tasks))
+}
+
+/// Starts that many workers. A job without workers is over.
+fn start_workers(job: &Arc<Job>, workers: usize) -> Result<()> {
     if workers == 0 {
         job.mailbox.finish();
     } else {
@@ -101,13 +114,12 @@ pub fn start(
         ffi::clear_message();
         watchdog::start()?;
         if job.shortest_timeout().is_some() {
-            watched::watch(&job);
+            watched::watch(job);
         }
-        executor::start(&job, workers)?;
+        executor::start(job, workers)?;
         watchdog::watch_threads();
     }
-    registry::insert(&job);
-    Ok(job)
+    Ok(())
 }
 
 /// Reads what the job takes along of the host's modules. Its functions, arguments and globals have been read.

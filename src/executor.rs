@@ -190,7 +190,7 @@ fn run_task(
         (Err(failure), _) => Err(failure),
     };
     outcome.map_err(|failure| match task.name {
-        Some(name) => inside(&format!("task {} '{name}'", index + 1), failure),
+        Some(name) => failure.inside(&format!("task {} '{name}'", index + 1)),
         None => failure,
     })
 }
@@ -204,12 +204,6 @@ fn of_memory(state: &State, failure: Failure) -> Failure {
     failure
 }
 
-/// Adds a line to a failure's traceback that says where it happened.
-fn inside(place: &str, mut failure: Failure) -> Failure {
-    failure.traceback.splice(0..0, format!("in {place}\n").into_bytes());
-    failure
-}
-
 /// Runs the job's code in a state that is fitted to the job, and completes the state. The code runs as a task does: it may call the
 /// host, and can be stopped.
 fn run_code(job: &Job, state: &mut State) -> Result<(), Failure> {
@@ -218,7 +212,7 @@ fn run_code(job: &Job, state: &mut State) -> Result<(), Failure> {
     }
     if let Some(init) = &job.environment.init {
         let outcome = run_init(job, state, init).map_err(|failure| of_memory(state, failure));
-        outcome.map_err(|failure| inside("init", failure))?;
+        outcome.map_err(|failure| failure.inside("init"))?;
     }
     Ok(state.complete()?)
 }

@@ -314,8 +314,9 @@ fn answer_preload(
     Ok(())
 }
 
-/// Takes a job's next host call. The value on top is the job's option `host`, or nil. Pushes its ticket (false if no task waits for the answer), its name for messages, its
-/// function and its arguments. Returns the number of arguments, or none if there is no call.
+/// Takes a job's next host call. The value on top is the job's option `host`, or nil. Pushes the call's ticket (false if no task
+/// waits for the answer), its name for messages, its function and its arguments. Returns the number of arguments, or none if
+/// there is no call.
 pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c_int>> {
     if let Some(trace) = &job.trace {
         trace.end_call();

@@ -22,7 +22,7 @@ pub fn read_loaded(stack: &Protected, names: &HostNames, loaded: &mut Vec<String
         stack.push_nil();
         while table.next() {
             let is_object = matches!(stack.kind(-1), Type::Table | Type::Function);
-            if is_object && names::is_name_part(stack, -2) && !is_known(stack, -2) {
+            if is_object && names::is_name_part(stack, -2) && is_module_name(stack, -2) {
                 loaded.push(stack.text(-2));
             }
             stack.pop(1);
@@ -35,13 +35,15 @@ pub fn read_loaded(stack: &Protected, names: &HostNames, loaded: &mut Vec<String
     stack.set_top(top);
 }
 
-/// Whether a key of `package.loaded` is not the name of a module that crosses.
-fn is_known(stack: &Stack, key: c_int) -> bool {
-    stack.with_bytes(key, |name| !std::str::from_utf8(name).is_ok_and(host::is_module))
+/// Whether a key of `package.loaded` is the name of a module that crosses.
+fn is_module_name(stack: &Stack, key: c_int) -> bool {
+    stack.with_bytes(key, |name| std::str::from_utf8(name).is_ok_and(host::is_module))
 }
 
-/// The libraries that hosts add functions to.
-const EXTENDED: [&str; 9] = ["bit32", "coroutine", "debug", "io", "math", "os", "string", "table", "utf8"];
+/// The libraries that hosts add functions to: all but `package`, whose functions find the host's modules.
+fn extended() -> impl Iterator<Item = &'static &'static str> {
+    names::LIBRARIES.iter().filter(|library| **library != "package")
+}
 
 /// Reads the functions that the host has added to the standard libraries. One that can't cross is left out, and in a sandbox
 /// one that needs a module. Returns the names of the modules that they need.
@@ -81,7 +83,7 @@ pub fn read_additions(
 /// has taken the place of an original one is among them.
 fn find_additions(stack: &Protected, found: &mut Vec<(&'static str, String)>) -> Result<()> {
     let is_there = names::push_loaded(stack) == Type::Table;
-    for library in EXTENDED.iter().filter(|_| is_there) {
+    for library in extended().filter(|_| is_there) {
         if stack.raw_get_text(1, library) != Type::Table || !has_additions(stack) {
             stack.pop(1);
             continue;
@@ -150,9 +152,8 @@ impl Names for DataNames<'_> {
 /// The most bytes of a module's data that are sent without knowing whether the job's modules use that module.
 const SMALL: usize = 16 << 10;
 
-/// Reads the plain data of the loaded modules. Of those with much data, only the ones that the job's modules use, as far as their
-/// tables and functions show.
-/// Those are the required ones and the further ones in `used`.
+/// Reads the plain data of the loaded modules. Of those with much data, only the ones that the job's modules use, as far as
+/// their tables and functions show. The job's modules are the required ones and those in `used`.
 pub fn read_data(
     stack: &Stack,
     names: &HostNames,

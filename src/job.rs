@@ -3,14 +3,15 @@
 //! It holds the tasks, with their arguments as messages, a cursor that hands out the tasks, a mailbox for host calls, and
 //! for each worker a seat and a lane of outcomes.
 
+mod tasks;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
-use rustc_hash::FxHashMap;
 
-use crate::codec::{Common, Upvalues};
+use crate::codec::Upvalues;
 use crate::config::Mode;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -19,107 +20,7 @@ use crate::mailbox::Mailbox;
 use crate::seat::{Reason, Seat};
 use crate::trace::{Row, Trace};
 
-/// The tasks of a job, encoded.
-#[derive(Debug, Default)]
-pub struct Tasks {
-    list: Vec<Listed>,
-    names: FxHashMap<usize, Box<str>>,
-    /// The time limits of the tasks that have their own; none for an endless one.
-    timeouts: FxHashMap<usize, Option<Duration>>,
-    /// The shortest of these limits.
-    shortest_timeout: Option<Duration>,
-    /// The tasks that can't cross. The error is the task's outcome.
-    refused: FxHashMap<usize, Error>,
-    /// The messages with the arguments of all tasks, one after another.
-    pub arguments: Vec<u8>,
-    /// The arguments that several tasks have.
-    pub common: Arc<Common>,
-    /// The number of items in each task of a `Map`.
-    pub chunk: Option<i64>,
-}
-
-/// The fields that every task has. Kept small, because there may be millions of tasks.
-#[derive(Clone, Copy, Debug)]
-struct Listed {
-    /// The index of the function in the environment; [`REFUSED`] for none.
-    function: u32,
-    /// The end of the message with its arguments. The message begins at the end of the previous one.
-    end: usize,
-}
-
-const REFUSED: u32 = u32::MAX;
-
-/// The fields that few tasks have.
-#[derive(Debug, Default)]
-pub struct Extras {
-    pub name: Option<Box<str>>,
-    /// The task's own time limit; the inner `None` is an endless one.
-    pub timeout: Option<Option<Duration>>,
-}
-
-/// One encoded task.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Task<'a> {
-    /// The index of the function in the environment.
-    pub function: usize,
-    /// The message with its arguments.
-    pub arguments: &'a [u8],
-    pub name: Option<&'a str>,
-}
-
-impl Tasks {
-    /// Reserves room for more tasks, without their arguments.
-    pub fn reserve(&mut self, count: usize) -> Result<(), Error> {
-        Ok(self.list.try_reserve_exact(count)?)
-    }
-
-    /// Adds a task whose arguments end at `end` in [`Tasks::arguments`].
-    pub fn push(&mut self, function: u32, end: usize, extras: &mut Extras) {
-        if let Some(name) = extras.name.take() {
-            self.names.insert(self.list.len(), name);
-        }
-        if let Some(timeout) = extras.timeout {
-            self.timeouts.insert(self.list.len(), timeout);
-            self.shortest_timeout = self.shortest_timeout.into_iter().chain(timeout).min();
-        }
-        self.list.push(Listed { function, end });
-    }
-
-    /// Adds a task that can't cross.
-    pub fn refuse(&mut self, error: Error) {
-        self.refused.insert(self.list.len(), error);
-        let end = self.list.last().map_or(0, |last| last.end);
-        self.list.push(Listed { function: REFUSED, end });
-    }
-
-    /// Whether a task has its own time limit.
-    pub fn has_timeouts(&self) -> bool {
-        !self.timeouts.is_empty()
-    }
-
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// The first item of a `Map`'s task, counted from 1. The task's index is counted from 0.
-    pub fn first_item(&self, index: usize) -> Option<i64> {
-        self.chunk.map(|chunk| (index as i64).saturating_mul(chunk) + 1)
-    }
-
-    /// The task at an index, from 0, or the reason why it can't cross.
-    pub fn get(&self, index: usize) -> Result<Task<'_>, Error> {
-        let Listed { function, end } = self.list[index];
-        if let (REFUSED, Some(error)) = (function, self.refused.get(&index)) {
-            return Err(error.clone());
-        }
-        let start = if index == 0 { 0 } else { self.list[index - 1].end };
-        Ok(Task {
-            function: function as usize,
-            arguments: &self.arguments[start..end],
-            name: if self.names.is_empty() { None } else { self.names.get(&index).map(|name| &**name) },
-        })
-    }
-}
+pub use tasks::{Extras, Task, Tasks};
 
 /// One worker of a job.
 #[derive(Debug, Default)]
@@ -392,20 +293,17 @@ impl Job {
     pub fn write_trace(&self) -> std::io::Result<()> {
         let Some(trace) = &self.trace else { return Ok(()) };
         let title = format!("gma2workers Job_{}", self.id);
-        trace.write(&title, |index| self.tasks.names.get(&index).map(|name| &**name))
+        trace.write(&title, |index| self.tasks.name(index))
     }
 
     /// The most time that a task may take; none if it is endless.
     pub fn timeout_of(&self, index: usize) -> Option<Duration> {
-        match self.tasks.has_timeouts() {
-            true => self.tasks.timeouts.get(&index).copied().unwrap_or(self.timeout),
-            false => self.timeout,
-        }
+        self.tasks.timeout_of(index, self.timeout)
     }
 
     /// The shortest time limit of all tasks; none if all are endless.
     pub fn shortest_timeout(&self) -> Option<Duration> {
-        self.tasks.shortest_timeout.into_iter().chain(self.timeout).min()
+        self.tasks.shortest_timeout().into_iter().chain(self.timeout).min()
     }
 
     /// The error of a task that was stopped.

@@ -16,6 +16,14 @@ pub struct Failure {
     pub missing: Option<Box<Missing>>,
 }
 
+impl Failure {
+    /// Adds a line to the traceback that says where the failure happened.
+    pub fn inside(mut self, place: &str) -> Failure {
+        self.traceback.splice(0..0, format!("in {place}\n").into_bytes());
+        self
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure {

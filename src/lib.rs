@@ -15,8 +15,8 @@
 //! | `tasks` | reads the list of tasks, and encodes their functions and arguments | host |
 //! | `recurring` | finds the arguments that several tasks have, to encode each once | host |
 //! | `response` | merges the outcomes of tasks into the response | host |
-//! | `host` | finds the host's functions by name, takes host calls and sends their answers | host |
 //! | `host_modules` | what a job takes along of the host's modules and libraries | host |
+//! | `host` | finds the host's functions by name, takes host calls and sends their answers | host |
 //! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and ends idle threads | its own |
 //! | `executor` | runs a job's tasks on a thread of the pool | worker |
 //! | `watched` | the jobs that the watchdog watches | both |
@@ -24,7 +24,7 @@
 //! | `loading` | loads the host's modules into a state before its first task | worker |
 //! | `modules` | `require` in a task | worker |
 //! | `gma` | the `gma` table in a task | worker |
-//! | `stdlib`, `coroutine`, `debug`, `locale` | the parts of Lua's standard library that are different in a task | worker |
+//! | `coroutine`, `debug`, `stdlib`, `locale` | the parts of Lua's standard library that are different in a task | worker |
 //! | `hostcall` | makes a task's host calls and waits for their answers | worker |
 //! | `current` | the job and the task that this thread is working on | worker |
 //! | `registry` | finds running jobs by number | host |
@@ -37,8 +37,8 @@
 //! | `config` | reads and checks the options | host |
 //! | `spelling` | finds the likely meaning of a misspelt option or field | host |
 //! | `value` | a Lua value, for reading options and describing it in messages | host |
-//! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `module_names` | the names under which modules and their code cross | both |
+//! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
 //! | `missing` | finds the globals that were missing where a task failed | both |
 //! | `fields` | shows the fields of an error value that is a table | both |

@@ -116,8 +116,7 @@ fn in_module(module: &str, mut failure: Failure) -> Failure {
         let text = std::mem::take(&mut failure.message);
         failure.message = Error::NotRequirable { module: module.to_owned(), text }.text();
     }
-    failure.traceback.splice(0..0, format!("in module '{module}', which the job needs\n").into_bytes());
-    failure
+    failure.inside(&format!("module '{module}', which the job needs"))
 }
 
 /// The functions that the update of modules uses.
@@ -215,9 +214,7 @@ pub fn set_globals(stack: &Stack, globals: Option<&[u8]>) -> Result<()> {
         stack.push_globals();
         set_fields(stack, 1, FIELDS + 1);
         stack.set_top(FIELDS);
-        stack.push_registry();
-        stack.raw_get_text(-1, "_LOADED");
-        stack.replace(FIELDS + 1);
+        names::push_loaded(stack);
         stack.push_nil();
         while stack.next(FIELDS) {
             stack.push_value(LIBRARY_NAME);

@@ -59,9 +59,9 @@ pub const GLOBALS: &str = "_G";
 pub type Own<'a> = &'a [(&'static str, NativeFunction)];
 
 /// Calls `body` for each object of the standard library that crosses by name, until it returns true. The object is on top of
-/// the stack; `body` gets its library, and whether it is a field there, whose name is below it. Returns the library, and leaves the name on the stack: nil for the
-/// library itself, and if no object was found. A function written in Lua is a replacement of the original one, and crosses as
-/// code.
+/// the stack; `body` gets its library, and whether it is a field there, whose name is below it. Returns the library, and leaves
+/// the name on the stack: nil for the library itself, and if no object was found. A function written in Lua is a replacement of
+/// the original one, and crosses as code.
 fn find_standard<'a>(
     stack: &Protected,
     own: Own<'a>,

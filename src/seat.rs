@@ -47,8 +47,8 @@ pub struct Seat {
     /// The task's deadline, in nanoseconds after [`origin`]; 0 for none. Only the worker writes it. Relaxed: `task` and `waits`
     /// order it.
     deadline: AtomicU64,
-    /// The worker is waiting for the host, which does not count against the deadline, and is no reason to give it up. Cleared with release, after the new
-    /// deadline is stored.
+    /// The worker is waiting for the host, which does not count against the deadline, and is no reason to give it up. Cleared
+    /// with release, after the new deadline is stored.
     waits: AtomicBool,
     /// Only the watchdog uses it.
     overdue: Mutex<Option<Overdue>>,
@@ -191,8 +191,8 @@ impl Seat {
         self.running.interrupt(|| self.task.load(Ordering::SeqCst) == task);
     }
 
-    /// Stops the task if its deadline has passed, or tells it if it has a grace and stops it after that. Repeats a stop until the task
-    /// ends or is stuck. For the watchdog.
+    /// Stops the task if its deadline has passed, or tells it if it has a grace and stops it after that. Repeats a stop until the
+    /// task ends or is stuck. For the watchdog.
     pub fn watch(&self, grace: Duration) -> WatchResult {
         let task = self.task.load(Ordering::SeqCst);
         if task == GIVEN_UP || task == 0 {

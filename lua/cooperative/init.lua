@@ -40,16 +40,8 @@ local IN_TASK = "gma2workers is not available in a worker: start jobs on the hos
 
 local CANNOT_WAIT = "cannot wait here: the tasks that have begun need the engine, and it can't be given time from here"
 
--- Seconds for which a worker may block an engine that does not slice time. Then the worker sleeps for about a tick.
-local MAX_STINT = 0.005
-local TICK = 0.01
-
 -- Seconds to wait for the first worker. After that, the waiting call runs the tasks.
 local START_TIMEOUT = 1
-
--- `last` is the last of our coroutines to run. If it changes during a task, the engine slices time. The table is weak, so that it
--- keeps no coroutine that the engine has killed.
-local seen = setmetatable({}, { __mode = "v" })
 
 local function is_over(job)
   return #job.open == 0
@@ -63,148 +55,6 @@ local function register(job)
     id = id - 1
   end
   job.id = id
-end
-
---- Sets a task's outcome, unless it has one. Returns whether it had none.
-local function put(job, task, entry)
-  if table.remove(task.unset) then
-    job.entries[task.index] = entry
-    table.insert(job.ended, task.index)
-    table.remove(job.open)
-    return true
-  end
-  return false
-end
-
---- Removes the tasks and workers that have not begun.
-local function close(job)
-  while table.remove(job.queue) do end -- luacheck: ignore 542
-  for _, close_worker in ipairs(job.closers) do
-    close_worker()
-  end
-end
-
---- Cancels the tasks from this index on: waiting ones never begin, and running ones count as cancelled.
-local function cancel_from(job, first)
-  for index = first, job.total do
-    put(job, job.tasks[index], parts.run.failed("cancelled", "cancelled"))
-  end
-end
-
---- Cancels the tasks that must not go on after the failure of this one.
-local function cancel_after(job, task)
-  if job.stops then
-    close(job)
-    cancel_from(job, 1)
-  elseif job.cancels_later then
-    cancel_from(job, task.index + 1)
-  end
-end
-
---- Whether another coroutine is running the job's `init`.
-local function is_initializing(job)
-  return #job.init == 0 and #job.initializing > 0
-end
-
---- Runs the job's `init` before its first task, or waits for the coroutine that runs it.
--- @return the error value, if it raised one
-local function initialize(job)
-  local init, value = table.remove(job.init), nil
-  if init then
-    local outer = parts.host.enter(job.host)
-    job.init_failure, value = parts.run.init(init)
-    parts.host.leave(outer)
-    table.remove(job.initializing)
-  end
-  while is_initializing(job) do
-    _G.gma.sleep(TICK)
-  end
-  return value
-end
-
---- The entry of a task of a job whose `init` failed.
-local function init_failed(job, task)
-  local entry = {}
-  for key, value in next, job.init_failure do
-    entry[key] = value
-  end
-  if task.name then
-    entry.traceback = string.format("in task %d '%s'\n%s", task.index, task.name, entry.traceback)
-  end
-  return entry
-end
-
---- Runs a task and sets its outcome.
--- @tab job
--- @tab task
--- @tparam ?int worker
--- @return the error value, if it raised one
-local function run(job, task, worker)
-  local entry
-  local value = initialize(job)
-  if #task.unset == 0 then
-    -- The job was cancelled meanwhile.
-    return value
-  end
-  local begun = core.clock()
-  if job.init_failure then
-    entry = init_failed(job, task)
-  else
-    local outer = parts.host.enter(job.host)
-    entry, value = parts.run.task(task)
-    parts.host.leave(outer)
-  end
-  if job.trace then
-    parts.trace.task_did(job.trace, worker, task, entry.success, begun)
-  end
-  if put(job, task, entry) and not entry.success then
-    cancel_after(job, task)
-  end
-  return value
-end
-
---- The body of a worker's coroutine: runs tasks until none are left.
-local function work(job, worker)
-  local here = coroutine.running()
-  job.has_worker = true
-  if not job.has_started and modules.drivers.can_sleep() then
-    -- The engine is running this inside the call that started it.
-    _G.gma.sleep(TICK)
-  end
-  seen.last = here
-  local since = core.clock()
-  local task = table.remove(job.queue)
-  while task do
-    run(job, task, worker)
-    if seen.last ~= here then
-      seen.last, since = here, core.clock()
-    elseif core.clock() - since >= MAX_STINT and modules.drivers.can_sleep() then
-      _G.gma.sleep(TICK)
-      since = core.clock()
-    end
-    task = table.remove(job.queue)
-  end
-end
-
---- Runs a task in the coroutine that waits for the job. Ctrl-C then ends the wait too.
-local function run_here(job, task)
-  local value = run(job, task)
-  if type(value) == "string" and string.sub(value, -12) == "interrupted!" then
-    error(value, 0)
-  end
-end
-
---- Starts the workers. Without an engine, the waiting call runs the tasks instead.
-local function start_workers(job)
-  for worker = 1, job.workers do
-    local alias = string.format("gma2workers_worker_%d_%d", job.id, worker)
-    local close_worker = modules.drivers[job.mode](alias, function() work(job, worker) end)
-    if not close_worker then
-      job.runs_here = true
-      return
-    end
-    table.insert(job.closers, close_worker)
-  end
 end
 
 local function read_job(config, is_async, chunk, cancels_later)
@@ -229,8 +79,8 @@ local function read_job(config, is_async, chunk, cancels_later)
 end
 
 --- Checks everything and starts the workers. `chunk` is the number of items in each task of a `Map`. If `cancels_later`, a
--- failed task cancels those behind it in the list. Sets two fields of the
--- caller's table: `id`, the job's number, and `total`, the number of its tasks. Returns the refusal if the job did not start.
+-- failed task cancels those behind it in the list. Sets two fields of the caller's table: `id`, the job's number, and `total`, the
+-- number of its tasks. Returns the refusal if the job did not start.
 function core.start(pumped, config, is_async, chunk, cancels_later)
   if parts.run.is_in_task() then
     return IN_TASK
@@ -243,7 +93,7 @@ function core.start(pumped, config, is_async, chunk, cancels_later)
   parts.host.open(job.host)
   pumped.id, pumped.total = job.id, job.total
   if is_async or modules.drivers.can_sleep() then
-    local is_started, problem = pcall(start_workers, job)
+    local is_started, problem = pcall(parts.workers.start, job)
     if not is_started then
       parts.host.close(job.host)
       return problem
@@ -264,12 +114,12 @@ function core.wait(id, seconds)
   elseif parts.run.is_in_task() then
     error(IN_TASK, 0)
   end
-  seen.last = coroutine.running()
+  parts.workers.note_running()
   local can_sleep = modules.drivers.can_sleep()
   local runs_here = job.runs_here or not can_sleep or not job.has_worker and core.clock() - job.started > START_TIMEOUT
-  local task = runs_here and not is_initializing(job) and table.remove(job.queue)
+  local task = runs_here and not parts.workers.is_initializing(job) and table.remove(job.queue)
   if task then
-    run_here(job, task)
+    parts.workers.run_here(job, task)
     return true, is_over(job), false
   elseif seconds > 0 and not can_sleep and not is_over(job) then
     error(CANNOT_WAIT, 0)
@@ -349,7 +199,7 @@ function core.collect(id, pumped, result, failed, order)
   if not job or not table.remove(job.uncollected) then
     return
   end
-  close(job)
+  parts.workers.close(job)
   core.merge(id, result, failed, order)
   local response, problem = respond(job, id, result, failed)
   pumped.problem = problem
@@ -362,7 +212,7 @@ function core.collect_soon(id)
   local job, failed = jobs[id], {}
   if job and is_over(job) and table.remove(job.uncollected) then
     jobs[id] = false
-    close(job)
+    parts.workers.close(job)
     return respond(job, id, {}, failed), failed
   end
 end
@@ -437,11 +287,11 @@ function core.cancel(id)
     return
   end
   job.is_cancelled = true
-  close(job)
+  parts.workers.close(job)
   if job.initialization then
     table.remove(job.initialization.unset)
   end
-  cancel_from(job, 1)
+  parts.workers.cancel_from(job, 1)
 end
 
 --- Drops a job whose outcome is no longer needed.
@@ -449,7 +299,7 @@ function core.release(id)
   local job = jobs[id]
   if job then
     jobs[id] = false
-    close(job)
+    parts.workers.close(job)
     parts.host.close(job.host)
     if job.trace then
       parts.trace.write(job.trace, id)
@@ -526,8 +376,8 @@ end
 -- file on first use.
 core.load = read
 
-for _, name in ipairs { "modules", "values", "options", "host", "tasks", "trace", "fields", "run" } do
-  parts[name] = read("cooperative/" .. name, _ENV)(core, parts)
+for _, name in ipairs { "modules", "values", "options", "host", "tasks", "trace", "fields", "run", "workers" } do
+  parts[name] = read("cooperative/" .. name, _ENV)(core, parts, modules)
 end
 for _, name in ipairs { "arguments", "drivers", "report", "hints", "failures", "pump", "results", "async", "progress", "job", "items",
   "mapper", "map_results", "map", "gma2workers" } do

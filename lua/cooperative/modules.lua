@@ -10,7 +10,7 @@ local modules = {}
 -- The names of gma2workers itself.
 local OWN = { ["gma2workers"] = true, ["gma2-workers"] = true, ["gma2_workers"] = true }
 
-local LIBRARIES = { _G = true, bit32 = true, coroutine = true, debug = true, io = true, math = true, os = true, package = true,
+modules.IS_LIBRARY = { bit32 = true, coroutine = true, debug = true, io = true, math = true, os = true, package = true,
   string = true, table = true, utf8 = true }
 
 --- Whether a field shows that its table is code.
@@ -40,7 +40,7 @@ local function read_modules()
     left_out[engine] = true
   end
   for name, value in next, loaded do
-    if type(value) == "table" and (LIBRARIES[name] or OWN[name]) then
+    if type(value) == "table" and (name == "_G" or modules.IS_LIBRARY[name] or OWN[name]) then
       left_out[value] = true
     end
   end

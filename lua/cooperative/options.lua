@@ -307,10 +307,6 @@ local function nearest_field(owner, name)
   return options.nearest(name, known)
 end
 
--- The libraries whose fields may be listed.
-local IS_LIBRARY = { bit32 = true, coroutine = true, debug = true, io = true, math = true, os = true, package = true, string = true,
-  table = true, utf8 = true }
-
 --- Checks that the globals exist and could cross. They are not copied, because here tasks see the host's own globals.
 function options.check_globals(names)
   local copies = {}
@@ -319,7 +315,7 @@ function options.check_globals(names)
     local owner, field, prefix = _G, name, ""
     local library, rest = string.match(name, "^([^.]*)%.(.*)$")
     if rawget(_G, name) == nil and library and type(rawget(_G, library)) == "table" then
-      if not IS_LIBRARY[library] then
+      if not parts.modules.IS_LIBRARY[library] then
         options.refuse(place, string.format("names a field of a table that is no standard library: '%s': list '%s'", name, library))
       end
       owner, field, prefix = rawget(_G, library), rest, library .. "."

@@ -1,8 +1,10 @@
-//! Reads dumped functions, in the format of Lua 5.3 (`ldump.c`).
+//! Makes and reads dumped functions, in the format of Lua 5.3 (`ldump.c`).
 //!
 //! Any bytes can be read. Those that stock Lua 5.3 would not dump on this machine give none.
 
 use super::instruction::Instruction;
+use crate::error::Result;
+use crate::ffi::Stack;
 use crate::reader::Reader;
 
 /// Lua's own limit for functions inside of functions (`LUAI_MAXCCALLS`).
@@ -11,9 +13,6 @@ const MAX_DEPTH: usize = 200;
 /// A function as dumped. A stripped one has no names and no lines.
 #[derive(Debug)]
 pub struct Function<'a> {
-    /// The line that it begins at; 0 for a chunk.
-    #[allow(dead_code, reason = "for messages that name a line")]
-    pub first_line: u32,
     /// How many of the first registers are parameters.
     pub parameters: u8,
     pub registers: u8,
@@ -23,7 +22,6 @@ pub struct Function<'a> {
     /// The functions inside of it, as the operand of `CLOSURE` numbers them.
     pub functions: Vec<Function<'a>>,
     /// The line of each instruction.
-    #[allow(dead_code, reason = "for messages that name a line")]
     pub lines: Vec<u32>,
 }
 
@@ -98,7 +96,6 @@ fn read_header(reader: &mut Reader) -> Option<()> {
 
 /// The part of a function up to its code.
 struct Start {
-    first_line: u32,
     parameters: u8,
     registers: u8,
     code: Vec<Instruction>,
@@ -106,18 +103,18 @@ struct Start {
 
 fn read_start(reader: &mut Reader) -> Option<Start> {
     let _source = read_text(reader)?;
-    let first_line = reader.u32()?;
+    let _first_line = reader.u32()?;
     let _last_line = reader.u32()?;
     let parameters = reader.byte()?;
     let _is_vararg = reader.byte()?;
     let registers = reader.byte()?;
     let code = read_words(reader)?.map(Instruction).collect();
-    Some(Start { first_line, parameters, registers, code })
+    Some(Start { parameters, registers, code })
 }
 
 /// A function, in which others may be nested `depth` deep.
 fn read_function<'a>(reader: &mut Reader<'a>, depth: usize) -> Option<Function<'a>> {
-    let Start { first_line, parameters, registers, code } = read_start(reader)?;
+    let Start { parameters, registers, code } = read_start(reader)?;
     let constants = read_list(reader, read_constant)?;
     let mut upvalues = read_list(reader, read_upvalue)?;
     let depth = depth.checked_sub(1)?;
@@ -131,7 +128,7 @@ fn read_function<'a>(reader: &mut Reader<'a>, depth: usize) -> Option<Function<'
     for (upvalue, name) in upvalues.iter_mut().zip(names) {
         upvalue.name = name;
     }
-    Some(Function { first_line, parameters, registers, code, constants, upvalues, functions, lines })
+    Some(Function { parameters, registers, code, constants, upvalues, functions, lines })
 }
 
 /// A count and that many items. Grows with the items that are there, since any count may be claimed.
@@ -182,11 +179,24 @@ fn read_upvalue<'a>(reader: &mut Reader<'a>) -> Option<Upvalue<'a>> {
     Some(Upvalue { source, name: None })
 }
 
+/// The dump of the function that a chunk returns.
+pub fn dump_of(stack: &Stack, code: &str) -> Result<Vec<u8>> {
+    let mut dump = Vec::new();
+    let out = &mut dump;
+    stack.protected(0, |stack| {
+        stack.load(code.as_bytes(), c"=code")?;
+        stack.call(0, 1);
+        stack.dump(out)?;
+        stack.set_top(0);
+        Ok(())
+    })?;
+    Ok(dump)
+}
+
 #[cfg(all(test, feature = "linked"))]
 mod tests {
     use super::*;
     use crate::bytecode::instruction::op;
-    use crate::bytecode::samples::dump_of;
     use crate::ffi::OwnState;
 
     const NESTED: &str = "local up, other = 1, 2\n\
@@ -204,7 +214,7 @@ mod tests {
     fn all_parts_of_a_function_are_read() {
         let dump = dump(NESTED);
         let function = read(&dump).expect("a dump");
-        assert_eq!((function.first_line, function.parameters), (2, 1));
+        assert_eq!(function.parameters, 1);
         assert_eq!(function.code.len(), function.lines.len());
         assert_eq!((function.lines.first(), function.lines.last()), (Some(&3), Some(&5)));
         assert_eq!(

@@ -16,9 +16,6 @@ pub struct Global {
 /// The globals that a dumped function reads, in the order of its code: all, or only those of a line, where the arguments of its
 /// calls may be on other lines. None if the dump has no lines.
 pub fn globals_of(dump: &[u8], only: Option<u32>) -> Vec<Global> {
-    if !super::has_stock_opcodes() {
-        return Vec::new();
-    }
     dump::read(dump).map(|function| read(&function, only)).unwrap_or_default()
 }
 
@@ -70,7 +67,7 @@ fn global(function: &Function, instruction: Instruction, line: u32) -> Option<Gl
 #[cfg(all(test, feature = "linked"))]
 mod tests {
     use super::*;
-    use crate::bytecode::samples::dump_of;
+    use crate::bytecode::dump::dump_of;
     use crate::ffi::OwnState;
 
     fn names(code: &str, line: impl Into<Option<u32>>) -> String {

@@ -1,9 +1,10 @@
 //! Tests of `writes`.
 
-use super::dump;
+use super::dump::{self, dump_of};
+use super::find_writes;
 use super::instruction::op;
-use super::samples::{check_purity, check_writes, dump_of, has_stock_opcodes, written_names};
-use super::writes::{Carried, Held, Written, find, find_writes};
+use super::samples::{check_purity, check_writes, has_stock_opcodes, written_names};
+use super::writes::{Carried, Held, Written, find};
 use crate::ffi::OwnState;
 
 /// The names of the captured variables that a function writes to. The function has captured `found`, `rows`, `total`,

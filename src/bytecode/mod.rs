@@ -1,18 +1,19 @@
 //! Reads the code of functions, to know what they do without running them.
 //!
 //! Works on the format of `lua_dump` and the instructions of Lua 5.3 (`ldump.c`, `lopcodes.h`). A vendor may have changed
-//! either: then nothing is known about any function, see [`has_stock_opcodes`].
+//! either: then nothing is known about any function.
 //!
 //! | file | job |
 //! |---|---|
+//! | `samples` | code with a known judgement, to try whether this Lua is stock Lua |
 //! | `purity` | finds functions without side effects, after which a state needs no restoring |
 //! | `writes` | finds the captured variables that functions write to |
 //! | `library` | the parts of the standard library that change a table or hand one on |
 //! | `facts` | sets of facts about a value |
-//! | `samples` | code with a known judgement, to try whether this Lua is stock Lua |
 //! | `globals` | finds the globals that a line of a function reads |
-//! | `dump` | reads dumped functions |
+//! | `dump` | makes and reads dumped functions |
 //! | `instruction` | the instructions and their operands |
+//! | `judgements` | tests of `writes` |
 
 pub mod dump;
 mod facts;
@@ -25,7 +26,21 @@ mod purity;
 mod samples;
 mod writes;
 
-pub use globals::{Global, globals_of};
-pub use purity::has_no_side_effects;
-pub use samples::has_stock_opcodes;
-pub use writes::{Carried, Held, Written, find_writes};
+pub use globals::Global;
+pub use writes::{Carried, Held, Written};
+
+/// Whether a dumped function is known to have no side effects, see [`purity::has_no_side_effects`].
+pub fn has_no_side_effects(dump: &[u8]) -> bool {
+    samples::has_stock_opcodes_for_purity() && purity::has_no_side_effects(dump)
+}
+
+/// Judges each variable that functions have captured. What is not known to be written counts as not written.
+pub fn find_writes(carried: &[Carried], held: &[Held]) -> Vec<Written> {
+    let written = if samples::has_stock_opcodes() { writes::find(carried, held) } else { None };
+    written.unwrap_or_else(|| vec![Written::default(); held.len()])
+}
+
+/// The globals that a dumped function is known to read, see [`globals::globals_of`].
+pub fn globals_of(dump: &[u8], only: Option<u32>) -> Vec<Global> {
+    if samples::has_stock_opcodes() { globals::globals_of(dump, only) } else { Vec::new() }
+}

@@ -15,29 +15,6 @@ const MAX_INSTRUCTIONS: usize = 256;
 /// whose `__index` is a table: then no allowed instruction calls a metamethod. So no Lua code may have run in the state before
 /// its snapshot was taken: a task can give metatables even to numbers and nil, but its state is restored before the next.
 pub fn has_no_side_effects(dump: &[u8]) -> bool {
-    super::samples::has_stock_opcodes_for_purity() && looks_side_effect_free(dump)
-}
-
-/// Chunks that return a function, and whether the function has no side effects. They cover every instruction with a side
-/// effect, and every instruction that could make another table look like one that the function made.
-pub const SAMPLES: [(&str, bool); 13] = [
-    ("return function() end", true),
-    ("return function(a) local t = { a } t.x = a + 1 return t end", true),
-    ("return function() x = 1 end", false),
-    ("local up return function() up = 1 end", false),
-    ("return function(t) t.x = 1 end", false),
-    ("return function(t) local u = t u.x = 1 end", false),
-    ("return function(t) local u = t.x u.x = 1 end", false),
-    ("return function() local u = x u.x = 1 end", false),
-    ("local up return function() local u = up u.x = 1 end", false),
-    ("return function(f) f() end", false),
-    ("return function(f) return f() end", false),
-    ("return function(f) for _ in f do end end", false),
-    ("return function() return function() end end", false),
-];
-
-/// Like [`has_no_side_effects`], on a Lua that numbers its instructions as stock Lua does.
-pub fn looks_side_effect_free(dump: &[u8]) -> bool {
     dump::read_code(dump)
         .is_some_and(|code| (1..=MAX_INSTRUCTIONS).contains(&code.len()) && allows_all(&code))
 }
@@ -77,7 +54,7 @@ fn allows_all(code: &[Instruction]) -> bool {
 #[cfg(all(test, feature = "linked"))]
 mod tests {
     use super::*;
-    use crate::bytecode::samples::dump_of;
+    use crate::bytecode::dump::dump_of;
     use crate::ffi::OwnState;
 
     /// Whether the function that a chunk returns has no side effects.

@@ -45,13 +45,7 @@ pub struct Written {
     pub table: bool,
 }
 
-/// Judges each variable. Where this Lua is not stock Lua, or the code too long, nothing is known to be written.
-pub fn find_writes(carried: &[Carried], held: &[Held]) -> Vec<Written> {
-    let nothing = vec![Written::default(); held.len()];
-    if super::has_stock_opcodes() { find(carried, held).unwrap_or(nothing) } else { nothing }
-}
-
-/// Like [`find_writes`], on a Lua that numbers its instructions as stock Lua does.
+/// Judges each variable. None if the code is too long, or no dump of stock Lua 5.3.
 pub fn find(carried: &[Carried], held: &[Held]) -> Option<Vec<Written>> {
     let dumps = carried.iter().map(|carried| dump::read(carried.dump)).collect::<Option<Vec<_>>>()?;
     let mut program = Program::new(held);

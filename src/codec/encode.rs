@@ -7,6 +7,7 @@
 
 pub mod common;
 mod functions;
+mod names;
 mod texts;
 
 use std::ffi::c_int;
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
 use functions::is_carried_method;
-use texts::{put_bytes, put_text};
+use texts::put_text;
 
 /// Appends a message of the top `count` values to `out` and pops them, in its own protected call.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
@@ -360,69 +361,6 @@ impl<'a> Encoder<'a> {
             _ => self.out.push(wire::NIL),
         }
         Ok(())
-    }
-
-    /// Writes the name of the function or table on top, if it has one.
-    fn put_if_named(&mut self, here: &Protected) -> Result<bool> {
-        match self.policy.names.name_of(here) {
-            Some(name) => self.put_name(&name).map(|()| true),
-            None => self.put_if_modules(here),
-        }
-    }
-
-    /// Whether there are modules.
-    fn has_modules(&mut self, here: &Protected) -> Result<bool> {
-        if let Some(has_modules) = self.has_modules {
-            return Ok(has_modules);
-        }
-        let has_modules = self.policy.functions != Functions::Shape && self.policy.names.has_modules(here)?;
-        self.has_modules = Some(has_modules);
-        Ok(has_modules)
-    }
-
-    /// Writes the name of the function or table on top, if it is a module's.
-    fn put_if_modules(&mut self, here: &Protected) -> Result<bool> {
-        if !self.has_modules(here)? {
-            return Ok(false);
-        }
-        match self.policy.names.name_in_module(here)? {
-            Some(_) if self.policy.functions == Functions::Data => self.out.push(wire::GLOBALS),
-            Some(name) => self.put_name(&name)?,
-            None => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// Writes the class of the table on top, if its metatable is a module's.
-    fn put_class(&mut self, here: &Protected) -> Result<()> {
-        if !self.has_modules(here)? || !here.metatable(-1) {
-            return Ok(());
-        }
-        let pointer = here.pointer(-1);
-        if let Some((_, Entry { id, tag })) = self.last_class.filter(|(last, _)| *last == pointer) {
-            here.pop(1);
-            mark_shared(&mut self.out, self.start, tag);
-            self.out.extend_from_slice(&[wire::OBJECT, wire::REFERENCE]);
-            put_length(&mut self.out, id as usize);
-            return self.out.ensure_room(0);
-        }
-        let name = self.policy.names.class_name(here)?;
-        here.pop(1);
-        let Some(name) = name else { return Ok(()) };
-        self.out.ensure_room(0)?;
-        self.out.push(wire::OBJECT);
-        // Where only data crosses, the class itself may cross as data, too, which has another identity.
-        let is_data = self.policy.functions == Functions::Data;
-        if is_data || !self.put_if_in_message(pointer)? {
-            let identity = if is_data { 2 * self.out.len() + 1 } else { pointer };
-            self.last_class = Some((pointer, self.register(identity)?));
-            put_bytes(&mut self.out, wire::CLASS, name.as_bytes())?;
-        }
-        self.out.ensure_room(0)
-    }
-
-    fn put_name(&mut self, name: &str) -> Result<()> {
-        put_bytes(&mut self.out, wire::NAMED, name.as_bytes())
     }
 
     /// If the message, or a common value, already has this table or function, writes a reference.

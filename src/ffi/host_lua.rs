@@ -62,7 +62,7 @@ macro_rules! looked_up {
 functions! {
     every_lua:
         luaL_argerror luaL_checkstack luaL_openlibs luaL_ref luaL_where lua_checkstack lua_close lua_concat
-        lua_createtable lua_dump lua_error lua_gc lua_getallocf lua_getinfo lua_getmetatable lua_getstack lua_gettop
+        lua_createtable lua_dump lua_error lua_gc lua_getallocf lua_getinfo lua_getlocal lua_getmetatable lua_getstack lua_gettop
         lua_getupvalue lua_iscfunction lua_newstate lua_newthread lua_next lua_pushboolean lua_pushcclosure
         lua_pushinteger lua_pushlightuserdata lua_pushlstring lua_pushnil lua_pushnumber lua_pushstring
         lua_pushthread lua_pushvalue lua_rawequal lua_rawget lua_rawgeti lua_rawset lua_rawseti lua_resume

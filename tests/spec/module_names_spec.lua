@@ -10,31 +10,7 @@ local assert_failed, says = assertions.failed, assertions.says
 local Box, area = shapes.Box, shapes.area
 local is_native = gma2workers.info.backend == "native"
 
---- Runs `body` while these loaders are in `package.preload`; the modules are unloaded afterwards.
-local function with_preload(loaders, body)
-  for name, loader in pairs(loaders) do
-    package.preload[name] = loader
-  end
-  local ok, problem = pcall(body)
-  for name in pairs(loaders) do
-    package.preload[name], package.loaded[name] = nil, nil
-  end
-  assert.is_true(ok, problem)
-end
-
---- The response of tasks of one function on one worker.
-local function run_tasks(count, func, options)
-  local job = { tasks = {}, workers = 1 }
-  for i = 1, count do
-    job.tasks[i] = { func = func, args = { i } }
-  end
-  for name, value in pairs(options or {}) do
-    job[name] = value
-  end
-  return gma2workers.RunSync(job)
-end
-
-local call, run = crossing.call, crossing.run
+local call, run, run_tasks, with_preload = crossing.call, crossing.run, crossing.run_tasks, crossing.with_preload
 
 describe("a module that a function has captured", function()
   it("is the task's own, and so are its functions and classes (F21)", function()

@@ -6,22 +6,10 @@ local crossing = require "spec.fixtures.crossing"
 local system = require "spec.fixtures.system"
 local write = require "spec.fixtures.write"
 
-local call, run = crossing.call, crossing.run
+local call, run, with_preload = crossing.call, crossing.run, crossing.with_preload
 
 local function required(name, options)
   return run(function(module) return require(module) end, { name }, options)
-end
-
---- Calls `body` with these loaders in `package.preload`; the modules are unloaded afterwards.
-local function with_preload(loaders, body)
-  for name, loader in pairs(loaders) do
-    package.preload[name] = loader
-  end
-  local ok, problem = pcall(body)
-  for name in pairs(loaders) do
-    package.preload[name], package.loaded[name] = nil, nil
-  end
-  assert.is_true(ok, problem)
 end
 
 --- Calls `body` with the name of a module whose file has this content.

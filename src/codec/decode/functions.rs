@@ -2,7 +2,8 @@
 
 use std::ffi::c_int;
 
-use super::{Decoder, Destination, Metatable, Partial, PartialFunction, shared_number};
+use super::tables::{Metatable, look_up_in_globals};
+use super::{Decoder, Destination, Partial, PartialFunction, shared_number};
 use crate::codec::wire::{self, SHARED, truncated};
 use crate::error::{Error, Refusal, Remedy, Result};
 use crate::ffi::{Protected, Stack, Type};
@@ -79,12 +80,4 @@ impl Decoder<'_> {
         here.pop(1);
         Ok(())
     }
-}
-
-/// Sets a metatable whose `__index` is the globals on the table on top.
-pub(super) fn look_up_in_globals(stack: &Protected) {
-    stack.create_table(0, 1);
-    stack.push_globals();
-    stack.raw_set_text(-2, "__index");
-    stack.set_metatable(-2);
 }

@@ -1,0 +1,124 @@
+//! Decodes tables: their entries and their metatables.
+
+use std::ffi::c_int;
+
+use super::{Decoder, Destination, Partial, PartialTable, Unfinished, shared_number};
+use crate::codec::wire::{self, SHARED, truncated};
+use crate::error::{Error, Result};
+use crate::ffi::{Protected, Type};
+
+/// The metatable of a table that is read.
+#[derive(Clone, Copy)]
+pub(super) enum Metatable {
+    None,
+    /// One that looks up everything in the globals.
+    Globals,
+    /// The one below the table on the stack.
+    Below,
+}
+
+impl Decoder<'_> {
+    pub(super) fn open_table(
+        &mut self,
+        here: &Protected,
+        destination: Destination,
+        tag: u8,
+        metatable: Metatable,
+    ) -> Result<()> {
+        let array = self.reader.u32().ok_or_else(truncated)?;
+        let record = self.reader.u32().ok_or_else(truncated)?;
+        let announced = u64::from(array) + 2 * u64::from(record);
+        self.unannounced = self
+            .unannounced
+            .checked_sub(announced)
+            .ok_or(Error::Corrupt("tables larger than their message"))?;
+        let size = |count: u32| c_int::try_from(count).map_err(|_| Error::Corrupt("a table too large"));
+        here.create_table(size(array)?, size(record)?);
+        match metatable {
+            Metatable::None => {}
+            Metatable::Globals => look_up_in_globals(here),
+            Metatable::Below => {
+                here.insert(-2);
+                here.set_metatable(-2);
+            }
+        }
+        self.store_and_keep(here, destination, tag)?;
+        let table = PartialTable {
+            slot: here.top(),
+            array: 0,
+            array_size: array,
+            record_left: record,
+            has_key: false,
+        };
+        self.begin(here, Partial::Table(table), destination)
+    }
+
+    /// Reads a table with a metatable of a module.
+    pub(super) fn object(&mut self, here: &Protected, destination: Destination) -> Result<()> {
+        let tag = self.reader.byte().ok_or_else(truncated)?;
+        match tag & !SHARED {
+            wire::CLASS => {
+                let name = self.reader.bytes().ok_or_else(truncated)?;
+                let name = std::str::from_utf8(name).map_err(|_| Error::Corrupt("a name"))?;
+                self.names.push_named(here, name)?;
+                if tag & SHARED != 0 {
+                    self.register(here, self.next_id + 1)?;
+                }
+                self.next_id += 1;
+            }
+            wire::REFERENCE => {
+                let id = self.reader.length().ok_or_else(truncated)?;
+                self.push_shared(here, shared_number(id))?;
+            }
+            _ => return Err(Error::Corrupt("no class")),
+        }
+        if here.kind(-1) != Type::Table {
+            return Err(Error::Corrupt("a class that is no table"));
+        }
+        self.names.note_class(here);
+        let tag = self.reader.byte().filter(|tag| tag & !SHARED == wire::TABLE);
+        let tag = tag.ok_or(Error::Corrupt("an object that is no table"))?;
+        self.open_table(here, destination, tag, Metatable::Below)
+    }
+
+    /// Fills the innermost table, until one of its values must be built first or it is complete.
+    pub(super) fn fields(&mut self, here: &Protected, mut table: PartialTable) -> Result<()> {
+        let target = here.table(table.slot);
+        loop {
+            let destination = if table.array < table.array_size {
+                table.array += 1;
+                Destination::Item(table.array)
+            } else if table.has_key {
+                table.has_key = false;
+                table.record_left -= 1;
+                Destination::Field
+            } else if table.record_left > 0 {
+                table.has_key = true;
+                Destination::Top
+            } else {
+                self.finish(here);
+                return Ok(());
+            };
+            let tag = self.reader.byte().ok_or_else(truncated)?;
+            if !self.push_plain(here, tag).ok_or_else(truncated)? {
+                if let Some(Unfinished { value: Partial::Table(paused), .. }) = self.unfinished.last_mut() {
+                    *paused = table;
+                }
+                return self.tagged_value(here, tag, destination);
+            }
+            match destination {
+                Destination::Item(n) => target.raw_set_i(n.into()),
+                Destination::Field => target.raw_set(),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Sets a metatable whose `__index` is the globals on the table on top.
+pub(super) fn look_up_in_globals(stack: &Protected) {
+    stack.create_table(0, 1);
+    stack.push_globals();
+    stack.raw_set_text(-2, "__index");
+    stack.set_metatable(-2);
+}
