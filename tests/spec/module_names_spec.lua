@@ -37,7 +37,7 @@ end
 local call, run = crossing.call, crossing.run
 
 describe("a module that a function has captured", function()
-  it("is the task's own, and so are its functions and classes (F17)", function()
+  it("is the task's own, and so are its functions and classes (F21)", function()
     assert.equal(12, call(function(a, b) return shapes.area(a, b) end, 2, 3))
     assert.equal(12, call(function(a, b) return area(a, b) end, 2, 3))
     assert.equal(8, call(function() return setmetatable({ w = 2, h = 2 }, Box):area() end))
@@ -47,14 +47,14 @@ describe("a module that a function has captured", function()
     end))
   end)
 
-  it("is reached through other functions, and from a Map (F17)", function()
+  it("is reached through other functions, and from a Map (F21)", function()
     local function helper(n) return shapes.area(n, 1) end
     assert.equal(6, call(function(n) return helper(n) end, 3))
     assert.same({ 2, 4, 6 }, gma2workers.Map(function(n) return area(n, 1) end, { 1, 2, 3 }))
     assert.same({ 2, 4 }, gma2workers.Map(shapes.double, { 1, 2 }, { chunk = 1 }))
   end)
 
-  it("may be a function, or hold modules and libraries (F17)", function()
+  it("may be a function, or hold modules and libraries (F21)", function()
     with_preload({
       ["a function"] = function() return function(n) return n + 1 end end,
       ["with links"] = function()
@@ -73,7 +73,7 @@ describe("a module that a function has captured", function()
     end)
   end)
 
-  it("is loaded once by a worker, and each task finds it as it was then (F18)", function()
+  it("is loaded once by a worker, and each task finds it as it was then (F22)", function()
     local loads = 0
     crossing.with_gma({ note = function() loads = loads + 1 end }, function()
       with_preload({ counted = function()
@@ -95,7 +95,7 @@ describe("a module that a function has captured", function()
     end)
   end)
 
-  it("is loaded anew after the host has loaded it anew (F18)", function()
+  it("is loaded anew after the host has loaded it anew (F22)", function()
     local function version_of(module) return call(function() return module.version() end) end
     with_preload({ reloaded = function() return { version = function() return 1 end } end }, function()
       assert.equal(1, version_of(require "reloaded"))
@@ -105,7 +105,7 @@ describe("a module that a function has captured", function()
     end)
   end)
 
-  it("may call the host while it is loaded, and load gma2workers (F18)", function()
+  it("may call the host while it is loaded, and load gma2workers (F22)", function()
     crossing.with_gma({ rate = function() return 5 end }, function()
       with_preload({ asking = function()
         local workers = require "gma2workers"
@@ -120,7 +120,7 @@ describe("a module that a function has captured", function()
 end)
 
 describe("a module's function or table as a task's func", function()
-  it("runs there (F17)", function()
+  it("runs there (F21)", function()
     assert.equal(12, run(area, { 2, 3 }).data)
     assert.equal(12, run(shapes, { 2, 3 }).data)
     assert.equal(24, run(Box.area, { shapes.new(3, 4) }).data)
@@ -130,7 +130,7 @@ end)
 describe("an object whose metatable is a module's class", function()
   local function hand_back(...) return ... end
 
-  it("arrives with its class, in a task and on the host (V16)", function()
+  it("arrives with its class, in a task and on the host (V17)", function()
     for way, send in pairs(crossing.ways) do
       local box = send(shapes.new(2, 3))
       assert.same({ way, Box, 12 }, { way, getmetatable(box), box:area() })
@@ -141,7 +141,7 @@ describe("an object whose metatable is a module's class", function()
     assert.is_true(box == shapes.new(2, 2))
   end)
 
-  it("is found at any depth, shared, in cycles, and as a key (V16)", function()
+  it("is found at any depth, shared, in cycles, and as a key (V17)", function()
     local box = shapes.new(1, 2)
     box.inner, box.self, box.list = shapes.new(3, 4), box, { shapes.new(5, 6), shapes.new(7, 8) }
     local got, again, by_box = call(hand_back, box, { box }, { [box] = true })
@@ -152,7 +152,7 @@ describe("an object whose metatable is a module's class", function()
     assert.same({ 1, 8, nil }, { got.w, got.list[2].h, getmetatable(got.list) })
   end)
 
-  it("comes back from a task that requires the module by itself (V16)", function()
+  it("comes back from a task that requires the module by itself (V17)", function()
     local box = call(function() return require("spec.fixtures.shapes").new(2, 2) end)
     assert.equal(Box, getmetatable(box))
     local made, class = call(function()
@@ -162,13 +162,13 @@ describe("an object whose metatable is a module's class", function()
     assert.is_true(made == area and class == Box)
   end)
 
-  it("may be an error (V16)", function()
+  it("may be an error (V17)", function()
     local entry = run(function() error(shapes.new(2, 3)) end)
     assert.equal("Error: 2 x 3", entry.data)
     assert.equal(Box, getmetatable(entry.error))
   end)
 
-  it("may come in an answer of the host, to a task that has not loaded the module (V16)", function()
+  it("may come in an answer of the host, to a task that has not loaded the module (V17)", function()
     crossing.with_gma({ make = function(w) return shapes.new(w, 2) end }, function()
       assert.equal(12, call(function() return gma.make(3):area() end))
       local entry = run(function() return gma.make(3) end)
@@ -176,13 +176,13 @@ describe("an object whose metatable is a module's class", function()
     end)
   end)
 
-  it("may have been sent by a global or in a table of one (V16)", function()
+  it("may have been sent by a global or in a table of one (V17)", function()
     crossing.with_globals({ BOXES = { shapes.new(1, 2) } }, function()
       assert.equal(4, run(function() return BOXES[1]:area() end, {}, { globals = { "BOXES" } }).data) -- luacheck: ignore
     end)
   end)
 
-  it("with any other metatable arrives without it (V16) #native", function()
+  it("with any other metatable arrives without it (V17) #native", function()
     local Hidden = { __index = {} }
     assert.is_nil(getmetatable(call(hand_back, setmetatable({}, Hidden))))
     with_preload({ ["only there"] = function() return { Class = { __index = {} } } end }, function()
@@ -192,7 +192,7 @@ describe("an object whose metatable is a module's class", function()
     end)
   end)
 
-  it("keeps its class if the task has changed the module (V16) #native", function()
+  it("keeps its class if the task has changed the module (V17) #native", function()
     local got = call(function()
       local box = shapes.new(1, 1)
       shapes.Box, shapes.new, package.loaded["spec.fixtures.shapes"] = nil, nil, nil
@@ -217,14 +217,14 @@ describe("a module's plain data", function()
     assert.is_true(ok, problem)
   end
 
-  it("is as the host has it at the call (F19)", function()
+  it("is as the host has it at the call (F23)", function()
     with_fields(shapes, { unit = "mm", sizes = { 7, 8 }, extra = { { n = 1 } } }, function()
       assert.same({ "mm", { 7, 8 }, { { n = 1 } } }, call(function() return { shapes.unit, shapes.sizes, shapes.extra } end))
     end)
     assert.same({ "cm", { 1, 2, 3 } }, call(function() return { shapes.unit, shapes.sizes, shapes.extra } end))
   end)
 
-  it("is changed in place: the module's functions find it (F19)", function()
+  it("is changed in place: the module's functions find it (F23)", function()
     shapes.sizes[3], shapes.options.deep.rate, shapes.options.deep.only_here = nil, 5, nil
     local same, count, rate = call(function() return shapes.same_tables() end)
     local only_here = call(function() return shapes.options.deep.only_here end)
@@ -233,14 +233,14 @@ describe("a module's plain data", function()
     assert.same({ true, 3, 1 }, { call(function() return shapes.same_tables() end) })
   end)
 
-  it("is up to date in a module that another one has loaded (F19)", function()
+  it("is up to date in a module that another one has loaded (F23)", function()
     with_fields(settings, { factor = 10 }, function()
       assert.equal(120, call(function() return shapes.area(2, 3) end))
     end)
     assert.equal(12, call(function() return shapes.area(2, 3) end))
   end)
 
-  it("is up to date if there is much of it, and the module is reached only through another's locals (F19)", function()
+  it("is up to date if there is much of it, and the module is reached only through another's locals (F23)", function()
     with_preload({ much = function() return { list = {}, rate = 1 } end,
       user = function()
         local held = { { much = require "much" } }
@@ -256,7 +256,7 @@ describe("a module's plain data", function()
     end)
   end)
 
-  it("may be in its classes, be shared, and form cycles; code stays as it is (F19)", function()
+  it("may be in its classes, be shared, and form cycles; code stays as it is (F23)", function()
     local ring = { shapes.new(1, 1) }
     ring.self = ring
     with_fields(Box, { kind = "crate" }, function()
@@ -269,7 +269,7 @@ describe("a module's plain data", function()
     end)
   end)
 
-  it("may be an object whose class the host has made later: that stays behind (F19) #native", function()
+  it("may be an object whose class the host has made later: that stays behind (F23) #native", function()
     local Late = { __index = { f = type } }
     with_fields(shapes, { Late = Late, late = setmetatable({ 5 }, Late) }, function()
       assert.equal(5, call(function() return shapes.late[1] end))
@@ -277,7 +277,7 @@ describe("a module's plain data", function()
     end)
   end)
 
-  it("may be as deep as memory allows (F19)", function()
+  it("may be as deep as memory allows (F23)", function()
     local deep = {}
     for _ = 1, 200000 do
       deep = { deep }
@@ -294,7 +294,7 @@ describe("a module's plain data", function()
     end)
   end)
 
-  it("is data like any other if it is passed on its own (F19)", function()
+  it("is data like any other if it is passed on its own (F23)", function()
     local is_same, count = call(function(list) return list == shapes.sizes, #list end, shapes.sizes)
     assert.same({ false, 3 }, { is_same, count })
     if is_native then
@@ -303,7 +303,7 @@ describe("a module's plain data", function()
     end
   end)
 
-  it("stays in the task if the task writes to it (F19) #native", function()
+  it("stays in the task if the task writes to it (F23) #native", function()
     local response = run_tasks(3, function() return shapes.note() end)
     assert.same({ 1, 1, 1 }, { response.result[1].data, response.result[2].data, response.result[3].data })
     assert.equal(0, shapes.count)
@@ -319,7 +319,7 @@ describe("a module that can't be loaded in a task #native", function()
     end)
   end
 
-  it("fails each task with its error and the place, and is tried once (F20)", function()
+  it("fails each task with its error and the place, and is tried once (F24)", function()
     local loads = 0
     crossing.with_gma({ note = function() loads = loads + 1 end }, function()
       with_failing(function() gma.note() error("no lamp", 0) end, function(failing)
@@ -338,7 +338,7 @@ describe("a module that can't be loaded in a task #native", function()
     end)
   end)
 
-  it("is stopped with its job if it never ends (F20)", function()
+  it("is stopped with its job if it never ends (F24)", function()
     crossing.with_gma({ note = function() end }, function()
       with_failing(function() gma.note() while true do end end, function(_, f)
         local has_begun = false
@@ -355,7 +355,7 @@ describe("a module that can't be loaded in a task #native", function()
     end)
   end)
 
-  it("may run out of memory (F20)", function()
+  it("may run out of memory (F24)", function()
     with_failing(function() local t = {} while true do t[#t + 1] = ("x"):rep(1000) .. #t end end, function(_, f)
       for _, entry in ipairs(run_tasks(2, f, { memoryLimit = 4 << 20 }).result) do
         assert_failed(entry, "memory", "not enough memory")
@@ -364,7 +364,7 @@ describe("a module that can't be loaded in a task #native", function()
     end)
   end)
 
-  it("is not found if the host has it neither in a file nor in package.preload (F20)", function()
+  it("is not found if the host has it neither in a file nor in package.preload (F24)", function()
     package.loaded["only loaded"] = { f = function() return 1 end }
     local f = package.loaded["only loaded"].f
     local entry = run(f)
@@ -380,7 +380,7 @@ describe("a module that can't be loaded in a task #native", function()
     package.preload["only loaded"], package.loaded["only loaded"] = nil, nil
   end)
 
-  it("refuses what the host has added to it, and says what to do (F20)", function()
+  it("refuses what the host has added to it, and says what to do (F24)", function()
     function shapes.extra() return 1 end
     local extra = shapes.extra
     local entry = run(function() return extra() end)
@@ -390,7 +390,7 @@ describe("a module that can't be loaded in a task #native", function()
     assert.equal(1, run(function() return extra() end).data)
   end)
 
-  it("is refused at the call in a sandbox (F20)", function()
+  it("is refused at the call in a sandbox (F24)", function()
     for _, task in ipairs { { func = area }, { func = function() return shapes end }, { func = type, args = { { shapes.new(1, 2) } } } } do
       local ok, problem = pcall(gma2workers.RunSync, { tasks = { task }, sandbox = true })
       assert.is_false(ok)
@@ -450,7 +450,7 @@ describe("a function that the host has added to a library", function()
   end
 
   -- luacheck: push ignore 143
-  it("is in the task's library, also as a method of texts (F21)", function()
+  it("is in the task's library, also as a method of texts (F25)", function()
     with_added({
       ["string.words"] = function(s) local n = 0 for _ in s:gmatch("%S+") do n = n + 1 end return n end,
       ["string.double_words"] = function(s) return 2 * s:words() end,
@@ -469,7 +469,7 @@ describe("a function that the host has added to a library", function()
     assert.is_nil(call(function() return string.words end))
   end)
 
-  it("is there while a module is loaded, and may be a module's (F21)", function()
+  it("is there while a module is loaded, and may be a module's (F25)", function()
     with_preload({ words = function() return { first = function(s) return s:match("%w+") end } end,
       user = function() local word = ("ab cd"):first() return { word = function() return word end } end }, function()
       with_added({ ["string.first"] = require("words").first }, function()
@@ -485,7 +485,7 @@ describe("a function that the host has added to a library", function()
     end)
   end)
 
-  it("is not there if it can't cross, and an original one stays in its place (F21) #native", function()
+  it("is not there if it can't cross, and an original one stays in its place (F25) #native", function()
     local rate, file = 5, io.stdout
     local format = string.format
     with_added({ ["math.rated"] = function(n) return n * rate end, ["io.log"] = function(...) file:write(...) end,
@@ -497,7 +497,7 @@ describe("a function that the host has added to a library", function()
     end)
   end)
 
-  it("is as new in each task (F21) #native", function()
+  it("is as new in each task (F25) #native", function()
     with_added({ ["string.words"] = function() return 1 end }, function()
       local response = run_tasks(3, function()
         local n = string.words and string.words()
