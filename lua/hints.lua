@@ -52,6 +52,15 @@ local function is_in_tasks(name, about)
   return STANDARD[name] or core.backend == "cooperative"
 end
 
+--- Advises to list globals, beside those that are listed already.
+local function listing(quoted, about)
+  local names, globals = table.concat(quoted, ", "), rawget(about, "globals")
+  if type(globals) == "table" and next(globals) ~= nil then
+    return string.format("add %s to the option globals", names)
+  end
+  return string.format("list %s in globals = { %s }", #quoted == 1 and "it" or "them", names)
+end
+
 local function of_global(name, about)
   local is_on_host = rawget(_G, name) ~= nil
   if rawget(about, "sandbox") and NOT_IN_SANDBOX[name] then
@@ -59,7 +68,7 @@ local function of_global(name, about)
   elseif is_on_host and is_in_tasks(name, about) then
     return "a task begins with it in _G: clear it nowhere, and give the function no _ENV but _G"
   elseif is_on_host then
-    return string.format("the host has it, a task does not (list it in globals = { %q })", name)
+    return string.format("the host has it, a task does not (%s)", listing({ string.format("%q", name) }, about))
   elseif name == "gma" then
     return "the host has no gma, so there is none in a task"
   end
@@ -73,12 +82,9 @@ local function of_globals(missing, about)
       names[#names + 1], quoted[#quoted + 1] = string.format("'%s'", name), string.format("%q", name)
     end
   end
-  if #names == 1 then
-    return string.format("%s reads the global %s, which the host has and a task does not (list it in globals = { %s })",
-      missing.place, names[1], quoted[1])
-  elseif #names > 1 then
-    return string.format("%s reads the globals %s, which the host has and a task does not (list them in globals = { %s })",
-      missing.place, table.concat(names, ", "), table.concat(quoted, ", "))
+  if #names > 0 then
+    return string.format("%s reads the global%s %s, which the host has and a task does not (%s)", missing.place,
+      #names == 1 and "" or "s", table.concat(names, ", "), listing(quoted, about))
   end
 end
 

@@ -78,6 +78,16 @@ describe("a missing global that the error does not name #native", function()
     end)
   end)
 
+  it("is to be added to those that are listed already, not to take their place (E20)", function()
+    with_globals(GLOBALS, function()
+      local func = crossing.plugin("return function() for _ in ipairs(LIST) do end return LIMIT < KEY end")
+      assert_says('(add "LIMIT", "KEY" to the option globals)', message_of(func, {}, { globals = { "LIST" } }))
+      local options = { globals = { "LIST" } }
+      assert_says('(add "HELP" to the option globals)', message_of(crossing.plugin("return function() HELP() end"), {}, options))
+      assert_says('(add "HELP" to the option globals)', map_message(crossing.plugin("return function() HELP() end"), { 1 }, options))
+    end)
+  end)
+
   it("is not meant by other errors (E20)", function()
     local others = {
       "local list = LIST\nreturn arg.field.x", "local a = LIST\nreturn #arg.field", "return string.rep(LIST and 1 or 2, {})",
