@@ -89,7 +89,7 @@ end
 local function make_job()
   local nature = math.random()
   local job = { kinds = {}, numbers = {}, factor = math.random(9), shared = stress.shared_argument(next_number()),
-    is_limited = nature < 0.05, is_cancelled = nature > 0.95 }
+    is_limited = nature < 0.05, will_be_cancelled = nature > 0.95, is_cancelled = false }
   -- Later jobs set it anew while this one is running.
   settings.factor = job.factor
   local options = make_options(job)
@@ -105,7 +105,7 @@ local function make_job()
     local n = next_number()
     local task = { func = kind.run, args = kind.args and kind.args(n, job) or { n } }
     local is_limited = has_limits and chance(0.02)
-    local ends = job.is_limited or job.is_cancelled or options.stopOnError and has_failed
+    local ends = job.is_limited or job.will_be_cancelled or options.stopOnError and has_failed
     if is_limited or ends and chance(0.03) then
       kind = job.is_polite and "polite" or "endless"
       task.func = job.is_polite and stress.polite or one_of(stress.endless)
@@ -160,7 +160,7 @@ local function check_all(job)
   local is_cancelled = job.may_be_cancelled and response.cancelled or job.is_cancelled
   assert(#result == TASKS and (response.cancelled or false) == is_cancelled)
   assert(not job.problem, job.problem)
-  assert(not job.progress or job.progress == TASKS)
+  assert(not job.progress or job.progress == TASKS, "onProgress was not called at the end")
   assert(not job.order or #job.order == (job.calls_wanted or TASKS), "onResult was not called for each task")
   local failed, first = 0, false
   for _, entry in ipairs(result) do
@@ -293,10 +293,9 @@ end
 local function run_one()
   local job = make_job()
   note_results(job)
-  if job.is_cancelled then
+  if job.will_be_cancelled then
     start_in_background(job)
     job.handle:wait(math.random() * 0.005)
-    job.is_cancelled = false
     cancel(job)
     finish(job)
   elseif chance(0.5) then
