@@ -1,15 +1,19 @@
---- A long show: a million tasks in ten thousand jobs, in both modes, at once and in the background, with time limits,
--- cancels, failures, host calls, copied upvalues and sandboxes mixed in. Every result must be right. After the first tenth,
--- neither memory nor threads may grow.
+--- A long show: a million tasks in ten thousand jobs and some Maps, in both modes, at once and in the background, with all
+-- options, all kinds of tasks (see kinds.lua), time limits, cancels, failures and host calls mixed in. Every result must be
+-- right, and be reported exactly once. After the first tenth, neither memory nor threads may grow.
 --
 --   lua5.3 tests/stress/soak.lua [JOBS] [SEED]
 
--- luacheck: globals gma greeting litter math.pi string.litter
+-- luacheck: globals gma
 
 local gma2workers = require "gma2workers"
 local clock = require("consolenative").clock
 local process = require "stress.process"
+local stress = require "stress.kinds"
+local settings = require "spec.fixtures.settings"
 local own_threads = process.threads()
+-- Functions of a module cross by name. These must cross as code.
+package.loaded["stress.kinds"] = nil
 
 local jobs_wanted = tonumber(arg[1]) or 10000
 local seed = math.tointeger(arg[2]) or os.time()
@@ -23,231 +27,29 @@ local AMPLE, SHORT = 60, 0.005
 
 local echoed = 0
 
-gma = {
-  show = {
-    getvar = function(name, ...) return name:upper(), select("#", ...) end,
-    fail = function(name) error({ "no " .. name }) end,
-  },
-  echo = function() echoed = echoed + 1 end,
-  sleep = function() end,
-}
-
-function greeting(name)
-  return "hello " .. name
+gma = stress.gma
+function gma.echo()
+  echoed = echoed + 1
 end
 
--- Kinds of tasks: the function, its arguments, and a check of its record. -------------------------------------
-
-local kinds = {}
-
-local function succeeds(with)
-  return function(entry, n)
-    return entry.success and entry.data == with(n)
-  end
-end
-
-local function fails(kind, text)
-  return function(entry, n)
-    return not entry.success and entry.kind == kind and entry.data:find(text:format(n), 1, true)
-  end
-end
-
-kinds.sum = {
-  run = function(n)
-    local sum = 0
-    for i = 1, n % 500 do sum = sum + i end
-    return sum
-  end,
-  is_right = succeeds(function(n) return (n % 500) * (n % 500 + 1) // 2 end),
-}
-
-kinds.several = {
-  run = function(n) return n, nil, n * 0.5, tostring(n) end,
-  is_right = function(entry, n)
-    local all = entry.returns
-    return entry.success and entry.data == n and all.n == 4 and all[2] == nil and all[3] == n * 0.5
-      and all[4] == tostring(n)
-  end,
-}
-
-kinds.nothing = {
-  run = function() end,
-  is_right = function(entry) return entry.success and entry.data == nil and entry.returns == nil end,
-}
-
-kinds.tables = {
-  run = function(n, tree)
-    local shared = { n }
-    return { tree.leaf[1] + n, shared, shared, [tree] = tree, text = tree.text .. "\0" }
-  end,
-  args = function(n)
-    local tree = { leaf = { n }, text = ("t"):rep(n % 300) }
-    tree.tree = tree
-    return { n, tree }
-  end,
-  is_right = function(entry, n)
-    local data, trees = entry.data, 0
-    for key, value in pairs(data) do
-      if type(key) == "table" then
-        trees = trees + (key == value and key.tree == key and key.leaf[1] == n and 1 or 0)
-      end
-    end
-    return entry.success and trees == 1 and data[1] == 2 * n and data[2] == data[3] and data[2][1] == n
-      and data.text == ("t"):rep(n % 300) .. "\0"
-  end,
-}
-
-kinds.large = {
-  run = function(n, text) return text:rep(2) .. n end,
-  args = function(n) return { n, ("%05d"):format(n % 100000):rep(2000) } end,
-  is_right = succeeds(function(n) return ("%05d"):format(n % 100000):rep(4000) .. n end),
-  share = 0.1,
-}
-
-kinds.many = {
-  run = function(n)
-    local list = {}
-    for i = 1, 1000 do list[i] = { i, n } end
-    return list
-  end,
-  is_right = function(entry, n)
-    return entry.success and #entry.data == 1000 and entry.data[1000][1] == 1000 and entry.data[1000][2] == n
-  end,
-  share = 0.1,
-}
-
-kinds.coroutines = {
-  run = function(n)
-    local sum = 0
-    for i in coroutine.wrap(function() for i = 1, n % 50 do coroutine.yield(i) end end) do sum = sum + i end
-    return sum
-  end,
-  is_right = succeeds(function(n) return (n % 50) * (n % 50 + 1) // 2 end),
-}
-
-kinds.littering = {
-  run = function(n)
-    litter = { n }
-    string.litter, math.pi = n, 3
-    setmetatable(_G, { __index = function() return "litter" end })
-    return n
-  end,
-  is_right = succeeds(function(n) return n end),
-}
-
-kinds.clean = {
-  run = function(n)
-    -- Nothing of what `littering` left behind may be here.
-    return rawget(_G, "litter") == nil and string.litter == nil and math.pi > 3.1 and getmetatable(_G) == nil and n
-  end,
-  is_right = succeeds(function(n) return n end),
-}
-
-kinds.finalized = {
-  run = function(n)
-    for _ = 1, 10 do setmetatable({}, { __gc = function() end }) end
-    return n
-  end,
-  is_right = succeeds(function(n) return n end),
-  share = 0.2,
-}
-
-kinds.called = {
-  run = function(n)
-    gma.echo("task", n)
-    local upper, count = gma.show.getvar("v" .. n, n, nil, n)
-    return upper .. count
-  end,
-  is_right = succeeds(function(n) return "V" .. n .. "3" end),
-  share = 0.3,
-}
-
-kinds.called_and_failed = {
-  run = function(n) gma.show.fail("v" .. n) end,
-  is_right = function(entry, n)
-    return not entry.success and entry.kind == "runtime" and entry.error and entry.error[1] == "no v" .. n
-  end,
-  share = 0.2,
-}
-
-kinds.slept = {
-  run = function(n) gma.sleep(0.0002) return n end,
-  is_right = succeeds(function(n) return n end),
-  share = 0.05,
-}
-
-kinds.failed = {
-  run = function(n) error("failed at " .. n) end,
-  is_right = fails("runtime", "failed at %d"),
-}
-
-kinds.failed_with_a_table = {
-  run = function(n) error({ code = n }) end,
-  is_right = function(entry, n)
-    return not entry.success and entry.kind == "runtime" and entry.error and entry.error.code == n
-  end,
-}
-
-kinds.out_of_memory = {
-  run = function()
-    local text = "x"
-    while true do text = text .. text end
-  end,
-  is_right = fails("memory", "not enough memory"),
-  share = 0.2,
-  is_for = "memoryLimit",
-}
-
-local captured, cache = { "captured" }, {}
-
-kinds.reads_captured = {
-  run = function() return captured[1] end,
-  is_right = function(entry, n, options)
-    local is_right = options.upvalues and succeeds(function() return "captured" end) or fails("upvalue", "'captured' (a table)")
-    return is_right(entry, n)
-  end,
-}
-
-kinds.writes_captured = {
-  run = function(n)
-    cache[#cache + 1] = n
-    return #cache
-  end,
-  is_right = function(entry, n, options)
-    local is_right = options.upvalues == "private" and succeeds(function() return 1 end)
-      or fails("upvalue", "'cache' (a table, written to)")
-    return is_right(entry, n) and #cache == 0
-  end,
-}
-
-kinds.unsendable = {
-  run = function() return coroutine.create(print) end,
-  is_right = fails("transfer", "cannot send a coroutine"),
-}
-
-kinds.with_globals = {
-  run = function(n) return greeting(n) end,
-  is_right = succeeds(function(n) return "hello " .. n end),
-}
-
-local endless = {
-  function() while true do end end,
-  function() while true do pcall(coroutine.wrap(function() while true do end end)) end end,
-  function() table.sort({ 2, 1 }, function() while true do pcall(error) end end) end,
-  function() while true do gma.sleep(1) end end,
-  function() while true do assert(#table.pack({}, {}, tostring({})) == 3) end end,
-}
-
-local names = {}
-for name in pairs(kinds) do
-  names[#names + 1] = name
+local kinds, names = stress.kinds, {}
+for name, kind in pairs(kinds) do
+  names[#names + 1], kind.name = name, name
 end
 table.sort(names)
 
+local function chance(share)
+  return math.random() < share
+end
+
+local function one_of(list)
+  return list[math.random(#list)]
+end
+
 local function one_of_the_kinds(options)
   while true do
-    local kind = kinds[names[math.random(#names)]]
-    if math.random() < (kind.share or 1) and (not kind.is_for or options[kind.is_for]) then
+    local kind = kinds[one_of(names)]
+    if math.random() * 2 < (kind.share or 1) and (not kind.suits or kind.suits(options)) then
       return kind
     end
   end
@@ -255,70 +57,132 @@ end
 
 -- Jobs ------------------------------------------------------------------------------------------------------
 
-local counts = { tasks = 0, succeeded = 0, failed = 0, stopped = 0, unbegun = 0, in_background = 0, cmd = 0 }
+local counts = { tasks = 0, succeeded = 0, failed = 0, stopped = 0, unbegun = 0, in_background = 0, cmd = 0, items = 0 }
 local number = 0
 
-local function make_job()
-  local job = { kinds = {}, numbers = {} }
+local function next_number()
+  number = number + 1
+  return number
+end
+
+local INITS = { "plain", "plain", "calling", "calling", "failing" }
+
+local function make_options(job)
+  local init = chance(0.2) and one_of(INITS)
+  job.init_fails = init == "failing"
   local options = {
-    tasks = {}, workers = math.random(WORKERS), mode = math.random() < 0.1 and "cmd" or "timer",
-    globals = { "greeting" }, timeout = math.random() < 0.3 and AMPLE or nil,
-    memoryLimit = math.random() < 0.1 and 8 << 20 or nil, sandbox = math.random() < 0.05,
-    upvalues = ({ "copy", "private" })[math.random(6)],
+    tasks = {}, workers = chance(0.2) and 1 or math.random(WORKERS), mode = chance(0.1) and "cmd" or "timer",
+    globals = { "greeting", chance(0.2) and "string.shout" or nil }, timeout = chance(0.3) and AMPLE or nil,
+    memoryLimit = chance(0.1) and 8 << 20 or nil, sandbox = chance(0.05), upvalues = ({ "copy", "private" })[math.random(6)],
+    init = stress.inits[init], host = chance(0.3) and stress.host or nil,
   }
-  local nature = math.random()
-  job.is_limited, job.is_cancelled = nature < 0.05, nature > 0.95
-  if job.is_limited then
-    options.timeout = SHORT
-  end
-  for i = 1, TASKS do
-    number = number + 1
-    local kind = one_of_the_kinds(options)
-    local func, args = kind.run, kind.args and kind.args(number) or { number }
-    if (job.is_limited or job.is_cancelled) and math.random() < 0.03 then
-      kind, func = "endless", endless[math.random(#endless)]
+  if chance(0.2) then
+    local last = 0
+    function options.onProgress(done, total)
+      job.problem = job.problem or (done < last or total ~= TASKS or job.response) and "onProgress"
+      last, job.progress = done, done
     end
-    options.tasks[i] = { func = func, args = args }
-    job.kinds[i], job.numbers[i] = kind, number
   end
+  return options
+end
+
+local function make_job()
+  local nature = math.random()
+  local job = { kinds = {}, numbers = {}, factor = math.random(9), shared = stress.shared_argument(next_number()),
+    is_limited = nature < 0.05, will_be_cancelled = nature > 0.95, is_cancelled = false }
+  -- Later jobs set it anew while this one is running.
+  settings.factor = job.factor
+  local options = make_options(job)
   job.options = options
+  options.stopOnError = nature > 0.05 and nature < 0.1
+  options.timeout = job.is_limited and SHORT or options.timeout
+  -- An endless task would use up an ample grace.
+  job.is_polite = not options.sandbox and chance(0.2)
+  options.grace = job.is_polite and AMPLE or chance(0.2) and SHORT or nil
+  local has_limits, has_failed = chance(0.1), false
+  for i = 1, TASKS do
+    local kind = one_of_the_kinds(options)
+    local n = next_number()
+    local task = { func = kind.run, args = kind.args and kind.args(n, job) or { n } }
+    local is_limited = has_limits and chance(0.02)
+    local ends = job.is_limited or job.will_be_cancelled or options.stopOnError and has_failed
+    if is_limited or ends and chance(0.03) then
+      kind = job.is_polite and "polite" or "endless"
+      task.func = job.is_polite and stress.polite or one_of(stress.endless)
+      task.args, task.timeout = { n, job.shared }, is_limited and SHORT or nil
+    elseif chance(0.1) then
+      task.timeout = AMPLE
+    end
+    has_failed = has_failed or kind.is_failure
+    options.tasks[i], job.kinds[i], job.numbers[i] = task, kind, n
+  end
   return job
 end
 
-local function check(job, i, entry)
+local function is_right(job, i, entry)
   local kind, n = job.kinds[i], job.numbers[i]
-  local stops = (job.is_limited and entry.kind == "timeout") or (job.is_cancelled and entry.kind == "cancelled")
-  if not entry.success and stops then
+  if job.init_fails and not (kind.is_refused and not entry.success and entry.kind ~= "runtime") then
+    return not entry.success and entry.kind == "runtime" and entry.data:find(": no base$")
+  end
+  return kind.is_right and kind.is_right(entry, n, job)
+end
+
+local function check(job, i, entry, may_be_cancelled)
+  local n, limit = job.numbers[i], job.options.tasks[i].timeout or job.options.timeout
+  if entry.kind == "cancelled" and may_be_cancelled or entry.kind == "timeout" and limit == SHORT then
     local count = entry.kind == "cancelled" and not entry.traceback and "unbegun" or "stopped"
     counts[count] = counts[count] + 1
-  elseif kind ~= "endless" and kind.is_right(entry, n, job.options) then
+  elseif is_right(job, i, entry) then
     local count = entry.success and "succeeded" or "failed"
     counts[count] = counts[count] + 1
   else
-    error(("task %d went wrong: %s, %s, %s\n%s"):format(n, entry.success, entry.kind, entry.data, entry.traceback))
+    error(("task %d (%s) went wrong: %s, %s, %s\n%s"):format(n, job.kinds[i].name or job.kinds[i], entry.success, entry.kind,
+      entry.data, entry.traceback))
+  end
+  assert(job.kinds[i] ~= "polite" or stress.was_polite(n), "a task had no time to tidy up")
+end
+
+--- With one worker, tasks end in their order. Those that were refused, or have not begun, may end at any time.
+local function check_order(job, result)
+  local last = 0
+  for _, index in ipairs(job.options.workers == 1 and job.order or {}) do
+    local kind = result[index].kind
+    if kind ~= "cancelled" and kind ~= "upvalue" and kind ~= "transfer" then
+      assert(index > last, "onResult was not called in the order in which tasks end")
+      last = index
+    end
   end
 end
 
-local function check_all(job, response)
-  assert(#response.result == TASKS and (response.cancelled or false) == job.is_cancelled)
-  for i = 1, TASKS do
-    check(job, i, response.result[i])
-    assert(not job.reported or job.reported[i] == response.result[i], "onResult was not called with the record")
+local function check_all(job)
+  local response = job.response
+  local result = response.result
+  local is_cancelled = job.may_be_cancelled and response.cancelled or job.is_cancelled
+  assert(#result == TASKS and (response.cancelled or false) == is_cancelled)
+  assert(not job.problem, job.problem)
+  assert(not job.progress or job.progress == TASKS, "onProgress was not called at the end")
+  assert(not job.order or #job.order == (job.calls_wanted or TASKS), "onResult was not called for each task")
+  local failed, first = 0, false
+  for _, entry in ipairs(result) do
+    failed = failed + (entry.success and 0 or 1)
+    first = first or not entry.success and entry.kind ~= "cancelled"
   end
+  assert(response.failed == failed)
+  for i, entry in ipairs(result) do
+    check(job, i, entry, is_cancelled or job.options.stopOnError and first)
+    assert(not job.reported or job.reported[i] == entry or job.calls_wanted and not job.reported[i],
+      "onResult was not called with the record")
+    assert(not job.looped or job.looped[i] == entry, "job:results() did not give the record")
+  end
+  check_order(job, result)
   counts.tasks = counts.tasks + TASKS
   counts.cmd = counts.cmd + (job.options.mode == "cmd" and TASKS or 0)
 end
 
 local in_background, completed = {}, {}
 
-local function start_in_background(job)
-  -- An error in a callback is only shown, so the checks are made outside of it.
-  job.options.onComplete = function(response)
-    completed[#completed + 1] = { job = job, response = response }
-  end
-  job.handle = gma2workers.RunAsync(job.options)
-  in_background[job] = true
-  counts.in_background = counts.in_background + TASKS
+local function cancel(job)
+  job.is_cancelled = job.handle and job.handle:cancel() or job.is_cancelled
 end
 
 local function background_jobs()
@@ -329,46 +193,203 @@ local function background_jobs()
   return count
 end
 
+-- What onResult does at one of its calls.
+local actions = {
+  cancel = cancel,
+  fail = function(job)
+    job.calls_wanted = #job.order
+    error("onResult failed", 0)
+  end,
+  sleep = function() gma.sleep(0) end,
+  poll = function() gma2workers.Poll() end,
+  run = function()
+    local n = next_number()
+    assert(gma2workers.RunSync({ tasks = { { func = kinds.sum.run, args = { n } } } }).result[1].success)
+  end,
+  nothing = function() end,
+}
+local ACTIONS = { "cancel", "fail", "sleep", "poll", "run", "nothing", "nothing" }
+
+--- Lets onResult note each record, in some jobs. An error in a callback is only shown, so the checks are made later.
+local function note_results(job)
+  if chance(0.5) then
+    local action, at = actions[one_of(ACTIONS)], math.random(TASKS)
+    job.reported, job.order = {}, {}
+    function job.options.onResult(index, record)
+      job.problem = job.problem or job.reported[index] and "onResult was called twice"
+        or job.response and "onResult was called too late"
+      job.reported[index] = record
+      table.insert(job.order, index)
+      if #job.order == at then
+        action(job)
+      end
+    end
+  end
+end
+
+local function complete(job)
+  return function(response)
+    job.problem = job.problem or job.response and "a job ended twice"
+    job.response = response
+    completed[#completed + 1] = job
+  end
+end
+
+local function start_in_background(job)
+  job.options.onComplete = complete(job)
+  job.handle = gma2workers.RunAsync(job.options)
+  in_background[job] = true
+  counts.in_background = counts.in_background + TASKS
+end
+
 local function check_completed()
-  for _, ended in ipairs(completed) do
-    assert(in_background[ended.job], "a job ended twice")
-    in_background[ended.job] = nil
-    check_all(ended.job, ended.response)
+  for _, job in ipairs(completed) do
+    in_background[job] = nil
+    check_all(job)
   end
   completed = {}
 end
 
---- Lets onResult note each record, in some jobs.
-local function note_results(job)
-  if math.random() < 0.4 then
-    job.reported = {}
-    function job.options.onResult(index, record)
-      -- A second call leaves a wrong record behind, which the check at the end sees.
-      job.reported[index] = job.reported[index] and "twice" or record
+--- Waits for a job, in one of the ways.
+local function finish(job)
+  local way = math.random(4)
+  if way == 1 then
+    local deadline = clock() + AMPLE
+    while not job.response and clock() < deadline do
+      gma2workers.Poll(0.01)
+    end
+  elseif way == 2 and not job.looped then
+    job.looped = {}
+    for index, record in job.handle:results() do
+      job.problem = job.problem or job.looped[index] and "job:results() gave a record twice"
+      job.looped[index] = record
+      if chance(0.001) then
+        cancel(job)
+      end
     end
   end
+  assert(job.handle:wait(AMPLE), "a job hangs")
+  assert(job.response, "onComplete was not called")
+  check_completed()
+end
+
+local function run_in_foreground(job)
+  job.options.onComplete = complete(job)
+  local ok, problem = pcall(gma2workers.RunSync, job.options)
+  assert(ok and problem == job.response or not ok and job.calls_wanted and problem == "onResult failed", problem)
+  check_completed()
+end
+
+--- Cancels all running jobs.
+local function cancel_all()
+  local jobs = gma2workers.jobs()
+  assert(#jobs <= background_jobs())
+  for job in pairs(in_background) do
+    job.may_be_cancelled = true
+  end
+  assert(gma2workers.cancelAll() <= #jobs)
 end
 
 local function run_one()
   local job = make_job()
   note_results(job)
-  if job.is_cancelled then
+  if job.will_be_cancelled then
     start_in_background(job)
     job.handle:wait(math.random() * 0.005)
-    job.is_cancelled = job.handle:cancel()
-    assert(job.handle:wait(60), "a job hangs")
-    check_completed()
-  elseif math.random() < 0.5 then
+    cancel(job)
+    finish(job)
+  elseif chance(0.5) then
     start_in_background(job)
+    if chance(0.03) then
+      cancel_all()
+    end
     while background_jobs() >= AT_ONCE do
-      -- Any of the running jobs.
-      local other = next(in_background)
-      assert(other.handle:wait(60), "a job hangs")
-      check_completed()
+      finish((next(in_background)))
     end
   else
-    check_all(job, gma2workers.RunSync(job.options))
+    run_in_foreground(job)
   end
+end
+
+-- Maps ------------------------------------------------------------------------------------------------------
+
+local function add(item, k, bad)
+  if item % bad == 0 then
+    error("bad " .. item, 0)
+  end
+  return item + k
+end
+
+local function add_index(item, index, k, bad)
+  return (item % bad == 0 and error("bad " .. item, 0) or item + k) + index
+end
+
+--- The value or the failure of each item.
+local function expected_of(list, args, has_index)
+  local values, failures = {}, {}
+  for i, item in ipairs(list) do
+    if item % args[2] == 0 then
+      failures[i] = "bad " .. item
+      failures.first = failures.first or i
+    else
+      values[i] = item + args[1] + (has_index and i or 0)
+    end
+  end
+  return values, failures
+end
+
+local function is_item(options, got, value, failure)
+  if options.onError ~= "collect" then
+    return got == value
+  end
+  return got.success == not failure and got.data == (value or "Error: " .. failure)
+end
+
+local function check_map(options, list, given, problem)
+  local values, failures = expected_of(list, options.args, options.index)
+  if failures.first and options.onError ~= "collect" then
+    local message = ("list[%d]: %s"):format(failures.first, failures[failures.first])
+    assert(not given and tostring(problem):sub(-#message) == message, problem)
+  else
+    assert(given and #given == #list, problem)
+    for i in ipairs(list) do
+      assert(is_item(options, given[i], values[i], failures[i]), "Map gave a wrong item")
+    end
+  end
+end
+
+local function run_map()
+  local list, reported, is_wrong = {}, {}, false
+  for i = 1, math.random(0, 200) do
+    list[i] = next_number()
+  end
+  local options = {
+    args = { math.random(100), chance(0.4) and math.random(10, 200) or 1 << 40 }, index = chance(0.5),
+    onError = one_of { "raise", "collect" }, chunk = chance(0.5) and math.random(50) or nil, workers = math.random(WORKERS),
+    mode = chance(0.1) and "cmd" or nil, timeout = chance(0.3) and AMPLE or nil,
+  }
+  local values, failures = expected_of(list, options.args, options.index)
+  function options.onResult(index, got)
+    is_wrong = is_wrong or reported[index] or not is_item(options, got, values[index], failures[index])
+    reported[index] = true
+  end
+  local func, given, problem = options.index and add_index or add, nil, nil
+  if chance(0.5) then
+    local is_complete = false
+    function options.onComplete(results, message)
+      is_wrong = is_wrong or is_complete
+      is_complete, given, problem = true, results, message
+    end
+    local job = gma2workers.Map(func, list, options)
+    pcall(job.wait, job, AMPLE)
+    assert(is_complete, "a Map hangs")
+  else
+    local ok, results = pcall(gma2workers.Map, func, list, options)
+    given, problem = ok and results, results
+  end
+  check_map(options, list, given, problem)
+  assert(not is_wrong and (not given or #reported == #list), "onResult of Map was not called once with each item")
+  counts.items = counts.items + #list
 end
 
 -- The whole run ----------------------------------------------------------------------------------------------
@@ -387,15 +408,19 @@ end
 local last
 for n = 1, jobs_wanted do
   run_one()
+  if chance(0.2) then
+    run_map()
+  end
+  check_completed()
   if n % math.max(1, jobs_wanted // 10) == 0 then
     last = measure(n)
     warm = warm or last
   end
 end
 while next(in_background) do
-  assert(next(in_background).handle:wait(60), "a job hangs")
-  check_completed()
+  finish((next(in_background)))
 end
+assert(#gma2workers.jobs() == 0 and gma2workers.Poll() == 0, "a job is left")
 last = measure(jobs_wanted)
 
 assert(counts.tasks == jobs_wanted * TASKS)
@@ -406,7 +431,7 @@ assert(not own_threads or process.has_at_most(own_threads + last.threads + 1), "
 -- A short run has not warmed up after its first tenth.
 assert(last.memory <= warm.memory * 1.5 + (jobs_wanted < 1000 and 64 or 16), "memory grows")
 
-print(("%d tasks: %d succeeded, %d failed, %d stopped, %d not begun; %d in the background, %d in mode cmd")
+print(("%d tasks: %d succeeded, %d failed, %d stopped, %d not begun; %d in the background, %d in mode cmd; %d items")
   :format(counts.tasks, counts.succeeded, counts.failed, counts.stopped, counts.unbegun, counts.in_background,
-    counts.cmd))
+    counts.cmd, counts.items))
 print(("%d echoes, %d tasks/s"):format(echoed, counts.tasks / (clock() - began) // 1))
