@@ -11,7 +11,7 @@ files["lua/*.lua"] = { not_globals = { "gma" } }
 files["lua/cooperative"] = { not_globals = { "gma" } }
 
 -- Declarations for editors: no bodies, and a field's text stands in one line.
-files["lua/annotations.lua"] = { unused_args = false, max_line_length = false, ignore = { "241" } }
+files["lua/annotations.lua"] = { globals = { "host" }, unused_args = false, max_line_length = false, ignore = { "241" } }
 files["lua/annotations_gma.lua"] = { globals = { "gma" }, unused_args = false, max_line_length = false }
 files["tests/spec"] = { std = "+busted", globals = { "gma" } }
 files["tests/console"] = { globals = { "gma" }, ignore = { "211/_ENV" } }

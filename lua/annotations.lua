@@ -211,4 +211,8 @@ function gma2workers.isStopping() end
 ---@return number seconds
 function gma2workers.clock() end
 
+---In a task: the functions of the option `host`. Each call is carried out by the host, and returns its results.
+---@type any
+host = {}
+
 return gma2workers

@@ -338,7 +338,9 @@ fn instead_of(what: &str) -> &'static str {
 /// The advice for something that a worker's state lacks.
 fn instead_of_absent(name: &str) -> &'static str {
     match name.strip_prefix("gma2workers") {
-        Some(_) => "start jobs on the host, and take its clock as local clock = gma2workers.clock",
+        Some(_) => {
+            "start jobs on the host, and take its clock or isStopping as a local: local clock = gma2workers.clock"
+        }
         None => "call it on the host",
     }
 }

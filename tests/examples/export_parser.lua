@@ -12,7 +12,6 @@
 -- counts through all universes (513 is 2.1); it is nil, like universe and channel, if nothing is patched. `channels` is the
 -- number of channels that the console controls, virtual dimmers included.
 
--- The function, not the module: a task may capture functions, but not data.
 local events = require("ma2_xml").events
 
 local function number(text, what, fail)

@@ -59,6 +59,7 @@ local function shown_by(code, name)
     end
   end)
   package.loaded["gma2-workers"] = loaded
+  package.loaded.label_rules, package.preload.label_rules = nil, nil
   rawset(_G, "gma", before)
   assert(ok, problem)
   return texts
