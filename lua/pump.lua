@@ -305,14 +305,26 @@ function pump.run_in_background(job)
   end
 end
 
+--- The running jobs whose last callbacks no pump is calling.
+local function unreported()
+  local list = {}
+  for _, job in ipairs(in_order(running)) do
+    if not is_reported(job) then
+      list[#list + 1] = job
+    end
+  end
+  return list
+end
+
 --- Runs turns of all running jobs until there was something to do or the time is over.
 -- @tparam[opt] number seconds the longest time to wait
 -- @treturn int the number of jobs that are still running
 function pump.poll(seconds)
   local deadline = core.clock() + (seconds or 0)
   while true do
-    local jobs = in_order(running)
-    local has_done = turn_all(jobs)
+    local has_done = turn_all(in_order(running))
+    -- A callback that calls this must not wait for its own end.
+    local jobs = unreported()
     local left = deadline - core.clock()
     if has_done or not jobs[1] or left <= 0 then
       break
@@ -322,11 +334,7 @@ function pump.poll(seconds)
       wait_for_any(jobs, math.min(LONGEST_WAIT, left))
     end
   end
-  local count = 0
-  for _, job in pairs(running) do
-    count = count + (is_reported(job) and 0 or 1)
-  end
-  return count
+  return #unreported()
 end
 
 --- The running jobs that have no response yet, in the order in which they were started.

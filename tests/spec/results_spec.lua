@@ -411,6 +411,25 @@ describe("Poll", function()
     assert.is_true(native.clock() - since < running.NEVER / 2)
   end)
 
+  it("waits for no job whose last callback calls it (R9)", function()
+    local function assert_returns()
+      local since = native.clock()
+      assert.equal(0, Poll(running.NEVER))
+      assert.is_true(native.clock() - since < running.NEVER / 2)
+    end
+    local calls = 0
+    local job = RunAsync { tasks = { { func = identity, args = { 1 } } }, onComplete = function()
+      assert_returns()
+      calls = calls + 1
+    end }
+    job:wait()
+    RunSync { tasks = { { func = identity, args = { 1 } } }, onComplete = function()
+      assert_returns()
+      calls = calls + 1
+    end }
+    assert.equal(2, calls)
+  end)
+
   it("wakes for any of the jobs #native (R8)", function()
     local host, open = running.gate()
     host.sleep = ignore
