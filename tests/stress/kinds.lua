@@ -1,8 +1,8 @@
 --- The kinds of tasks of the soak: for each the function, its arguments, and a check of its record.
 --
 -- `run` is the task's function, `args(n, job)` makes its arguments (by default the number `n` alone), and
--- `is_right(entry, n, job)` checks its record. The other fields are optional: `share` says how often a kind comes, and `suits(options)`
--- in which jobs.
+-- `is_right(entry, n, job)` checks its record. The other fields are optional: `share` says how often a kind comes,
+-- `suits(options)` in which jobs, `is_failure` that it fails, and `is_refused` that it may be refused before it begins.
 
 -- luacheck: globals gma greeting host litter math.pi string.litter base kept unlisted string.shout table.contains
 
