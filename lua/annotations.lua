@@ -45,7 +45,7 @@ end
 ---@class (exact) gma2workers.task
 ---@field func function|table The function, or a table that can be called. Its code crosses, with the Lua functions that it uses. Data that it has captured does not: see `upvalues`.
 ---@field args? table The arguments, copied: `{ 1, "two", { 3 } }`. Nils between arguments are kept. `n`, as `table.pack` sets it, is their number. Other keys are refused. At most 100,000 arguments.
----@field name? string Its name in traces and messages.
+---@field name? string Its name in traces and tracebacks.
 ---@field timeout? number The most wall-clock seconds that it may take, above 0, in place of the option. `math.huge` is no limit. Refused by the cooperative backend.
 
 ---A function with its arguments, which runs in each worker's state before its first task.

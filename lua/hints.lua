@@ -66,7 +66,7 @@ local function of_global(name, about)
   if rawget(about, "sandbox") and NOT_IN_SANDBOX[name] then
     return "a sandbox does not have it"
   elseif is_on_host and is_in_tasks(name, about) then
-    return "a task begins with it in _G: clear it nowhere, and give the function no _ENV but _G"
+    return "every task starts with it in _G: do not clear it, and give the function no _ENV other than _G"
   elseif is_on_host then
     return string.format("the host has it, a task does not (%s)", listing({ string.format("%q", name) }, about))
   elseif name == "gma" then
@@ -185,7 +185,7 @@ end
 --- The hint for what tasks never have.
 local function of_absent(message)
   if string.find(message, "attempt to yield from outside a coroutine$") then
-    return "a task has nobody to yield to: to wait, write gma.sleep(seconds), where the host has gma"
+    return "a task has no engine to yield to: to wait, write gma.sleep(seconds), if the host has gma"
   end
   local name = core.backend == "native" and string.match(message, "a nil value %(field '([^']+)'%)$")
   if name and NOT_IN_DEBUG[name] and debug and debug[name] then

@@ -90,11 +90,11 @@ describe("a custom _ENV", function()
     for _, name in ipairs { "math", "clean" } do
       local func = loaded(name .. ".x()", {})
       local entry = run(func, {}, { upvalues = "copy", globals = { "clean" } })
-      assert_failed(entry, "runtime", ("(global '%s'): a task begins with it in _G: clear it nowhere, and give the function no _ENV "
-        .. "but _G"):format(name))
+      assert_failed(entry, "runtime", ("(global '%s'): every task starts with it in _G: do not clear it, and "
+        .. "give the function no _ENV other than _G"):format(name))
     end
     local _, problem = pcall(gma2workers.Map, loaded("math.x()", {}), { 1 }, { upvalues = "copy" })
-    assert.is_truthy(problem:find("no _ENV but _G", 1, true), problem)
+    assert.is_truthy(problem:find("no _ENV other than _G", 1, true), problem)
     rawset(_G, "clean", nil)
   end)
 end)

@@ -200,7 +200,7 @@ end)
 
 describe("coroutine.yield in a task", function()
   it("gets a hint to gma.sleep (E22) #native", function()
-    local hint = "a task has nobody to yield to: to wait, write gma.sleep(seconds), where the host has gma"
+    local hint = "a task has no engine to yield to: to wait, write gma.sleep(seconds), if the host has gma"
     local function yields() coroutine.yield(0.1) end
     assert_says(hint, message_of(yields))
     assert_says(hint, map_message(yields, { 1 }))
