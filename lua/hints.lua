@@ -1,7 +1,7 @@
 --- Advice for tasks that failed because something stayed on the host: a global, or a metatable with a table's methods. Only the
 -- host knows whether it has that.
 
-local core = ...
+local core, modules = ...
 
 local hints = {}
 
@@ -15,6 +15,9 @@ for name in string.gmatch([[_G _VERSION assert collectgarbage coroutine debug do
   type utf8 xpcall]], "%S+") do
   STANDARD[name] = true
 end
+
+-- The libraries to which programs add functions.
+local LIBRARIES = { "string", "table", "math", "os", "io", "utf8", "coroutine" }
 
 -- The functions of `debug` that no task has.
 local NOT_IN_DEBUG = { sethook = true, getregistry = true, debug = true }
@@ -41,15 +44,20 @@ local function missing_global(message)
   return string.match(message, "a nil value %(global '([^']+)'%)$")
 end
 
---- Whether every task has this global at first.
-local function is_in_tasks(name, about)
+--- Whether the option `globals` has this name.
+local function is_listed(name, about)
   local globals = rawget(about, "globals")
   for _, listed in ipairs(type(globals) == "table" and globals or {}) do
     if listed == name then
       return true
     end
   end
-  return STANDARD[name] or core.backend == "cooperative"
+  return false
+end
+
+--- Whether every task has this global at first.
+local function is_in_tasks(name, about)
+  return is_listed(name, about) or STANDARD[name] or core.backend == "cooperative"
 end
 
 --- Advises to list globals, beside those that are listed already.
@@ -108,13 +116,40 @@ local function has_field(meta, name)
   return false
 end
 
+--- The set of all modules, and of the tables and functions that are reached from them by fields. They cross by name, with their
+-- metatables. The library's own files are among them.
+local function read_modules(budget)
+  local queue, found = {}, { [_G] = true, [modules] = true }
+  local function add(value)
+    if (type(value) == "table" or type(value) == "function") and not found[value] then
+      found[value], queue[#queue + 1] = true, value
+    end
+  end
+  local loaded = table_or_nil(package and package.loaded) or {}
+  found[loaded] = true
+  for _, module in next, loaded do
+    add(module)
+  end
+  for _, value in ipairs(queue) do
+    for _, field in next, table_or_nil(value) or {} do
+      budget.values = budget.values - 1
+      if budget.values <= 0 then
+        return found
+      end
+      add(field)
+    end
+  end
+  return found
+end
+
 --- Whether a value, or one in it, has a metatable that `is_meant`. `budget.values` is how many more values may be looked at.
 local function holds_metatable(root, is_meant, budget)
+  budget.modules = budget.modules or read_modules(budget)
   local queue, seen = { root }, { [root] = true }
   local function visit(value)
     budget.values = budget.values - 1
     local kind = type(value)
-    if (kind == "table" or kind == "function") and not seen[value] then
+    if (kind == "table" or kind == "function") and not seen[value] and not budget.modules[value] then
       seen[value], queue[#queue + 1] = true, value
     end
   end
@@ -122,7 +157,8 @@ local function holds_metatable(root, is_meant, budget)
     if budget.values <= 0 then
       return false
     elseif type(value) == "table" then
-      if is_meant(core.metatable(value)) then
+      local meta = core.metatable(value)
+      if not budget.modules[meta or false] and is_meant(meta) then
         return true
       end
       for key, inner in next, value do
@@ -136,9 +172,7 @@ local function holds_metatable(root, is_meant, budget)
       local n = 1
       local name, upvalue = debug.getupvalue(value, n)
       while name do
-        if upvalue ~= _G then
-          visit(upvalue)
-        end
+        visit(upvalue)
         n = n + 1
         name, upvalue = debug.getupvalue(value, n)
       end
@@ -182,6 +216,53 @@ local function of_metatable(message, task, budget)
     .. "and call a function with it" or nil
 end
 
+--- Whether a function, or one that it calls, captures data and so can't cross under `upvalues = "error"`.
+local function captures_data(func)
+  local loaded = {}
+  for _, module in next, table_or_nil(package and package.loaded) or {} do
+    loaded[module] = true
+  end
+  local queue, seen = { func }, { [func] = true }
+  for _, inner in ipairs(queue) do
+    local n = 1
+    local name, value = debug.getupvalue(inner, n)
+    while name do
+      if type(value) == "function" and not seen[value] then
+        seen[value], queue[#queue + 1] = true, value
+      elseif value ~= nil and type(value) ~= "function" and value ~= _G and not loaded[value] then
+        return true
+      end
+      n = n + 1
+      name, value = debug.getupvalue(inner, n)
+    end
+  end
+  return false
+end
+
+--- Whether a field that the host has added to a library stays there.
+local function stays_in_library(value, about)
+  if type(value) ~= "function" then
+    return value ~= nil
+  end
+  local upvalues = rawget(about, "upvalues")
+  return (upvalues == nil or upvalues == "error") and debug.getinfo(value, "S").what ~= "C" and captures_data(value)
+end
+
+--- The hint for a field of a library that stayed on the host. Whether the code meant that library is not known.
+local function of_library(message, about)
+  local method = string.match(message, "a nil value %(method '([^']+)'%)$")
+  local name = method or string.match(message, "a nil value %(field '([^']+)'%)$")
+  if not name or core.backend ~= "native" or not debug then
+    return nil
+  end
+  for _, library in ipairs(method and { "string" } or LIBRARIES) do
+    local fields, full_name = table_or_nil(rawget(_G, library)), library .. "." .. name
+    if fields and stays_in_library(rawget(fields, name), about) and not is_listed(full_name, about) then
+      return string.format("the host has %s, a task does not: if that is meant, list it in globals = { %q }", full_name, full_name)
+    end
+  end
+end
+
 --- The hint for what tasks never have.
 local function of_absent(message)
   if string.find(message, "attempt to yield from outside a coroutine$") then
@@ -199,12 +280,13 @@ local function hint(entry, missing, about, task, budget)
     return of_global(name, about)
   end
   return missing and of_globals(missing, about) or of_absent(entry.data) or of_metatable(entry.data, task, budget)
+    or of_library(entry.data, about)
 end
 
 --- Adds a hint to each failed entry that one fits.
 -- @tab response
 -- @tab failed the indices of the failed tasks
--- @tab about the job's options: `sandbox`, `globals`, `tasks`
+-- @tab about the job's options: `sandbox`, `globals`, `upvalues`, `tasks`
 -- @func[opt] task_of returns the task of an index
 function hints.add(response, failed, about, task_of)
   local tasks = table_or_nil(rawget(about, "tasks"))

@@ -46,7 +46,7 @@ function job.open(started, options)
   started.started = core.clock()
   started.onProgress = rawget(options, "onProgress")
   started.sandbox, started.globals = rawget(options, "sandbox"), rawget(options, "globals")
-  started.tasks = rawget(options, "tasks")
+  started.upvalues, started.tasks = rawget(options, "upvalues"), rawget(options, "tasks")
   started.host = copy(rawget(options, "host"))
   started.onResult = rawget(options, "onResult")
   -- The indices of the tasks in the order in which they ended, the failed ones that have their hints, and the position from which

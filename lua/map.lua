@@ -142,7 +142,7 @@ function map.prepare(job, func, list, options)
     config[name] = value
   end
   config.chunk, config.onError, config.args, config.index = nil, nil, nil, nil
-  local plan = { items = items, extra = extra, count = count, collects = collects, upvalues = config.upvalues, unsendable = {},
+  local plan = { func = func, items = items, extra = extra, count = count, collects = collects, upvalues = config.upvalues, unsendable = {},
     stops = not collects or config.stopOnError, sandbox = config.sandbox, globals = config.globals, is_traced = config.trace ~= nil }
   plan.chunk = choose_chunk(chunk, count, workers, config.timeout ~= nil)
   job.chunk, job.cancels_later = plan.chunk, not collects

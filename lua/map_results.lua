@@ -56,6 +56,11 @@ local function first_failed(response)
   return first
 end
 
+--- A task with the function that was passed to `Map`, for the hints.
+local function users_task(plan, n)
+  return { func = plan.func, args = plan.tasks[n].args }
+end
+
 --- Returns the results of all items, or nil and the message of the first failure.
 function map_results.values(response, plan)
   local failed = first_failed(response)
@@ -66,7 +71,7 @@ function map_results.values(response, plan)
       return nil, message_of_task(entry, first, math.min(first + plan.chunk - 1, plan.count))
     end
     local record = record_of(failures[1])
-    hints.add({ result = { record } }, { 1 }, plan, function() return plan.tasks[failed] end)
+    hints.add({ result = { record } }, { 1 }, plan, function() return users_task(plan, failed) end)
     return nil, string.format("list[%d]: %s", first + failures[1].at - 1, message_of(record))
   end
   local results = core.lists(plan.count)
@@ -114,7 +119,7 @@ local function add_records(entry, n, plan)
   for i = first, last do
     records[i] = records[i] or { success = true, data = items[i - first + 1] }
   end
-  hints.add({ result = records }, for_hints, plan, function() return plan.tasks[n] end)
+  hints.add({ result = records }, for_hints, plan, function() return users_task(plan, n) end)
   table.move(failed, 1, #failed, #plan.failed + 1, plan.failed)
   plan.has_records[n] = true
 end

@@ -230,7 +230,8 @@ fn collect_globals(stack: &Protected, names: &[String]) -> Result<()> {
                 let owner = stack.top() + 1;
                 let is_table = stack.raw_get_text(globals, library) == Type::Table;
                 if is_table && !names::is_library(library) {
-                    return refuse(Problem::NoLibrary { name: name.clone(), table: library.to_owned() });
+                    let listed = if library == names::GLOBALS { field } else { library };
+                    return refuse(Problem::NoLibrary { name: name.clone(), table: listed.to_owned() });
                 }
                 if !is_table || stack.raw_get_text(owner, field) == Type::Nil {
                     let nearest = if is_table { nearest_field(stack, owner, field) } else { None };

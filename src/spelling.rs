@@ -2,7 +2,7 @@
 
 use crate::error::Meant;
 
-/// The known name of which `name` is probably a misspelling.
+/// The known name of which `name` is probably a misspelling: most of its letters are right.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     known
@@ -10,7 +10,7 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .copied()
         .map(|known| (distance(known), known))
         .min()
-        .filter(|(distance, _)| *distance <= 2)
+        .filter(|(distance, _)| *distance <= 2 && 2 * distance < name.chars().count())
         .map(|(_, known)| known)
 }
 
@@ -60,6 +60,15 @@ pub fn misnamed(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_name_with_few_right_letters_is_no_misspelling() {
+        assert_eq!(nearest("tsk", &["task", "os"]), Some("task"));
+        assert_eq!(nearest("wrokesr", &["workers"]), Some("workers"));
+        for (name, known) in [("", "A"), ("gma", "A"), ("host", "os"), ("io", "os"), ("fn", "func")] {
+            assert_eq!(nearest(name, &[known]), None, "{name}");
+        }
+    }
 
     #[test]
     fn only_misspelt_fields_of_a_task_are_reported() {

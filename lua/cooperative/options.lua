@@ -90,11 +90,11 @@ end
 
 --- The known name of which a name is probably a misspelling.
 function options.nearest(name, known)
-  local best, nearest = 3, nil
+  local best, nearest, length = 3, nil, utf8 and utf8.len(name) or #name
   for _, other in ipairs(known) do
     -- A much longer text can't be a misspelling, and measuring it would be slow.
     local steps = #name <= #other + best and distance(string.lower(name), string.lower(other)) or math.huge
-    if steps < best or steps == best and nearest and other < nearest then
+    if 2 * steps < length and (steps < best or steps == best and nearest and other < nearest) then
       best, nearest = steps, other
     end
   end
@@ -316,7 +316,8 @@ function options.check_globals(names)
     local library, rest = string.match(name, "^([^.]*)%.(.*)$")
     if rawget(_G, name) == nil and library and type(rawget(_G, library)) == "table" then
       if not parts.modules.IS_LIBRARY[library] then
-        options.refuse(place, string.format("names a field of a table that is no standard library: '%s': list '%s'", name, library))
+        options.refuse(place, string.format("names a field of a table that is no standard library: '%s': list '%s'", name,
+          library == "_G" and rest or library))
       end
       owner, field, prefix = rawget(_G, library), rest, library .. "."
     end

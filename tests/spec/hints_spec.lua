@@ -183,6 +183,29 @@ describe("a method that stayed on the host", function()
     assert.is_nil(message_of(function(v) error("attempt to call a nil value, percent " .. v.level) end, { lamp() }):find("module"))
   end)
 
+  it("is not meant by a module or its objects, nor by the library itself (E21)", function()
+    local class = {}
+    class.__index = function() return nil end
+    package.loaded.hints_spec_class = { class = class, new = function() return setmetatable({}, class) end }
+    package.preload.hints_spec_class = function()
+      local own = {}
+      own.__index = function() return nil end
+      return { class = own, new = function() return setmetatable({}, own) end }
+    end
+    local module, new, clock = package.loaded.hints_spec_class, package.loaded.hints_spec_class.new, gma2workers.clock
+    local function func(object)
+      return clock() and module.new() and new() and object.missing()
+    end
+    for _, argument in ipairs { {}, module.new() } do
+      assert.is_nil(message_of(func, { argument }):find("metatable", 1, true))
+      assert.is_nil(map_message(func, { argument }):find("metatable", 1, true))
+      assert.is_nil(collected(func, { argument }):find("metatable", 1, true))
+    end
+    assert_says(HINT, map_message(tasks.called[1], { lamp() }))
+    assert_says(HINT, collected(tasks.called[1], { lamp() }))
+    package.loaded.hints_spec_class, package.preload.hints_spec_class = nil, nil
+  end)
+
   it("is looked for without calling anything of the host's, and not without end (E21)", function()
     local function fails() error("called") end
     local trap = setmetatable({}, { __index = setmetatable({}, { __index = fails, __len = fails, __pairs = fails }),
@@ -217,6 +240,57 @@ describe("a part of debug that no task has #native", function()
     assert_says("(field 'getregistry'): a task has no debug.getregistry", message_of(function() debug.getregistry() end))
   end)
 end)
+
+-- luacheck: push ignore 142 143
+describe("a field of a library that stayed on the host #native", function()
+  local HINT = 'the host has string.strip, a task does not: if that is meant, list it in globals = { "string.strip" }'
+  local blank = "^%s*"
+  local function skip(text) return (text:gsub(blank, "")) end
+
+  before_each(function()
+    function string.strip(text) return skip(text) end
+    function string.plain(text) return text end
+    math.limits = { most = 5 }
+  end)
+
+  after_each(function()
+    string.strip, string.plain, math.limits = nil, nil, nil
+  end)
+
+  it("gets a hint (E24)", function()
+    for _, func in ipairs { function() return string.strip(" a") end, function() return (" a"):strip() end } do
+      assert_says(HINT, message_of(func))
+      assert_says(HINT, map_message(func, { 1 }))
+      local job = gma2workers.RunAsync { tasks = { { func = func } }, onComplete = function() end }
+      assert_says(HINT, job:wait().result[1].data)
+    end
+    assert_says("the host has math.limits, a task does not", message_of(function() return math.limits.most end))
+  end)
+
+  it("is there if it is listed, as the hint and then the refusal say (E24)", function()
+    local function func() return string.strip(" a") end
+    local options = { globals = { "string.strip" } }
+    assert_says([[set upvalues = "copy"]], select(2, pcall(run, func, {}, options)))
+    options.upvalues = "copy"
+    assert.equal("a", run(func, {}, options).data)
+    assert.equal(5, run(function() return math.limits.most end, {}, { globals = { "math.limits" } }).data)
+  end)
+
+  it("is not meant if it came along (E24)", function()
+    assert.is_nil(message_of(function(t) return t:plain() end, { {} }):find("the host has", 1, true))
+    for _, upvalues in ipairs { "copy", "private" } do
+      local message = message_of(function(t) return t:strip() end, { {} }, { upvalues = upvalues })
+      assert.is_nil(message:find("the host has", 1, true), message)
+      local job = gma2workers.RunAsync { tasks = { { func = function() return ({}).strip() end } }, upvalues = upvalues,
+        onComplete = function() end }
+      assert.is_nil(job:wait().result[1].data:find("the host has", 1, true))
+    end
+    assert.is_nil(message_of(function(t) return t.strip() end, { {} }, { globals = { "string.strip" }, upvalues = "copy" })
+      :find("the host has", 1, true))
+    assert.is_nil(message_of(function(t) return t.gsub() end, { {} }):find("the host has", 1, true))
+  end)
+end)
+-- luacheck: pop
 
 describe("gma.sleep #native", function()
   it("refuses what is no number of seconds, and says why (E23)", function()
