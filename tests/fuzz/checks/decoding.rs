@@ -5,16 +5,16 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 use super::digest::digest;
-use super::{assert_expected, expand, mix};
+use super::{ESC, assert_expected, expand, mix};
 use crate::codec::wire::{self, put_length};
 use crate::codec::{
-    Common, Decoder, Functions, Policy, Resolve, Upvalues, decode as decode_message, decode_common, encode,
+    Common, Decoder, Functions, Names, Policy, Resolve, Upvalues, decode as decode_message, decode_common,
+    encode,
 };
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::ffi::{OwnState, Protected, Stack};
+use crate::ffi::{OwnState, Protected, Stack, Type};
 use crate::gma;
-use crate::host::HostNames;
 use crate::state::{Reuse, State};
 
 /// Flag of an input: decode it on a full stack, too. That is slow, since Lua reallocates a large stack now and then.
@@ -23,7 +23,7 @@ const FULL: u8 = 64;
 /// Decodes an input in every kind of state.
 pub fn decode(input: &[u8]) {
     let message = expand(input);
-    let state = OwnState::new(usize::MAX).expect("a state");
+    let state = new_state();
     let before = state.memory();
     let (outcome, seen) = decode_and_check(&state.stack(), &message);
     // Nothing has been collected yet. One byte may announce a field, which takes up to two nodes of 32 bytes; loading a
@@ -33,6 +33,7 @@ pub fn decode(input: &[u8]) {
     assert!(taken <= 8192 + 100 * message.len() + 2048 * functions, "{taken} bytes of memory");
     collect(&state.stack());
     check_reencoding(&state.stack(), &outcome, seen);
+    assert_nothing_ran(&state);
     in_little_memory(&message, &outcome, mix(input) % (taken + 1));
     if message.first().is_some_and(|flags| flags & FULL != 0) {
         in_a_full_stack(&message, &outcome, seen, mix(input) % (2 * taken + 1));
@@ -49,19 +50,62 @@ fn collect(stack: &Stack) {
     });
 }
 
-/// A state in which nothing has a name.
-struct NoNames;
+/// The only name in these states: a class. No message may run its metamethods.
+struct OneClass;
 
-impl Resolve for NoNames {
-    fn push_named(&self, _: &Protected, name: &str) -> Result<()> {
-        Err(Error::Absent { name: name.to_owned() })
+const CLASS: &str = "require\0m";
+
+fn new_state() -> OwnState {
+    const CODE: &[u8] = b"local function run() ran = true end
+        Class = { true, __index = run, __newindex = run, __len = run, __pairs = run, __eq = run, __call = run, __concat = run }";
+    let state = OwnState::new(usize::MAX).expect("a state");
+    let stack = state.unprotected();
+    stack.load(CODE, c"=class").expect("it is Lua");
+    stack.call(0, 0);
+    state
+}
+
+fn assert_nothing_ran(state: &OwnState) {
+    let stack = state.unprotected();
+    stack.push_globals();
+    assert_eq!(stack.raw_get_text(-1, "ran"), Type::Nil, "a metamethod ran");
+    stack.pop(2);
+}
+
+impl Resolve for OneClass {
+    fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
+        if name != CLASS {
+            return Err(Error::Absent { name: name.to_owned() });
+        }
+        stack.push_globals();
+        stack.raw_get_text(-1, "Class");
+        stack.remove(-2);
+        Ok(())
+    }
+}
+
+impl Names for OneClass {
+    fn name_of(&self, _: &Protected) -> Option<String> {
+        None
+    }
+
+    fn has_modules(&self, _: &Protected) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn name_in_module(&self, stack: &Protected) -> Result<Option<String>> {
+        stack.push_globals();
+        stack.raw_get_text(-1, "Class");
+        let is_class = stack.raw_equal(-1, -3);
+        stack.pop(2);
+        Ok(is_class.then(|| CLASS.to_owned()))
     }
 }
 
 /// Decodes a message onto a stack, and gives the digest of the values.
 fn decode_and_check(stack: &Stack, message: &[u8]) -> (Result<c_int>, u64) {
     let top = stack.top();
-    let outcome = decode_message(stack, message, &NoNames);
+    let outcome = decode_message(stack, message, &OneClass);
     assert_expected(&outcome);
     assert_eq!(stack.top(), top + *outcome.as_ref().unwrap_or(&0));
     assert_ne!(outcome, Err(Error::Memory));
@@ -76,24 +120,23 @@ fn check_reencoding(stack: &Stack, outcome: &Result<c_int>, seen: u64) {
 }
 
 fn encoded(stack: &Stack, count: c_int) -> Result<Vec<u8>> {
-    let names = HostNames::default();
     let functions = Functions::Carry(Upvalues::Private);
-    let policy = Policy { names: &names, functions, place: &|n, path| format!("{n}{path}") };
+    let policy = Policy { names: &OneClass, functions, place: &|n, path| format!("{n}{path}") };
     let mut message = Vec::new();
     encode(stack, count, &mut message, &policy).map(|()| message)
 }
 
 /// Some allocation fails: that is the error, or it has no effect. Afterwards there is memory again.
 fn in_little_memory(message: &[u8], outcome: &Result<c_int>, bytes: usize) {
-    let state = OwnState::new(usize::MAX).expect("a state");
+    let state = new_state();
     let stack = state.stack();
     state.set_limit(state.memory() + bytes);
-    let here = decode_message(&stack, message, &NoNames);
+    let here = decode_message(&stack, message, &OneClass);
     assert!(here == *outcome || here == Err(Error::Memory), "{here:?} and not {outcome:?}");
     assert_eq!(stack.top(), *here.as_ref().unwrap_or(&0));
     stack.set_top(0);
     state.set_limit(usize::MAX);
-    assert_eq!(decode_message(&stack, message, &NoNames), *outcome);
+    assert_eq!(decode_message(&stack, message, &OneClass), *outcome);
 }
 
 /// This many values leave room for a few levels; deeper ones continue in coroutines.
@@ -106,7 +149,7 @@ const COLLECT_ABOVE: usize = 64 << 20;
 fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: usize) {
     thread_local! {
         static STATE: OwnState = {
-            let state = OwnState::new(usize::MAX).expect("a state");
+            let state = new_state();
             let main = state.unprotected();
             let coroutine = main.new_thread();
             assert!(coroutine.check(NEARLY_FULL));
@@ -120,7 +163,7 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
         let stack = state.thread(1).expect("the coroutine");
         for limit in [usize::MAX, state.memory() + bytes] {
             state.set_limit(limit);
-            let mut decoder = Decoder::new(&NoNames);
+            let mut decoder = Decoder::new(&OneClass);
             let here = {
                 let decoder = &mut decoder;
                 stack.protected(0, |stack| {
@@ -134,7 +177,7 @@ fn in_a_full_stack(message: &[u8], outcome: &Result<c_int>, seen: u64, bytes: us
             if let Ok(count) = here {
                 match encoded(&stack, count) {
                     Ok(message) => {
-                        let state = OwnState::new(usize::MAX).expect("a state");
+                        let state = new_state();
                         assert_eq!(decode_and_check(&state.stack(), &message), (here, seen));
                     }
                     Err(error) => assert!(is_full(&error), "{error}"),
@@ -200,17 +243,19 @@ fn in_a_worker(message: &[u8]) {
     });
 }
 
-/// Decodes a message that may refer to common values, which are the message itself and a table.
+/// Decodes a message that may refer to common values: a function with two variables, a table, and the message itself.
 fn with_common_values(message: &[u8]) {
-    let state = OwnState::new(usize::MAX).expect("a state");
+    let state = new_state();
     let stack = state.stack();
     let table = [0, 1, 0, 0, 0, wire::TABLE, 0, 0, 0, 0, 0, 0, 0, 0];
-    let common = Common::of_messages(&[message, &table, message]);
+    let function = [0, 1, 0, 0, 0, wire::FUNCTION, ESC, 3, 2, wire::TRUE, wire::FALSE];
+    let common = Common::of_messages(&[&expand(&function), &table, message, message]);
     let refuse = &mut |_, error| assert_expected::<()>(&Err(error));
-    assert_eq!(decode_common(&stack, &common, &NoNames, refuse), Ok(()));
+    assert_eq!(decode_common(&stack, &common, &OneClass, refuse), Ok(()));
     assert_eq!(stack.top(), 0);
     let (outcome, seen) = decode_and_check(&stack, message);
     check_reencoding(&stack, &outcome, seen);
+    assert_nothing_ran(&state);
     state.unprotected().collect();
 }
 

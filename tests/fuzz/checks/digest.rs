@@ -50,7 +50,7 @@ fn value(stack: &Stack, index: c_int, depth: u8, known: &mut FxHashMap<(usize, u
                     sum = sum.wrapping_add(hash(pair));
                     stack.pop(1);
                 }
-                hash((7, sum))
+                hash((7, sum, has_class(stack, index)))
             } else {
                 let upvalues = (1..=stack.upvalue_count(index)).map(|n| {
                     stack.push_upvalue_of(index, n);
@@ -65,4 +65,14 @@ fn value(stack: &Stack, index: c_int, depth: u8, known: &mut FxHashMap<(usize, u
         }
         kind => kind as u64,
     }
+}
+
+/// Whether a table's metatable is the state's class, which has an item. Others stay behind.
+fn has_class(stack: &Stack, index: c_int) -> bool {
+    if !stack.metatable(index) {
+        return false;
+    }
+    let has_class = stack.raw_get_i(-1, 1) != Type::Nil;
+    stack.pop(2);
+    has_class
 }

@@ -135,7 +135,7 @@ fn read(host: &Host, options: &Table, is_async: bool) -> Outcome {
         }
         if let Some(init) = config.init {
             stack.push_value(init);
-            tasks::read_init(stack, &names, config.upvalues)?;
+            tasks::read_init(stack, &names, &config)?;
         }
         Ok((config, Read { functions, tasks }))
     })
