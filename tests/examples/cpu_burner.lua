@@ -48,6 +48,7 @@ local function Start()
     return
   end
 
+  ---@cast mode gma2workers.mode?
   local response = gma2workers.RunSync { tasks = shares(steps), mode = mode, workers = workers }
 
   -- Results are in the order of the tasks, so the sum is the same whichever task ended first.
