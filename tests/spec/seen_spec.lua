@@ -19,7 +19,7 @@ end
 --- The texts that the library echoes while `body` runs.
 local function echoed(body)
   local texts = {}
-  with_gma({ echo = function(text) texts[#texts + 1] = text end, sleep = ignore }, body)
+  with_gma({ echo = function(text) texts[#texts + 1] = text end, sleep = function() end }, body)
   return texts
 end
 
