@@ -38,8 +38,7 @@ impl Names for WorkerNames {
     }
 
     fn name_in_module(&self, stack: &Protected) -> Result<Option<String>> {
-        let address = stack.pointer(-1);
-        Ok(current::with_notes(|notes| notes.modules.as_ref()?.name_of(address)))
+        Ok(current::with_notes(|notes| notes.modules.as_ref()?.name_now(stack)))
     }
 }
 

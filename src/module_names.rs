@@ -1,8 +1,9 @@
 //! The names under which modules and their code cross: `require`, the module's name, and the keys to the object in it.
 //!
 //! A map from addresses to names, of one state. Modules come first, then their fields level by level, so the shortest name
-//! wins. Only code gets a name: functions, and tables that hold a function or can be a metatable. Plain data is read through,
-//! because it may hold code, but crosses by value.
+//! wins. Only code gets a name: functions, and tables that hold a function or can be a metatable, or that are empty and have a
+//! metatable with a function, as `json.null`: all that such a table has is its identity. Plain data is read through, because it
+//! may hold code, but crosses by value.
 
 use std::ffi::c_int;
 
@@ -30,6 +31,8 @@ struct Entry {
     /// Where its key ends in `keys`. It begins where the one before it ends.
     end: usize,
     is_code: bool,
+    /// It is code because it was empty.
+    was_empty: bool,
     address: usize,
 }
 
@@ -89,6 +92,9 @@ impl ModuleNames {
 
     /// Adds the functions and tables in the fields of the table of entry `parent`.
     fn read_fields(&mut self, stack: &Stack, table: c_int, parent: usize, left_out: &[usize]) -> Result<()> {
+        if is_empty(stack, table) && !self.entries[parent].is_code && has_metamethod(stack, table) {
+            (self.entries[parent].is_code, self.entries[parent].was_empty) = (true, true);
+        }
         stack.push_nil();
         while stack.next(table) {
             let kind = stack.kind(-1);
@@ -128,7 +134,7 @@ impl ModuleNames {
         self.keys.push_str(key);
         // A module is code even if it only holds data: it is required, and its data brought up to date.
         let is_code = parent == NONE || stack.kind(-1) == Type::Function;
-        self.entries.push(Entry { parent, end: self.keys.len(), is_code, address });
+        self.entries.push(Entry { parent, end: self.keys.len(), is_code, was_empty: false, address });
         Ok(true)
     }
 
@@ -159,6 +165,13 @@ impl ModuleNames {
         Some(parts.join(&SEPARATOR.to_string()))
     }
 
+    /// Like [`ModuleNames::name_of`], for the table or function on top, whose state may have changed since the names were read.
+    pub fn name_now(&self, stack: &Stack) -> Option<String> {
+        let address = stack.pointer(-1);
+        let was_empty = self.code(address).is_some_and(|at| self.entries[at as usize].was_empty);
+        if was_empty && !is_empty(stack, stack.top()) { None } else { self.name_of(address) }
+    }
+
     /// The name and the address of the module that has the function or code table with this address.
     pub fn module_of(&self, address: usize) -> Option<(&str, usize)> {
         let mut at = self.code(address)?;
@@ -173,6 +186,31 @@ impl ModuleNames {
         let at = *self.by_address.get(&address)?;
         self.entries[at as usize].is_code.then_some(at)
     }
+}
+
+fn is_empty(stack: &Stack, table: c_int) -> bool {
+    stack.push_nil();
+    let has_field = stack.next(table);
+    if has_field {
+        stack.pop(2);
+    }
+    !has_field
+}
+
+/// Whether a table's metatable has a function.
+fn has_metamethod(stack: &Stack, table: c_int) -> bool {
+    if !stack.metatable(table) {
+        return false;
+    }
+    let metatable = stack.top();
+    let mut is_found = false;
+    stack.push_nil();
+    while !is_found && stack.next(metatable) {
+        is_found = stack.kind(-1) == Type::Function;
+        stack.pop(1);
+    }
+    stack.set_top(metatable - 1);
+    is_found
 }
 
 #[cfg(all(test, feature = "linked"))]

@@ -31,6 +31,17 @@ local function may_be_code(value)
   return false
 end
 
+--- Whether a table is empty and has a metatable with a function, as `json.null`: all that it has is its identity.
+local function is_sentinel(value)
+  local meta = core.metatable(value)
+  for _, field in next, type(meta) == "table" and next(value) == nil and meta or {} do
+    if type(field) == "function" then
+      return true
+    end
+  end
+  return false
+end
+
 --- The set of all modules, and of the tables in them that hold code.
 local function read_modules()
   local loaded = package and package.loaded or {}
@@ -55,6 +66,9 @@ local function read_modules()
     local current = queue[last]
     queue[last] = nil
     last = last - 1
+    if is_sentinel(current) then
+      found[current] = true
+    end
     for key, value in next, current do
       if is_code(key, value) then
         found[current] = true
