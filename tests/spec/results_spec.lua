@@ -129,7 +129,7 @@ describe("onResult", function()
   it("may cancel its job (R3)", function()
     local indices, job = {}, nil
     in_engine({}, function()
-      job = RunAsync { workers = 1, onComplete = ignore, tasks = tasks_of(50, function(n) gma.sleep((n - 1) * 60) end),
+      job = RunAsync { workers = 1, onComplete = ignore, tasks = tasks_of(50, function(n) gma.sleep(n > 1 and 1 or 0) end),
         onResult = function(index)
           table.insert(indices, index)
           job:cancel()
