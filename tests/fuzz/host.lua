@@ -27,6 +27,11 @@ things = {
   show = gma.show,
 }
 
+-- A module that is a class, for objects in an input. Its metamethods must not run either.
+local class = { new = call }
+for event, trap in next, traps do class[event] = trap end
+package.loaded.m, things["require\0m"] = class, class
+
 f = { FUNCTIONS() }
 
 -- The host's own tables, which get no traps.

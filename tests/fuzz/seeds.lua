@@ -25,6 +25,12 @@ function decode.variables() return f[4], f[5], f[3] end
 function decode.everything() return { run = f[7], helper = f[3], list = { f[4], f[1] } } end
 function decode.named() return print, math.sin, string, { pairs, string.format } end
 
+function decode.objects()
+  local class = package.loaded.m
+  local object = setmetatable({ 1, x = 2 }, class)
+  return object, { object, [object] = setmetatable({ object }, class) }, class
+end
+
 function decode.shared()
   local t = { 1 }
   return t, { t, t, again = t }
@@ -87,6 +93,9 @@ options.control = {
   grace = 0.5,
   stopOnError = true,
   onResult = f[1],
+}
+options.objects = {
+  tasks = { { func = f[1], args = { setmetatable({ 1 }, package.loaded.m), { package.loaded.m } } }, { func = package.loaded.m.new } },
 }
 options.traced = { tasks = {}, trace = "trace.json" }
 options.extra_args = { tasks = { { func = f[1], args = { 1, [0] = 0 } }, { func = f[1], args = { 1, x = 2 } } } }
