@@ -75,7 +75,7 @@ describe("a dotted name among the globals", function()
         ["globals_spec_settings.rate"] = "option 'globals'[2] names a field of a table that is no standard library: "
           .. "'globals_spec_settings.rate': list 'globals_spec_settings'",
         ["_G.globals_spec_settings"] = "'_G.globals_spec_settings': list 'globals_spec_settings'",
-        ["gm_"] = "option 'globals'[2] names no global of the host: 'gm_': a local is passed in args",
+        ["zq_"] = "option 'globals'[2] names no global of the host: 'zq_': a local is passed in args",
         ["string.formt"] = "option 'globals'[2] names no global of the host: 'string.formt': did you mean 'string.format'?",
         ["string.nope_nope"] = "option 'globals'[2] names no global of the host: 'string.nope_nope'",
         ["no_such_table.x"] = "option 'globals'[2] names no global of the host: 'no_such_table.x'",
