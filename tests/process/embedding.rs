@@ -180,12 +180,16 @@ fn figures_of_many_states(chunk: &str, times: usize) -> Vec<(u64, u64)> {
 /// L3.
 #[test]
 fn a_hundred_states_in_turn_cost_no_more_than_one() {
-    let figures = figures_of_many_states(RUN, 100);
+    // In the first hundred, the allocator and the code that is used settle.
+    let figures = figures_of_many_states(RUN, 200);
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get()) as u64;
-    let ((_, memory_before), (threads, memory)) = (figures[9], figures[99]);
+    let ((_, memory_before), (threads, memory)) = (figures[99], figures[199]);
     // A thread may still be ending when the next job counts the idle threads.
     assert!(threads <= 1 + cores.max(2) + 2, "{threads} threads");
-    assert!(memory * 100 <= memory_before * 105, "from {memory_before} kB after 10 to {memory} kB after 100");
+    assert!(
+        memory * 100 <= memory_before * 105,
+        "from {memory_before} kB after 100 to {memory} kB after 200"
+    );
 }
 
 /// L3, L4.
