@@ -44,6 +44,7 @@ build = {
       ["gma2-workers.cooperative.fields"] = "lua/cooperative/fields.lua",
       ["gma2-workers.cooperative.trace"] = "lua/cooperative/trace.lua",
       ["gma2-workers.cooperative.values"] = "lua/cooperative/values.lua",
+      ["gma2-workers.cooperative.workers"] = "lua/cooperative/workers.lua",
       ["gma2-workers.drivers"] = "lua/drivers.lua",
       ["gma2-workers.failures"] = "lua/failures.lua",
       ["gma2-workers.gma2workers"] = "lua/gma2workers.lua",
