@@ -103,6 +103,9 @@ fn resume_with(
     if coroutine.is_over() {
         return Ok(Err(ResumeError::Text("cannot resume dead coroutine")));
     }
+    if coroutine.is_same(stack) {
+        return Ok(Err(ResumeError::Text("cannot resume non-suspended coroutine")));
+    }
     stack.move_to(coroutine, arguments);
     let resumed = current::stoppable(coroutine, || coroutine.resume(stack, arguments));
     if current::is_stopping() {

@@ -37,6 +37,11 @@ impl Stack<'_> {
         self.status() == lua::LUA_OK && self.top() == 0
     }
 
+    /// Whether both are the same coroutine.
+    pub fn is_same(&self, other: &Stack) -> bool {
+        self.l == other.l
+    }
+
     fn status(&self) -> c_int {
         // SAFETY: `l` is live.
         unsafe { lua::lua_status(self.l) }

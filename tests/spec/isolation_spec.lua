@@ -200,6 +200,15 @@ describe("names of host calls #native", function()
 end)
 
 describe("the library in a task #native", function()
+  it("refuses a coroutine that resumes itself, as Lua does (I3)", function()
+    assert.same({ "cannot resume non-suspended coroutine", "cannot resume non-suspended coroutine" }, call(function()
+      local itself
+      itself = coroutine.wrap(function() return select(2, pcall(itself, 1)) end)
+      local other = coroutine.wrap(function() return select(2, coroutine.resume(coroutine.running(), 1)) end)
+      return { itself(), other() }
+    end))
+  end)
+
   local broken = {
     "pcall, xpcall, error, assert = nil",
     "tostring = function() error('mine') end",
