@@ -79,8 +79,9 @@ pub struct HostModules {
     pub data: Vec<(String, Vec<u8>)>,
     /// The functions that the host has added to the standard libraries.
     pub additions: Vec<Addition>,
-    /// Its `package.preload` has an entry other than ours.
-    pub has_preloaded: bool,
+    /// The names in its `package.preload`, without ours, in any order. So a task asks for no other module, and the host may be
+    /// busy meanwhile.
+    pub preloaded: Vec<Vec<u8>>,
     /// It has searchers other than Lua's own.
     pub has_other_searchers: bool,
     loaders: Mutex<Loaders>,
@@ -88,7 +89,8 @@ pub struct HostModules {
 
 impl PartialEq for HostModules {
     fn eq(&self, other: &HostModules) -> bool {
-        (self.has_preloaded, self.has_other_searchers) == (other.has_preloaded, other.has_other_searchers)
+        self.has_other_searchers == other.has_other_searchers
+            && self.preloaded == other.preloaded
             && self.loaded == other.loaded
             && self.required == other.required
             && self.additions == other.additions

@@ -252,9 +252,11 @@ pub fn read_modules(stack: &Protected, modules: &mut HostModules) {
     let top = stack.top();
     if push_preload(stack) == Type::Table {
         stack.push_nil();
-        while !modules.has_preloaded && stack.next(top + 1) {
-            let is_own = |name: &str| stack.kind(-2) == Type::String && stack.has_bytes(-2, name.as_bytes());
-            modules.has_preloaded = !OWN_NAMES.into_iter().any(is_own);
+        while stack.next(top + 1) {
+            let is_own = |name: &str| stack.has_bytes(-2, name.as_bytes());
+            if stack.kind(-2) == Type::String && !OWN_NAMES.into_iter().any(is_own) {
+                modules.preloaded.push(stack.bytes(-2));
+            }
             stack.pop(1);
         }
     }

@@ -120,11 +120,12 @@ fn search_preload(stack: &Protected) -> NativeResult {
     }
     let searches = current::work().map(|work| {
         let host = &work.job.environment.modules;
-        (host.has_preloaded, host.has_other_searchers)
+        let is_preloaded = host.preloaded.iter().any(|name| stack.has_bytes(1, name));
+        (is_preloaded, host.has_other_searchers)
     });
-    let Some((has_preloaded, has_other_searchers)) = searches else { return Ok(1) };
+    let Some((is_preloaded, has_other_searchers)) = searches else { return Ok(1) };
     current::with_notes(|notes| notes.has_required = true);
-    if has_preloaded {
+    if is_preloaded {
         push_host_loader(stack).map_err(Exit::RaiseBare)?;
         if stack.kind(-1) == Type::Function {
             return Ok(1);

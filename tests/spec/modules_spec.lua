@@ -3,6 +3,7 @@
 local gma2workers = require "gma2workers"
 local assert_failed = require("spec.fixtures.assertions").failed
 local crossing = require "spec.fixtures.crossing"
+local signal = require "spec.fixtures.signal"
 local system = require "spec.fixtures.system"
 local write = require "spec.fixtures.write"
 
@@ -25,6 +26,20 @@ local function with_file(content, body)
 end
 
 describe("a module in package.preload", function()
+  it("is not asked for if the host has no such entry, so the host may be busy (F13) #native", function()
+    with_preload({ other = function() return {} end }, function()
+      signal.with(function(path)
+        local set = signal.set
+        local job = gma2workers.RunAsync { onComplete = function() end, tasks = { { func = function(name)
+          set(name, require "spec.fixtures.greeter" and "loaded")
+        end, args = { path } } } }
+        local is_loaded = signal.await(path, "loaded")
+        job:wait()
+        assert.is_true(is_loaded)
+      end)
+    end)
+  end)
+
   it("is found, and its loader keeps its name and helpers (F13)", function()
     local function double(n) return 2 * n end
     with_preload({
