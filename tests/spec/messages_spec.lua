@@ -84,7 +84,8 @@ local function come(code)
 end
 
 describe("a message of the page is exact:", function()
-  for tag, list in pairs { [""] = messages.always, [" #native"] = messages.native, [" #cooperative"] = messages.cooperative } do
+  for tag, list in pairs { [""] = messages.always, [" #native"] = messages.native, [" #cooperative"] = messages.cooperative,
+    [" #native #posix"] = messages.with_c_modules } do
     for message, code in pairs(list) do
       it(message .. tag, function()
         assert.is_true(ROWS[message])
