@@ -108,9 +108,9 @@ describe("onResult", function()
   it("gets tasks that are refused, stopped and never begun #native (R1)", function()
     local kinds, indices = {}, {}
     local job
-    job = RunAsync { workers = 1, timeout = 0.05, tasks = {
+    job = RunAsync { workers = 1, tasks = {
       { func = identity, args = { coroutine.create(ignore) } },
-      { func = function() while true do end end },
+      { func = function() while true do end end, timeout = 0.05 },
       { func = identity },
       { func = function() while true do end end },
       { func = identity },
