@@ -52,17 +52,18 @@ function measure.seconds(run, ...)
 end
 
 --- Makes a side that runs in the engine stand-in, as a plugin does. The engine's own start and end are not measured.
+-- @func run gets the engine
 -- @treturn func returns the result and the seconds
 function measure.in_engine(run)
-  local function plugin()
+  local function plugin(engine)
     local start = clock()
-    local answer = run()
+    local answer = run(engine)
     return answer, clock() - start
   end
   return function()
     local engine = console.new()
     engine:install()
-    local answer, seconds = engine:run(plugin)
+    local answer, seconds = engine:run(plugin, engine)
     engine:uninstall()
     return answer, seconds
   end
