@@ -13,7 +13,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 use serde::{Deserialize, Serialize};
 
+mod bars;
 mod plot;
+mod theme;
 
 /// One measured row.
 #[derive(Debug, Deserialize, Serialize)]
@@ -91,7 +93,8 @@ fn run(date: &str, folder: &Path, files: &[String]) -> Result<(), Box<dyn Error>
     fs::create_dir_all(folder)?;
     let record = Record { date, machine: machine(), rows: &rows };
     fs::write(folder.join(format!("{date}.json")), serde_json::to_string_pretty(&record)? + "\n")?;
-    plot::draw(&rows, folder)
+    plot::draw(&rows, folder)?;
+    bars::draw(&rows, folder)
 }
 
 /// The processor, and the number of its cores.
