@@ -42,13 +42,13 @@ function measure.report(row)
   print(json(row))
 end
 
---- The seconds that a call takes, or those that it returns after its result; and its result. Garbage of other sides is
--- collected first.
+--- The seconds that a call takes, or those that it returns after its result; its result; and its further results. Garbage of
+-- other sides is collected first.
 function measure.seconds(run, ...)
   collectgarbage()
   local start = clock()
-  local answer, seconds = run(...)
-  return seconds or clock() - start, answer
+  local answer, seconds, all, host = run(...)
+  return seconds or clock() - start, answer, all, host
 end
 
 --- Makes a side that runs in the engine stand-in, as a plugin does. The engine's own start and end are not measured.
@@ -140,9 +140,24 @@ local function figure_value(figure, values)
   return measure.median(of)
 end
 
+--- Runs a side: its result, its seconds, and the processor seconds of all threads and of the host's.
+local function with_processor(run)
+  local all, host = os.clock(), measure.thread_seconds()
+  local start = clock()
+  local answer, seconds = run()
+  seconds = seconds or clock() - start
+  return answer, seconds, os.clock() - all, measure.thread_seconds() - host
+end
+
+local function note(values, side, round, value)
+  values[side] = values[side] or {}
+  values[side][round] = value
+end
+
 --- Measures a row.
 -- @tab row `name`; `unit`; `scale` from seconds to the unit (1 by default); `rounds`; `sides`, a list of
--- `{ name, run }`; `check(answer, side)`; `figures`, a list of `{ name =, of = side, least = or most = }`, each with
+-- `{ name, run }`; `processor`, whether to note the processor time of each side, too, as further sides: it tells more than the
+-- wall clock on a busy machine; `check(answer, side)`; `figures`, a list of `{ name =, of = side, least = or most = }`, each with
 -- `over = side` for a ratio, or with `less = side` for a difference; or instead of `of`, `join`, a function that computes
 -- the figure from a round's values by side
 function measure.row(row)
@@ -154,7 +169,11 @@ function measure.row(row)
   end
   for round = 1, row.rounds or 7 do
     for _, side in ipairs(row.sides) do
-      local seconds, answer = measure.seconds(side[2])
+      local seconds, answer, all, host = measure.seconds(row.processor and with_processor or side[2], side[2])
+      if row.processor then
+        note(values, side[1] .. ", processor time", round, all * scale)
+        note(values, side[1] .. ", the host's processor time", round, host * scale)
+      end
       row.check(answer, side[1])
       values[side[1]][round] = seconds * scale
     end

@@ -19,7 +19,7 @@ local function row(name, plain, run, figures, rounds)
     end
   end
   measure.row {
-    name = name, unit = "ms", scale = 1e3, rounds = rounds, sides = sides, figures = figures,
+    name = name, unit = "ms", scale = 1e3, rounds = rounds or 11, sides = sides, figures = figures, processor = true,
     check = function(answer, side) assert(measure.is_same(answer, expected), side .. ": wrong answer") end,
   }
 end
@@ -28,6 +28,11 @@ local function times_as_fast(workers)
   return { name = "times as fast: " .. workers, over = workers,
     of = workers:find("in the engine", 1, true) and "plain loop in the engine" or "plain loop" }
 end
+
+local PROCESSOR = { name = "processor time of all threads, of the plain loop's", of = "two workers, processor time",
+  over = "plain loop, processor time" }
+local HOSTS_PROCESSOR = { name = "processor time of the host's thread, of the plain loop's",
+  of = "two workers, the host's processor time", over = "plain loop, processor time" }
 
 local function data_of(response)
   local list = {}
@@ -54,6 +59,7 @@ for _, one in ipairs(work) do
     times_as_fast("one worker"), times_as_fast("two workers"),
     times_as_fast("one worker in the engine"), times_as_fast("two workers in the engine"),
     times_as_fast("cooperative, one worker in the engine"), times_as_fast("cooperative, two workers in the engine"),
+    PROCESSOR, HOSTS_PROCESSOR,
   })
 end
 
@@ -82,7 +88,7 @@ do
       most = 0.65 },
     times_as_fast("one worker"), times_as_fast("two workers"),
     times_as_fast("one worker in the engine"), times_as_fast("two workers in the engine"),
-    times_as_fast("cooperative, two workers in the engine"),
+    times_as_fast("cooperative, two workers in the engine"), PROCESSOR, HOSTS_PROCESSOR,
   }
   row("layout geometry, whole lists to 2 tasks", plain, in_tasks(2), figures, 15)
   row("layout geometry, whole lists to 20 tasks", plain, in_tasks(20), figures, 15)
