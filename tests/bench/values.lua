@@ -87,16 +87,17 @@ measure.row {
 -- Eight tasks give back 25,000 rows each. The processor time of all threads, and the host's part of it.
 do
   local PARTS, EACH = 8, 25000
-  local function flat_rows(count)
+  local function patch(count)
     local list = {}
     for i = 1, count do
-      list[i] = { id = i, name = "Fixture " .. i, universe = i // 512 + 1, address = i % 512 + 1 }
+      local address = ("%d.%03d"):format(i // 512 + 1, i % 512 + 1)
+      list[i] = { id = i, name = ("Fixture %d"):format(i), address = address, level = i % 100 / 2 }
     end
     return list
   end
   local tasks = {}
   for i = 1, PARTS do
-    tasks[i] = { func = flat_rows, args = { EACH } }
+    tasks[i] = { func = patch, args = { EACH } }
   end
   local function used(build)
     collectgarbage()
@@ -114,7 +115,7 @@ do
     local built = used(function()
       local lists = {}
       for i = 1, PARTS do
-        lists[i] = flat_rows(EACH)
+        lists[i] = patch(EACH)
       end
       return lists
     end)
