@@ -75,7 +75,7 @@ steps_row("engine: a call with an answer after each ms of work", function(first,
 end, function(_, answered) return answered end)
 
 -- Calls one after another, each of 50 us on the host, so that the job lasts for many ticks. The host's time is that of its ticks;
--- a lull is a time of more than 1 ms without an answer.
+-- a lull is the time between the answers of two ticks.
 do
   local CALLS = 6000
   local function call(times)
@@ -88,18 +88,20 @@ do
   local half = { func = call, args = { CALLS // 2 } }
   local cost, share, lull = {}, {}, {}
   for round = 1, 5 do
-    local engine, busy, lulls, last = console.new(), 0, {}, nil
+    local engine, busy, lulls, ticks, last, last_tick = console.new(), 0, {}, 0, nil, nil
     local tick, getvar = engine.tick, engine.gma.show.getvar
     function engine:tick()
       local began = clock()
+      ticks = ticks + 1
       tick(self)
       busy = busy + clock() - began
     end
     function engine.gma.show.getvar(name)
       local now = clock()
-      if last and now - last > 0.001 then
+      if last_tick and last_tick < ticks then
         lulls[#lulls + 1] = (now - last) * 1e3
       end
+      last_tick = ticks
       repeat last = clock() until last - now >= 50e-6
       return getvar(name)
     end
