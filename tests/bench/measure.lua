@@ -4,6 +4,7 @@
 -- @module measure
 
 local clock = require("consolenative").clock
+local console = require "console"
 
 local measure = {}
 
@@ -41,12 +42,67 @@ function measure.report(row)
   print(json(row))
 end
 
---- The seconds that a call takes, and its result. Garbage of other sides is collected first.
+--- The seconds that a call takes, or those that it returns after its result; its result; and its further results. Garbage of
+-- other sides is collected first.
 function measure.seconds(run, ...)
   collectgarbage()
   local start = clock()
-  local answer = run(...)
-  return clock() - start, answer
+  local answer, seconds, all, host = run(...)
+  return seconds or clock() - start, answer, all, host
+end
+
+--- Makes a side that runs in the engine stand-in, as a plugin does. The engine's own start and end are not measured.
+-- @func run gets the engine
+-- @treturn func returns the result and the seconds
+function measure.in_engine(run)
+  local function plugin(engine)
+    local start = clock()
+    local answer = run(engine)
+    return answer, clock() - start
+  end
+  return function()
+    local engine = console.new()
+    engine:install()
+    local answer, seconds = engine:run(plugin, engine)
+    engine:uninstall()
+    return answer, seconds
+  end
+end
+
+--- Loads the cooperative backend beside the native one.
+function measure.cooperative()
+  local native, getenv = package.loaded.gma2workers, os.getenv
+  package.loaded.gma2workers = nil
+  os.getenv = function() return "cooperative" end -- luacheck: ignore 122
+  local module = assert(loadfile("lua/init.lua"))("gma2workers", "lua/init.lua")
+  package.loaded.gma2workers, os.getenv = native, getenv -- luacheck: ignore 122
+  return module
+end
+
+--- The processor seconds of this thread.
+function measure.thread_seconds()
+  local file = assert(io.open("/proc/thread-self/schedstat"))
+  local nanoseconds = file:read("n")
+  file:close()
+  return nanoseconds / 1e9
+end
+
+--- Whether two values are the same, tables with all their fields.
+function measure.is_same(a, b)
+  if type(a) ~= "table" or type(b) ~= "table" then
+    return a == b
+  end
+  for key, item in pairs(a) do
+    if not measure.is_same(item, b[key]) then
+      return false
+    end
+  end
+  for key in pairs(b) do
+    if a[key] == nil then
+      return false
+    end
+  end
+  return true
 end
 
 --- The median over the rounds of `join`, applied to the values of both sides.
@@ -58,7 +114,23 @@ local function paired(one, other, join)
   return measure.median(list)
 end
 
+--- The median over the rounds of `join`, applied to the round's values by side.
+local function joined(values, join)
+  local list = {}
+  for round = 1, #values[next(values)] do
+    local of_round = {}
+    for side, of_side in pairs(values) do
+      of_round[side] = of_side[round]
+    end
+    list[round] = join(of_round)
+  end
+  return measure.median(list)
+end
+
 local function figure_value(figure, values)
+  if figure.join then
+    return joined(values, figure.join)
+  end
   local of = values[figure.of]
   if figure.over then
     return paired(of, values[figure.over], function(above, below) return above / below end)
@@ -68,10 +140,26 @@ local function figure_value(figure, values)
   return measure.median(of)
 end
 
+--- Runs a side: its result, its seconds, and the processor seconds of all threads and of the host's.
+local function with_processor(run)
+  local all, host = os.clock(), measure.thread_seconds()
+  local start = clock()
+  local answer, seconds = run()
+  seconds = seconds or clock() - start
+  return answer, seconds, os.clock() - all, measure.thread_seconds() - host
+end
+
+local function note(values, side, round, value)
+  values[side] = values[side] or {}
+  values[side][round] = value
+end
+
 --- Measures a row.
 -- @tab row `name`; `unit`; `scale` from seconds to the unit (1 by default); `rounds`; `sides`, a list of
--- `{ name, run }`; `check(answer, side)`; `figures`, a list of `{ name =, of = side, least = or most = }`, each with
--- `over = side` for a ratio, or with `less = side` for a difference
+-- `{ name, run }`; `processor`, whether to note the processor time of each side, too, as further sides: it tells more than the
+-- wall clock on a busy machine; `check(answer, side)`; `figures`, a list of `{ name =, of = side, least = or most = }`, each with
+-- `over = side` for a ratio, or with `less = side` for a difference; or instead of `of`, `join`, a function that computes
+-- the figure from a round's values by side
 function measure.row(row)
   local scale = row.scale or 1
   local values = {}
@@ -81,7 +169,11 @@ function measure.row(row)
   end
   for round = 1, row.rounds or 7 do
     for _, side in ipairs(row.sides) do
-      local seconds, answer = measure.seconds(side[2])
+      local seconds, answer, all, host = measure.seconds(row.processor and with_processor or side[2], side[2])
+      if row.processor then
+        note(values, side[1] .. ", processor time", round, all * scale)
+        note(values, side[1] .. ", the host's processor time", round, host * scale)
+      end
       row.check(answer, side[1])
       values[side[1]][round] = seconds * scale
     end

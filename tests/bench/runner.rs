@@ -13,7 +13,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 use serde::{Deserialize, Serialize};
 
+mod bars;
 mod plot;
+mod theme;
 
 /// One measured row.
 #[derive(Debug, Deserialize, Serialize)]
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
 
 fn run(date: &str, folder: &Path, files: &[String]) -> Result<(), Box<dyn Error>> {
     println!("| what | figure | measured | target | met |\n|---|---|---:|---:|---|");
+    let machine = machine();
     let mut rows = Vec::new();
     for file in files {
         let output = Command::new("lua5.3").arg(file).stderr(Stdio::inherit()).output()?;
@@ -89,15 +92,18 @@ fn run(date: &str, folder: &Path, files: &[String]) -> Result<(), Box<dyn Error>
         }
     }
     fs::create_dir_all(folder)?;
-    let record = Record { date, machine: machine(), rows: &rows };
+    let record = Record { date, machine, rows: &rows };
     fs::write(folder.join(format!("{date}.json")), serde_json::to_string_pretty(&record)? + "\n")?;
-    plot::draw(&rows, folder)
+    plot::draw(&rows, folder)?;
+    bars::draw(&rows, folder)
 }
 
-/// The processor, and the number of its cores.
+/// The processor, the number of its cores, and how busy it is.
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    format!("{}, {cores} cores", name.trim_start_matches(['\t', ' ', ':']))
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    format!("{}, {cores} cores, load {load} at the start", name.trim_start_matches(['\t', ' ', ':']))
 }
