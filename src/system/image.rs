@@ -188,9 +188,10 @@ mod linux {
 
         /// Calls `each` with the start and the length of each run of pages that were written.
         pub fn written(&self, written: &mut Written, mut each: impl FnMut(*mut u8, usize)) {
-            // SAFETY: the offset is within the range.
-            written.runs(self.start, self.len(), |offset, length| {
-                each(unsafe { self.start.add(offset) }, length)
+            let start = self.start;
+            written.runs(start, self.len(), |offset, length| {
+                // SAFETY: the offset is within the range.
+                each(unsafe { start.add(offset) }, length);
             });
         }
 
