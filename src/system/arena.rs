@@ -1,31 +1,39 @@
 //! The memory of one Lua state, and snapshots of it.
 //!
-//! Small blocks are cut from regions, and freed ones are kept in a list for each size. Lua passes a block's size when
-//! it frees it, so small blocks need no header. Larger blocks come from the system and are kept in a list. A Lua state
-//! consists only of its blocks: copying them makes a snapshot, and copying them back restores the state, whatever has run
-//! since. For a typical state, that copies about thirty kilobytes. Large regions get an [`Image`] instead, if the system has
-//! that: it restores only the pages that were written.
+//! Blocks are cut from regions, and freed ones are kept in a list for each size. Lua passes a block's size when it frees it,
+//! so these blocks need no header. Very large blocks come from the system and are kept in a list. A Lua state consists only of
+//! its blocks: copying them makes a snapshot, and copying them back restores the state, whatever has run since. For a typical
+//! state, that copies about thirty kilobytes. The large parts of a snapshot are [`Image`]s, if the system has that: it restores
+//! only the pages that were written.
+
+mod snapshot;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
 
 use memmap2::MmapMut;
 
-use super::blocks::{self, Blocks};
+use self::snapshot::Snapshot;
+use super::blocks::{Blocks, PAGE};
 use super::headroom;
-use super::image::{self, Image};
-use super::page_buffer::PageBuffer;
+use super::image::Written;
 use super::pages::expect_filling;
 
-/// Sizes are rounded up to a multiple of this, which is also the alignment of blocks.
+/// Small sizes are rounded up to a multiple of this, which is also the alignment of blocks.
 const STEP: usize = 16;
 
+/// Up to this size, each step is a size class. Above it, there are four classes up to each power of two.
+const SMALL: usize = 1 << SMALL_POWER;
+const SMALL_POWER: usize = 10;
+
 /// Blocks up to this size are cut from regions.
-const SMALL: usize = 1024;
+const MEDIUM: usize = 1 << MEDIUM_POWER;
+const MEDIUM_POWER: usize = 18;
 
-const CLASSES: usize = SMALL / STEP;
+const CLASSES: usize = SMALL / STEP + 4 * (MEDIUM_POWER - SMALL_POWER);
 
-/// A new state fits into the first region. Each further region is twice as large, up to [`LARGEST_REGION`].
+/// A new state fits into the first region. Each further region is four times as large, up to [`LARGEST_REGION`]: the fewer
+/// regions a state has, the faster it is restored. Further regions consist of whole pages.
 const FIRST_REGION: usize = 32 << 10;
 const LARGEST_REGION: usize = 8 << 20;
 
@@ -37,9 +45,11 @@ struct Free {
 struct Region {
     start: *mut u8,
     size: usize,
+    /// The number of used bytes, unless the cursor is in this region.
+    cut: usize,
 }
 
-/// The position at which the next small block is cut.
+/// The position at which the next block is cut.
 #[derive(Clone, Copy)]
 struct Cursor {
     region: usize,
@@ -48,40 +58,31 @@ struct Cursor {
     free: [*mut Free; CLASSES],
 }
 
-/// The header before each large block.
-#[repr(C, align(16))]
+/// A block that was not cut from a region. It consists of whole pages.
+#[derive(Clone, Copy)]
 struct Large {
-    previous: *mut Large,
-    next: *mut Large,
+    start: *mut u8,
     size: usize,
     /// The first snapshot that contains the block; 0 for none. A block in a snapshot is not freed.
     snapshot: usize,
 }
 
-const HEADER: usize = size_of::<Large>();
-
-struct Snapshot {
-    cursor: Cursor,
-    /// The used parts of the regions, then the large blocks in the order of their list. Without what the images have.
-    bytes: PageBuffer,
-    /// The images of regions, by their number, each with the length of what it has. They begin where their region does.
-    images: Vec<(usize, usize, Image)>,
-}
-
 pub struct Arena {
     regions: Vec<Region>,
     cursor: Cursor,
-    /// The list of large blocks, the newest first.
-    large: *mut Large,
+    /// The oldest first.
+    large: Vec<Large>,
     /// The size of all large blocks and regions, in bytes.
     held: usize,
     snapshots: Vec<Snapshot>,
     /// The pages of a dropped snapshot, for the next one.
     spare: Option<MmapMut>,
+    /// Tells which pages of images were written. None before the first image.
+    written: Option<Written>,
 }
 
 fn layout(size: usize) -> Option<Layout> {
-    Layout::from_size_align(size, STEP).ok()
+    Layout::from_size_align(size, if size > FIRST_REGION { PAGE } else { STEP }).ok()
 }
 
 /// Frees a block.
@@ -95,17 +96,21 @@ unsafe fn give_back(block: *mut u8, size: usize) {
     }
 }
 
-impl Region {
-    /// # Safety
-    /// Nothing uses a block of the region any more.
-    unsafe fn give_back(self) {
-        // SAFETY: as promised by the caller.
-        unsafe { give_back(self.start, self.size) }
+/// The size class of a block of at most [`MEDIUM`] bytes.
+fn class(size: usize) -> usize {
+    if size <= SMALL {
+        return size.div_ceil(STEP) - 1;
     }
+    let power = (size - 1).ilog2() as usize;
+    SMALL / STEP + 4 * (power - SMALL_POWER) + ((size - 1) >> (power - 2)) % 4
 }
 
-fn class(size: usize) -> usize {
-    size.div_ceil(STEP) - 1
+/// The size of the blocks of a class.
+fn class_size(class: usize) -> usize {
+    match class.checked_sub(SMALL / STEP) {
+        None => (class + 1) * STEP,
+        Some(above) => (5 + above % 4) << (SMALL_POWER - 2 + above / 4),
+    }
 }
 
 impl Arena {
@@ -113,10 +118,11 @@ impl Arena {
         Arena {
             regions: Vec::new(),
             cursor: Cursor { region: 0, cut: 0, free: [ptr::null_mut(); CLASSES] },
-            large: ptr::null_mut(),
+            large: Vec::new(),
             held: 0,
             snapshots: Vec::new(),
             spare: None,
+            written: None,
         }
     }
 
@@ -127,6 +133,7 @@ impl Arena {
         match layout(size).and_then(|layout| headroom::ask(self.held, size, || request(layout))) {
             Some(block) => {
                 self.held += size;
+                expect_filling(block.as_ptr(), size);
                 block.as_ptr()
             }
             None => ptr::null_mut(),
@@ -135,13 +142,13 @@ impl Arena {
 
     /// A block of `size` bytes, at least one; null if memory has run out.
     pub fn allocate(&mut self, size: usize) -> *mut u8 {
-        if size > SMALL {
+        if size > MEDIUM {
             return self.allocate_large(size);
         }
         let class = class(size);
         let head = self.cursor.free[class];
         if head.is_null() {
-            return self.cut((class + 1) * STEP);
+            return self.cut(class_size(class));
         }
         // SAFETY: a free list holds unused blocks, and the first word of each is the address of the next one.
         self.cursor.free[class] = unsafe { (*head).next };
@@ -150,93 +157,47 @@ impl Arena {
 
     fn cut(&mut self, size: usize) -> *mut u8 {
         loop {
-            if let Some(region) = self.regions.get(self.cursor.region) {
+            if let Some(region) = self.regions.get_mut(self.cursor.region) {
                 if self.cursor.cut + size <= region.size {
                     // SAFETY: the region is that large.
                     let block = unsafe { region.start.add(self.cursor.cut) };
                     self.cursor.cut += size;
                     return block;
                 }
+                region.cut = self.cursor.cut;
                 self.cursor.region += 1;
                 self.cursor.cut = 0;
                 continue;
             }
-            let size = (FIRST_REGION << self.regions.len().min(usize::BITS as usize / 2)).min(LARGEST_REGION);
+            let shift = 2 * self.regions.len().min(usize::BITS as usize / 4);
+            let size = (FIRST_REGION << shift).min(LARGEST_REGION).max(size.next_power_of_two());
             let region = self.regions.try_reserve(1).ok().and_then(|()| self.take_region(size));
             let Some(region) = region else { return ptr::null_mut() };
-            expect_filling(region.start, size);
             self.regions.push(region);
         }
     }
 
     fn take_region(&mut self, size: usize) -> Option<Region> {
         let start = self.take(size);
-        (!start.is_null()).then_some(Region { start, size })
+        (!start.is_null()).then_some(Region { start, size, cut: 0 })
     }
 
     fn allocate_large(&mut self, size: usize) -> *mut u8 {
-        let header = self.take(size.saturating_add(HEADER)).cast::<Large>();
-        if header.is_null() {
+        if self.large.try_reserve(1).is_err() {
             return ptr::null_mut();
         }
-        expect_filling(header.cast(), size);
-        // SAFETY: the block has room for its header and `size` bytes; the list holds only live headers.
-        unsafe {
-            header.write(Large { previous: ptr::null_mut(), next: self.large, size, snapshot: 0 });
-            self.link(header);
-            header.add(1).cast()
+        let start = self.take(size);
+        if !start.is_null() {
+            self.large.push(Large { start, size, snapshot: 0 });
         }
+        start
     }
 
-    /// The headers in the list, the newest first. The caller may release each one.
-    fn headers(&self) -> impl Iterator<Item = *mut Large> + use<> {
-        let mut next = self.large;
-        std::iter::from_fn(move || {
-            let header = (!next.is_null()).then_some(next)?;
-            // SAFETY: the list holds only live headers.
-            next = unsafe { (*header).next };
-            Some(header)
-        })
-    }
-
-    /// Makes the neighbours of a header point at it.
-    ///
-    /// # Safety
-    /// The header and its neighbours are live.
-    unsafe fn link(&mut self, header: *mut Large) {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            let Large { previous, next, .. } = *header;
-            if previous.is_null() {
-                self.large = header;
-            } else {
-                (*previous).next = header;
-            }
-            if !next.is_null() {
-                (*next).previous = header;
-            }
-        }
-    }
-
-    /// Takes a header out of the list and frees its block.
-    ///
-    /// # Safety
-    /// The header is in the list, and nothing uses its block any more.
-    unsafe fn release(&mut self, header: *mut Large) {
-        // SAFETY: as promised by the caller; the list holds only live headers.
-        unsafe {
-            let Large { previous, next, size, .. } = *header;
-            if previous.is_null() {
-                self.large = next;
-            } else {
-                (*previous).next = next;
-            }
-            if !next.is_null() {
-                (*next).previous = previous;
-            }
-            give_back(header.cast(), size + HEADER);
-            self.held -= size + HEADER;
-        }
+    /// The position of a large block in the list, unless a snapshot has it.
+    fn position_outside_of_snapshots(&self, block: *mut u8) -> Option<usize> {
+        // Lua mostly resizes and frees what it allocated last.
+        let found = self.large.iter().rposition(|large| large.start == block);
+        found.filter(|at| self.large[*at].snapshot == 0)
     }
 
     /// Frees a block of this size.
@@ -244,18 +205,16 @@ impl Arena {
     /// # Safety
     /// This arena returned the block for this size, and nothing uses it any more.
     pub unsafe fn free(&mut self, block: *mut u8, size: usize) {
-        // SAFETY: as promised by the caller: a small block holds at least one word, a large one has its header.
-        unsafe {
-            if size <= SMALL {
-                let free = &mut self.cursor.free[class(size)];
-                block.cast::<Free>().write(Free { next: *free });
-                *free = block.cast();
-            } else {
-                let header = block.cast::<Large>().sub(1);
-                if (*header).snapshot == 0 {
-                    self.release(header);
-                }
-            }
+        if size <= MEDIUM {
+            let free = &mut self.cursor.free[class(size)];
+            // SAFETY: as promised by the caller: a block holds at least one word.
+            unsafe { block.cast::<Free>().write(Free { next: *free }) };
+            *free = block.cast();
+        } else if let Some(at) = self.position_outside_of_snapshots(block) {
+            let Large { start, size, .. } = self.large.remove(at);
+            self.held -= size;
+            // SAFETY: as promised by the caller.
+            unsafe { give_back(start, size) };
         }
     }
 
@@ -265,13 +224,15 @@ impl Arena {
     /// # Safety
     /// This arena returned the block for the old size. From now on, the caller uses only the returned block, unless it is null.
     pub unsafe fn resize(&mut self, block: *mut u8, old: usize, new: usize) -> *mut u8 {
-        if old <= SMALL && new <= SMALL && class(old) == class(new) {
+        if old <= MEDIUM && new <= MEDIUM && class(old) == class(new) {
             return block;
         }
+        let may_resize = old > MEDIUM && new > MEDIUM;
+        let at = may_resize.then(|| self.position_outside_of_snapshots(block)).flatten();
         // SAFETY: as promised by the caller; both blocks are at least as large as the copied part.
         let moved = unsafe {
-            if old > SMALL && new > SMALL && (*block.cast::<Large>().sub(1)).snapshot == 0 {
-                self.resize_large(block.cast::<Large>().sub(1), new)
+            if let Some(at) = at {
+                self.resize_large(at, new)
             } else {
                 let moved = self.allocate(new);
                 if !moved.is_null() {
@@ -281,163 +242,51 @@ impl Arena {
                 moved
             }
         };
-        // A large block that shrank in place joins the small ones once it is freed. It also stays in the list, which frees
+        // A large block that shrank in place joins the smaller ones once it is freed. It also stays in the list, which frees
         // it when the arena is dropped.
         if moved.is_null() && new < old { block } else { moved }
     }
 
     /// # Safety
-    /// The header is in the list, and no snapshot has it.
-    unsafe fn resize_large(&mut self, header: *mut Large, new: usize) -> *mut u8 {
-        // SAFETY: as promised by the caller; a `realloc` that fails leaves the block unchanged.
-        unsafe {
-            let (Some(layout), Some(size)) = (layout((*header).size + HEADER), new.checked_add(HEADER))
-            else {
-                return ptr::null_mut();
-            };
-            let request = || ptr::NonNull::new(Blocks.realloc(header.cast(), layout, size).cast::<Large>());
-            let moved = match size.saturating_sub(layout.size()) {
-                0 => request(),
-                growth => headroom::ask(self.held, growth, request),
-            };
-            let Some(moved) = moved.map(ptr::NonNull::as_ptr) else { return ptr::null_mut() };
-            self.held = self.held - layout.size() + size;
-            (*moved).size = new;
-            expect_filling(moved.cast(), new);
-            self.link(moved);
-            moved.add(1).cast()
-        }
-    }
-
-    /// The start and length of the used part of each region, without what the images have.
-    fn parts(
-        &self,
-        cursor: &Cursor,
-        images: &[(usize, usize, Image)],
-    ) -> impl Iterator<Item = (*mut u8, usize)> {
-        let (last, cut) = (cursor.region, cursor.cut);
-        let parts = self.regions.iter().take(last + 1).enumerate();
-        parts.map(move |(index, region)| {
-            let kept = images.iter().find(|image| image.0 == index).map_or(0, |image| image.1);
-            let length = if index == last { cut } else { region.size };
-            // SAFETY: an image has at most the used part of its region.
-            (unsafe { region.start.add(kept) }, length - kept)
-        })
-    }
-
-    /// Takes a snapshot of all blocks. Earlier snapshots stay. False if there is no memory for it.
-    pub fn take_snapshot(&mut self) -> bool {
-        let level = self.snapshots.len() + 1;
-        let images = self.take_images();
-        let mut size: usize = self.parts(&self.cursor, &images).map(|(_, length)| length).sum();
-        // SAFETY: the list holds only live headers.
-        size += self.headers().map(|header| unsafe { (*header).size }).sum::<usize>();
-        let room = PageBuffer::with_room(size, self.held, self.spare.take());
-        let (Some(mut bytes), Ok(())) = (room, self.snapshots.try_reserve(1)) else {
-            return false;
+    /// The caller may use the large block at this position in the list, and no snapshot has it.
+    unsafe fn resize_large(&mut self, at: usize, new: usize) -> *mut u8 {
+        let Large { start, size: old, .. } = self.large[at];
+        let (Some(layout), Some(_)) = (layout(old), layout(new)) else { return ptr::null_mut() };
+        // SAFETY: the block has this layout, and the new size is valid for one; a `realloc` that fails leaves it unchanged.
+        let request = || ptr::NonNull::new(unsafe { Blocks.realloc(start, layout, new) });
+        let moved = match new.saturating_sub(old) {
+            0 => request(),
+            growth => headroom::ask(self.held, growth, request),
         };
-        for (start, length) in self.parts(&self.cursor, &images) {
-            // SAFETY: a region is that long, and its length was counted.
-            unsafe { bytes.append(start, length) };
-        }
-        for header in self.headers() {
-            // SAFETY: the list holds only live headers, each followed by a block of that size, which was counted.
-            unsafe {
-                if (*header).snapshot == 0 {
-                    (*header).snapshot = level;
-                }
-                bytes.append(header.add(1).cast(), (*header).size);
-            }
-        }
-        self.snapshots.push(Snapshot { cursor: self.cursor, bytes, images });
-        true
-    }
-
-    /// Takes images of the large regions that no earlier snapshot has a part of.
-    fn take_images(&self) -> Vec<(usize, usize, Image)> {
-        let first = self.snapshots.last().map_or(0, |snapshot| snapshot.cursor.region + 1);
-        let mut images = Vec::new();
-        for (index, (start, length)) in self.parts(&self.cursor, &[]).enumerate().skip(first) {
-            let length = blocks::whole_pages(self.regions[index].size, length);
-            if length >= image::LEAST && images.try_reserve(1).is_ok() {
-                // SAFETY: the region consists of pages of its own, and no code of the state runs now.
-                images.extend(unsafe { Image::take(start, length) }.map(|image| (index, length, image)));
-            }
-        }
-        images
-    }
-
-    /// Restores all blocks from snapshot number `level`, from 1, and drops later snapshots.
-    ///
-    /// # Safety
-    /// The state that uses the blocks is not running: none of its code is on any thread's C stack.
-    pub unsafe fn restore(&mut self, level: usize) {
-        for (count, Snapshot { bytes, images, .. }) in
-            self.snapshots.drain(level.min(self.snapshots.len())..).enumerate()
-        {
-            if count == 0 {
-                self.spare = Some(bytes.pages);
-            }
-            // SAFETY: the regions are of this arena, and the snapshots that stay have no part of them.
-            images.into_iter().for_each(|(_, _, image)| unsafe { image.release() });
-        }
-        let Some(snapshot) = self.snapshots.pop() else { return };
-        self.cursor = snapshot.cursor;
-        let mut at = snapshot.bytes.pages.as_ptr();
-        // SAFETY: the snapshot holds the bytes of these parts in this order, and the caller promises that nothing uses the
-        // blocks now; the list holds only live headers.
-        unsafe {
-            snapshot.images.iter().for_each(|(_, _, image)| image.restore());
-            for (start, length) in self.parts(&snapshot.cursor, &snapshot.images) {
-                ptr::copy_nonoverlapping(at, start, length);
-                at = at.add(length);
-            }
-            for header in self.headers() {
-                let Large { size, snapshot, .. } = *header;
-                if (1..=level).contains(&snapshot) {
-                    ptr::copy_nonoverlapping(at, header.add(1).cast(), size);
-                    at = at.add(size);
-                } else {
-                    self.release(header);
-                }
-            }
-        }
-        self.snapshots.push(snapshot);
-    }
-
-    /// Drops all snapshots. The blocks stay as they are.
-    pub fn forget_snapshots(&mut self) {
-        self.snapshots.clear();
-        self.spare = None;
-        for header in self.headers() {
-            // SAFETY: the list holds only live headers.
-            unsafe { (*header).snapshot = 0 };
-        }
+        let Some(moved) = moved.map(ptr::NonNull::as_ptr) else { return ptr::null_mut() };
+        self.held = self.held - old + new;
+        expect_filling(moved, new);
+        self.large[at] = Large { start: moved, size: new, snapshot: 0 };
+        moved
     }
 
     /// Frees the regions after the current one, which have no block in use.
     pub fn trim(&mut self) {
-        for region in self.regions.drain((self.cursor.region + 1).min(self.regions.len())..) {
-            self.held -= region.size;
+        for Region { start, size, .. } in
+            self.regions.drain((self.cursor.region + 1).min(self.regions.len())..)
+        {
+            self.held -= size;
             // SAFETY: the arena owns the region, and no block of it is in use.
-            unsafe { region.give_back() }
+            unsafe { give_back(start, size) }
         }
     }
 }
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        for (_, _, image) in self.snapshots.drain(..).flat_map(|snapshot| snapshot.images) {
-            // SAFETY: the state that used the regions is gone.
+        for image in self.snapshots.drain(..).flat_map(|snapshot| snapshot.images) {
+            // SAFETY: the state that used the blocks is gone.
             unsafe { image.release() }
         }
-        for header in self.headers() {
-            // SAFETY: the header is in the list, and the state that used the blocks is gone.
-            unsafe { self.release(header) }
-        }
-        for region in self.regions.drain(..) {
-            // SAFETY: the arena owns the region, and the state that used its blocks is gone.
-            unsafe { region.give_back() }
+        let large = self.large.drain(..).map(|Large { start, size, .. }| (start, size));
+        for (start, size) in large.chain(self.regions.drain(..).map(|region| (region.start, region.size))) {
+            // SAFETY: the arena owns the block, and the state that used it is gone.
+            unsafe { give_back(start, size) }
         }
     }
 }

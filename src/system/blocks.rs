@@ -10,15 +10,14 @@ use std::alloc::{GlobalAlloc, Layout, System};
 pub struct Blocks;
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub use paged::{cache_pages, drop_cached_pages, whole_pages};
+pub use paged::{PAGE, cache_pages, drop_cached_pages};
+
+/// A block of this alignment has pages of its own on some systems.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub const PAGE: usize = 16;
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn cache_pages(_: bool) {}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub fn whole_pages(_: usize, _: usize) -> usize {
-    0
-}
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn drop_cached_pages() -> bool {
@@ -44,26 +43,20 @@ mod paged {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use crate::system::pages::{expect_filling, page};
+    use crate::system::pages::expect_filling;
 
     /// Blocks of at least this size are pages.
     pub const PAGED: usize = 1 << 20;
 
-    /// The smallest size of a page on any system.
-    const PAGE: usize = 4096;
+    /// The smallest size of a page on any system. A block of this alignment has pages of its own, whatever its size.
+    pub const PAGE: usize = 4096;
 
     /// The most blocks and bytes that are cached.
     const COUNT: usize = 64;
     const BYTES: usize = if cfg!(target_pointer_width = "64") { 64 << 20 } else { 16 << 20 };
 
     pub fn is_paged(layout: Layout) -> bool {
-        layout.size() >= PAGED && layout.align() <= PAGE
-    }
-
-    /// How many of the first `length` bytes of a block are whole pages that have nothing else. 0 if the block is the system
-    /// allocator's.
-    pub fn whole_pages(size: usize, length: usize) -> usize {
-        if size >= PAGED { length / page() * page() } else { 0 }
+        layout.align() == PAGE || layout.size() >= PAGED && layout.align() < PAGE
     }
 
     /// The size of the pages for a block. Blocks of similar size get the same, so that they can reuse each other's pages.
@@ -183,11 +176,21 @@ mod paged {
             return cached;
         }
         // SAFETY: as promised by the caller.
-        let block = ask(|| unsafe { libc::mremap(block.cast(), old, new, libc::MREMAP_MAYMOVE) });
-        if !block.is_null() {
-            expect_filling(block, new);
+        let resized = ask(|| unsafe { libc::mremap(block.cast(), old, new, libc::MREMAP_MAYMOVE) });
+        if !resized.is_null() {
+            expect_filling(resized, new);
+            return resized;
         }
-        block
+        // The system resizes only whole mappings. Images may have split the block's into several, and a cached block stays so.
+        let moved = map(new);
+        if !moved.is_null() {
+            // SAFETY: as above.
+            unsafe {
+                moved.copy_from_nonoverlapping(block, old.min(new));
+                libc::munmap(block.cast(), old);
+            }
+        }
+        moved
     }
 }
 

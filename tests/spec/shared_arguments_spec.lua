@@ -79,6 +79,19 @@ local spoilers = {
   ["a metatable with a weak mode, and a collection"] = "setmetatable(t.rows, { __mode = 'kv' }) t.first = nil collectgarbage()",
   ["a finalizer"] = "setmetatable(t, { __gc = function(o) o.name = 'gone' end }) t = nil collectgarbage()",
   ["the table that a function of its has captured"] = "t.get()[1] = 'mine' t.get()[3][1].id = 0",
+  ["debug.setupvalue"] = "debug.setupvalue(t.get, 1, t.rows) select(2, debug.getupvalue(t.get, 1))[1] = 'mine'",
+  ["debug.upvaluejoin"] = "local mine = {} debug.upvaluejoin(t.get, 1, function() return mine end, 1)",
+  ["debug.setlocal, of a coroutine"] = "local c = coroutine.create(function(o) coroutine.yield() o[1], o.name = 'mine', 5 end) "
+    .. "coroutine.resume(c, t) debug.setlocal(c, 1, 1, t.rows) assert(coroutine.resume(c)) kept = c",
+  ["debug.setmetatable"] = "debug.setmetatable(t, { __index = t.rows[1] }) debug.setmetatable(t.get, { __index = t }) "
+    .. "debug.setmetatable(1, { __index = t, __add = rawset }) debug.setmetatable('', { __index = t }) debug.setmetatable(nil, t)",
+  ["debug.setuservalue"] = "kept = io.tmpfile() debug.setuservalue(kept, t) debug.getuservalue(kept).name = 5 t.rows = kept",
+  ["metamethods"] = "local meta = { __newindex = t, __index = t, __concat = function(a, b) t[1] = b return '' end, "
+    .. "__eq = function() t.list = nil return true end } local a, b = setmetatable({}, meta), setmetatable({}, meta) "
+    .. "a.name, a.rows[1].id = 'mine', 0 assert(a .. 'x' == '' and a == b and t.list == nil)",
+  ["a coroutine left suspended in a metamethod"] = "local function index(_, key) t[key] = 1 coroutine.yield(t) end "
+    .. "local o = setmetatable({}, { __index = index }) kept = coroutine.wrap(function() pcall(function() return o.name end) end) kept()",
+  ["a C library"] = "kept = require('consolenative').clock assert(kept()) t.name, t.rows[1] = kept, kept",
   ["a coroutine left suspended"] = "kept = coroutine.wrap(function(o) while true do o.name = 'y' coroutine.yield() end end) kept(t) kept()",
   ["a global that keeps it"] = "kept = t kept.name = 5 t = nil",
   ["a table that grows"] = "for i = 1, 20000 do t[i] = i t.rows['r' .. i % 5000] = i end",
@@ -142,6 +155,29 @@ describe("a task has an argument of several tasks to itself (V16, I1) #native", 
       end)
     end
   end
+
+  it("each page of a table of some megabytes, once or again and again: those that only read never see it #long", function()
+    local t = new_table(6500)
+    local function spoil(o) for _, row in ipairs(o.rows) do row.id, row.name = 0, nil end collectgarbage() end
+    local function check(o, from)
+      local _ = ("text"):rep(from)
+      for i = from, #o.rows, 97 do
+        local row = o.rows[i]
+        if row.id ~= i or row.name ~= "Fixture " .. i or row.level ~= i / 2 then return i end
+      end
+      return #o.rows
+    end
+    local before, tasks = digest(t), {}
+    for i = 1, 200 do
+      local spoils = i == 1 or i == 40 or i > 70 and i % 2 == 0
+      tasks[i] = { func = spoils and spoil or i % 20 == 5 and look or check, args = { t, i } }
+    end
+    for i, entry in ipairs(RunSync({ workers = 1, tasks = tasks, upvalues = "copy" }).result) do
+      assert.is_true(entry.success, entry.data)
+      local func = tasks[i].func
+      assert.is_true(func == spoil or entry.data == (func == look and before or 6500), "task " .. i .. " found another table")
+    end
+  end)
 
   it("a function without side effects leaves it as it is", function()
     local t = new_table()

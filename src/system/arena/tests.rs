@@ -106,3 +106,148 @@ fn snapshots_of_many_small_blocks_are_restored_page_by_page() {
     take(&mut arena, 6000, 5);
     assert!(arena.take_snapshot());
 }
+
+#[test]
+fn a_class_has_the_least_size_that_fits() {
+    for size in 1..=MEDIUM {
+        let class = class(size);
+        assert!(class_size(class) >= size && class_size(class).is_multiple_of(STEP), "{size}");
+        assert!(class == 0 || class_size(class - 1) < size, "{size}");
+    }
+    assert_eq!((class(MEDIUM), class_size(CLASSES - 1)), (CLASSES - 1, MEDIUM));
+}
+
+/// A sequence of numbers that looks random, and is the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % end
+    }
+}
+
+/// A block that the arena has returned, and a copy of its bytes.
+#[derive(Clone)]
+struct Model {
+    block: *mut u8,
+    bytes: Vec<u8>,
+}
+
+impl Model {
+    fn is_right(&self) -> bool {
+        // SAFETY: the block has that size, and was filled.
+        unsafe { std::slice::from_raw_parts(self.block, self.bytes.len()) == self.bytes }
+    }
+
+    fn write(&mut self, numbers: &mut Numbers) {
+        let (at, byte) = (numbers.below(self.bytes.len()), numbers.below(256) as u8);
+        let length = (1 + numbers.below(300)).min(self.bytes.len() - at);
+        self.bytes[at..at + length].fill(byte);
+        // SAFETY: the block has that size.
+        unsafe { self.block.add(at).write_bytes(byte, length) };
+    }
+}
+
+/// Allocates, writes, resizes and frees blocks at random.
+fn use_blocks(arena: &mut Arena, models: &mut Vec<Model>, numbers: &mut Numbers, steps: usize) {
+    let any_size = |numbers: &mut Numbers| {
+        let power = if numbers.below(40) == 0 { 19 } else { 3 + numbers.below(11) };
+        1 + numbers.below(1 << power)
+    };
+    for _ in 0..steps {
+        let size = any_size(numbers);
+        let at = numbers.below(models.len().max(1));
+        match numbers.below(if models.is_empty() { 1 } else { 10 }) {
+            0..=3 => {
+                let (block, byte) = (arena.allocate(size), numbers.below(256) as u8);
+                fill(block, size, byte);
+                models.push(Model { block, bytes: vec![byte; size] });
+            }
+            4..=6 => models[at].write(numbers),
+            7 => {
+                let model = &mut models[at];
+                let old = model.bytes.len();
+                // SAFETY: the arena returned the block for that size.
+                model.block = unsafe { arena.resize(model.block, old, size) };
+                model.bytes.resize(size, 5);
+                // SAFETY: the block has that size now.
+                unsafe { model.block.add(old.min(size)).write_bytes(5, size.saturating_sub(old)) };
+            }
+            _ => {
+                let Model { block, bytes } = models.swap_remove(at);
+                // SAFETY: the arena returned the block for that size, and it is not used any more.
+                unsafe { arena.free(block, bytes.len()) };
+            }
+        }
+    }
+}
+
+#[test]
+fn random_blocks_are_restored_at_each_level() {
+    for seed in 0..if cfg!(miri) { 1 } else { 12 } {
+        let mut numbers = Numbers(seed);
+        let mut arena = Arena::new();
+        let mut kept: Vec<Vec<Model>> = Vec::new();
+        let mut models = Vec::new();
+        for round in 0..60 {
+            let steps = [3, 30, 1000][numbers.below(3)];
+            use_blocks(&mut arena, &mut models, &mut numbers, steps);
+            assert!(models.iter().all(Model::is_right), "seed {seed}, round {round}: before");
+            match numbers.below(6) {
+                0 | 1 if kept.len() < 4 => {
+                    assert!(arena.take_snapshot());
+                    kept.push(models.clone());
+                }
+                2 if numbers.below(4) == 0 => {
+                    arena.forget_snapshots();
+                    arena.trim();
+                    kept.clear();
+                }
+                _ if !kept.is_empty() => {
+                    let level =
+                        if numbers.below(4) == 0 { 1 + numbers.below(kept.len()) } else { kept.len() };
+                    // SAFETY: no state uses these blocks.
+                    unsafe { arena.restore(level) };
+                    kept.truncate(level);
+                    models.clone_from(&kept[level - 1]);
+                }
+                _ => {}
+            }
+            assert!(models.iter().all(Model::is_right), "seed {seed}, round {round}: after");
+        }
+    }
+}
+
+#[test]
+fn only_written_pages_of_a_large_snapshot_are_copied() {
+    if Written::open().is_none() {
+        eprintln!("skipped: this system does not tell which pages were written");
+        return;
+    }
+    let mut arena = Arena::new();
+    let sizes = [16, 60, 1000, 5000, 70_000, 400_000];
+    let mut blocks: Vec<(*mut u8, usize)> = Vec::new();
+    for size in (0..2000).map(|n| sizes[n % if n % 100 == 0 { 6 } else { 4 }]) {
+        blocks.push((arena.allocate(size), size));
+        fill(blocks[blocks.len() - 1].0, size, 1);
+    }
+    assert!(arena.take_snapshot());
+    let copied = |arena: &Arena| arena.snapshots.last().map(Snapshot::copied);
+    assert!(copied(&arena) <= Some(FIRST_REGION + 2 * 4096 + 8 * 65_536 / 16), "{:?}", copied(&arena));
+    // The next snapshot has what was written in between, and what was added.
+    for (block, size) in blocks.iter().step_by(400) {
+        fill(*block, *size, 2);
+    }
+    let more = arena.allocate(1000);
+    assert!(blocks.iter().all(|(block, size)| more.addr().wrapping_sub(block.addr()) >= *size));
+    assert!(arena.take_snapshot());
+    for _ in 0..3 {
+        blocks.iter().for_each(|(block, size)| fill(*block, *size, 3));
+        // SAFETY: no state uses these blocks.
+        unsafe { arena.restore(2) };
+        for (n, (block, size)) in blocks.iter().enumerate() {
+            assert!(holds(*block, *size, if n % 400 == 0 { 2 } else { 1 }), "block {n}");
+        }
+    }
+}
