@@ -1,0 +1,80 @@
+--- The pace of the pumps in an engine: how long a turn may block it, and how long it runs in between.
+-- All pumps share one account. Time that passes between their turns adds to it, and turns use it up. So tasks that keep calling the
+-- host get half of its time, whatever the engine's tick takes, and the other half is the engine's.
+
+local core = ...
+
+local pace = {}
+
+-- The longest time, in seconds, for which a turn may block the engine; also the most that the account holds.
+local LONGEST_TURN = 0.02
+
+-- The shortest budget of a turn and the shortest sleep between turns. Waking a sleeping thread takes about a fifth of it.
+local SHORTEST = 0.00025
+
+-- Seconds that the pump sleeps at first while no task waits for the host. Each further sleep is twice as long, up to the longest,
+-- which lets an engine with a tick of 10 ms return at its next tick.
+local FIRST_PAUSE = 0.001
+local LONGEST_PAUSE = 0.008
+
+-- Seconds that a turn waits for a call if no task has called for a while.
+local CALL_WAIT = 0.001
+
+-- A turn waits up to this many times the usual time between calls.
+local PATIENCE = 4
+
+-- The number of calls without an answer that count as one with an answer, since a task only waits when 1,024 are queued.
+local UNANSWERED = 256
+
+local balance, counted_until = LONGEST_TURN, core.clock()
+
+--- Begins a turn.
+-- @treturn number the seconds for which it may block the engine
+function pace.open()
+  local now = core.clock()
+  balance = math.min(balance + now - counted_until, LONGEST_TURN)
+  counted_until = now
+  return math.max(balance, SHORTEST)
+end
+
+--- Ends a turn. If a callback has yielded in it, the engine's time counts as the turn's.
+function pace.close()
+  local now = core.clock()
+  balance = math.max(balance - (now - counted_until), 0)
+  counted_until = now
+end
+
+--- Notes how many calls a turn has served, for the job's `gap`: the usual number of seconds between calls that tasks wait for. It
+-- is nil if they come so seldom that the engine need not wait for them.
+-- @int answered the number of calls with an answer
+-- @int unanswered the number of calls without one
+function pace.note_calls(job, answered, unanswered)
+  local now = core.clock()
+  local count = answered + unanswered / UNANSWERED
+  local gap = job.gap
+  if answered > 0 or unanswered >= UNANSWERED then
+    local latest = (now - (job.called_at or job.started)) / count
+    gap = gap and (gap + latest) / 2 or latest
+    job.called_at, job.pause = now, nil
+  elseif gap and now - job.called_at > PATIENCE * gap + LONGEST_TURN then
+    gap = nil
+  end
+  job.gap = gap and gap <= 2 * LONGEST_PAUSE and gap or nil
+end
+
+--- Seconds that a turn waits for the next call.
+function pace.patience(job)
+  return job.gap and math.max(PATIENCE * job.gap, CALL_WAIT) or CALL_WAIT
+end
+
+--- Seconds for which the engine runs until the job's next turn. While tasks call, it is half the time in which the next call is
+-- expected: the turn then waits for it.
+function pace.pause(job)
+  if job.gap then
+    return math.min(math.max(job.gap / 2, SHORTEST), LONGEST_PAUSE)
+  end
+  job.pause = job.pause and math.min(2 * job.pause, LONGEST_PAUSE) or FIRST_PAUSE
+  return job.pause
+end
+
+return pace
