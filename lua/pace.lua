@@ -20,6 +20,9 @@ local LONGEST_PAUSE = 0.008
 -- Seconds that a turn waits for a call if no task has called for a while.
 local CALL_WAIT = 0.001
 
+-- A call for which a turn has waited less than this was there before, in seconds.
+local AT_ONCE = 0.00005
+
 -- A turn waits up to this many times the usual time between calls.
 local PATIENCE = 4
 
@@ -48,18 +51,26 @@ end
 -- is nil if they come so seldom that the engine need not wait for them.
 -- @int answered the number of calls with an answer
 -- @int unanswered the number of calls without one
-function pace.note_calls(job, answered, unanswered)
-  local now = core.clock()
-  local count = answered + unanswered / UNANSWERED
-  local gap = job.gap
+-- @number waited seconds for which the turn has waited for them
+function pace.note_calls(job, answered, unanswered, waited)
+  local now, gap = core.clock(), job.gap
   if answered > 0 or unanswered >= UNANSWERED then
-    local latest = (now - (job.called_at or job.started)) / count
+    local latest = (now - (job.called_at or job.started)) / (answered + unanswered / UNANSWERED)
+    if gap and waited < AT_ONCE then
+      -- The calls were there already, so they have waited for this turn.
+      latest = math.min(latest, gap / 2)
+    end
     gap = gap and (gap + latest) / 2 or latest
     job.called_at, job.pause = now, nil
   elseif gap and now - job.called_at > PATIENCE * gap + LONGEST_TURN then
     gap = nil
   end
   job.gap = gap and gap <= 2 * LONGEST_PAUSE and gap or nil
+end
+
+--- Whether the next call will probably come within these seconds.
+function pace.expects_call(job, seconds)
+  return job.gap ~= nil and job.gap < seconds
 end
 
 --- Seconds that a turn waits for the next call.

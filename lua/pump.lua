@@ -184,7 +184,9 @@ function pump.is_ending(job)
 end
 
 --- Serves host calls until none is queued or the time is over.
-local function serve(job, stop)
+-- @number stop a time of core.clock()
+-- @number waited seconds for which the turn has waited for the calls
+local function serve(job, stop, waited)
   local answered, unanswered = 0, 0
   repeat
     local has_served, has_answer = core.serve(job.id, job.host)
@@ -195,7 +197,7 @@ local function serve(job, stop)
       job.calls_before = job.calls_before and job.calls_before - 1
     end
   until not has_served or core.clock() >= stop
-  pace.note_calls(job, answered, unanswered)
+  pace.note_calls(job, answered, unanswered, waited)
 end
 
 --- Runs one turn: serves host calls, and waits for more until the budget is used up.
@@ -206,13 +208,14 @@ end
 -- @treturn boolean whether there was something to do
 local function turn(job, budget, is_enough, is_paced)
   local left, has_done = budget, false
-  local stop = core.clock() + left
+  local began = core.clock()
+  local stop = began + left
   local serves_until = is_paced and stop or stop + LONGEST_WAIT
   job.finalizer.is_untouched = false
   repeat
     local has_work, over, has_results = core.wait(job.id, is_paced and math.min(left, pace.patience(job)) or left)
     if has_work and not over then
-      serve(job, serves_until)
+      serve(job, serves_until, core.clock() - began)
       if has_results then
         merge(job)
       end
@@ -236,8 +239,8 @@ local function turn(job, budget, is_enough, is_paced)
       report_progress(job, now, core.progress(job.id))
       now = core.clock()
     end
-    left = stop - now
-  until left <= 0 or not has_work or is_paced and not job.gap or is_enough and is_enough()
+    left, began = stop - now, now
+  until left <= 0 or not has_work or is_paced and not pace.expects_call(job, left) or is_enough and is_enough()
   return false, has_done
 end
 
