@@ -20,6 +20,11 @@ local LONGEST_PAUSE = 0.008
 -- Seconds that a turn waits for a call if no task has called for a while.
 local CALL_WAIT = 0.001
 
+-- The gap between calls, in seconds, that is assumed after one that has waited for its turn, and the longest that keeps a turn
+-- waiting.
+local FIRST_GAP = 0.00125
+local LONGEST_GAP = 0.016
+
 -- A call for which a turn has waited less than this was there before, in seconds.
 local AT_ONCE = 0.00005
 
@@ -29,6 +34,7 @@ local PATIENCE = 4
 -- The number of calls without an answer that count as one with an answer, since a task only waits when 1,024 are queued.
 local UNANSWERED = 256
 
+-- What is left of the pumps' time, in seconds, and when it was counted last. It is below zero after a turn that took too long.
 local balance, counted_until = LONGEST_TURN, core.clock()
 
 --- Begins a turn.
@@ -43,29 +49,40 @@ end
 --- Ends a turn. If a callback has yielded in it, the engine's time counts as the turn's.
 function pace.close()
   local now = core.clock()
-  balance = math.max(balance - (now - counted_until), 0)
+  balance = math.max(balance - (now - counted_until), -LONGEST_TURN)
   counted_until = now
 end
 
---- Notes how many calls a turn has served, for the job's `gap`: the usual number of seconds between calls that tasks wait for. It
--- is nil if they come so seldom that the engine need not wait for them.
+local function set_gap(job, gap)
+  job.gap = gap <= LONGEST_GAP and gap or nil
+end
+
+--- Notes the calls that a turn has served, for the job's `gap`: the usual number of seconds between calls that tasks wait for. It is
+-- nil if they come so seldom that the engine need not wait for them.
 -- @int answered the number of calls with an answer
 -- @int unanswered the number of calls without one
 -- @number waited seconds for which the turn has waited for them
 function pace.note_calls(job, answered, unanswered, waited)
-  local now, gap = core.clock(), job.gap
-  if answered > 0 or unanswered >= UNANSWERED then
-    local latest = (now - (job.called_at or job.started)) / (answered + unanswered / UNANSWERED)
-    if gap and waited < AT_ONCE then
-      -- The calls were there already, so they have waited for this turn.
-      latest = math.min(latest, gap / 2)
-    end
-    gap = gap and (gap + latest) / 2 or latest
-    job.called_at, job.pause = now, nil
-  elseif gap and now - job.called_at > PATIENCE * gap + LONGEST_TURN then
-    gap = nil
+  if answered == 0 and unanswered < UNANSWERED then
+    return
   end
-  job.gap = gap and gap <= 2 * LONGEST_PAUSE and gap or nil
+  local now, gap = core.clock(), job.gap
+  local latest = (now - (job.called_at or job.started)) / (answered + unanswered / UNANSWERED)
+  if waited < AT_ONCE then
+    -- The calls have waited for this turn, so they would have come sooner.
+    latest = math.min(latest, gap and gap / 2 or FIRST_GAP)
+  end
+  set_gap(job, gap and (gap + latest) / 2 or latest)
+  job.called_at, job.pause, job.is_guess = now, nil, waited < AT_ONCE and (job.is_guess or not gap)
+end
+
+--- Notes that a turn has waited in vain.
+function pace.note_silence(job)
+  if job.is_guess then
+    job.gap = nil
+  elseif job.gap then
+    set_gap(job, math.max(job.gap, math.min(core.clock() - job.called_at, 2 * job.gap)))
+  end
 end
 
 --- Whether the next call will probably come within these seconds.
@@ -81,11 +98,12 @@ end
 --- Seconds for which the engine runs until the job's next turn. While tasks call, it is half the time in which the next call is
 -- expected: the turn then waits for it.
 function pace.pause(job)
-  if job.gap then
-    return math.min(math.max(job.gap / 2, SHORTEST), LONGEST_PAUSE)
+  local seconds = job.gap and job.gap / 2
+  if not seconds then
+    seconds = job.pause and 2 * job.pause or FIRST_PAUSE
+    job.pause = math.min(seconds, LONGEST_PAUSE)
   end
-  job.pause = job.pause and math.min(2 * job.pause, LONGEST_PAUSE) or FIRST_PAUSE
-  return job.pause
+  return math.min(math.max(seconds, SHORTEST, -balance), LONGEST_PAUSE)
 end
 
 return pace

@@ -222,6 +222,8 @@ local function turn(job, budget, is_enough, is_paced)
       local _, is_over, _, queued = core.wait(job.id, 0)
       over = is_over
       show_results(job, queued)
+    elseif is_paced and not has_work then
+      pace.note_silence(job)
     end
     -- A job that already has its response was interrupted while its end was being reported.
     if over or job.response then
