@@ -20,7 +20,7 @@ end
 
 describe("The pump's share of the host's time", function()
   each_engine(function(name, engine)
-    it(("is half while tasks call all the time: %s (H14)"):format(name), function()
+    it(("is half while tasks call all the time: %s (H19)"):format(name), function()
       for _, cost in ipairs { 0.00001, 0.0005, 0.005 } do
         local run = simulation.run(engine, { workers = 2, calls = math.floor(0.25 / cost), work = 0.000002, cost = cost })
         assert_between(0.4, 0.55, run.share, "the share")
@@ -28,14 +28,14 @@ describe("The pump's share of the host's time", function()
       end
     end)
 
-    it(("is half together if several jobs call all the time: %s (H14)"):format(name), function()
+    it(("is half together if several jobs call all the time: %s (H19)"):format(name), function()
       local job = { workers = 2, calls = 10000, work = 0.000002 }
       local run = simulation.run(engine, job, job, job)
       assert_between(0.4, 0.55, run.share, "the share")
       assert_between(0, 0.6 / 0.4, run.seconds, "the seconds")
     end)
 
-    it(("is half at most if tasks call every millisecond, and they get so much: %s (H14)"):format(name), function()
+    it(("is half at most if tasks call every millisecond, and they get so much: %s (H19)"):format(name), function()
       for workers = 1, 2 do
         local run = simulation.run(engine, { workers = workers, calls = 1000, work = 0.001 })
         assert_between(0, 0.55, run.share, "the share")
@@ -43,14 +43,14 @@ describe("The pump's share of the host's time", function()
       end
     end)
 
-    it(("is small if tasks call seldom or wait for no answer: %s (H15)"):format(name), function()
+    it(("is small if tasks call seldom or wait for no answer: %s (H20)"):format(name), function()
       for _, job in ipairs { { workers = 1, calls = 10, work = 0.1 }, { workers = 1, calls = 1, work = 1 },
         { workers = 1, calls = 1000, work = 0.001, unanswered = true } } do
         assert_between(0, 0.2, simulation.run(engine, job).share, "the share")
       end
     end)
 
-    it(("is never more than 20 ms in a row: %s (H15)"):format(name), function()
+    it(("is never more than 20 ms in a row: %s (H20)"):format(name), function()
       for _, work in ipairs { 0.000002, 0.001, 0.005, 0.1 } do
         for _, is_unanswered in ipairs { true, false } do
           local calls = math.min(math.floor(0.5 / work), 5000)
@@ -60,13 +60,13 @@ describe("The pump's share of the host's time", function()
       end
     end)
 
-    it(("costs no task time that waits for no answer: %s (H16)"):format(name), function()
+    it(("costs no task time that waits for no answer: %s (H21)"):format(name), function()
       local run = simulation.run(engine, { workers = 1, calls = 1000, work = 0.001, unanswered = true })
       assert_between(1, 1.05, run.seconds, "the seconds")
     end)
   end)
 
-  it("lets a task that calls every millisecond run on, where sleeps are exact (H14)", function()
+  it("lets a task that calls every millisecond run on, where sleeps are exact (H19)", function()
     assert_between(1, 1.05, simulation.run({}, { workers = 1, calls = 1000, work = 0.001 }).seconds, "the seconds")
     assert_between(0.5, 0.55, simulation.run({}, { workers = 2, calls = 500, work = 0.001 }).seconds, "the seconds")
   end)
@@ -82,7 +82,7 @@ end)
 describe("RunAsync", function()
   for _, first in ipairs { "tick", "inside" } do
     running.each_mode(function(mode)
-      it(("of a short job sleeps for no tick before onComplete: first call of timers: %s (M8)"):format(first), function()
+      it(("of a short job sleeps for no tick before onComplete: first call of timers: %s (M12)"):format(first), function()
         local slept, is_over = 0, false
         running.in_engine({ firstTimerCall = first }, function()
           local sleep = gma.sleep

@@ -101,7 +101,7 @@ end)
 describe("The functions of progress bars", function()
   local FUNCTIONS = { "set", "settext", "setrange", "stop" }
 
-  it("return at once even if the host is busy, and run in the task's order (H16) #native", function()
+  it("return at once even if the host is busy, and run in the task's order (H21) #native", function()
     local called, came = {}, nil
     local set, await = signal.set, signal.await
     local bars = {}
@@ -140,7 +140,7 @@ describe("The functions of progress bars", function()
 end)
 
 describe("Results that come as tasks end", function()
-  it("come after the calls that their tasks did not wait for (H17)", function()
+  it("come after the calls that their tasks did not wait for (H22)", function()
     local echoed, is_late = {}, {}
     with_gma({ echo = function(n) echoed[n] = true end }, function()
       results(repeated(function(n) gma.echo(n) end, 3000), { workers = 2,
