@@ -56,6 +56,7 @@ build = {
       ["gma2-workers.map_results"] = "lua/map_results.lua",
       ["gma2-workers.mapper"] = "lua/mapper.lua",
       ["gma2-workers.module_data"] = "lua/module_data.lua",
+      ["gma2-workers.pace"] = "lua/pace.lua",
       ["gma2-workers.plugins.duplicate_finder"] = "lua/plugins/duplicate_finder.lua",
       ["gma2-workers.plugins.export_reader"] = "lua/plugins/export_reader.lua",
       ["gma2-workers.plugins.fixture_json"] = "lua/plugins/fixture_json.lua",

@@ -5,8 +5,8 @@ local drivers, pump = modules.drivers, modules.pump
 
 local async = {}
 
--- About an engine's tick.
-local SOON = 0.01
+-- Seconds until the engine's next tick, at the latest.
+local SOON = 0.001
 
 --- Reports the error of an asynchronous job's callback, since no caller can catch it.
 local function report(failure)

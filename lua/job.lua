@@ -52,6 +52,8 @@ function job.open(started, options)
   -- The indices of the tasks in the order in which they ended, the failed ones that have their hints, and the position from which
   -- on `onResult` has not been called.
   started.order, started.hinted, started.next_result = {}, {}, { 1, free = { true } }
+  -- How many results the caller may see, and the number of calls that have to be served before it may see the rest.
+  started.shown, started.calls_before = 0, nil
   started.next_progress = 0
   started.reported = -1
   -- Two lists of one item, which a native call removes: `onComplete`, so that it is called once, and the lock for reporting the

@@ -5,18 +5,9 @@
 -- that is over, the native calls do nothing.
 
 local core, modules = ...
-local drivers, hints = modules.drivers, modules.hints
+local drivers, hints, pace = modules.drivers, modules.hints, modules.pace
 
 local pump = {}
-
--- Seconds for which one turn may block the engine.
-local BUDGET = 0.005
-
--- Seconds to wait for a host call inside a turn. While tasks are busy, a longer wait gains nothing.
-local CALL_WAIT = 0.001
-
--- Seconds that the pump sleeps between turns: about one of the engine's ticks.
-local TICK = 0.01
 
 -- Seconds to wait for a short job before the engine runs again. Tasks of the cooperative backend need the engine at once.
 local FIRST_WAIT = core.backend == "cooperative" and 0 or 0.010
@@ -95,6 +86,20 @@ end
 --- Merges the results so far, while tasks are still running.
 local function merge(job)
   job.broken = job.broken or core.merge(job.id, job.result, job.failed, job.order)
+end
+
+--- Shows the merged results to the caller, once the calls without an answer that their tasks made before them have been served.
+-- @int queued the number of calls in the queue
+local function show_results(job, queued)
+  if not job.calls_before and #job.order > job.shown then
+    job.calls_before, job.shown_next = queued, #job.order
+  end
+  if job.calls_before and job.calls_before <= 0 then
+    job.calls_before, job.shown = nil, job.shown_next
+    if job.onResult then
+      modules.results.report(job)
+    end
+  end
 end
 
 --- From now on, the job notes the order in which its tasks end.
@@ -178,26 +183,47 @@ function pump.is_ending(job)
   return not job.ending[1]
 end
 
---- Runs one turn: serves host calls for at most `budget` seconds, and waits at most `call_wait` seconds for each.
+--- Serves host calls until none is queued or the time is over.
+-- @number stop a time of core.clock()
+-- @number waited seconds for which the turn has waited for the calls
+local function serve(job, stop, waited)
+  local answered, unanswered = 0, 0
+  repeat
+    local has_served, has_answer = core.serve(job.id, job.host)
+    if not has_served then
+      job.calls_before = job.calls_before and 0
+    else
+      answered, unanswered = answered + (has_answer and 1 or 0), unanswered + (has_answer and 0 or 1)
+      job.calls_before = job.calls_before and job.calls_before - 1
+    end
+  until not has_served or core.clock() >= stop
+  pace.note_calls(job, answered, unanswered, waited)
+end
+
+--- Runs one turn: serves host calls, and waits for more until the budget is used up.
+-- @number budget in seconds
 -- @tparam[opt] function is_enough ends the turn early when it returns true
+-- @tparam[opt] boolean is_paced the engine waits meanwhile, so the turn also ends when no task is likely to call soon
 -- @treturn boolean whether the job is over
 -- @treturn boolean whether there was something to do
-function pump.turn(job, budget, call_wait, is_enough)
-  local left = budget or BUDGET
-  local stop = core.clock() + left
-  local has_done = false
+local function turn(job, budget, is_enough, is_paced)
+  local left, has_done = budget, false
+  local began = core.clock()
+  local stop = began + left
+  local serves_until = is_paced and stop or stop + LONGEST_WAIT
   job.finalizer.is_untouched = false
   repeat
-    local has_work, over, has_results = core.wait(job.id, math.min(left, call_wait or CALL_WAIT))
+    local has_work, over, has_results = core.wait(job.id, is_paced and math.min(left, pace.patience(job)) or left)
     if has_work and not over then
-      while core.serve(job.id, job.host) do end -- luacheck: ignore 542
+      serve(job, serves_until, core.clock() - began)
       if has_results then
         merge(job)
-        if job.onResult then
-          modules.results.report(job)
-        end
       end
-      over = select(2, core.wait(job.id, 0))
+      local _, is_over, _, queued = core.wait(job.id, 0)
+      over = is_over
+      show_results(job, queued)
+    elseif is_paced and not has_work then
+      pace.note_silence(job)
     end
     -- A job that already has its response was interrupted while its end was being reported.
     if over or job.response then
@@ -215,9 +241,19 @@ function pump.turn(job, budget, call_wait, is_enough)
       report_progress(job, now, core.progress(job.id))
       now = core.clock()
     end
-    left = stop - now
-  until left <= 0 or not has_work or is_enough and is_enough()
+    left, began = stop - now, now
+  until left <= 0 or not has_work or is_paced and not pace.expects_call(job, left) or is_enough and is_enough()
   return false, has_done
+end
+
+--- Runs one turn while the engine waits.
+-- @number left seconds that it may take at most
+-- @tparam[opt] boolean is_first the caller has just begun to wait, so the turn takes all of this time
+local function turn_in_engine(job, left, is_enough, is_first)
+  local budget = pace.open()
+  local is_over, has_done = turn(job, is_first and left or math.min(budget, left), is_enough, not is_first)
+  pace.close()
+  return is_over, has_done
 end
 
 --- The jobs in a table, in the order in which they were started.
@@ -253,7 +289,7 @@ local function turn_all(jobs)
   local has_done = false
   for _, job in ipairs(jobs) do
     if not is_reported(job) then
-      local _, has_work = pump.turn(job, 0)
+      local _, has_work = turn(job, 0)
       has_done = has_done or has_work
     end
   end
@@ -282,15 +318,20 @@ function pump.run(job, deadline, is_enough, since)
     local lets_engine_run = drivers.can_sleep() and now >= first_until
     local others = job.complete and next(unattended) and others_than(job) or NONE
     local is_alone = #others == 0
-    local budget = lets_engine_run and math.min(BUDGET, left) or math.min(LONGEST_WAIT, left)
     local has_done = turn_all(others)
-    local is_over, has_work = pump.turn(job, is_alone and budget or 0, lets_engine_run and CALL_WAIT or budget, is_enough)
+    local is_over, has_work
+    if drivers.can_sleep() then
+      local longest = lets_engine_run and left or math.min(first_until - now, left)
+      is_over, has_work = turn_in_engine(job, is_alone and longest or 0, is_enough, not lets_engine_run)
+    else
+      is_over, has_work = turn(job, is_alone and math.min(LONGEST_WAIT, left) or 0, is_enough)
+    end
     if is_over then
       return true
     elseif is_enough and is_enough() or deadline and core.clock() >= deadline then
       return false
     elseif lets_engine_run then
-      _G.gma.sleep(TICK)
+      _G.gma.sleep(math.min(pace.pause(job), left))
     elseif not is_alone and not has_done and not has_work then
       table.insert(others, job)
       wait_for_any(others, math.min(LONGEST_WAIT, left))
@@ -300,8 +341,8 @@ end
 
 --- Pumps the job to its end in an engine coroutine.
 function pump.run_in_background(job)
-  while not pump.turn(job) do
-    _G.gma.sleep(TICK)
+  while not turn_in_engine(job, math.huge) do
+    _G.gma.sleep(pace.pause(job))
   end
 end
 
@@ -329,7 +370,7 @@ function pump.poll(seconds)
     if has_done or not jobs[1] or left <= 0 then
       break
     elseif drivers.can_sleep() then
-      _G.gma.sleep(math.min(TICK, left))
+      _G.gma.sleep(math.min(pace.pause(jobs[1]), left))
     else
       wait_for_any(jobs, math.min(LONGEST_WAIT, left))
     end

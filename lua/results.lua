@@ -42,6 +42,9 @@ local function at(job, position)
   end
   local index = job.order[place]
   local record = index and job.result[index]
+  if place > job.shown and not job.response then
+    return nil
+  end
   -- The order may be ahead of the records.
   if not record and not (index and job.response) then
     return nil

@@ -30,7 +30,7 @@ use crate::value;
 
 /// The Lua modules: name, name of the chunk, and code. A chunk gets the native functions and the table of all modules,
 /// and returns its own table or function.
-const MODULES: [(&str, &CStr, &str); 15] = [
+const MODULES: [(&str, &CStr, &str); 16] = [
     ("arguments", c"@gma2workers/arguments.lua", include_str!("../lua/arguments.lua")),
     ("async", c"@gma2workers/async.lua", include_str!("../lua/async.lua")),
     ("drivers", c"@gma2workers/drivers.lua", include_str!("../lua/drivers.lua")),
@@ -42,6 +42,7 @@ const MODULES: [(&str, &CStr, &str); 15] = [
     ("map", c"@gma2workers/map.lua", include_str!("../lua/map.lua")),
     ("map_results", c"@gma2workers/map_results.lua", include_str!("../lua/map_results.lua")),
     ("mapper", c"@gma2workers/mapper.lua", include_str!("../lua/mapper.lua")),
+    ("pace", c"@gma2workers/pace.lua", include_str!("../lua/pace.lua")),
     ("progress", c"@gma2workers/progress.lua", include_str!("../lua/progress.lua")),
     ("pump", c"@gma2workers/pump.lua", include_str!("../lua/pump.lua")),
     ("report", c"@gma2workers/report.lua", include_str!("../lua/report.lua")),
@@ -271,15 +272,16 @@ fn is_on_terminal(stack: &Protected) -> NativeResult {
 }
 
 /// `wait(job, seconds)`: waits until the host has something to do for the job, for at most `seconds`. Returns three
-/// booleans: there is something to do; the job is finished, so every task has its outcome and every host call was taken;
-/// there are results to merge.
+/// booleans and a number: there is something to do; the job is finished, so every task has its outcome and every host call was
+/// taken; there are results to merge; how many host calls are queued.
 fn wait(stack: &Protected) -> NativeResult {
     let at_most = mailbox::seconds(stack.number(2).unwrap_or(0.0));
     let job = callbacks::job(stack)?;
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.wait(at_most)));
     stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.is_finished()));
-    stack.push_boolean(job.is_some_and(|job| job.mailbox.has_results()));
-    Ok(3)
+    stack.push_boolean(job.as_ref().is_some_and(|job| job.mailbox.has_results()));
+    stack.push_integer(job.map_or(0, |job| job.mailbox.queued() as i64));
+    Ok(4)
 }
 
 /// `progress(job)`: returns the number of finished tasks, and of all tasks.

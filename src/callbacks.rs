@@ -22,8 +22,8 @@ pub fn job(stack: &Stack) -> Result<Option<Arc<Job>>> {
     Ok(id.and_then(registry::get))
 }
 
-/// `serve(job, host)`: carries out the job's next host call. `host` is the job's option of that name. Returns true, or nothing if
-/// there is none. No error can interrupt it between taking the call and answering it, because a task whose call is lost waits
+/// `serve(job, host)`: carries out the job's next host call. `host` is the job's option of that name. Returns true and
+/// whether a task waited for the answer, or nothing if there is no call. No error can interrupt it between taking the call and answering it, because a task whose call is lost waits
 /// forever.
 pub fn serve(stack: &Protected) -> NativeResult {
     let Some(job) = job(stack)? else { return Ok(0) };
@@ -49,7 +49,8 @@ fn served(stack: &Protected, has_returned: bool) -> NativeResult {
         return Err(Exit::RaiseTop);
     }
     stack.push_boolean(true);
-    Ok(1)
+    stack.push_boolean(stack.whole(TICKET).is_some());
+    Ok(2)
 }
 
 /// `exclusively(token, function, ...)`: calls the function while it holds the token, a lock whose first item is nil while it

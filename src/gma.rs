@@ -1,7 +1,7 @@
 //! The `gma` table of a task: it has the shape of the host's table, and its functions call the host.
 //!
 //! Worker side, on the worker's thread and state. The shape is a message in which every function is a name; decoding it
-//! makes the table. `gma.echo` and `gma.feedback` don't wait for the host, and `gma.sleep` sleeps on the worker.
+//! makes the table. Functions that return nothing ([`TOLD`]) don't wait for the host, and `gma.sleep` sleeps on the worker.
 
 use std::cell::RefCell;
 use std::ffi::c_int;
@@ -210,6 +210,14 @@ pub fn with_traceback(stack: &Protected) -> NativeResult {
     Ok(1)
 }
 
+/// The functions that return nothing, besides `gma.echo` and `gma.feedback`: a task does not wait for them.
+const TOLD: [&str; 4] = [
+    "gma\0gui\0progress\0set",
+    "gma\0gui\0progress\0settext",
+    "gma\0gui\0progress\0setrange",
+    "gma\0gui\0progress\0stop",
+];
+
 /// Resolves the names in the shape of the host's `gma`: each becomes a function that calls the host.
 struct Shape;
 
@@ -220,8 +228,9 @@ impl Resolve for Shape {
         }
         stack.push_bytes(name.as_bytes());
         let function = match name {
-            "gma\0echo" | "gma\0feedback" => native(tell_host),
+            "gma\0echo" | "gma\0feedback" => native(show),
             "gma\0sleep" => native(sleep),
+            name if TOLD.contains(&name) => native(tell_host),
             _ => native(call_host),
         };
         stack.push_closure(function, 1);
@@ -311,13 +320,18 @@ fn gone(name: &str) -> Exit {
 }
 
 /// `gma.echo` and `gma.feedback`, which only show something: values that can't cross are sent as text.
-fn tell_host(stack: &Protected) -> NativeResult {
+fn show(stack: &Protected) -> NativeResult {
     for index in 1..=stack.top() {
         if !matches!(stack.kind(index), Type::Nil | Type::Boolean | Type::Number | Type::String) {
             stack.push_text_of(index);
             stack.replace(index);
         }
     }
+    tell_host(stack)
+}
+
+/// Calls the host without waiting.
+fn tell_host(stack: &Protected) -> NativeResult {
     let name = stub_name(stack);
     let arguments = encode_arguments(stack, &name)?;
     if hostcall::tell(&name, arguments) { Ok(0) } else { Err(gone(&name)) }

@@ -66,6 +66,7 @@
 //! | `gma2workers` | the public functions |
 //! | `job` | a job's handle |
 //! | `pump` | serves a running job: its host calls, its progress, its outcomes |
+//! | `pace` | how long a turn of the pump may block the engine, and how long the engine runs in between |
 //! | `async` | pumps an asynchronous job, and calls its callbacks |
 //! | `drivers` | starts coroutines of the engine, by a timer or a command line |
 //! | `map`, `items`, `mapper`, `map_results` | `Map`: splits the list, reads it, runs in the tasks, joins the results |

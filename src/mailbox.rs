@@ -209,6 +209,11 @@ impl Mailbox {
         lock(&self.inner).has_results
     }
 
+    /// How many requests wait for the host to take them.
+    pub fn queued(&self) -> usize {
+        lock(&self.inner).queue.len()
+    }
+
     /// Notes that the host takes the results.
     pub fn take_results(&self) {
         let mut inner = lock(&self.inner);

@@ -106,11 +106,12 @@ function core.start(pumped, config, is_async, chunk, cancels_later)
 end
 
 --- Runs a task, unless the engine's coroutines run the tasks. Returns whether there was something to do, whether the job is over,
--- and false, for no results to merge. Never waits, because the pump lets the engine run in between.
+-- whether there are results to merge, and how many calls are queued: none. Never waits, because the pump lets the engine run in
+-- between.
 function core.wait(id, seconds)
   local job = jobs[id]
   if not job then
-    return false, false, false
+    return false, false, false, 0
   elseif parts.run.is_in_task() then
     error(IN_TASK, 0)
   end
@@ -120,12 +121,12 @@ function core.wait(id, seconds)
   local task = runs_here and not parts.workers.is_initializing(job) and table.remove(job.queue)
   if task then
     parts.workers.run_here(job, task)
-    return true, is_over(job), false
+    return true, is_over(job), false, 0
   elseif seconds > 0 and not can_sleep and not is_over(job) then
     error(CANNOT_WAIT, 0)
   end
   local has_results = job.notes_order and #job.ended > (job.order and #job.order or 0)
-  return has_results or is_over(job), is_over(job), has_results
+  return has_results or is_over(job), is_over(job), has_results, 0
 end
 
 --- Refuses to wait. Without an engine, the pump runs the tasks itself, and never waits.
@@ -379,8 +380,8 @@ core.load = read
 for _, name in ipairs { "modules", "values", "options", "host", "tasks", "trace", "fields", "run", "workers" } do
   parts[name] = read("cooperative/" .. name, _ENV)(core, parts, modules)
 end
-for _, name in ipairs { "arguments", "drivers", "report", "hints", "failures", "pump", "results", "async", "progress", "job", "items",
-  "mapper", "map_results", "map", "gma2workers" } do
+for _, name in ipairs { "arguments", "drivers", "report", "hints", "failures", "pace", "pump", "results", "async", "progress", "job",
+  "items", "mapper", "map_results", "map", "gma2workers" } do
   modules[name] = read(name, _ENV)(core, modules)
 end
 return modules.gma2workers

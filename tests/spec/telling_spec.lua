@@ -98,6 +98,58 @@ describe("gma.echo and gma.feedback", function()
   end)
 end)
 
+describe("The functions of progress bars", function()
+  local FUNCTIONS = { "set", "settext", "setrange", "stop" }
+
+  it("return at once even if the host is busy, and run in the task's order (H21) #native", function()
+    local called, came = {}, nil
+    local set, await = signal.set, signal.await
+    local bars = {}
+    for _, name in ipairs(FUNCTIONS) do
+      bars[name] = function(...) called[#called + 1] = table.pack(name, ...) return "ignored" end
+    end
+    local engine = { hold = function(path) set(path, "busy") came = await(path, "told") end, gui = { progress = bars } }
+    local counts
+    with_gma(engine, function()
+      signal.with(function(path)
+        counts = results({
+          { func = function(name) gma.hold(name) end, args = { path } },
+          { func = function(name, functions)
+            await(name, "busy")
+            local returned = {}
+            for i, func in ipairs(functions) do
+              returned[i] = select("#", gma.gui.progress[func](7, i))
+            end
+            set(name, "told")
+            return returned
+          end, args = { path, FUNCTIONS } } }, { workers = 2 })[2].data
+      end)
+    end)
+    assert.is_true(came)
+    assert.same({ 0, 0, 0, 0 }, counts)
+    assert.same({ { "set", 7, 1, n = 3 }, { "settext", 7, 2, n = 3 }, { "setrange", 7, 3, n = 3 }, { "stop", 7, 4, n = 3 } }, called)
+  end)
+
+  it("refuse what can't cross, at the call #native", function()
+    local text
+    with_gma({ gui = { progress = { settext = function() end } } }, function()
+      text = call(function() return select(2, pcall(gma.gui.progress.settext, 1, coroutine.create(print))) end)
+    end)
+    assert.equal("cannot send a coroutine (at args[2] of gma.gui.progress.settext)", text:match("cannot send [^:]*"))
+  end)
+end)
+
+describe("Results that come as tasks end", function()
+  it("come after the calls that their tasks did not wait for (H22)", function()
+    local echoed, is_late = {}, {}
+    with_gma({ echo = function(n) echoed[n] = true end }, function()
+      results(repeated(function(n) gma.echo(n) end, 3000), { workers = 2,
+        onResult = function(index) is_late[#is_late + 1] = not echoed[index] and index or nil end })
+    end)
+    assert.same({}, is_late)
+  end)
+end)
+
 describe("gma.sleep in a task #native", function()
   it("sleeps in the worker: other tasks go on, and the host's function is not called", function()
     local slept = {}
