@@ -12,7 +12,7 @@ use crate::environment::{Environment, HostModules, Required};
 use crate::error::{Error, Place, Problem, Result};
 use crate::executor;
 use crate::fault;
-use crate::ffi::{self, Protected, Stack, Type};
+use crate::ffi::{self, Pins, Protected, Stack, Type};
 use crate::host::{self, HostNames};
 use crate::host_modules;
 use crate::job::{self, Job, OnFailure, Progress, Tasks};
@@ -39,9 +39,27 @@ pub fn start(
         return Err(Error::Forked);
     }
     fault::point("start")?;
+    stack.with_pins(|stack, pins| {
+        let job = start_job(stack, pins, options, is_async, chunk, cancels_later)?;
+        if !job.environment.has_code() {
+            pins.wait();
+        }
+        Ok(job)
+    })
+}
+
+/// Starts a job. Its long texts are pinned.
+fn start_job(
+    stack: &Stack,
+    pins: &Pins,
+    options: c_int,
+    is_async: bool,
+    chunk: Option<i64>,
+    cancels_later: bool,
+) -> Result<Arc<Job>> {
     let started = Instant::now();
     let config = config::read(stack, options, is_async)?;
-    let (environment, tasks) = read_job(stack, &config, chunk)?;
+    let (environment, tasks) = read_job(stack, pins, &config, chunk)?;
     let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
     let Config { mode, upvalues, timeout, grace, notes_order, .. } = config;
@@ -73,7 +91,7 @@ pub fn start(
 }
 
 /// Reads what the job's states contain, and its tasks.
-fn read_job(stack: &Stack, config: &Config, chunk: Option<i64>) -> Result<(Environment, Tasks)> {
+fn read_job(stack: &Stack, pins: &Pins, config: &Config, chunk: Option<i64>) -> Result<(Environment, Tasks)> {
     let names = HostNames::default();
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
@@ -84,7 +102,7 @@ fn read_job(stack: &Stack, config: &Config, chunk: Option<i64>) -> Result<(Envir
         host_modules::read_loaded(stack, &names, &mut read.modules.loaded);
         Ok(())
     })?;
-    let mut reader = TaskReader::new(&names, config);
+    let mut reader = TaskReader::new(&names, config, Some(pins));
     reader.tasks.chunk = chunk;
     stack.push_value(config.tasks);
     reader.read(stack)?;

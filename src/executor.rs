@@ -9,7 +9,7 @@ use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::codec::{Functions, Path, Policy, decode_initial, encode_counted};
+use crate::codec::{Functions, Path, Policy, decode_arguments, decode_initial, encode_counted};
 use crate::config::Mode;
 use crate::environment::{Environment, Init};
 use crate::error::{Error, Kind};
@@ -272,7 +272,8 @@ fn run_function(
     current::begin_task(identity);
     note_modules(state);
     state.push_function(task.function, &coroutine)?;
-    let count = decode_initial(&coroutine, task.arguments, &gma::WorkerNames).map_err(|error| {
+    let pinned = job.tasks.pinned.as_deref();
+    let count = decode_arguments(&coroutine, task.arguments, pinned, &gma::WorkerNames).map_err(|error| {
         match (&error, lacks_common) {
             (Error::NoCommon { .. }, Some(reason)) => reason.clone(),
             _ => state.explain(error),

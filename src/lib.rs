@@ -40,6 +40,7 @@
 //! | `module_names` | the names under which modules and their code cross | both |
 //! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
+//! | `pinned` | long texts that workers copy straight from the host's state | both |
 //! | `missing` | finds the globals that were missing where a task failed | both |
 //! | `fields` | shows the fields of an error value that is a table | both |
 //! | `bytecode` | reads the code of functions: what they change, what they use | both |
@@ -117,6 +118,7 @@ mod missing;
 mod module_names;
 mod modules;
 mod names;
+mod pinned;
 mod pool;
 mod reader;
 mod recurring;

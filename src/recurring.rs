@@ -9,7 +9,8 @@ use rustc_hash::FxHashMap;
 use crate::codec::{Encoder, identity};
 use crate::config::Mode;
 use crate::error::{Error, Result};
-use crate::ffi::{Protected, Type};
+use crate::ffi::{Protected, Stack, Type};
+use crate::pinned::PINNED_TEXT;
 
 /// A search for tables and long texts that are arguments of several tasks.
 pub struct Recurring {
@@ -75,6 +76,11 @@ impl Recurring {
             let uses = self.uses[position - 1];
             if self.pays(uses, tasks) {
                 stack.raw_get_i(found, position as i64);
+                if tasks <= self.workers && is_pinned_text(stack) {
+                    // Each task can begin at once, and copies it from the host's state.
+                    stack.pop(1);
+                    continue;
+                }
                 saved += encoder.common_value(stack)? * (uses - 1);
             }
         }
@@ -140,6 +146,11 @@ impl Recurring {
             Mode::Timer => RESTORES * (2 * uses - 1) > RESTORES * workers + tasks + workers,
         }
     }
+}
+
+/// Whether the value on top is a text that is pinned among arguments.
+fn is_pinned_text(stack: &Stack) -> bool {
+    stack.kind(-1) == Type::String && stack.raw_len(-1) >= PINNED_TEXT
 }
 
 #[cfg(test)]

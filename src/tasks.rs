@@ -18,7 +18,7 @@ use crate::codec::{Encoder, Functions, Names, Path, Policy, Upvalues, encode};
 use crate::config::{self, Config};
 use crate::environment::Init;
 use crate::error::{Error, Meant, Place, Problem, Result};
-use crate::ffi::{Protected, Stack, Type, native};
+use crate::ffi::{Pins, Protected, Stack, Type, native};
 use crate::gma;
 use crate::host::HostNames;
 use crate::job::{Extras, Tasks};
@@ -36,6 +36,10 @@ pub struct TaskReader<'a> {
     last: Option<(usize, u32)>,
     /// The number of tasks in the list.
     count: i64,
+    /// Pins long texts among the arguments, if that is possible.
+    pins: Option<&'a Pins<'a>>,
+    /// The number of tasks that can begin at once.
+    workers: i64,
     /// None once the arguments that several tasks have were looked for.
     recurring: Option<Recurring>,
     pub functions: Vec<Vec<u8>>,
@@ -76,9 +80,11 @@ const ARGUMENTS_SIZE: usize = 32;
 const SLOTS: c_int = 40;
 
 impl<'a> TaskReader<'a> {
-    pub fn new(names: &'a HostNames, config: &Config) -> TaskReader<'a> {
+    pub fn new(names: &'a HostNames, config: &Config, pins: Option<&'a Pins<'a>>) -> TaskReader<'a> {
         TaskReader {
             names,
+            pins,
+            workers: i64::try_from(config.workers).unwrap_or(i64::MAX),
             upvalues: config.upvalues,
             known: FxHashMap::default(),
             last: None,
@@ -108,6 +114,9 @@ impl<'a> TaskReader<'a> {
         let functions = Functions::Carry(self.upvalues);
         let policy = Policy { names, functions, place: &place };
         let encoder = &mut Encoder::new(&mut arguments, &policy);
+        if let Some(pins) = self.pins {
+            encoder.pin_texts(pins);
+        }
         let read = |stack: &Protected| {
             if !stack.check(SLOTS) {
                 return Err(Error::Memory);
@@ -124,6 +133,11 @@ impl<'a> TaskReader<'a> {
                 }
                 let fields = read_fields(stack, index)?;
                 self.read_task(stack, index, fields, encoder, &mut extras)?;
+                if index == self.workers
+                    && let Some(pins) = self.pins
+                {
+                    pins.begin_late();
+                }
             }
             stack.set_top(0);
             Ok(())
@@ -133,6 +147,7 @@ impl<'a> TaskReader<'a> {
         read?;
         self.tasks.common = Arc::new(encoder.take_common());
         self.tasks.arguments = arguments;
+        self.tasks.pinned = self.pins.and_then(Pins::texts);
         Ok(())
     }
 
@@ -290,7 +305,8 @@ pub fn read_init(stack: &Stack, names: &HostNames, config: &Config) -> Result<In
         stack.raw_set_i(1, 1);
         Ok(())
     })?;
-    let mut reader = TaskReader::new(names, config);
+    // Workers may read these at any time of the job.
+    let mut reader = TaskReader::new(names, config, None);
     reader.read(stack).map_err(|error| match error {
         Error::BadConfig { place: Place::Task { field, .. }, problem } => {
             Error::BadConfig { place: Place::Init { field }, problem }

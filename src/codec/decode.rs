@@ -10,10 +10,11 @@ mod tables;
 
 use std::ffi::c_int;
 
-use crate::codec::wire::{self, HAS_SHARED, Reader, SHARED, truncated};
+use crate::codec::wire::{self, HAS_PINNED, HAS_SHARED, Reader, SHARED, truncated};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::{Protected, Stack, Type};
+use crate::ffi::{PinnedBytes, Protected, Stack, Type};
+use crate::pinned::{PinnedTexts, Taken};
 
 use tables::Metatable;
 
@@ -36,6 +37,26 @@ pub fn decode(stack: &Stack, message: &[u8], names: &dyn Resolve) -> Result<c_in
     let mut decoder = Decoder::new(names);
     stack.with_collector_paused(message.len(), 0, |stack| decoder.message(stack, message))
 }
+
+/// Like [`decode_initial`], for the arguments of a task, which may be pinned texts.
+pub fn decode_arguments(
+    stack: &Stack,
+    message: &[u8],
+    pinned: Option<&Pinned>,
+    names: &dyn Resolve,
+) -> Result<c_int> {
+    if let Some(count) = decode_scalars(stack, message)? {
+        return Ok(count);
+    }
+    let mut decoder = Decoder::new(names);
+    decoder.pinned = pinned;
+    let has_pinned = message.first().is_some_and(|flags| flags & HAS_PINNED != 0);
+    let size = if has_pinned { usize::MAX } else { message.len() };
+    stack.with_collector_postponed(size, 0, |stack| decoder.message(stack, message))
+}
+
+/// The pinned texts of a job.
+type Pinned = PinnedTexts<PinnedBytes>;
 
 /// Like [`decode`], for values that a state gets once, before its code runs. The collector then waits until that code has
 /// allocated as much again.
@@ -124,6 +145,7 @@ struct Unfinished {
 pub struct Decoder<'a> {
     reader: Reader<'a>,
     names: &'a dyn Resolve,
+    pinned: Option<&'a Pinned>,
     unfinished: Vec<Unfinished>,
     has_shared: bool,
     /// The slot of the table of shared objects, on the stack in use. The slot above it is for the table of keys.
@@ -156,6 +178,7 @@ impl<'a> Decoder<'a> {
         Decoder {
             reader: Reader::new(&[]),
             names,
+            pinned: None,
             unfinished: Vec::new(),
             has_shared: false,
             shared_slot: 0,
@@ -285,6 +308,13 @@ impl<'a> Decoder<'a> {
                 self.texts += 1;
                 self.register(here, -self.texts)?;
             }
+            wire::PINNED => {
+                self.push_pinned(here)?;
+                self.texts += 1;
+                if tag & SHARED != 0 {
+                    self.register(here, -self.texts)?;
+                }
+            }
             wire::TEXT_AGAIN => {
                 let id = self.reader.length().ok_or_else(truncated)?;
                 self.push_shared(here, -shared_number(id))?;
@@ -370,6 +400,26 @@ impl<'a> Decoder<'a> {
         here.push_value(-1);
         here.raw_set_i(self.shared_slot, number);
         Ok(())
+    }
+
+    /// Reads the number of a pinned text, and pushes the text, in its own protected call: an error must not jump over the end
+    /// of its use.
+    #[cold]
+    fn push_pinned(&mut self, here: &Stack) -> Result<()> {
+        let number = self.reader.length().ok_or_else(truncated)?;
+        let push = |bytes: &[u8]| {
+            fault::point("pinned")?;
+            here.protected(0, |here| {
+                here.push_bytes(bytes);
+                Ok(())
+            })
+        };
+        match self.pinned.map_or(Taken::Unknown, |pinned| pinned.take(number)) {
+            Taken::Pinned(bytes) => push(&bytes),
+            Taken::Kept(bytes) => push(&bytes),
+            Taken::LackedMemory => Err(Error::Memory),
+            Taken::Unknown => Err(Error::Corrupt("a pinned text that is not there")),
+        }
     }
 
     fn push_shared(&self, here: &Stack, number: i64) -> Result<()> {

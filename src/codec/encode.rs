@@ -23,9 +23,8 @@ use crate::codec::policy::{Functions, Policy};
 use crate::codec::wire::{self, mark_shared, put_eight, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::ffi::{Protected, Stack, Type};
+use crate::ffi::{Pins, Protected, Stack, Type};
 use functions::is_carried_method;
-use texts::put_text;
 
 /// Appends a message of the top `count` values to `out` and pops them, in its own protected call.
 pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
@@ -91,6 +90,9 @@ pub struct Encoder<'a> {
     common: Option<Box<CommonIndex>>,
     /// One of those is being written: the buffers are exchanged.
     is_in_common: bool,
+    /// Pins the texts of at least `pinned_from` bytes.
+    pins: Option<&'a Pins<'a>>,
+    pinned_from: usize,
     /// Whether there are modules; none until that matters.
     has_modules: Option<bool>,
     /// The address and the entry of the class of the last object: a message often has many objects of one.
@@ -125,6 +127,8 @@ impl<'a> Encoder<'a> {
             captures: Captures::default(),
             common: None,
             is_in_common: false,
+            pins: None,
+            pinned_from: usize::MAX,
             has_modules: None,
             last_class: None,
             start: 0,
@@ -353,11 +357,7 @@ impl<'a> Encoder<'a> {
                 None => put_eight(&mut self.out, wire::FLOAT, here.number(index).unwrap_or(0.0).to_bits()),
             },
             Type::LightUserdata => put_eight(&mut self.out, wire::LIGHT, here.light(index) as u64),
-            Type::String => {
-                let (out, texts, start) = (&mut self.out, &mut self.texts, self.start);
-                let common = self.common.as_deref();
-                here.with_bytes(index, |bytes| put_text(out, texts, common, start, bytes))?;
-            }
+            Type::String => self.text(here, index)?,
             _ => self.out.push(wire::NIL),
         }
         Ok(())

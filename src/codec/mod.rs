@@ -29,7 +29,7 @@ mod roundtrip;
 pub mod wire;
 
 pub use common::Common;
-pub use decode::{Decoder, Resolve, decode, decode_common, decode_initial, decode_scalars};
+pub use decode::{Decoder, Resolve, decode, decode_arguments, decode_common, decode_initial, decode_scalars};
 pub use encode::common::identity;
 pub use encode::{Encoder, encode, encode_counted};
 pub use frame::{Path, without_arguments};

@@ -9,7 +9,8 @@
 //!          | INTEGER i64 | FLOAT u64 (the bits) | LIGHT u64
 //!          | STRING length bytes          a short text
 //!          | TEXT length bytes            a long text
-//!          | TEXT_AGAIN id                the id-th TEXT of the message, from 0
+//!          | PINNED number                a long text: the pinned text of the job that has this number
+//!          | TEXT_AGAIN id                the id-th TEXT or PINNED of the message, from 0
 //!          | TABLE array:u32 record:u32 value*array (value value)*record
 //!          | FUNCTION size:u32 bytecode upvalues:u8 upvalue*upvalues
 //!          | NAMED length name            the receiver's own function or table of that name
@@ -59,6 +60,8 @@ pub const CLASS: u8 = 19;
 pub const COMMON: u8 = 20;
 pub const COMMON_JOINED: u8 = 21;
 
+pub const PINNED: u8 = 22;
+
 /// The smallest long text, in bytes, that can be a common value. A reference to a shorter one would save nothing.
 pub const COMMON_TEXT: usize = 1024;
 
@@ -71,6 +74,9 @@ pub const SHARED: u8 = 0x80;
 
 /// Set in a message's flags if any tag has [`SHARED`].
 pub const HAS_SHARED: u8 = 1;
+
+/// Set in a message's flags if it has a [`PINNED`] text. So it is larger than its bytes say.
+pub const HAS_PINNED: u8 = 2;
 
 /// The size in bytes of a message's flags and count.
 pub const HEADER: usize = 5;

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | a stack used after its state was closed or restored, or on another thread | its lifetime; it is not `Send` |
 //! | a string used after it was popped | [`Stack::with_bytes`], whose body can't have a stack |
+//! | a text's bytes read by another thread after the text was freed | [`PinnedBytes`]: [`Stack::with_pins`] waits for their drop |
 //! | an error raised where nothing catches it | only bodies of protected calls and native functions get a `Protected` |
 //! | an owner moved into such a body, whose drop a `longjmp` would skip | a check when the body is compiled |
 //! | an owner that is a local there | `scripts/check-fence`, which reads the compiler's MIR |
@@ -38,6 +39,7 @@ mod host_lua;
 mod huge_pages;
 mod interrupt;
 mod own_state;
+mod pinned;
 mod protected;
 mod stack;
 mod tables;
@@ -53,6 +55,7 @@ pub use exceptions::refuse_exceptions;
 pub use host_lua::LUA_ERROR;
 pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
+pub use pinned::{PinnedBytes, Pins};
 pub use protected::Protected;
 pub use stack::Stack;
 pub use types::{Key, NativeFunction, Type};

@@ -7,6 +7,8 @@ use rustc_hash::FxHashMap;
 
 use crate::codec::Common;
 use crate::error::Error;
+use crate::ffi::PinnedBytes;
+use crate::pinned::PinnedTexts;
 
 /// The tasks of a job, encoded.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub struct Tasks {
     pub arguments: Vec<u8>,
     /// The arguments that several tasks have.
     pub common: Arc<Common>,
+    /// The long texts that workers copy from the host's state, if there are any.
+    pub pinned: Option<Arc<PinnedTexts<PinnedBytes>>>,
     /// The number of items in each task of a `Map`.
     pub chunk: Option<i64>,
 }

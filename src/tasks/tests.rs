@@ -17,7 +17,7 @@ fn read(code: &str) -> Tasks {
     stack.call(0, 1);
     let config = config::read(&stack, 1, false).expect("options");
     let names = HostNames::default();
-    let mut reader = TaskReader::new(&names, &config);
+    let mut reader = TaskReader::new(&names, &config, None);
     stack.push_value(config.tasks);
     reader.read(&stack).expect("tasks");
     reader.tasks

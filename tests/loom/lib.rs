@@ -1,4 +1,5 @@
-//! The library's modules in which threads meet: the mailbox, the seat with its running coroutine, and the idle queue.
+//! The library's modules in which threads meet: the mailbox, the seat with its running coroutine, the idle queue,
+//! and the pinned texts.
 //!
 //! They are its own files. Here they are compiled with another `sync`, so that loom sees and orders every step of theirs, and
 //! with coroutines that are no Lua. `src/waiting.md` says what has to hold of them, and why.
@@ -12,11 +13,20 @@ pub mod error {
     pub struct Error;
 }
 
+/// No point fails.
+pub mod fault {
+    pub fn point(_: &str) -> Result<(), ()> {
+        Ok(())
+    }
+}
+
 #[path = "../../src/bit_lock.rs"]
 pub mod bit_lock;
 #[path = "../../src/idle_queue.rs"]
 pub mod idle_queue;
 #[path = "../../src/mailbox.rs"]
 pub mod mailbox;
+#[path = "../../src/pinned.rs"]
+pub mod pinned;
 #[path = "../../src/seat.rs"]
 pub mod seat;

@@ -234,3 +234,136 @@ fn every_task_has_one_outcome_whatever_fails() {
         "#,
     );
 }
+
+/// A job of long texts, one of which each task has: 1 MiB, and different. `check_text` checks a task's record.
+const LONG_TEXTS: &str = r#"
+    local function text_of(i) return ("x"):rep(1 << 20) .. i end
+    local function ends(text) return #text, text:sub(-4) end
+    local function long_tasks(count)
+      local tasks = {}
+      for i = 1, count do tasks[i] = { func = ends, args = { text_of(1000 + i) } } end
+      return tasks
+    end
+    local function check_text(i, entry)
+      assert(entry.success, entry.data)
+      assert(entry.returns[1] == (1 << 20) + 4 and entry.returns[2] == tostring(1000 + i))
+    end
+"#;
+
+/// V18, E5. While a worker reads a text of the host's.
+#[test]
+fn a_fault_while_a_worker_reads_a_long_text_is_that_tasks_error() {
+    for action in ACTIONS {
+        with_faults(&format!("worker.pinned=1*{action}"), &text("worker.pinned", action), LONG_TEXTS)
+            .then(
+                r#"
+                for round = 1, 3 do
+                  local failed = 0
+                  for i, entry in ipairs(gma2workers.RunSync { tasks = long_tasks(6), workers = 2 }.result) do
+                    if entry.success then
+                      check_text(i, entry)
+                    else
+                      check_fault(entry, text)
+                      failed = failed + 1
+                    end
+                  end
+                  assert(failed == (round == 1 and 1 or 0), failed)
+                end
+                check_health(gma2workers.info.threads)
+                "#,
+            )
+            .run()
+            .expect_clean();
+    }
+}
+
+/// V18. Workers are slow to begin, so the host copies their texts. The texts are garbage as soon as `RunAsync` has returned.
+#[test]
+fn long_texts_that_no_worker_has_read_are_copied_before_the_hosts_call_ends() {
+    run_with_faults(
+        "worker.task=200*sleep(20)",
+        "",
+        &format!(
+            "{LONG_TEXTS}{}",
+            r#"
+            local before = collectgarbage() and collectgarbage "count"
+            local tasks, response = long_tasks(20)
+            gma2workers.RunAsync { tasks = tasks, workers = 2, onComplete = function(r) response = r end }
+            for _, task in ipairs(tasks) do task.args = nil end
+            collectgarbage()
+            assert(collectgarbage "count" < before + 1024, "the texts are not garbage")
+            while not response do gma2workers.Poll(0.01) end
+            assert(response.failed == 0)
+            for i, entry in ipairs(response.result) do check_text(i, entry) end
+            check_health()
+            "#
+        ),
+    );
+}
+
+/// V18. The host has no memory for copies.
+#[test]
+fn a_long_text_that_the_host_cannot_copy_fails_its_own_task_alone() {
+    run_with_faults(
+        "host.keep=return;worker.task=1*sleep(100)",
+        "",
+        &format!(
+            "{LONG_TEXTS}{}",
+            r#"
+            local tasks = long_tasks(6)
+            tasks[7] = { func = add, args = { 7, 7 } }
+            local result = gma2workers.RunSync { tasks = tasks, workers = 1 }.result
+            for i = 1, 6 do
+              local entry = result[i]
+              assert(not entry.success and entry.kind == "memory" and entry.data:find "not enough memory", entry.data)
+            end
+            check_sum(7, result[7])
+            check_health()
+            "#
+        ),
+    );
+}
+
+/// V18, L4. A worker that is about to read a text keeps the host in its call, so the state can't be closed. It is tried until the
+/// worker was fast enough to read the host's own text.
+#[test]
+fn a_host_closes_its_state_as_soon_as_its_long_texts_were_read() {
+    for exit in ["os.exit(0, true)", "os.exit(0)", "return"] {
+        run_with_faults(
+            "worker.pinned=sleep(100)",
+            "",
+            &format!(
+                "{LONG_TEXTS}{}{exit}",
+                r#"
+                local clock, took = require "consolenative".clock
+                repeat
+                  local start = clock()
+                  local job = gma2workers.RunAsync { tasks = long_tasks(2), workers = 2, onComplete = function() end }
+                  took = clock() - start
+                  if took < 0.1 then job:wait() end
+                until took >= 0.1
+                "#
+            ),
+        );
+    }
+}
+
+/// V18, L4. The state is closed while tasks with texts have yet to begin.
+#[test]
+fn a_host_closes_its_state_before_its_long_texts_are_read() {
+    run_with_faults(
+        "worker.task=sleep(20)",
+        "",
+        &format!(
+            "{LONG_TEXTS}{}",
+            r#"
+            for _, workers in ipairs { 1, 2, 4 } do
+              gma2workers.RunAsync { tasks = long_tasks(20), workers = workers, onComplete = function() end }
+            end
+            gma2workers.cancelAll()
+            gma2workers.RunAsync { tasks = long_tasks(20), workers = 2, onComplete = function() print "completed" end }
+            os.exit(0, true)
+            "#
+        ),
+    );
+}

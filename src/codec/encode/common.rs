@@ -8,6 +8,7 @@ use crate::codec::common::{Common, CommonIndex, Found};
 use crate::codec::wire::{self, COMMON_TEXT, HEADER, mark_shared, put_length};
 use crate::error::Result;
 use crate::ffi::{Protected, Stack, Type};
+use crate::pinned::PINNED_TEXT;
 
 /// The identity of a value that can be common to several messages: a table or a long text.
 pub fn identity(stack: &Stack, index: c_int) -> Option<usize> {
@@ -86,6 +87,8 @@ impl Encoder<'_> {
         if let Some(common) = &mut self.common {
             std::mem::swap::<Vec<u8>>(&mut self.out, common.messages());
             self.is_in_common = is_in_common;
+            // Workers may read a common value at any time of the job.
+            self.pinned_from = if is_in_common || self.pins.is_none() { usize::MAX } else { PINNED_TEXT };
         }
     }
 

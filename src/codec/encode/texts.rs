@@ -8,18 +8,19 @@ use crate::codec::buffer::MessageBuffer;
 use crate::codec::common::CommonIndex;
 use crate::codec::identity_map::{Entry, IdentityMap};
 use crate::codec::keys::Occurrence;
-use crate::codec::wire::{self, SHORT_TEXT, mark_shared, put_length};
-use crate::error::Result;
-use crate::ffi::Stack;
+use crate::codec::wire::{self, HAS_PINNED, SHORT_TEXT, mark_shared, put_length};
+use crate::error::{Error, Result};
+use crate::ffi::{Pins, Stack};
+use crate::pinned::PINNED_TEXT;
 
-impl Encoder<'_> {
+impl<'a> Encoder<'a> {
     /// Writes a text that is a key, as its number if it repeats.
     pub(super) fn key(&mut self, here: &Stack, index: c_int) -> Result<()> {
         let (out, texts, keys, start) = (&mut self.out, &mut self.texts, &mut self.keys, self.start);
         let common = self.common.as_deref();
         here.with_bytes(index, |bytes| {
             if bytes.len() > SHORT_TEXT {
-                return put_text(out, texts, common, start, bytes);
+                return put_text(out, texts, common, start, usize::MAX, bytes).map(drop);
             }
             match keys.record(bytes) {
                 Occurrence::Numbered(number) => {
@@ -32,33 +33,65 @@ impl Encoder<'_> {
             }
         })
     }
+
+    /// Writes the string at an index, a value.
+    #[inline(always)] // Strings are the most frequent values.
+    pub(super) fn text(&mut self, here: &Stack, index: c_int) -> Result<()> {
+        let (out, texts, start, pinned_from) = (&mut self.out, &mut self.texts, self.start, self.pinned_from);
+        let common = self.common.as_deref();
+        match here.with_bytes(index, |bytes| put_text(out, texts, common, start, pinned_from, bytes))? {
+            true => Ok(()),
+            false => self.pinned_text(here, index),
+        }
+    }
+
+    /// Pins the long text at an index, and writes its number.
+    #[cold]
+    fn pinned_text(&mut self, here: &Stack, index: c_int) -> Result<()> {
+        let Some(pins) = self.pins else { return Err(Error::Internal("no text can be pinned".into())) };
+        let number = pins.pin(here, index)?;
+        self.out.ensure_room(0)?;
+        self.out[self.start] |= HAS_PINNED;
+        self.out.push(wire::PINNED);
+        put_length(&mut self.out, number);
+        Ok(())
+    }
+
+    /// From now on, long texts are pinned, and messages refer to them by their number.
+    pub fn pin_texts(&mut self, pins: &'a Pins<'a>) {
+        self.pins = Some(pins);
+        self.pinned_from = PINNED_TEXT;
+    }
 }
 
 /// Writes a string. If the message, which begins at `start`, already has this long string, by address, writes its number.
+/// Returns false, and writes nothing, if it has `pinned_from` bytes or more, and the message does not have it yet.
 #[inline(always)] // Strings are the most frequent values.
 pub(super) fn put_text(
     out: &mut MessageBuffer,
     texts: &mut IdentityMap,
     common: Option<&CommonIndex>,
     start: usize,
+    pinned_from: usize,
     bytes: &[u8],
-) -> Result<()> {
+) -> Result<bool> {
     if bytes.len() <= SHORT_TEXT {
-        return put_bytes(out, wire::STRING, bytes);
+        return put_bytes(out, wire::STRING, bytes).map(|()| true);
     }
     if let Some(number) = find_text(common, bytes) {
-        return put_reference(out, number);
+        return put_reference(out, number).map(|()| true);
     }
     match texts.get_or_insert(bytes.as_ptr() as usize, out.len())? {
-        None => put_bytes(out, wire::TEXT, bytes),
+        None if bytes.len() >= pinned_from => return Ok(false),
+        None => put_bytes(out, wire::TEXT, bytes)?,
         Some(Entry { id, tag }) => {
             out.ensure_room(0)?;
             mark_shared(out, start, tag);
             out.push(wire::TEXT_AGAIN);
             put_length(out, id as usize);
-            Ok(())
         }
     }
+    Ok(true)
 }
 
 #[inline(always)]

@@ -8,9 +8,13 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::{NoNames, config, encoded, state};
-use crate::codec::decode::decode;
+use crate::codec::decode::{decode, decode_arguments};
+use crate::codec::encode::Encoder;
+use crate::codec::policy::{Functions, Policy};
 use crate::codec::wire;
+use crate::error::Error;
 use crate::ffi::Stack;
+use crate::pinned::PINNED_TEXT;
 
 /// The addresses of the texts at these indices.
 fn addresses(stack: &Stack, texts: impl Iterator<Item = c_int>) -> Vec<usize> {
@@ -94,4 +98,131 @@ proptest! {
         };
         assert_eq!(is_long(classes(&sent)), is_long(classes(&got)));
     }
+}
+
+/// Pushes the values of a message with pinned texts: a long text by itself, again, as an item, and as a key, and one that is just
+/// too short.
+fn push_long_texts(stack: &Stack) {
+    let pushed = stack.protected(0, |stack| {
+        stack.push_bytes(&LONG);
+        stack.push_value(1);
+        stack.create_table(1, 1);
+        stack.push_value(1);
+        stack.raw_set_i(3, 1);
+        stack.push_value(1);
+        stack.push_boolean(true);
+        stack.raw_set(3);
+        stack.push_bytes(&LONG[1..]);
+        Ok(())
+    });
+    pushed.expect("there is memory");
+}
+
+static LONG: [u8; PINNED_TEXT] = {
+    let mut text = [b'x'; PINNED_TEXT];
+    text[PINNED_TEXT - 1] = 0;
+    text
+};
+
+fn assert_long_texts(stack: &Stack) {
+    assert!(stack.has_bytes(1, &LONG) && stack.has_bytes(2, &LONG) && stack.has_bytes(4, &LONG[1..]));
+    stack.raw_get_i(3, 1);
+    assert!(stack.has_bytes(-1, &LONG));
+    assert_eq!(addresses(stack, [1, 2, 5].into_iter()), vec![addresses(stack, [1].into_iter())[0]; 3]);
+    stack.push_value(1);
+    stack.raw_get(3);
+    assert!(stack.boolean(-1));
+    stack.set_top(0);
+}
+
+const POLICY: Policy = Policy { names: &NoNames, functions: Functions::Refuse, place: &|n, _| n.to_string() };
+
+/// Writes a message of the first values on the stack.
+fn write_message(stack: &Stack, encoder: &mut Encoder, count: c_int) {
+    (1..=count).for_each(|index| stack.push_value(index));
+    let written = stack.protected(count, |stack| {
+        encoder.message(stack, 1, count)?;
+        stack.set_top(0);
+        Ok(())
+    });
+    written.expect("it can cross");
+}
+
+#[test]
+fn a_pinned_text_arrives_during_the_hosts_call_and_after_it() {
+    let (from, to) = (state(), state());
+    let (stack, there) = (from.stack(), to.stack());
+    let mut message = Vec::new();
+    push_long_texts(&stack);
+    let written = &mut message;
+    let texts = stack.with_pins(|stack, pins| {
+        let encoder = &mut Encoder::new(written, &POLICY);
+        encoder.pin_texts(pins);
+        for _ in 0..2 {
+            write_message(stack, encoder, 4);
+        }
+        let to = state();
+        let there = to.stack();
+        let first = &written[..written.len() / 2];
+        assert_eq!(decode_arguments(&there, first, pins.texts().as_deref(), &NoNames), Ok(4));
+        assert_long_texts(&there);
+        pins.texts()
+    });
+    // Each has the text that is too short.
+    assert!(message.len() < 2 * LONG.len() + 200, "{} bytes", message.len());
+    drop(from);
+    let rest = &message[message.len() / 2..];
+    assert_eq!(decode_arguments(&there, rest, texts.as_deref(), &NoNames), Ok(4));
+    assert_long_texts(&there);
+    // There is none for a third message.
+    let unknown = Err(Error::Corrupt("a pinned text that is not there"));
+    assert_eq!(decode_arguments(&there, rest, texts.as_deref(), &NoNames), unknown);
+    assert_eq!(decode(&there, rest, &NoNames), unknown);
+}
+
+#[test]
+fn a_text_is_garbage_once_the_hosts_call_has_ended() {
+    let from = state();
+    let stack = from.stack();
+    let before = from.memory();
+    let texts = stack.with_pins(|stack, pins| {
+        let pushed = stack.protected(0, |stack| {
+            stack.push_bytes(&LONG);
+            Ok(())
+        });
+        assert_eq!((pushed, pins.pin(stack, 1), pins.pin(stack, 1)), (Ok(()), Ok(0), Ok(0)));
+        stack.pop(1);
+        let collected = stack.protected(0, |stack| {
+            stack.collect();
+            Ok(())
+        });
+        assert_eq!(collected, Ok(()));
+        pins.texts()
+    });
+    assert!(from.memory() > before + LONG.len());
+    let collected = stack.protected(0, |stack| {
+        stack.collect();
+        Ok(())
+    });
+    assert_eq!(collected, Ok(()));
+    assert!(from.memory() < before + LONG.len() / 2);
+    drop(texts);
+}
+
+#[test]
+fn a_state_without_memory_for_a_pinned_text_is_an_error_and_ends_its_use() {
+    let from = state();
+    let stack = from.stack();
+    push_long_texts(&stack);
+    // This would wait forever if the text was still in use.
+    let read = stack.with_pins(|stack, pins| {
+        let mut message = Vec::new();
+        let encoder = &mut Encoder::new(&mut message, &POLICY);
+        encoder.pin_texts(pins);
+        write_message(stack, encoder, 1);
+        let to = state();
+        to.set_limit(to.memory() + LONG.len() / 2);
+        decode_arguments(&to.stack(), &message, pins.texts().as_deref(), &NoNames)
+    });
+    assert_eq!(read, Err(Error::Memory));
 }

@@ -2,4 +2,5 @@
 
 mod idle_queue;
 mod mailbox;
+mod pinned;
 mod seat;
