@@ -55,4 +55,4 @@ pub use interrupt::{Running, take_stopped_at};
 pub use own_state::OwnState;
 pub use protected::Protected;
 pub use stack::Stack;
-pub use types::{Key, NativeFunction, Type};
+pub use types::{Key, NativeFunction, Plain, Type};

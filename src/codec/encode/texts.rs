@@ -1,38 +1,11 @@
 //! Encodes texts.
 
-use std::ffi::c_int;
-
-use super::Encoder;
 use super::common::{find_text, put_reference};
 use crate::codec::buffer::MessageBuffer;
 use crate::codec::common::CommonIndex;
 use crate::codec::identity_map::{Entry, IdentityMap};
-use crate::codec::keys::Occurrence;
 use crate::codec::wire::{self, SHORT_TEXT, mark_shared, put_length};
 use crate::error::Result;
-use crate::ffi::Stack;
-
-impl Encoder<'_> {
-    /// Writes a text that is a key, as its number if it repeats.
-    pub(super) fn key(&mut self, here: &Stack, index: c_int) -> Result<()> {
-        let (out, texts, keys, start) = (&mut self.out, &mut self.texts, &mut self.keys, self.start);
-        let common = self.common.as_deref();
-        here.with_bytes(index, |bytes| {
-            if bytes.len() > SHORT_TEXT {
-                return put_text(out, texts, common, start, bytes);
-            }
-            match keys.record(bytes) {
-                Occurrence::Numbered(number) => {
-                    out.ensure_room(0)?;
-                    out.extend_from_slice(&[wire::KEY, number]);
-                    Ok(())
-                }
-                Occurrence::Second => put_bytes(out, wire::NEW_KEY, bytes),
-                Occurrence::First => put_bytes(out, wire::STRING, bytes),
-            }
-        })
-    }
-}
 
 /// Writes a string. If the message, which begins at `start`, already has this long string, by address, writes its number.
 #[inline(always)] // Strings are the most frequent values.
