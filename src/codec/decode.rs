@@ -237,7 +237,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Pushes a value that is complete at once. False if the tag stands for another kind of value.
-    #[inline]
+    #[inline(always)] // Plain values are the most frequent ones.
     fn push_plain(&mut self, here: &Protected, tag: u8) -> Option<bool> {
         match tag {
             wire::NIL => here.push_nil(),

@@ -161,7 +161,7 @@ impl<'a> Encoder<'a> {
         }
         self.begin(count as usize);
         for index in first..first + count {
-            if let Err(error) = self.put_plain(stack, index) {
+            if let Err(error) = self.plain_at(stack, index) {
                 return self.roll_back(error);
             }
         }
@@ -261,6 +261,8 @@ impl<'a> Encoder<'a> {
                 self.finish(here);
                 return Ok(());
             }
+            // For a scalar as the key and another as the value.
+            self.out.ensure_room(0)?;
             in_array = in_array && here.whole(-2) == Some(i64::from(array) + 1);
             if skips {
                 let key = here.kind(-2);
@@ -299,7 +301,7 @@ impl<'a> Encoder<'a> {
     /// Writes the value on top. A scalar is popped at once; a table or function gets a frame and stays until it is
     /// finished.
     fn value(&mut self, here: &Protected) -> Result<()> {
-        let Some(kind) = self.put_plain(here, -1)? else {
+        let Some(kind) = self.plain_at(here, -1)? else {
             here.pop(1);
             return Ok(());
         };
@@ -361,41 +363,57 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes a plain value, and leaves it on the stack. Of another value, it writes nothing and returns the type.
-    #[inline]
+    /// Like [`Encoder::put_plain`], which need not be inlined twice.
+    fn plain_at(&mut self, here: &Stack, index: c_int) -> Result<Option<Type>> {
+        self.out.ensure_room(0)?;
+        self.put_plain(here, index)
+    }
+
+    /// Writes a plain value, and leaves it on the stack. Of another value, it writes nothing and returns the type. There must be
+    /// room for a scalar.
+    #[inline(always)] // Plain values are the most frequent ones.
     fn put_plain(&mut self, here: &Stack, index: c_int) -> Result<Option<Type>> {
         let (out, texts, start) = (&mut self.out, &mut self.texts, self.start);
         let common = self.common.as_deref();
-        here.with_plain(index, |value| {
-            out.ensure_room(0)?;
-            match value {
-                Plain::Text(bytes) => put_text(out, texts, common, start, bytes)?,
-                Plain::Other(kind) => return Ok(Some(kind)),
-                scalar => put_scalar(out, scalar),
-            }
-            Ok(None)
-        })
+        let value = here.plain(index, |bytes| put_text(out, texts, common, start, bytes));
+        self.put_scalar(value)
     }
 
     /// Like [`Encoder::put_plain`], for a key: one that repeats is written as its number.
-    #[inline]
+    #[inline(always)] // As above.
     fn put_key(&mut self, here: &Stack, index: c_int) -> Result<Option<Type>> {
         let (out, texts, keys, start) = (&mut self.out, &mut self.texts, &mut self.keys, self.start);
         let common = self.common.as_deref();
-        here.with_plain(index, |value| {
-            out.ensure_room(0)?;
-            match value {
-                Plain::Text(bytes) if bytes.len() > SHORT_TEXT => put_text(out, texts, common, start, bytes)?,
-                Plain::Text(bytes) => match keys.record(bytes) {
-                    Occurrence::Numbered(number) => out.extend_from_slice(&[wire::KEY, number]),
-                    Occurrence::Second => put_bytes(out, wire::NEW_KEY, bytes)?,
-                    Occurrence::First => put_bytes(out, wire::STRING, bytes)?,
-                },
-                Plain::Other(kind) => return Ok(Some(kind)),
-                scalar => put_scalar(out, scalar),
+        let key = here.plain(index, |bytes| {
+            if bytes.len() > SHORT_TEXT {
+                return put_text(out, texts, common, start, bytes);
             }
-            Ok(None)
-        })
+            match keys.record(bytes) {
+                Occurrence::Numbered(number) => {
+                    out.extend_from_slice(&[wire::KEY, number]);
+                    Ok(())
+                }
+                Occurrence::Second => put_bytes(out, wire::NEW_KEY, bytes),
+                Occurrence::First => put_bytes(out, wire::STRING, bytes),
+            }
+        });
+        self.put_scalar(key)
+    }
+
+    /// Writes a scalar that was read, for which there must be room. A text has been written. Returns the type of another value.
+    #[inline(always)] // As above.
+    fn put_scalar(&mut self, value: Plain<Result<()>>) -> Result<Option<Type>> {
+        let out: &mut Vec<u8> = &mut self.out;
+        match value {
+            Plain::Text(written) => written?,
+            Plain::Integer(value) => put_eight(out, wire::INTEGER, value.cast_unsigned()),
+            Plain::Float(value) => put_eight(out, wire::FLOAT, value.to_bits()),
+            Plain::Boolean(value) => out.push(if value { wire::TRUE } else { wire::FALSE }),
+            Plain::Light(value) => put_eight(out, wire::LIGHT, value as u64),
+            Plain::Nil => out.push(wire::NIL),
+            Plain::Other(kind) => return Ok(Some(kind)),
+        }
+        Ok(None)
     }
 
     /// If the message, or a common value, already has this table or function, writes a reference.
@@ -531,17 +549,5 @@ impl<'a> Encoder<'a> {
     fn finish(&mut self, here: &Stack) {
         self.frames.pop();
         here.pop(1);
-    }
-}
-
-/// Appends a plain value other than a text. There must be room for it.
-#[inline]
-fn put_scalar(out: &mut Vec<u8>, value: Plain) {
-    match value {
-        Plain::Integer(value) => put_eight(out, wire::INTEGER, value.cast_unsigned()),
-        Plain::Float(value) => put_eight(out, wire::FLOAT, value.to_bits()),
-        Plain::Boolean(value) => out.push(if value { wire::TRUE } else { wire::FALSE }),
-        Plain::Light(value) => put_eight(out, wire::LIGHT, value as u64),
-        _ => out.push(wire::NIL),
     }
 }

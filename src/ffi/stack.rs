@@ -213,11 +213,11 @@ impl<'s> Stack<'s> {
         unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }
     }
 
-    /// Calls `body` with a value, which takes fewer calls than asking for its type first. As for [`Stack::with_bytes`],
-    /// `body` has no stack.
-    #[inline]
-    pub fn with_plain<R>(&self, index: c_int, body: impl FnOnce(Plain) -> R + Send) -> R {
-        body(match self.kind(index) {
+    /// Reads a value, which takes fewer calls than asking for its type first. Calls `body` with the bytes of a text, as
+    /// [`Stack::with_bytes`] does.
+    #[inline(always)] // It is called for each value of a table.
+    pub fn plain<R>(&self, index: c_int, body: impl FnOnce(&[u8]) -> R + Send) -> Plain<R> {
+        match self.kind(index) {
             Type::None | Type::Nil => Plain::Nil,
             Type::Boolean => Plain::Boolean(self.boolean(index)),
             Type::Number => match self.whole(index) {
@@ -226,9 +226,9 @@ impl<'s> Stack<'s> {
             },
             Type::LightUserdata => Plain::Light(self.light(index)),
             // SAFETY: the value is a string, and it stays on the stack until `body` returns.
-            Type::String => Plain::Text(unsafe { self.string(index) }),
+            Type::String => Plain::Text(body(unsafe { self.string(index) })),
             kind => Plain::Other(kind),
-        })
+        }
     }
 
     /// A copy of the bytes of a string; no bytes for any other value.

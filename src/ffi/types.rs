@@ -61,15 +61,14 @@ impl Type {
     }
 }
 
-/// A value as it was read: a plain one (see [`Type::is_plain`]), or the type of another.
-#[derive(Clone, Copy)]
-pub enum Plain<'a> {
+/// A value as it was read: a plain one (see [`Type::is_plain`]), or the type of another. Of a text, what was made of its bytes.
+pub enum Plain<R> {
     Nil,
     Boolean(bool),
     Integer(i64),
     Float(f64),
     Light(usize),
-    Text(&'a [u8]),
+    Text(R),
     Other(Type),
 }
 

@@ -19,6 +19,17 @@ pub(super) fn put_text(
     if bytes.len() <= SHORT_TEXT {
         return put_bytes(out, wire::STRING, bytes);
     }
+    put_long_text(out, texts, common, start, bytes)
+}
+
+#[inline(never)] // So that the common case stays small.
+fn put_long_text(
+    out: &mut MessageBuffer,
+    texts: &mut IdentityMap,
+    common: Option<&CommonIndex>,
+    start: usize,
+    bytes: &[u8],
+) -> Result<()> {
     if let Some(number) = find_text(common, bytes) {
         return put_reference(out, number);
     }
