@@ -6,6 +6,7 @@
 
 mod common;
 mod functions;
+mod plain;
 mod tables;
 
 use std::ffi::c_int;
@@ -14,7 +15,7 @@ use crate::codec::wire::{self, HAS_PINNED, HAS_SHARED, Reader, SHARED, truncated
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{PinnedBytes, Protected, Stack, Type};
-use crate::pinned::{PinnedTexts, Taken};
+use crate::pinned::PinnedTexts;
 
 use tables::Metatable;
 
@@ -137,8 +138,8 @@ enum Partial {
 
 struct Unfinished {
     value: Partial,
-    /// Whether the table or function stays on the stack when it is complete.
-    stays: bool,
+    /// Where it goes when it is complete. Until then it is on the stack, above its key if it has one.
+    destination: Destination,
 }
 
 /// Reads one message after another.
@@ -148,8 +149,11 @@ pub struct Decoder<'a> {
     pinned: Option<&'a Pinned>,
     unfinished: Vec<Unfinished>,
     has_shared: bool,
-    /// The slot of the table of shared objects, on the stack in use. The slot above it is for the table of keys.
+    /// The slot of the table of shared objects, on the stack in use. The slot above it is for the table of keys, and those above
+    /// that are for the first [`STACKED_KEYS`] keys.
     shared_slot: c_int,
+    /// There is room for a level at this slot of the stack in use, and at all below.
+    room: c_int,
     next_id: i64,
     /// The number of long texts read. Shared ones are in the table of shared objects too, at negative numbers.
     texts: i64,
@@ -161,8 +165,11 @@ pub struct Decoder<'a> {
     unannounced: u64,
 }
 
-/// Enough numbered keys for most messages.
-const INITIAL_KEYS: c_int = 8;
+/// The number of keys that are kept on the stack, where they are found faster than in a table. Enough for most messages.
+const STACKED_KEYS: c_int = 8;
+
+/// The number of slots below a message's values.
+const BELOW: c_int = 2 + STACKED_KEYS;
 
 /// The most stack slots that one level needs.
 const LEVEL: c_int = 10;
@@ -182,6 +189,7 @@ impl<'a> Decoder<'a> {
             unfinished: Vec::new(),
             has_shared: false,
             shared_slot: 0,
+            room: 0,
             next_id: 0,
             texts: 0,
             keys: 0,
@@ -194,12 +202,11 @@ impl<'a> Decoder<'a> {
     pub fn message(&mut self, stack: &Protected, message: &'a [u8]) -> Result<c_int> {
         let base = stack.top() + 1;
         let count = self.values(stack, message)?;
-        stack.remove(base);
-        stack.remove(base);
+        stack.remove_range(base, BELOW);
         Ok(count)
     }
 
-    /// Pushes the table of shared objects, the table of keys, and a message's values. Returns the count of the values.
+    /// Pushes the table of shared objects, the keys, and a message's values. Returns the count of the values.
     fn values(&mut self, stack: &Protected, message: &'a [u8]) -> Result<c_int> {
         fault::point("decode")?;
         self.reader = Reader::new(message);
@@ -208,10 +215,11 @@ impl<'a> Decoder<'a> {
         self.texts = 0;
         self.keys = 0;
         self.has_keys = false;
+        self.room = 0;
         self.unannounced = message.len() as u64;
         self.has_shared = self.reader.byte().ok_or_else(truncated)? & HAS_SHARED != 0;
         let count = self.reader.u32().ok_or_else(truncated)?;
-        if !stack.check(LEVEL) {
+        if !stack.check(BELOW) {
             return Err(Error::Memory);
         }
         if self.has_shared {
@@ -221,8 +229,8 @@ impl<'a> Decoder<'a> {
         }
         self.shared_slot = stack.top();
         let base = self.shared_slot;
-        // Reserves the slot for the table of keys.
-        stack.push_nil();
+        // Reserves the slots for the keys.
+        stack.set_top(base + BELOW - 1);
         for _ in 0..count {
             if !stack.check(LEVEL) {
                 return Err(Error::Memory);
@@ -230,7 +238,7 @@ impl<'a> Decoder<'a> {
             self.value(stack, Destination::Top)?;
             self.build(stack, 0)?;
         }
-        Ok(stack.top() - base - 1)
+        Ok(stack.top() - base - BELOW + 1)
     }
 
     /// Completes the unfinished tables and functions, except the first `floor`.
@@ -246,38 +254,10 @@ impl<'a> Decoder<'a> {
                     let destination = Destination::Upvalue(function.upvalue);
                     self.value(here, destination)?;
                 }
-                _ => self.finish(here),
+                _ => self.finish(here)?,
             }
         }
         Ok(())
-    }
-
-    /// Pushes a value that is complete at once. False if the tag stands for another kind of value.
-    #[inline]
-    fn push_plain(&mut self, here: &Protected, tag: u8) -> Option<bool> {
-        match tag {
-            wire::NIL => here.push_nil(),
-            wire::FALSE => here.push_boolean(false),
-            wire::TRUE => here.push_boolean(true),
-            wire::INTEGER => here.push_integer(self.reader.u64()?.cast_signed()),
-            wire::FLOAT => here.push_number(f64::from_bits(self.reader.u64()?)),
-            wire::LIGHT => here.push_light(self.reader.u64()? as usize),
-            wire::STRING => here.push_bytes(self.reader.bytes()?),
-            wire::TEXT => {
-                here.push_bytes(self.reader.bytes()?);
-                self.texts += 1;
-            }
-            wire::NEW_KEY => {
-                here.push_bytes(self.reader.bytes()?);
-                self.number_key(here);
-            }
-            wire::KEY => {
-                let number = self.reader.byte().map(i64::from).filter(|number| *number < self.keys)?;
-                here.raw_get_i(self.shared_slot + 1, number + 1);
-            }
-            _ => return Some(false),
-        }
-        Some(true)
     }
 
     /// Reads one value and puts it into its destination; a table or function is then unfinished.
@@ -342,23 +322,6 @@ impl<'a> Decoder<'a> {
         self.store(here, destination)
     }
 
-    /// Creates the table of keys, unless it exists.
-    fn make_keys(&mut self, here: &Protected) {
-        if !self.has_keys {
-            here.create_table(INITIAL_KEYS, 0);
-            here.replace(self.shared_slot + 1);
-            self.has_keys = true;
-        }
-    }
-
-    /// Assigns the next number to the key on top.
-    fn number_key(&mut self, here: &Protected) {
-        self.make_keys(here);
-        self.keys += 1;
-        here.push_value(-1);
-        here.raw_set_i(self.shared_slot + 1, self.keys);
-    }
-
     /// Moves the value on top to its destination.
     #[inline]
     fn store(&self, here: &Protected, destination: Destination) -> Result<()> {
@@ -374,21 +337,13 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Stores the table or function on top at its destination while it is still empty, and keeps it on top to be filled. So a
-    /// parent never waits for its children, and a cycle needs no second pass.
-    fn store_and_keep(&mut self, here: &Protected, destination: Destination, tag: u8) -> Result<()> {
+    /// Notes the table or function on top, which is still empty: a value in it may refer to it.
+    #[inline]
+    fn note_object(&mut self, here: &Protected, tag: u8) -> Result<()> {
         if tag & SHARED != 0 {
             self.register(here, self.next_id + 1)?;
         }
         self.next_id += 1;
-        if destination != Destination::Top {
-            here.push_value(-1);
-            if destination == Destination::Field {
-                // The stack is table, key, child, child. One child goes below the key.
-                here.insert(-3);
-            }
-            self.store(here, destination)?;
-        }
         Ok(())
     }
 
@@ -402,26 +357,6 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Reads the number of a pinned text, and pushes the text, in its own protected call: an error must not jump over the end
-    /// of its use.
-    #[cold]
-    fn push_pinned(&mut self, here: &Stack) -> Result<()> {
-        let number = self.reader.length().ok_or_else(truncated)?;
-        let push = |bytes: &[u8]| {
-            fault::point("pinned")?;
-            here.protected(0, |here| {
-                here.push_bytes(bytes);
-                Ok(())
-            })
-        };
-        match self.pinned.map_or(Taken::Unknown, |pinned| pinned.take(number)) {
-            Taken::Pinned(bytes) => push(&bytes),
-            Taken::Kept(bytes) => push(&bytes),
-            Taken::LackedMemory => Err(Error::Memory),
-            Taken::Unknown => Err(Error::Corrupt("a pinned text that is not there")),
-        }
-    }
-
     fn push_shared(&self, here: &Stack, number: i64) -> Result<()> {
         if !self.has_shared {
             return Err(Error::Corrupt("a reference without its flag"));
@@ -432,12 +367,30 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Begins to fill the table or function on top.
+    /// Begins to fill the table or function on top, which is at a slot.
     #[inline(always)] // So that the value is built in place, not moved.
-    fn begin(&mut self, here: &Protected, value: Partial, destination: Destination) -> Result<()> {
+    fn begin(
+        &mut self,
+        here: &Protected,
+        slot: c_int,
+        value: Partial,
+        destination: Destination,
+    ) -> Result<()> {
         self.unfinished.try_reserve(1)?;
-        self.unfinished.push(Unfinished { value, stays: destination == Destination::Top });
-        if here.check(LEVEL) { Ok(()) } else { self.continue_on_new_stack(here, destination) }
+        self.unfinished.push(Unfinished { value, destination });
+        if self.has_room(here, slot) { Ok(()) } else { self.continue_on_new_stack(here, destination) }
+    }
+
+    /// Whether there is room for a level at a slot. Most levels are as deep as one before, for which it was made.
+    #[inline]
+    fn has_room(&mut self, here: &Stack, slot: c_int) -> bool {
+        if slot > self.room {
+            if !here.check(LEVEL) {
+                return false;
+            }
+            self.room = slot;
+        }
+        true
     }
 
     /// Completes the table or function on top on the stack of a new coroutine, since this one is full. It needs its own
@@ -447,35 +400,50 @@ impl<'a> Decoder<'a> {
         self.make_keys(here);
         let shared_slot = self.shared_slot;
         let next = here.new_thread();
-        here.push_value(shared_slot);
-        here.push_value(shared_slot + 1);
-        here.push_value(-4);
-        here.move_to(&next, 3);
-        match &mut self.unfinished[floor].value {
-            Partial::Table(table) => table.slot = 3,
-            Partial::Function(function) => function.slot = 3,
+        if !next.check(BELOW + 1) {
+            return Err(Error::Memory);
         }
+        let value = here.top() - 1;
+        for slot in (shared_slot..shared_slot + BELOW).chain([value]) {
+            here.push_value(slot);
+            here.move_to(&next, 1);
+        }
+        let unfinished = &mut self.unfinished[floor];
+        match &mut unfinished.value {
+            Partial::Table(table) => table.slot = BELOW + 1,
+            Partial::Function(function) => function.slot = BELOW + 1,
+        }
+        unfinished.destination = Destination::Top;
         self.shared_slot = 1;
-        next.protected(3, |next| {
+        self.room = 0;
+        let keys = self.keys;
+        next.protected(BELOW + 1, |next| {
             if !next.check(LEVEL) {
                 return Err(Error::Memory);
             }
             self.build(next, floor)?;
-            next.set_top(0);
+            next.set_top(BELOW);
             Ok(())
         })?;
         self.shared_slot = shared_slot;
-        // Pops the coroutine, and the completed value if it has been stored.
-        here.pop(if destination == Destination::Top { 1 } else { 2 });
-        Ok(())
+        self.room = 0;
+        // The coroutine is above the completed value.
+        for key in keys..self.keys.min(STACKED_KEYS.into()) {
+            let slot = 2 + key as c_int;
+            next.push_value(1 + slot);
+            next.move_to(here, 1);
+            here.replace(shared_slot + slot);
+        }
+        here.pop(1);
+        self.store(here, destination)
     }
 
-    /// Closes the table or function on top, which is complete.
-    fn finish(&mut self, here: &Stack) {
-        if let Some(unfinished) = self.unfinished.pop()
-            && !unfinished.stays
-        {
-            here.pop(1);
+    /// Closes the table or function on top, which is complete, and moves it to its destination.
+    #[inline]
+    fn finish(&mut self, here: &Protected) -> Result<()> {
+        match self.unfinished.pop() {
+            Some(Unfinished { destination, .. }) => self.store(here, destination),
+            None => Ok(()),
         }
     }
 }

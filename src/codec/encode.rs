@@ -8,6 +8,7 @@
 pub mod common;
 mod functions;
 mod names;
+mod plain;
 mod texts;
 
 use std::ffi::c_int;
@@ -20,7 +21,7 @@ use crate::codec::frame::{self, Frame, Path, Role, TableFrame};
 use crate::codec::identity_map::{Entry, IdentityMap};
 use crate::codec::keys::KeyCache;
 use crate::codec::policy::{Functions, Policy};
-use crate::codec::wire::{self, mark_shared, put_eight, put_length};
+use crate::codec::wire::{self, mark_shared, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Pins, Protected, Stack, Type};
@@ -99,6 +100,8 @@ pub struct Encoder<'a> {
     last_class: Option<(usize, Entry)>,
     start: usize,
     position: usize,
+    /// There is room for a level at this slot of the current stack, and at all below.
+    room: c_int,
     /// The collector is paused, since a value needs more than one stack.
     holds_collector: bool,
 }
@@ -133,6 +136,7 @@ impl<'a> Encoder<'a> {
             last_class: None,
             start: 0,
             position: 0,
+            room: 0,
             holds_collector: false,
         }
     }
@@ -151,20 +155,6 @@ impl<'a> Encoder<'a> {
             }
             stack.push_value(index);
             self.next_value(stack)?;
-        }
-        self.end()
-    }
-
-    /// Like [`Encoder::message`], for plain values. Never raises.
-    pub fn plain_message(&mut self, stack: &Stack, first: c_int, count: c_int) -> Result<()> {
-        if count > 0 {
-            fault::point("encode")?;
-        }
-        self.begin(count as usize);
-        for index in first..first + count {
-            if let Err(error) = self.plain_value(stack, index, stack.kind(index)) {
-                return self.roll_back(error);
-            }
         }
         self.end()
     }
@@ -188,6 +178,7 @@ impl<'a> Encoder<'a> {
         self.last_class = None;
         self.start = self.out.len();
         self.position = 0;
+        self.room = 0;
         self.out.push(0);
         self.out.extend_from_slice(&(count as u32).to_le_bytes());
     }
@@ -249,6 +240,7 @@ impl<'a> Encoder<'a> {
         let (mut array, mut record, mut in_array) = begun;
         let skips_keys = self.policy.functions.skips_keys();
         let only_functions = self.is_refused_table();
+        let skips = skips_keys || only_functions;
         let table = here.table(-2);
         loop {
             if !table.next() {
@@ -260,36 +252,32 @@ impl<'a> Encoder<'a> {
                 self.finish(here);
                 return Ok(());
             }
+            // For a scalar as the key and another as the value.
+            self.out.ensure_room(0)?;
             in_array = in_array && here.whole(-2) == Some(i64::from(array) + 1);
-            let key = if in_array { Type::Number } else { here.kind(-2) };
-            if skips_keys && !in_array && !key.is_scalar() {
-                here.pop(1);
-                continue;
-            }
-            if only_functions && !is_carried_method(here, key) {
-                here.pop(1);
-                continue;
+            if skips {
+                let key = here.kind(-2);
+                let is_skipped = skips_keys && !in_array && !key.is_scalar()
+                    || only_functions && !is_carried_method(here, key);
+                if is_skipped {
+                    here.pop(1);
+                    continue;
+                }
             }
             if in_array {
                 array += 1;
             } else {
                 record += 1;
-                match key {
-                    Type::String => self.key(here, -2)?,
-                    key if key.is_plain() => self.plain_value(here, -2, key)?,
-                    _ => {
-                        self.save_progress(array, record, in_array, true);
-                        here.push_value(-2);
-                        return self.value(here);
-                    }
+                if self.put_key(here, -2)?.is_some() {
+                    self.save_progress(array, record, in_array, true);
+                    here.push_value(-2);
+                    return self.value(here);
                 }
             }
-            let kind = here.kind(-1);
-            if !kind.is_plain() {
+            if let Some(kind) = self.put_plain(here, -1)? {
                 self.save_progress(array, record, in_array, false);
-                return self.value(here);
+                return if kind == Type::Table { self.table(here) } else { self.value(here) };
             }
-            self.plain_value(here, -1, kind)?;
             here.pop(1);
         }
     }
@@ -304,19 +292,12 @@ impl<'a> Encoder<'a> {
     /// Writes the value on top. A scalar is popped at once; a table or function gets a frame and stays until it is
     /// finished.
     fn value(&mut self, here: &Protected) -> Result<()> {
-        self.out.ensure_room(0)?;
-        match here.kind(-1) {
-            kind if kind.is_plain() => self.plain_value(here, -1, kind)?,
-            Type::Table => {
-                let pointer = here.pointer(-1);
-                if !self.put_if_environment_field(here)?
-                    && !self.put_if_modules(here)?
-                    && !self.put_if_seen(pointer)?
-                {
-                    self.put_class(here)?;
-                    return self.open_table(here, pointer, Role::Value);
-                }
-            }
+        let Some(kind) = self.plain_at(here, -1)? else {
+            here.pop(1);
+            return Ok(());
+        };
+        match kind {
+            Type::Table => return self.table(here),
             Type::Function | Type::Userdata | Type::Thread if self.policy.functions == Functions::Data => {
                 self.out.push(wire::GLOBALS);
             }
@@ -346,20 +327,30 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes a plain value, and leaves it on the stack.
-    #[inline]
-    fn plain_value(&mut self, here: &Stack, index: c_int, kind: Type) -> Result<()> {
+    /// Writes the table on top, as [`Encoder::value`].
+    fn table(&mut self, here: &Protected) -> Result<()> {
         self.out.ensure_room(0)?;
-        match kind {
-            Type::Boolean => self.out.push(if here.boolean(index) { wire::TRUE } else { wire::FALSE }),
-            Type::Number => match here.whole(index) {
-                Some(value) => put_eight(&mut self.out, wire::INTEGER, value.cast_unsigned()),
-                None => put_eight(&mut self.out, wire::FLOAT, here.number(index).unwrap_or(0.0).to_bits()),
-            },
-            Type::LightUserdata => put_eight(&mut self.out, wire::LIGHT, here.light(index) as u64),
-            Type::String => self.text(here, index)?,
-            _ => self.out.push(wire::NIL),
+        let pointer = here.pointer(-1);
+        if self.common.is_none() && !self.has_modules(here)? && !self.is_in_environment() {
+            // It has no name, and one look among the message's own tables both finds and adds it.
+            self.frames.try_reserve(1)?;
+            return match self.identities.get_or_insert(pointer, self.out.len())? {
+                None => self.begin_table(here, Role::Value),
+                Some(entry) => {
+                    self.put_again(entry);
+                    here.pop(1);
+                    Ok(())
+                }
+            };
         }
+        if !self.put_if_environment_field(here)?
+            && !self.put_if_modules(here)?
+            && !self.put_if_seen(pointer)?
+        {
+            self.put_class(here)?;
+            return self.open_table(here, pointer, Role::Value);
+        }
+        here.pop(1);
         Ok(())
     }
 
@@ -370,11 +361,16 @@ impl<'a> Encoder<'a> {
 
     /// If the message already has this table or function, writes a reference and marks the original as shared.
     fn put_if_in_message(&mut self, pointer: usize) -> Result<bool> {
-        let Some(Entry { id, tag }) = self.identities.get(pointer)? else { return Ok(false) };
+        let Some(entry) = self.identities.get(pointer)? else { return Ok(false) };
+        self.put_again(entry);
+        Ok(true)
+    }
+
+    /// Writes a reference to a table or function of the message, which is marked as shared. There must be room for it.
+    fn put_again(&mut self, Entry { id, tag }: Entry) {
         mark_shared(&mut self.out, self.start, tag);
         self.out.push(wire::REFERENCE);
         put_length(&mut self.out, id as usize);
-        Ok(true)
     }
 
     /// Assigns an id to the table or function on top, and reserves room for its frame.
@@ -385,11 +381,17 @@ impl<'a> Encoder<'a> {
 
     fn open_table(&mut self, here: &Protected, pointer: usize, role: Role) -> Result<()> {
         self.register(pointer)?;
+        self.begin_table(here, role)
+    }
+
+    /// Writes the header of the table on top, which is registered.
+    fn begin_table(&mut self, here: &Protected, role: Role) -> Result<()> {
         let header = self.out.len();
+        let slot = here.top();
         // The counts are filled in once the table is complete.
         self.out.extend_from_slice(&[wire::TABLE, 0, 0, 0, 0, 0, 0, 0, 0]);
         self.frames.push(Frame::Table(TableFrame {
-            slot: here.top(),
+            slot,
             header,
             array: 0,
             record: 0,
@@ -397,12 +399,24 @@ impl<'a> Encoder<'a> {
             in_key: false,
             role,
         }));
-        if here.check(LEVEL) {
+        if self.has_room(here, slot) {
             here.push_nil();
             Ok(())
         } else {
             self.continue_on_new_stack(here)
         }
+    }
+
+    /// Whether there is room for a level at a slot. Most levels are as deep as one before, for which it was made.
+    #[inline]
+    fn has_room(&mut self, here: &Stack, slot: c_int) -> bool {
+        if slot > self.room {
+            if !here.check(LEVEL) {
+                return false;
+            }
+            self.room = slot;
+        }
+        true
     }
 
     /// The path to the current position, for an error: `.deep[1]`.
@@ -445,6 +459,8 @@ impl<'a> Encoder<'a> {
         let (suspended, path, name) = (self.suspended, self.path.len(), self.name.len());
         let has_unnamed_key = self.has_unnamed_key;
         self.save_path(here, floor);
+        // The other stack has room of its own.
+        self.room = 0;
         next.protected(1, |next| {
             if !next.check(LEVEL) {
                 return Err(Error::Memory);
@@ -458,6 +474,7 @@ impl<'a> Encoder<'a> {
             }
             self.walk(next, floor)
         })?;
+        self.room = 0;
         self.suspended = suspended;
         self.path.truncate(path);
         self.name.truncate(name);

@@ -58,4 +58,4 @@ pub use own_state::OwnState;
 pub use pinned::{PinnedBytes, Pins};
 pub use protected::Protected;
 pub use stack::Stack;
-pub use types::{Key, NativeFunction, Type};
+pub use types::{Key, NativeFunction, Plain, Type};

@@ -6,7 +6,7 @@ use std::ptr;
 
 use mlua::ffi as lua;
 
-use super::types::{NativeFunction, Type};
+use super::types::{NativeFunction, Plain, Type};
 
 /// One `lua_State`, on the thread that may use it now, with the calls that never raise. It can't outlive what it borrows
 /// its state from. Neither `Send` nor `Sync`; a copy is the same state.
@@ -93,6 +93,15 @@ impl<'s> Stack<'s> {
         // SAFETY: `l` is live; the caller names a place on the stack.
         unsafe { lua::lua_rotate(self.l, index, -1) };
         self.pop(1);
+    }
+
+    /// Removes `count` values from an index up.
+    pub fn remove_range(&self, index: c_int, count: c_int) {
+        let above = self.top() - index + 1;
+        assert!(index > 0 && (0..=above).contains(&count), "there are {above} values, not {count}");
+        // SAFETY: `l` is live; so many values are there.
+        unsafe { lua::lua_rotate(self.l, index, -count) };
+        self.pop(count);
     }
 
     /// Moves the value on top to an index, in place of what stands there.
@@ -187,11 +196,39 @@ impl<'s> Stack<'s> {
         if self.kind(index) != Type::String {
             return body(&[]);
         }
+        // SAFETY: the value is a string, and it stays on the stack until `body` returns.
+        body(unsafe { self.string(index) })
+    }
+
+    /// The bytes of a string.
+    ///
+    /// # Safety
+    /// The value is a string, and it stays on the stack for as long as the bytes are used.
+    #[inline]
+    unsafe fn string<'b>(&self, index: c_int) -> &'b [u8] {
         let mut length = 0;
         // SAFETY: `l` is live, and the value is a string: nothing is converted, so nothing raised.
         let start = unsafe { lua::lua_tolstring(self.l, index, &mut length) };
-        // SAFETY: a string's bytes don't move, and it stays on the stack until `body` returns.
-        body(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) })
+        // SAFETY: a string's bytes don't move, and it stays on the stack, as promised by the caller.
+        unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }
+    }
+
+    /// Reads a value, which takes fewer calls than asking for its type first. Calls `body` with the bytes of a text, as
+    /// [`Stack::with_bytes`] does.
+    #[inline(always)] // It is called for each value of a table.
+    pub fn plain<R>(&self, index: c_int, body: impl FnOnce(&[u8]) -> R + Send) -> Plain<R> {
+        match self.kind(index) {
+            Type::None | Type::Nil => Plain::Nil,
+            Type::Boolean => Plain::Boolean(self.boolean(index)),
+            Type::Number => match self.whole(index) {
+                Some(value) => Plain::Integer(value),
+                None => Plain::Float(self.number(index).unwrap_or(0.0)),
+            },
+            Type::LightUserdata => Plain::Light(self.light(index)),
+            // SAFETY: the value is a string, and it stays on the stack until `body` returns.
+            Type::String => Plain::Text(body(unsafe { self.string(index) })),
+            kind => Plain::Other(kind),
+        }
     }
 
     /// A copy of the bytes of a string; no bytes for any other value.

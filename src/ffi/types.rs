@@ -61,6 +61,17 @@ impl Type {
     }
 }
 
+/// A value as it was read: a plain one (see [`Type::is_plain`]), or the type of another. Of a text, what was made of its bytes.
+pub enum Plain<R> {
+    Nil,
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+    Light(usize),
+    Text(R),
+    Other(Type),
+}
+
 /// An address that names one entry of a state's registry.
 pub struct Key(#[allow(dead_code, reason = "its address is its meaning")] u8);
 

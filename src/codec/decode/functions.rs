@@ -44,9 +44,10 @@ impl Decoder<'_> {
         if here.upvalue_count(-1) != count {
             return Err(Error::Corrupt("a function with other upvalues"));
         }
-        self.store_and_keep(here, destination, tag)?;
-        let function = PartialFunction { slot: here.top(), upvalue: 0, count };
-        self.begin(here, Partial::Function(function), destination)
+        self.note_object(here, tag)?;
+        let slot = here.top();
+        let function = PartialFunction { slot, upvalue: 0, count };
+        self.begin(here, slot, Partial::Function(function), destination)
     }
 
     /// The error of a name that this state lacks. It tells which upvalue has the name, if one does.

@@ -42,15 +42,10 @@ impl Decoder<'_> {
                 here.set_metatable(-2);
             }
         }
-        self.store_and_keep(here, destination, tag)?;
-        let table = PartialTable {
-            slot: here.top(),
-            array: 0,
-            array_size: array,
-            record_left: record,
-            has_key: false,
-        };
-        self.begin(here, Partial::Table(table), destination)
+        self.note_object(here, tag)?;
+        let slot = here.top();
+        let table = PartialTable { slot, array: 0, array_size: array, record_left: record, has_key: false };
+        self.begin(here, slot, Partial::Table(table), destination)
     }
 
     /// Reads a table with a metatable of a module.
@@ -84,34 +79,46 @@ impl Decoder<'_> {
     /// Fills the innermost table, until one of its values must be built first or it is complete.
     pub(super) fn fields(&mut self, here: &Protected, mut table: PartialTable) -> Result<()> {
         let target = here.table(table.slot);
-        loop {
-            let destination = if table.array < table.array_size {
-                table.array += 1;
-                Destination::Item(table.array)
-            } else if table.has_key {
-                table.has_key = false;
-                table.record_left -= 1;
-                Destination::Field
-            } else if table.record_left > 0 {
-                table.has_key = true;
-                Destination::Top
-            } else {
-                self.finish(here);
-                return Ok(());
-            };
+        while table.array < table.array_size {
+            table.array += 1;
             let tag = self.reader.byte().ok_or_else(truncated)?;
             if !self.push_plain(here, tag).ok_or_else(truncated)? {
-                if let Some(Unfinished { value: Partial::Table(paused), .. }) = self.unfinished.last_mut() {
-                    *paused = table;
-                }
-                return self.tagged_value(here, tag, destination);
+                return self.pause(here, table, tag, Destination::Item(table.array));
             }
-            match destination {
-                Destination::Item(n) => target.raw_set_i(n.into()),
-                Destination::Field => target.raw_set(),
-                _ => {}
-            }
+            target.raw_set_i(table.array.into());
         }
+        while table.has_key || table.record_left > 0 {
+            if !table.has_key {
+                table.has_key = true;
+                let tag = self.reader.byte().ok_or_else(truncated)?;
+                if !self.push_plain(here, tag).ok_or_else(truncated)? {
+                    return self.pause(here, table, tag, Destination::Top);
+                }
+            }
+            table.has_key = false;
+            table.record_left -= 1;
+            let tag = self.reader.byte().ok_or_else(truncated)?;
+            if !self.push_plain(here, tag).ok_or_else(truncated)? {
+                return self.pause(here, table, tag, Destination::Field);
+            }
+            target.raw_set();
+        }
+        self.finish(here)
+    }
+
+    /// Leaves the innermost table, one of whose values needs more than a push.
+    #[inline]
+    fn pause(
+        &mut self,
+        here: &Protected,
+        table: PartialTable,
+        tag: u8,
+        destination: Destination,
+    ) -> Result<()> {
+        if let Some(Unfinished { value: Partial::Table(paused), .. }) = self.unfinished.last_mut() {
+            *paused = table;
+        }
+        self.tagged_value(here, tag, destination)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Encodes functions: their code and their upvalues.
 
-use super::{Encoder, LEVEL};
+use super::Encoder;
 use crate::codec::captures::{Content, Judgement};
 use crate::codec::frame::{self, Frame, FunctionFrame, Role, TableFrame};
 use crate::codec::policy::{Functions, Upvalues};
@@ -37,7 +37,7 @@ impl Encoder<'_> {
             upvalue: 0,
             count,
         }));
-        if here.check(LEVEL) { Ok(()) } else { self.continue_on_new_stack(here) }
+        if self.has_room(here, here.top()) { Ok(()) } else { self.continue_on_new_stack(here) }
     }
 
     /// Writes the next upvalue of the function on top.
@@ -230,7 +230,7 @@ impl Encoder<'_> {
     /// Writes the table on top by name if it is a field of an environment and has a name, as the globals do. An environment
     /// often holds the libraries that its functions may use.
     pub(super) fn put_if_environment_field(&mut self, here: &Protected) -> Result<bool> {
-        if !matches!(self.frames.last(), Some(Frame::Table(table)) if table.role == Role::Environment) {
+        if !self.is_in_environment() {
             return Ok(false);
         }
         if self.is_globals(here) {
@@ -238,6 +238,11 @@ impl Encoder<'_> {
             return Ok(true);
         }
         self.put_if_named(here)
+    }
+
+    /// Whether the innermost table is an environment.
+    pub(super) fn is_in_environment(&self) -> bool {
+        matches!(self.frames.last(), Some(Frame::Table(table)) if table.role == Role::Environment)
     }
 
     fn is_globals(&self, here: &Stack) -> bool {

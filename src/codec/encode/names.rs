@@ -18,7 +18,8 @@ impl Encoder<'_> {
     }
 
     /// Whether there are modules.
-    fn has_modules(&mut self, here: &Protected) -> Result<bool> {
+    #[inline]
+    pub(super) fn has_modules(&mut self, here: &Protected) -> Result<bool> {
         if let Some(has_modules) = self.has_modules {
             return Ok(has_modules);
         }

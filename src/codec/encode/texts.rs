@@ -7,47 +7,15 @@ use super::common::{find_text, put_reference};
 use crate::codec::buffer::MessageBuffer;
 use crate::codec::common::CommonIndex;
 use crate::codec::identity_map::{Entry, IdentityMap};
-use crate::codec::keys::Occurrence;
 use crate::codec::wire::{self, HAS_PINNED, SHORT_TEXT, mark_shared, put_length};
 use crate::error::{Error, Result};
 use crate::ffi::{Pins, Stack};
 use crate::pinned::PINNED_TEXT;
 
 impl<'a> Encoder<'a> {
-    /// Writes a text that is a key, as its number if it repeats.
-    pub(super) fn key(&mut self, here: &Stack, index: c_int) -> Result<()> {
-        let (out, texts, keys, start) = (&mut self.out, &mut self.texts, &mut self.keys, self.start);
-        let common = self.common.as_deref();
-        here.with_bytes(index, |bytes| {
-            if bytes.len() > SHORT_TEXT {
-                return put_text(out, texts, common, start, usize::MAX, bytes).map(drop);
-            }
-            match keys.record(bytes) {
-                Occurrence::Numbered(number) => {
-                    out.ensure_room(0)?;
-                    out.extend_from_slice(&[wire::KEY, number]);
-                    Ok(())
-                }
-                Occurrence::Second => put_bytes(out, wire::NEW_KEY, bytes),
-                Occurrence::First => put_bytes(out, wire::STRING, bytes),
-            }
-        })
-    }
-
-    /// Writes the string at an index, a value.
-    #[inline(always)] // Strings are the most frequent values.
-    pub(super) fn text(&mut self, here: &Stack, index: c_int) -> Result<()> {
-        let (out, texts, start, pinned_from) = (&mut self.out, &mut self.texts, self.start, self.pinned_from);
-        let common = self.common.as_deref();
-        match here.with_bytes(index, |bytes| put_text(out, texts, common, start, pinned_from, bytes))? {
-            true => Ok(()),
-            false => self.pinned_text(here, index),
-        }
-    }
-
     /// Pins the long text at an index, and writes its number.
     #[cold]
-    fn pinned_text(&mut self, here: &Stack, index: c_int) -> Result<()> {
+    pub(super) fn pinned_text(&mut self, here: &Stack, index: c_int) -> Result<()> {
         let Some(pins) = self.pins else { return Err(Error::Internal("no text can be pinned".into())) };
         let number = pins.pin(here, index)?;
         self.out.ensure_room(0)?;
@@ -78,6 +46,18 @@ pub(super) fn put_text(
     if bytes.len() <= SHORT_TEXT {
         return put_bytes(out, wire::STRING, bytes).map(|()| true);
     }
+    put_long_text(out, texts, common, start, pinned_from, bytes)
+}
+
+#[inline(never)] // So that the common case stays small.
+fn put_long_text(
+    out: &mut MessageBuffer,
+    texts: &mut IdentityMap,
+    common: Option<&CommonIndex>,
+    start: usize,
+    pinned_from: usize,
+    bytes: &[u8],
+) -> Result<bool> {
     if let Some(number) = find_text(common, bytes) {
         return put_reference(out, number).map(|()| true);
     }
