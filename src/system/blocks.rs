@@ -261,6 +261,7 @@ unsafe impl GlobalAlloc for Blocks {
 mod tests {
     use super::paged::{PAGED, rounded};
     use super::*;
+    use crate::system::image::Image;
 
     fn layout(size: usize) -> Layout {
         Layout::from_size_align(size, 16).expect("it is a layout")
@@ -286,6 +287,24 @@ mod tests {
             }
         }
         drop_cached_pages();
+    }
+
+    #[test]
+    fn a_block_of_several_mappings_grows() {
+        let size = 8 << 20;
+        // SAFETY: as above; an image covers whole pages of the block.
+        unsafe {
+            let block = Blocks.alloc(layout(size));
+            block.write_bytes(7, size);
+            if let Some(image) = Image::take(block.add(16 * PAGE), size / 2) {
+                // This stays mapped, as if the system had refused to release it.
+                drop(image);
+            }
+            let grown = Blocks.realloc(block, layout(size), 3 * size);
+            assert!(!grown.is_null());
+            assert!(std::slice::from_raw_parts(grown, size).iter().all(|byte| *byte == 7));
+            Blocks.dealloc(grown, layout(3 * size));
+        }
     }
 
     #[test]

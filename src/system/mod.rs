@@ -2,7 +2,7 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `arena` | the allocator of one Lua state, and snapshots of its memory |
+//! | `arena` | the allocator of one Lua state, and snapshots of its memory (`arena/snapshot`) |
 //! | `page_buffer` | the buffer of a snapshot |
 //! | `image` | pages of a snapshot, of which only those that were written are restored |
 //! | `spare` | the global allocator of this library, with a spare area for when the system has no memory |
