@@ -142,8 +142,8 @@ end)
 describe("Results that come as tasks end", function()
   it("come after the calls that their tasks did not wait for (H22)", function()
     local echoed, is_late = {}, {}
-    with_gma({ echo = function(n) echoed[n] = true end }, function()
-      results(repeated(function(n) gma.echo(n) end, 3000), { workers = 2,
+    with_gma({ echo = function(n) spin(0.0005) echoed[n] = true end }, function()
+      results(repeated(function(n) gma.echo(n) end, 200), { workers = 2,
         onResult = function(index) is_late[#is_late + 1] = not echoed[index] and index or nil end })
     end)
     assert.same({}, is_late)
