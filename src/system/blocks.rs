@@ -51,9 +51,10 @@ mod paged {
     /// The smallest size of a page on any system. A block of this alignment has pages of its own, whatever its size.
     pub const PAGE: usize = 4096;
 
-    /// The most blocks and bytes that are cached.
+    /// The most blocks and bytes that are cached. A block of little more than 64 MiB, such as that of a text of this size, takes
+    /// 68 MiB, and has to fit.
     const COUNT: usize = 64;
-    const BYTES: usize = if cfg!(target_pointer_width = "64") { 64 << 20 } else { 16 << 20 };
+    const BYTES: usize = if cfg!(target_pointer_width = "64") { 80 << 20 } else { 16 << 20 };
 
     pub fn is_paged(layout: Layout) -> bool {
         layout.align() == PAGE || layout.size() >= PAGED && layout.align() < PAGE
