@@ -15,6 +15,7 @@ use crate::fault;
 use crate::ffi::{self, Protected, Stack, Type};
 use crate::host::{self, HostNames};
 use crate::host_modules;
+use crate::host_standard;
 use crate::job::{self, Job, OnFailure, Progress, Tasks};
 use crate::mailbox::Mailbox;
 use crate::names;
@@ -163,7 +164,7 @@ pub fn drop_job(job: &Arc<Job>) {
 /// Reads the host's module paths and the shape of its `gma`, which don't depend on the job's options.
 fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment) -> Result<()> {
     let top = stack.top();
-    if names::push_host_standard(stack, "package") == Type::Table {
+    if host_standard::push_library(stack, "package") == Type::Table {
         stack.raw_get_text(top + 1, "path");
         stack.raw_get_text(top + 1, "cpath");
         environment.path = stack.bytes(top + 2);

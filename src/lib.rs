@@ -37,6 +37,7 @@
 //! | `config` | reads and checks the options | host |
 //! | `spelling` | finds the likely meaning of a misspelt option or field | host |
 //! | `value` | a Lua value, for reading options and describing it in messages | host |
+//! | `host_standard` | the host's standard library as it was when the module was loaded | host |
 //! | `module_names` | the names under which modules and their code cross | both |
 //! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
@@ -105,6 +106,7 @@ pub mod fuzzing;
 mod gma;
 mod host;
 mod host_modules;
+mod host_standard;
 mod hostcall;
 mod idle_queue;
 mod job;
