@@ -43,8 +43,10 @@ pub fn start(
     let started = Instant::now();
     let config = config::read(stack, options, is_async)?;
     let (environment, tasks) = read_job(stack, &config, chunk)?;
-    let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
+    // It starts while this thread goes on.
+    let watchdog = if tasks.len() == 0 { None } else { Some(watchdog::start()?) };
+    let workers = config.workers.of(tasks.len());
     let Config { mode, upvalues, timeout, grace, notes_order, .. } = config;
     let on_failure = match (config.stop_on_error, cancels_later) {
         (true, _) => OnFailure::CancelAll,
@@ -68,7 +70,10 @@ pub fn start(
     if notes_order {
         job.note_order()?;
     }
-    start_workers(&job, workers)?;
+    match watchdog {
+        None => job.mailbox.finish(),
+        Some(watchdog) => start_workers(&job, workers, watchdog)?,
+    }
     registry::insert(&job);
     Ok(job)
 }
@@ -106,20 +111,17 @@ fn read_job(stack: &Stack, config: &Config, chunk: Option<i64>) -> Result<(Envir
     Ok((environment, tasks))
 }
 
-/// Starts that many workers. A job without workers is over.
-fn start_workers(job: &Arc<Job>, workers: usize) -> Result<()> {
-    if workers == 0 {
-        job.mailbox.finish();
-    } else {
-        // Creates this thread's message buffer now, because tasks may soon use up all memory.
-        ffi::clear_message();
-        watchdog::start()?;
-        if job.shortest_timeout().is_some() {
-            watched::watch(job);
-        }
-        executor::start(job, workers)?;
-        watchdog::watch_threads();
+/// Starts that many workers, after all threads have started: tasks may soon use up all memory.
+fn start_workers(job: &Arc<Job>, workers: usize, watchdog: watchdog::Start) -> Result<()> {
+    // Creates this thread's message buffer now, for the same reason.
+    ffi::clear_message();
+    executor::create_threads()?;
+    watchdog.wait();
+    if job.shortest_timeout().is_some() {
+        watched::watch(job);
     }
+    executor::start(job, workers)?;
+    watchdog::watch_threads();
     Ok(())
 }
 

@@ -368,6 +368,11 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
     encode_counted(stack, 1, &mut message, &policy).ok().map(|()| message)
 }
 
+/// Creates the pool's threads, unless they are there.
+pub fn create_threads() -> Result<(), Error> {
+    pool::get(on_idle).map(drop)
+}
+
 /// Starts workers on the pool. The job has counted them already.
 pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
     let make = || {

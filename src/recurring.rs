@@ -7,13 +7,13 @@ use std::ffi::c_int;
 use rustc_hash::FxHashMap;
 
 use crate::codec::{Encoder, identity};
-use crate::config::Mode;
+use crate::config::{Mode, WorkerCount};
 use crate::error::{Error, Result};
 use crate::ffi::{Protected, Type};
 
 /// A search for tables and long texts that are arguments of several tasks.
 pub struct Recurring {
-    workers: usize,
+    workers: WorkerCount,
     mode: Mode,
     /// What was found, by its address.
     seen: FxHashMap<usize, Seen>,
@@ -43,7 +43,7 @@ const LEAST_SAVED: usize = 2048;
 const SLOTS: c_int = 12;
 
 impl Recurring {
-    pub fn new(workers: usize, mode: Mode) -> Recurring {
+    pub fn new(workers: WorkerCount, mode: Mode) -> Recurring {
         Recurring { workers, mode, seen: FxHashMap::default(), uses: Vec::new() }
     }
 
@@ -78,7 +78,7 @@ impl Recurring {
                 saved += encoder.common_value(stack)? * (uses - 1);
             }
         }
-        if saved < LEAST_SAVED * self.workers.min(tasks) {
+        if saved < LEAST_SAVED * self.workers.of(tasks) {
             encoder.take_common();
         }
         stack.set_top(found - 1);
@@ -133,7 +133,7 @@ impl Recurring {
     /// task, which takes about a tenth of the time.
     fn pays(&self, uses: usize, tasks: usize) -> bool {
         const RESTORES: usize = 10;
-        let workers = self.workers.min(tasks);
+        let workers = self.workers.of(tasks);
         match self.mode {
             // Each task has its own state, which gets all common arguments.
             Mode::Cmd => uses == tasks,
@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn an_argument_of_few_of_many_tasks_is_not_common() {
-        let pays = |workers, uses, tasks| Recurring::new(workers, Mode::Timer).pays(uses, tasks);
+        let pays =
+            |workers, uses, tasks| Recurring::new(WorkerCount(Some(workers)), Mode::Timer).pays(uses, tasks);
         for workers in [1, 2, 19, 256] {
             for tasks in [2, 3, 100, 20_000] {
                 assert!(pays(workers, tasks, tasks), "{tasks} tasks, {workers} workers");
@@ -157,7 +158,7 @@ mod tests {
         assert!(pays(2, 10, 100));
         assert!(!pays(2, 2, 100));
         assert!(!pays(19, 5, 100));
-        assert!(Recurring::new(2, Mode::Cmd).pays(3, 3));
-        assert!(!Recurring::new(2, Mode::Cmd).pays(2, 3));
+        assert!(Recurring::new(WorkerCount(Some(2)), Mode::Cmd).pays(3, 3));
+        assert!(!Recurring::new(WorkerCount(Some(2)), Mode::Cmd).pays(2, 3));
     }
 }
