@@ -112,8 +112,10 @@ impl<'a> TaskReader<'a> {
             if !stack.check(SLOTS) {
                 return Err(Error::Memory);
             }
-            for field in FIELDS {
+            let mut names = FieldNames::default();
+            for (name, field) in names.iter_mut().zip(FIELDS) {
                 stack.push_bytes(field.as_bytes());
+                *name = address(stack, -1);
             }
             for index in 1..=count {
                 stack.set_top(TASK - 1);
@@ -122,7 +124,7 @@ impl<'a> TaskReader<'a> {
                     let expected = "a task { func = f, args = { ... } }";
                     return Err(unexpected(index, "", expected, stack.kind(-1), ""));
                 }
-                let fields = read_fields(stack, index)?;
+                let fields = read_fields(stack, &names, index)?;
                 self.read_task(stack, index, fields, encoder, &mut extras)?;
             }
             stack.set_top(0);
@@ -365,28 +367,33 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
     Ok(count)
 }
 
+/// The addresses of the names of a task's fields. Lua interns short strings, so equal ones are identical.
+type FieldNames = [usize; FIELDS.len()];
+
+/// The address of the bytes of a string; that of no string for any other value.
+fn address(stack: &Stack, index: c_int) -> usize {
+    stack.with_bytes(index, |bytes| bytes.as_ptr() as usize)
+}
+
 /// Leaves the values of a task's fields on the stack. Refuses a field that looks like a misspelling; other fields are the
 /// caller's own.
-fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
+fn read_fields(stack: &Protected, names: &FieldNames, index: i64) -> Result<Fields> {
     let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT, timeout: ABSENT };
     let mut value = TASK + 2;
     let task = stack.table(TASK);
     stack.push_nil();
     while task.next() {
-        // Lua interns short strings, so equal ones are identical.
-        let is = |field: c_int| stack.raw_equal(-2, NAMES + field);
-        if is(0) {
-            fields.func = value;
-        } else if is(1) {
-            fields.args = value;
-        } else if is(2) {
-            fields.name = value;
-        } else if is(3) {
-            fields.timeout = value;
-        } else {
-            check_field(stack, index)?;
-            stack.pop(1);
-            continue;
+        let name = address(stack, -2);
+        match names.iter().position(|known| *known == name) {
+            Some(0) => fields.func = value,
+            Some(1) => fields.args = value,
+            Some(2) => fields.name = value,
+            Some(_) => fields.timeout = value,
+            None => {
+                check_field(stack, index)?;
+                stack.pop(1);
+                continue;
+            }
         }
         // The value stays below a copy of the key, for the next step.
         stack.push_value(-2);
