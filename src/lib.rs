@@ -64,7 +64,8 @@
 //! | `cooperative` | the cooperative backend: the native functions of `api`, in pure Lua |
 //! | `annotations`, `annotations_gma` | types for editors; never loaded |
 //! | `module_data` | runs in a task's state: brings the data of modules up to date |
-//! | `gma2workers` | the public functions |
+//! | `gma2workers` | the public functions, and what a small job needs of them |
+//! | `calls` | what else the public functions do |
 //! | `job` | a job's handle |
 //! | `pump` | serves a running job: its host calls, its progress, its outcomes |
 //! | `async` | pumps an asynchronous job, and calls its callbacks |
