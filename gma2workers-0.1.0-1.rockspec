@@ -33,6 +33,7 @@ build = {
       ["gma2-workers.annotations_gma"] = "lua/annotations_gma.lua",
       ["gma2-workers.arguments"] = "lua/arguments.lua",
       ["gma2-workers.async"] = "lua/async.lua",
+      ["gma2-workers.calls"] = "lua/calls.lua",
       ["gma2-workers.cooperative.clock"] = "lua/cooperative/clock.lua",
       ["gma2-workers.cooperative.globals"] = "lua/cooperative/globals.lua",
       ["gma2-workers.cooperative.host"] = "lua/cooperative/host.lua",

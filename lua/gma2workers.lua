@@ -1,5 +1,5 @@
 --- gma2workers: runs tasks of a plugin in parallel, in isolated Lua states on real threads.
--- The other modules are loaded on first use, because a small job needs none of them.
+-- The other modules are loaded on first use, because a small job needs none of them. So this file has only what such a job needs.
 -- @module gma2workers
 
 local core, modules = ...
@@ -30,23 +30,16 @@ gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, 
 -- Ctrl-C can raise an error at any instruction. So the native call that starts a job also sets its number, and the function that
 -- catches the error ends the job.
 
---- Checks that an argument can be a job's options. Returns the refusal, or nil if it can.
-local function check_options(name, options)
-  if type(options) == "table" and options ~= gma2workers then
-    return nil
-  end
-  local arguments = modules.arguments
-  local got = options == gma2workers and string.format("itself: write .%s with a dot", name) or arguments.type(options)
-  return arguments.refusal(1, name, string.format("gma2Workers.%s expects a config table, got %s", name, got))
-end
-
 --- Checks the options and starts the workers.
 -- @tab job gets `id`, its number, and `total`, the number of its tasks
 -- @string name the function that was called
 -- @tab options
 -- @treturn ?string the refusal
 local function start(job, name, options)
-  return check_options(name, options) or core.start(job, options, name == "RunAsync", job.chunk, job.cancels_later)
+  if type(options) ~= "table" or options == gma2workers then
+    return modules.calls.refusal(name, options, gma2workers)
+  end
+  return core.start(job, options, name == "RunAsync", job.chunk, job.cancels_later)
 end
 
 --- Running
@@ -137,28 +130,17 @@ function gma2workers.RunSync(options)
   return response
 end
 
---- Starts a job that an engine coroutine pumps to its end.
--- @treturn ?job a handle; nil if the job was refused
--- @treturn ?string the refusal
-local function run_async(job, options)
-  local refusal = start(job, "RunAsync", options)
-  if refusal then
-    return nil, refusal
-  end
-  modules.job.open(job, options)
-  local ok, message = pcall(modules.async.run, job, rawget(options, "mode") or "timer")
-  if not ok then
-    end_job(job)
-    return nil, without_place(message) or message
-  end
-  return modules.job.handle(job)
-end
+-- For `modules.calls`. `Dispatch` is no field of the module, because Lua names a function in a traceback after the first field that
+-- has it, and that must be `RunSync`.
+modules.sync = { start = start, run = run, end_job = end_job, without_place = without_place, Dispatch = gma2workers.RunSync }
 
 --- Starts the tasks and returns at once. `onComplete` is called with the response when all have ended.
 -- @function RunAsync
 -- @tab options see the README's table of options
 -- @treturn job a handle
-gma2workers.RunAsync = core.entry(run_async, fail)
+gma2workers.RunAsync = core.entry(function(...)
+  return modules.calls.run_async(...)
+end, fail)
 
 --- Calls `func(item, ...)` in workers for each item of the list, several items per task. The option `args` follows the item.
 -- @function Map
@@ -168,20 +150,8 @@ gma2workers.RunAsync = core.entry(run_async, fail)
 -- "collect"
 -- @treturn table the results, or with `onError = "collect"` a record for each item. With `onComplete`, a handle; `onComplete` then
 -- gets the results
-gma2workers.Map = core.entry(function(job, func, list, options)
-  local config, refusal = modules.map.prepare(job, func, list, options)
-  if not config then
-    return nil, refusal
-  elseif config.onComplete then
-    return run_async(job, config)
-  end
-  local response, failure = run(job, config)
-  if not response then
-    return nil, failure
-  elseif failure then
-    error(failure.value, 0)
-  end
-  return job.read(response)
+gma2workers.Map = core.entry(function(...)
+  return modules.calls.map(...)
 end, fail)
 
 --- Wall-clock seconds since a fixed moment. Tasks may use it too: `local clock = gma2workers.clock` crosses.
@@ -198,12 +168,8 @@ gma2workers.isStopping = core.is_stopping
 --- Pumps all running jobs. For hosts without an engine.
 -- @tparam[opt] number seconds the longest time to wait for something to do; by default, it does not wait
 -- @treturn int how many jobs still run
-function gma2workers.Poll(seconds)
-  local refusal = seconds ~= nil and modules.arguments.check(seconds, "number or nil", 1, "Poll")
-  if refusal then
-    error(refusal, 2)
-  end
-  return modules.pump.poll(seconds)
+function gma2workers.Poll(...)
+  return modules.calls.poll(...)
 end
 
 --- The handles of all running jobs, also of those that a `RunSync` or a `Map` is waiting for.
@@ -218,25 +184,14 @@ function gma2workers.cancelAll()
   return modules.job.cancel_all()
 end
 
--- Fields that are looked up when the table lacks them. `Dispatch` is here because Lua names a function in a traceback after the
--- first field that has it, and that must be `RunSync`.
-local hidden = { Dispatch = gma2workers.RunSync }
-
 return setmetatable(gma2workers, {
   __index = function(_, name)
-    local meant = hidden[name] == nil and core.meant(name)
-    if meant then
-      error(string.format("gma2workers has no '%s': did you mean '%s'?", name, meant), 2)
+    if name == "Dispatch" then
+      return modules.sync.Dispatch
     end
-    return hidden[name]
+    return modules.calls.missing(name)
   end,
   __pairs = function(module)
-    local fields = {}
-    for _, from in ipairs { hidden, module } do
-      for name, value in next, from do
-        fields[name] = value
-      end
-    end
-    return next, fields, nil
+    return modules.calls.fields(module)
   end,
 })

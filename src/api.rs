@@ -17,10 +17,10 @@ use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, nat
 use crate::fields;
 use crate::gma;
 use crate::host::HostNames;
+use crate::host_standard;
 use crate::job::Job;
 use crate::mailbox::{self, Mailbox};
 use crate::modules;
-use crate::names;
 use crate::pool;
 use crate::registry;
 use crate::response;
@@ -30,9 +30,10 @@ use crate::value;
 
 /// The Lua modules: name, name of the chunk, and code. A chunk gets the native functions and the table of all modules,
 /// and returns its own table or function.
-const MODULES: [(&str, &CStr, &str); 16] = [
+const MODULES: [(&str, &CStr, &str); 17] = [
     ("arguments", c"@gma2workers/arguments.lua", include_str!("../lua/arguments.lua")),
     ("async", c"@gma2workers/async.lua", include_str!("../lua/async.lua")),
+    ("calls", c"@gma2workers/calls.lua", include_str!("../lua/calls.lua")),
     ("drivers", c"@gma2workers/drivers.lua", include_str!("../lua/drivers.lua")),
     ("failures", c"@gma2workers/failures.lua", include_str!("../lua/failures.lua")),
     ("gma2workers", c"@gma2workers/gma2workers.lua", include_str!("../lua/gma2workers.lua")),
@@ -115,10 +116,10 @@ fn native_calls() -> [(&'static str, NativeFunction); 31] {
 
 /// Pushes a new module table.
 fn build(stack: &Protected) -> std::result::Result<(), Exit> {
-    names::read_standard(stack, gma::own());
+    host_standard::read(stack, gma::own());
     // The first module compiles each of the others on first use: compiling all takes longer than a small job.
     load_module(stack, "gma2workers")?;
-    names::push_own_globals(stack);
+    host_standard::push_own_globals(stack);
     stack.set_upvalue(-2, 1);
     let calls = native_calls();
     stack.create_table(0, calls.len() as c_int + 2);
@@ -142,7 +143,7 @@ fn name_module(stack: &Protected) {
     let module = stack.top();
     stack.push_value(module);
     stack.push_bytes(NAME.as_bytes());
-    names::add_standard(stack);
+    host_standard::add(stack);
     stack.push_nil();
     while stack.next(module) {
         let key = stack.top() - 1;
@@ -151,7 +152,7 @@ fn name_module(stack: &Protected) {
             stack.push_bytes(b".");
             stack.push_value(key);
             stack.concat(3);
-            names::add_standard(stack);
+            host_standard::add(stack);
         } else {
             stack.pop(1);
         }

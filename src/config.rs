@@ -69,6 +69,21 @@ impl<'de> Deserialize<'de> for Workers {
     }
 }
 
+/// How many tasks run at the same time: the number that the caller set, or else that of the usable cores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorkerCount(pub Option<usize>);
+
+impl WorkerCount {
+    /// The workers for so many tasks. One task needs no cores counted, which takes as long as a small job.
+    pub fn of(self, tasks: usize) -> usize {
+        match self.0 {
+            _ if tasks < 2 => tasks,
+            Some(workers) => workers.min(tasks),
+            None => sync::usable_cores().min(WORKER_LIMIT as usize).min(tasks),
+        }
+    }
+}
+
 /// The expected value of a `timeout`, of a job or of a task.
 pub const TIMEOUT: &str = "a number of seconds above 0";
 
@@ -114,7 +129,7 @@ pub struct Config {
     /// The stack index of the list of tasks.
     pub tasks: c_int,
     pub mode: Mode,
-    pub workers: usize,
+    pub workers: WorkerCount,
     pub upvalues: Upvalues,
     /// The stack index of the function, or of the table with it.
     pub init: Option<c_int>,
@@ -233,7 +248,7 @@ pub fn read_map(stack: &Stack, options: c_int) -> Result<Split> {
     Ok(Split {
         chunk: chunk.map(|Count(items)| items),
         collects: on_error.unwrap_or_default() == OnError::Collect,
-        workers: options.workers()?,
+        workers: options.workers()?.of(usize::MAX),
     })
 }
 
@@ -355,10 +370,10 @@ impl Options {
     }
 
     /// The number of tasks that run at the same time.
-    fn workers(&self) -> Result<usize> {
+    fn workers(&self) -> Result<WorkerCount> {
         let expected = || format!("a whole number from 1 to {WORKER_LIMIT}");
         let workers: Option<Workers> = self.parse("workers", expected)?;
-        Ok(workers.map_or_else(|| sync::usable_cores().min(WORKER_LIMIT as usize), |workers| workers.0))
+        Ok(WorkerCount(workers.map(|workers| workers.0)))
     }
 
     fn parse<T: DeserializeOwned, E: Into<Cow<'static, str>>>(
@@ -436,7 +451,7 @@ mod tests {
     fn workers_may_be_a_number_or_its_text() {
         for code in ["4", "4.0", "'4'", "' 4 '"] {
             let config = read_code(&format!("{{ tasks = {{}}, workers = {code} }}"));
-            assert_eq!(config.map(|config| config.workers), Ok(4), "{code}");
+            assert_eq!(config.map(|config| config.workers), Ok(WorkerCount(Some(4))), "{code}");
         }
     }
 
@@ -460,5 +475,14 @@ mod tests {
             let refusal = read_code(code).err().map_or_else(String::new, |error| error.to_string());
             assert_eq!(refusal, message, "{code}");
         }
+    }
+
+    #[test]
+    fn a_job_has_no_more_workers_than_tasks() {
+        assert_eq!(WorkerCount(Some(5)).of(3), 3);
+        assert_eq!(WorkerCount(Some(5)).of(9), 5);
+        assert_eq!(WorkerCount(None).of(1), 1);
+        assert_eq!(WorkerCount(None).of(0), 0);
+        assert!((1..=WORKER_LIMIT as usize).contains(&WorkerCount(None).of(usize::MAX)));
     }
 }

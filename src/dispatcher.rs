@@ -15,6 +15,7 @@ use crate::fault;
 use crate::ffi::{self, Pins, Protected, Stack, Type};
 use crate::host::{self, HostNames};
 use crate::host_modules;
+use crate::host_standard;
 use crate::job::{self, Job, OnFailure, Progress, Tasks};
 use crate::mailbox::Mailbox;
 use crate::names;
@@ -60,8 +61,10 @@ fn start_job(
     let started = Instant::now();
     let config = config::read(stack, options, is_async)?;
     let (environment, tasks) = read_job(stack, pins, &config, chunk)?;
-    let workers = config.workers.min(tasks.len());
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
+    // It starts while this thread goes on.
+    let watchdog = if tasks.len() == 0 { None } else { Some(watchdog::start()?) };
+    let workers = config.workers.of(tasks.len());
     let Config { mode, upvalues, timeout, grace, notes_order, .. } = config;
     let on_failure = match (config.stop_on_error, cancels_later) {
         (true, _) => OnFailure::CancelAll,
@@ -85,7 +88,10 @@ fn start_job(
     if notes_order {
         job.note_order()?;
     }
-    start_workers(&job, workers)?;
+    match watchdog {
+        None => job.mailbox.finish(),
+        Some(watchdog) => start_workers(&job, workers, watchdog)?,
+    }
     registry::insert(&job);
     Ok(job)
 }
@@ -123,20 +129,17 @@ fn read_job(stack: &Stack, pins: &Pins, config: &Config, chunk: Option<i64>) -> 
     Ok((environment, tasks))
 }
 
-/// Starts that many workers. A job without workers is over.
-fn start_workers(job: &Arc<Job>, workers: usize) -> Result<()> {
-    if workers == 0 {
-        job.mailbox.finish();
-    } else {
-        // Creates this thread's message buffer now, because tasks may soon use up all memory.
-        ffi::clear_message();
-        watchdog::start()?;
-        if job.shortest_timeout().is_some() {
-            watched::watch(job);
-        }
-        executor::start(job, workers)?;
-        watchdog::watch_threads();
+/// Starts that many workers, after all threads have started: tasks may soon use up all memory.
+fn start_workers(job: &Arc<Job>, workers: usize, watchdog: watchdog::Start) -> Result<()> {
+    // Creates this thread's message buffer now, for the same reason.
+    ffi::clear_message();
+    executor::create_threads()?;
+    watchdog.wait();
+    if job.shortest_timeout().is_some() {
+        watched::watch(job);
     }
+    executor::start(job, workers)?;
+    watchdog::watch_threads();
     Ok(())
 }
 
@@ -181,7 +184,7 @@ pub fn drop_job(job: &Arc<Job>) {
 /// Reads the host's module paths and the shape of its `gma`, which don't depend on the job's options.
 fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment) -> Result<()> {
     let top = stack.top();
-    if names::push_host_standard(stack, "package") == Type::Table {
+    if host_standard::push_library(stack, "package") == Type::Table {
         stack.raw_get_text(top + 1, "path");
         stack.raw_get_text(top + 1, "cpath");
         environment.path = stack.bytes(top + 2);

@@ -9,7 +9,9 @@ use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::codec::{Functions, Path, Policy, decode_arguments, decode_initial, encode_counted};
+use crate::codec::{
+    Functions, Path, Policy, decode_arguments, decode_initial, encode_counted, encode_scalars,
+};
 use crate::config::Mode;
 use crate::environment::{Environment, Init};
 use crate::error::{Error, Kind};
@@ -160,10 +162,10 @@ impl StateCache {
         if is_over || self.state.as_ref().is_some_and(|state| !state.is_restorable()) {
             self.close();
         }
-        match (&mut self.state, job.tasks.get(index)) {
-            (Some(state), Ok(task)) if has_ended_well => state.restore_after(task.function),
-            (Some(state), _) => state.restore(),
-            (None, _) => {}
+        match &mut self.state {
+            Some(state) if has_ended_well => state.restore_after(job.tasks.function_of(index)),
+            Some(state) => state.restore(),
+            None => {}
         }
     }
 }
@@ -309,6 +311,9 @@ fn stopped(coroutine: &Stack) -> Failure {
 
 fn encode_results(job: &Job, index: usize, coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
     let count = coroutine.top();
+    if encode_scalars(coroutine, count, out)? {
+        return Ok(());
+    }
     let first_item = job.tasks.first_item(index);
     let failed_item = Cell::new(None);
     let place = |n: usize, path: &Path| match (first_item, n, path.split_item()) {
@@ -367,6 +372,11 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
         Policy { names: &gma::WorkerNames, functions: Functions::Return(job.upvalues), place: &place };
     stack.push_value(-1);
     encode_counted(stack, 1, &mut message, &policy).ok().map(|()| message)
+}
+
+/// Creates the pool's threads, unless they are there.
+pub fn create_threads() -> Result<(), Error> {
+    pool::get(on_idle).map(drop)
 }
 
 /// Starts workers on the pool. The job has counted them already.

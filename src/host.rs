@@ -12,6 +12,7 @@ use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
 use crate::fields;
 use crate::gma;
+use crate::host_standard;
 use crate::job::Job;
 use crate::mailbox::{self, Answer};
 use crate::module_names::ModuleNames;
@@ -83,7 +84,7 @@ pub fn is_module(name: &str) -> bool {
 
 impl Names for HostNames {
     fn name_of(&self, stack: &Protected) -> Option<String> {
-        names::host_standard_name(stack).or_else(|| {
+        host_standard::name_of(stack).or_else(|| {
             if !self.has_read_gma.get() {
                 push_gma(stack);
                 names::read_gma(stack);
@@ -169,7 +170,7 @@ impl Resolve for HostNames {
             });
         }
         if !gma::is_gma(name) {
-            return match names::push_host_standard(stack, name) {
+            return match host_standard::push(stack, name) {
                 Type::Nil => {
                     stack.pop(1);
                     Err(Error::Absent { name: name.to_owned() })

@@ -37,6 +37,7 @@
 //! | `config` | reads and checks the options | host |
 //! | `spelling` | finds the likely meaning of a misspelt option or field | host |
 //! | `value` | a Lua value, for reading options and describing it in messages | host |
+//! | `host_standard` | the host's standard library as it was when the module was loaded | host |
 //! | `module_names` | the names under which modules and their code cross | both |
 //! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
@@ -64,7 +65,8 @@
 //! | `cooperative` | the cooperative backend: the native functions of `api`, in pure Lua |
 //! | `annotations`, `annotations_gma` | types for editors; never loaded |
 //! | `module_data` | runs in a task's state: brings the data of modules up to date |
-//! | `gma2workers` | the public functions |
+//! | `gma2workers` | the public functions, and what a small job needs of them |
+//! | `calls` | what else the public functions do |
 //! | `job` | a job's handle |
 //! | `pump` | serves a running job: its host calls, its progress, its outcomes |
 //! | `pace` | how long a turn of the pump may block the engine, and how long the engine runs in between |
@@ -107,6 +109,7 @@ pub mod fuzzing;
 mod gma;
 mod host;
 mod host_modules;
+mod host_standard;
 mod hostcall;
 mod idle_queue;
 mod job;

@@ -14,15 +14,11 @@ use crate::codec::{GMA, MODULE, SEPARATOR};
 use crate::error::{Error, Result};
 use crate::ffi::{Key, NativeFunction, Protected, Stack, Type};
 
-/// The registry key, in a host's state, of its standard library as it was when the module was loaded. The table maps
-/// objects to names and names to objects.
-static STANDARD: Key = Key::new();
-
 /// The registry key of the names of all objects under `gma`.
 static UNDER_GMA: Key = Key::new();
 
 /// The functions of the base library. They can't be listed from the globals, which also hold other things.
-const BASE_FUNCTIONS: [&str; 23] = [
+pub const BASE_FUNCTIONS: [&str; 23] = [
     "assert",
     "collectgarbage",
     "dofile",
@@ -58,20 +54,19 @@ pub const GLOBALS: &str = "_G";
 /// Our own functions that exist in all states, by name.
 pub type Own<'a> = &'a [(&'static str, NativeFunction)];
 
-/// Calls `body` for each object of the standard library that crosses by name, until it returns true. The object is on top of
-/// the stack; `body` gets its library, and whether it is a field there, whose name is below it. Returns the library, and leaves
-/// the name on the stack: nil for the library itself, and if no object was found. A function written in Lua is a replacement of
-/// the original one, and crosses as code.
+/// Calls `body` for each object of the standard library that crosses by name, on top of the stack, until it returns true. Returns
+/// the object's library, and leaves its name in it on the stack: nil for the library itself, and if no object was found. A function
+/// written in Lua is a replacement of the original one, and crosses as code.
 fn find_standard<'a>(
     stack: &Protected,
     own: Own<'a>,
-    body: &mut dyn FnMut(&Protected, &str, bool) -> bool,
+    body: &mut dyn FnMut(&Protected) -> bool,
 ) -> Option<&'a str> {
     let field = stack.top() + 1;
     stack.push_nil();
     for (name, function) in own {
         stack.push_native(*function);
-        let is_found = body(stack, name, false);
+        let is_found = body(stack);
         stack.set_top(field);
         if is_found {
             return Some(name);
@@ -80,7 +75,7 @@ fn find_standard<'a>(
     stack.push_globals();
     for name in &BASE_FUNCTIONS {
         stack.raw_get_text(field + 1, name);
-        let is_found = is_named(stack) && body(stack, name, false);
+        let is_found = is_named(stack) && body(stack);
         stack.set_top(field + 1);
         if is_found {
             stack.set_top(field);
@@ -89,13 +84,11 @@ fn find_standard<'a>(
     }
     for library in &LIBRARIES {
         if push_library(stack, library) == Type::Table {
-            let mut is_found = body(stack, library, false);
+            let mut is_found = body(stack);
             let table = stack.top();
             stack.push_nil();
             while !is_found && stack.next(table) {
-                let has_text = stack.kind(-2) == Type::String
-                    && stack.with_bytes(-2, |name| std::str::from_utf8(name).is_ok());
-                is_found = has_text && is_named(stack) && body(stack, library, true);
+                is_found = is_text(stack, -2) && is_named(stack) && body(stack);
                 stack.pop(1);
             }
             if is_found {
@@ -108,6 +101,11 @@ fn find_standard<'a>(
     }
     stack.set_top(field);
     None
+}
+
+/// Whether a key is text.
+pub fn is_text(stack: &Stack, key: c_int) -> bool {
+    stack.kind(key) == Type::String && stack.with_bytes(key, |key| std::str::from_utf8(key).is_ok())
 }
 
 /// Whether this is the name of a library that is a table.
@@ -154,56 +152,8 @@ pub fn push_in_module(stack: &Protected, name: &str) -> Result<()> {
     Err(Error::NotInModule { module: module.to_owned(), field: display(rest) })
 }
 
-/// Pushes the `_ENV` of our own Lua files: a copy of the standard globals as they are now.
-///
-/// All plugins of a console share the host's globals. Each may replace `debug`, `type` or `string.format`, even before one of
-/// our files is compiled, which happens on first use. So our files use copies, also of the libraries. Their `_G` is the host's
-/// own table, for reading its current values. A method call on a string would use the host's `string`, so our files write
-/// `string.format(text)`.
-pub fn push_own_globals(stack: &Protected) {
-    stack.create_table(0, 48);
-    let own = stack.top();
-    stack.push_globals();
-    let globals = stack.top();
-    stack.push_value(globals);
-    stack.raw_set_text(own, GLOBALS);
-    for name in BASE_FUNCTIONS.into_iter().chain(["_VERSION"]) {
-        stack.raw_get_text(globals, name);
-        stack.raw_set_text(own, name);
-    }
-    for library in LIBRARIES {
-        // A host may have the library in only one of the two places.
-        if push_library(stack, library) != Type::Table {
-            stack.raw_get_text(globals, library);
-        }
-        // `package` is not copied, because its current fields count.
-        if stack.kind(-1) == Type::Table && library != "package" {
-            push_copy(stack);
-        }
-        stack.raw_set_text(own, library);
-        stack.set_top(globals);
-    }
-    stack.set_top(own);
-    // If our own code crosses, the task's globals take the place of this `_ENV`.
-    stack.push_value(own);
-    stack.push_bytes(GLOBALS.as_bytes());
-    add_standard(stack);
-}
-
-/// Pushes a copy of the table on top.
-fn push_copy(stack: &Protected) {
-    let table = stack.top();
-    stack.create_table(0, 32);
-    stack.push_nil();
-    while stack.next(table) {
-        stack.push_value(-2);
-        stack.insert(-2);
-        stack.raw_set(table + 1);
-    }
-}
-
 /// Whether the value on top crosses by name.
-fn is_named(stack: &Stack) -> bool {
+pub fn is_named(stack: &Stack) -> bool {
     match stack.kind(-1) {
         Type::Function => stack.is_native(-1),
         kind => kind == Type::Table,
@@ -217,71 +167,13 @@ fn join(library: &str, name: &[u8]) -> String {
     }
 }
 
-/// Records a host's standard library as it is now, so that [`push_host_standard`] works even after the host's globals have
-/// changed.
-pub fn read_standard(stack: &Protected, own: Own) {
-    stack.create_table(0, 400);
-    let known = stack.top();
-    find_standard(stack, own, &mut |stack, library, is_field| {
-        let thing = stack.top();
-        stack.push_bytes(library.as_bytes());
-        if is_field {
-            stack.push_bytes(b".");
-            stack.push_value(thing - 1);
-            stack.concat(3);
-        }
-        record_name(stack, known, thing);
-        false
-    });
-    stack.pop(1);
-    stack.registry_set(&STANDARD);
-}
-
-/// Records an object under the name on top, and pops the name.
-fn record_name(stack: &Protected, known: c_int, thing: c_int) {
-    stack.push_value(thing);
-    stack.push_value(-2);
-    stack.raw_set(known);
-    stack.push_value(thing);
-    stack.raw_set(known);
-}
-
-/// Pushes an object of the host's standard library by name, as [`read_standard`] recorded it. Returns its kind.
-pub fn push_host_standard(stack: &Protected, name: &str) -> Type {
-    if stack.registry_get(&STANDARD) == Type::Table {
-        stack.raw_get_text(-1, name);
-        stack.remove(-2);
-    }
-    stack.kind(-1)
-}
-
-/// Names the function or table below the top with the text on top, unless it already has a name. Pops both.
-pub fn add_standard(stack: &Protected) {
-    let text = stack.top();
-    let names = text + 1;
-    if stack.registry_get(&STANDARD) == Type::Table {
-        stack.push_value(text - 1);
-        if stack.raw_get(names) == Type::Nil {
-            stack.push_value(text - 1);
-            stack.push_value(text);
-            stack.raw_set(names);
-        }
-    }
-    stack.set_top(text - 2);
-}
-
-/// The name of the value on top, if it is in the host's standard library.
-pub fn host_standard_name(stack: &Stack) -> Option<String> {
-    find_name(stack, &STANDARD)
-}
-
 /// The name of the value on top, if it was under `gma` when that was last read.
 pub fn gma_name(stack: &Stack) -> Option<String> {
     find_name(stack, &UNDER_GMA)
 }
 
 /// The name of the value on top in a table of the registry.
-fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
+pub fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
     let thing = stack.top();
     let mut name = None;
     if stack.registry_get(names) == Type::Table {
@@ -297,7 +189,7 @@ fn find_name(stack: &Stack, names: &'static Key) -> Option<String> {
 /// rare.
 pub fn standard_name(stack: &Protected, own: Own) -> Option<String> {
     let pointer = stack.pointer(-1);
-    let library = find_standard(stack, own, &mut |stack, _, _| stack.pointer(-1) == pointer);
+    let library = find_standard(stack, own, &mut |stack| stack.pointer(-1) == pointer);
     let name = library.map(|library| join(library, &stack.bytes(-1)));
     stack.pop(1);
     name

@@ -252,8 +252,8 @@ fn build(size: usize, first: usize, on_idle: fn()) -> Result<Segment> {
     Ok(Segment { threads, first, size, busy: Arc::default(), idle_queue: Arc::default(), was_idle: false })
 }
 
-/// Starts a thread outside the pool, and waits until it runs.
-pub fn spawn_thread(name: &str, body: fn()) -> Result<()> {
+/// Starts a thread outside the pool. A message tells when it runs.
+pub fn spawn_thread(name: &str, body: fn()) -> Result<mpsc::Receiver<()>> {
     let (sender, started) = mpsc::channel();
     let builder = std::thread::Builder::new().name(name.to_owned());
     let start = move || {
@@ -261,11 +261,9 @@ pub fn spawn_thread(name: &str, body: fn()) -> Result<()> {
         drop(sender);
         body();
     };
-    system::with_headroom(|| {
-        without_signals(|| builder.spawn(start)).map_err(|cause| Error::NoWorkers(cause.to_string()))?;
-        let _ = started.recv();
-        Ok(())
-    })
+    system::with_headroom(|| without_signals(|| builder.spawn(start)))
+        .map(|_| started)
+        .map_err(|cause| Error::NoWorkers(cause.to_string()))
 }
 
 /// Runs `body` with all signals blocked. A thread inherits the mask of the thread that starts it, so a worker never takes a

@@ -7,14 +7,14 @@ use std::ffi::c_int;
 use rustc_hash::FxHashMap;
 
 use crate::codec::{Encoder, identity};
-use crate::config::Mode;
+use crate::config::{Mode, WorkerCount};
 use crate::error::{Error, Result};
 use crate::ffi::{Protected, Stack, Type};
 use crate::pinned::PINNED_TEXT;
 
 /// A search for tables and long texts that are arguments of several tasks.
 pub struct Recurring {
-    workers: usize,
+    workers: WorkerCount,
     mode: Mode,
     /// What was found, by its address.
     seen: FxHashMap<usize, Seen>,
@@ -44,7 +44,7 @@ const LEAST_SAVED: usize = 2048;
 const SLOTS: c_int = 12;
 
 impl Recurring {
-    pub fn new(workers: usize, mode: Mode) -> Recurring {
+    pub fn new(workers: WorkerCount, mode: Mode) -> Recurring {
         Recurring { workers, mode, seen: FxHashMap::default(), uses: Vec::new() }
     }
 
@@ -76,7 +76,7 @@ impl Recurring {
             let uses = self.uses[position - 1];
             if self.pays(uses, tasks) {
                 stack.raw_get_i(found, position as i64);
-                if tasks <= self.workers && is_pinned_text(stack) {
+                if self.workers.of(tasks) == tasks && is_pinned_text(stack) {
                     // Each task can begin at once, and copies it from the host's state.
                     stack.pop(1);
                     continue;
@@ -84,7 +84,7 @@ impl Recurring {
                 saved += encoder.common_value(stack)? * (uses - 1);
             }
         }
-        if saved < LEAST_SAVED * self.workers.min(tasks) {
+        if saved < LEAST_SAVED * self.workers.of(tasks) {
             encoder.take_common();
         }
         stack.set_top(found - 1);
@@ -139,7 +139,7 @@ impl Recurring {
     /// task, which takes about a tenth of the time.
     fn pays(&self, uses: usize, tasks: usize) -> bool {
         const RESTORES: usize = 10;
-        let workers = self.workers.min(tasks);
+        let workers = self.workers.of(tasks);
         match self.mode {
             // Each task has its own state, which gets all common arguments.
             Mode::Cmd => uses == tasks,
@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn an_argument_of_few_of_many_tasks_is_not_common() {
-        let pays = |workers, uses, tasks| Recurring::new(workers, Mode::Timer).pays(uses, tasks);
+        let pays =
+            |workers, uses, tasks| Recurring::new(WorkerCount(Some(workers)), Mode::Timer).pays(uses, tasks);
         for workers in [1, 2, 19, 256] {
             for tasks in [2, 3, 100, 20_000] {
                 assert!(pays(workers, tasks, tasks), "{tasks} tasks, {workers} workers");
@@ -168,7 +169,7 @@ mod tests {
         assert!(pays(2, 10, 100));
         assert!(!pays(2, 2, 100));
         assert!(!pays(19, 5, 100));
-        assert!(Recurring::new(2, Mode::Cmd).pays(3, 3));
-        assert!(!Recurring::new(2, Mode::Cmd).pays(2, 3));
+        assert!(Recurring::new(WorkerCount(Some(2)), Mode::Cmd).pays(3, 3));
+        assert!(!Recurring::new(WorkerCount(Some(2)), Mode::Cmd).pays(2, 3));
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use crate::codec::{Encoder, Functions, Names, Path, Policy, Upvalues, encode};
-use crate::config::{self, Config};
+use crate::config::{self, Config, WorkerCount};
 use crate::environment::Init;
 use crate::error::{Error, Meant, Place, Problem, Result};
 use crate::ffi::{Pins, Protected, Stack, Type, native};
@@ -38,8 +38,7 @@ pub struct TaskReader<'a> {
     count: i64,
     /// Pins long texts among the arguments, if that is possible.
     pins: Option<&'a Pins<'a>>,
-    /// The number of tasks that can begin at once.
-    workers: i64,
+    workers: WorkerCount,
     /// None once the arguments that several tasks have were looked for.
     recurring: Option<Recurring>,
     pub functions: Vec<Vec<u8>>,
@@ -84,7 +83,7 @@ impl<'a> TaskReader<'a> {
         TaskReader {
             names,
             pins,
-            workers: i64::try_from(config.workers).unwrap_or(i64::MAX),
+            workers: config.workers,
             upvalues: config.upvalues,
             known: FxHashMap::default(),
             last: None,
@@ -103,6 +102,8 @@ impl<'a> TaskReader<'a> {
         let mut extras = Extras::default();
         let mut arguments = std::mem::take(&mut self.tasks.arguments);
         arguments.try_reserve(ARGUMENTS_SIZE * count as usize)?;
+        // The number of tasks that can begin at once.
+        let at_once = self.workers.of(count as usize) as i64;
         let names = self.names;
         let first_item = Cell::new(None);
         let place = |n: usize, path: &Path| match (first_item.get(), n, path.split_item()) {
@@ -121,8 +122,10 @@ impl<'a> TaskReader<'a> {
             if !stack.check(SLOTS) {
                 return Err(Error::Memory);
             }
-            for field in FIELDS {
+            let mut names = FieldNames::default();
+            for (name, field) in names.iter_mut().zip(FIELDS) {
                 stack.push_bytes(field.as_bytes());
+                *name = address(stack, -1);
             }
             for index in 1..=count {
                 stack.set_top(TASK - 1);
@@ -131,9 +134,9 @@ impl<'a> TaskReader<'a> {
                     let expected = "a task { func = f, args = { ... } }";
                     return Err(unexpected(index, "", expected, stack.kind(-1), ""));
                 }
-                let fields = read_fields(stack, index)?;
+                let fields = read_fields(stack, &names, index)?;
                 self.read_task(stack, index, fields, encoder, &mut extras)?;
-                if index == self.workers
+                if index == at_once
                     && let Some(pins) = self.pins
                 {
                     pins.begin_late();
@@ -381,28 +384,33 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
     Ok(count)
 }
 
+/// The addresses of the names of a task's fields. Lua interns short strings, so equal ones are identical.
+type FieldNames = [usize; FIELDS.len()];
+
+/// The address of the bytes of a string; that of no string for any other value.
+fn address(stack: &Stack, index: c_int) -> usize {
+    stack.with_bytes(index, |bytes| bytes.as_ptr() as usize)
+}
+
 /// Leaves the values of a task's fields on the stack. Refuses a field that looks like a misspelling; other fields are the
 /// caller's own.
-fn read_fields(stack: &Protected, index: i64) -> Result<Fields> {
+fn read_fields(stack: &Protected, names: &FieldNames, index: i64) -> Result<Fields> {
     let mut fields = Fields { func: ABSENT, args: ABSENT, name: ABSENT, timeout: ABSENT };
     let mut value = TASK + 2;
     let task = stack.table(TASK);
     stack.push_nil();
     while task.next() {
-        // Lua interns short strings, so equal ones are identical.
-        let is = |field: c_int| stack.raw_equal(-2, NAMES + field);
-        if is(0) {
-            fields.func = value;
-        } else if is(1) {
-            fields.args = value;
-        } else if is(2) {
-            fields.name = value;
-        } else if is(3) {
-            fields.timeout = value;
-        } else {
-            check_field(stack, index)?;
-            stack.pop(1);
-            continue;
+        let name = address(stack, -2);
+        match names.iter().position(|known| *known == name) {
+            Some(0) => fields.func = value,
+            Some(1) => fields.args = value,
+            Some(2) => fields.name = value,
+            Some(_) => fields.timeout = value,
+            None => {
+                check_field(stack, index)?;
+                stack.pop(1);
+                continue;
+            }
         }
         // The value stays below a copy of the key, for the next step.
         stack.push_value(-2);

@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -23,15 +23,25 @@ static CHECKS_IDLE_THREADS: AtomicBool = AtomicBool::new(false);
 /// How soon to check a cancelled job again.
 const SOON: Duration = Duration::from_millis(20);
 
-/// Starts the watchdog, unless it is running. No job may start without it.
-pub fn start() -> Result<(), Error> {
+/// The start of the watchdog's thread.
+pub struct Start(Option<mpsc::Receiver<()>>);
+
+impl Start {
+    /// Waits until the thread runs: the C library ends the process if a starting thread gets no memory.
+    pub fn wait(self) {
+        if let Some(started) = self.0 {
+            let _ = started.recv();
+        }
+    }
+}
+
+/// Starts the watchdog, unless it was started. No job may start without it.
+pub fn start() -> Result<Start, Error> {
     static STARTED: Mutex<bool> = Mutex::new(false);
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    if !*started {
-        pool::spawn_thread("gma2worker-watch", run)?;
-        *started = true;
-    }
-    Ok(())
+    let start = if *started { None } else { Some(pool::spawn_thread("gma2worker-watch", run)?) };
+    *started = true;
+    Ok(Start(start))
 }
 
 /// Makes the watchdog check for idle threads until all are idle. Call it after handing work to threads.

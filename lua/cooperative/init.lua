@@ -381,7 +381,7 @@ for _, name in ipairs { "modules", "values", "options", "host", "tasks", "trace"
   parts[name] = read("cooperative/" .. name, _ENV)(core, parts, modules)
 end
 for _, name in ipairs { "arguments", "drivers", "report", "hints", "failures", "pace", "pump", "results", "async", "progress", "job",
-  "items", "mapper", "map_results", "map", "gma2workers" } do
+  "items", "mapper", "map_results", "map", "gma2workers", "calls" } do
   modules[name] = read(name, _ENV)(core, modules)
 end
 return modules.gma2workers

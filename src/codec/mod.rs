@@ -3,6 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `encode` | writes a message from a stack |
+//! | `scalars` | writes a message of a few numbers and the like |
 //! | `decode` | reads a message onto a stack |
 //! | `wire` | the layout of a message |
 //! | `policy` | which values may cross, and under which names functions do |
@@ -25,6 +26,7 @@ mod keys;
 mod policy;
 #[cfg(all(test, feature = "linked"))]
 mod roundtrip;
+mod scalars;
 // Public for the fuzz targets, which write their own messages.
 pub mod wire;
 
@@ -34,4 +36,5 @@ pub use encode::common::identity;
 pub use encode::{Encoder, encode, encode_counted};
 pub use frame::{Path, without_arguments};
 pub use policy::{Functions, Names, Policy, Upvalues};
+pub use scalars::encode_scalars;
 pub use wire::{GMA, HOST, MODULE, SEPARATOR, bytecode};

@@ -113,6 +113,11 @@ impl Tasks {
         })
     }
 
+    /// The index of a task's function in the environment; one that no environment has for a task that can't cross.
+    pub fn function_of(&self, index: usize) -> usize {
+        self.list[index].function as usize
+    }
+
     /// The name of a task, if it has one.
     pub fn name(&self, index: usize) -> Option<&str> {
         // Without names, which is common, there is nothing to look up.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::ffi::{self, Protected, Type};
 use crate::gma;
 use crate::host::{self, HostNames};
+use crate::host_standard;
 use crate::job::Tasks;
 use crate::names;
 use crate::tasks::{self, TaskReader};
@@ -57,7 +58,7 @@ impl Host {
         let functions = lua.load(FUNCTIONS).set_name("=functions").into_function()?;
         lua.load(include_str!("../host.lua")).set_name("@host.lua").call::<()>(functions)?;
         let read: Result<()> = ffi::with_stack(&lua, (), |stack| {
-            names::read_standard(stack, gma::own());
+            host_standard::read(stack, gma::own());
             Ok(())
         });
         read.expect("the standard library has names");
