@@ -140,13 +140,15 @@ local function figure_value(figure, values)
   return measure.median(of)
 end
 
---- Runs a side: its result, its seconds, and the processor seconds of all threads and of the host's.
+--- Makes a side that returns its result, its seconds, and the processor seconds of all threads and of the host's.
 local function with_processor(run)
-  local all, host = os.clock(), measure.thread_seconds()
-  local start = clock()
-  local answer, seconds = run()
-  seconds = seconds or clock() - start
-  return answer, seconds, os.clock() - all, measure.thread_seconds() - host
+  return function()
+    local all, host = os.clock(), measure.thread_seconds()
+    local start = clock()
+    local answer, seconds = run()
+    seconds = seconds or clock() - start
+    return answer, seconds, os.clock() - all, measure.thread_seconds() - host
+  end
 end
 
 local function note(values, side, round, value)
@@ -169,7 +171,7 @@ function measure.row(row)
   end
   for round = 1, row.rounds or 7 do
     for _, side in ipairs(row.sides) do
-      local seconds, answer, all, host = measure.seconds(row.processor and with_processor or side[2], side[2])
+      local seconds, answer, all, host = measure.seconds(row.processor and with_processor(side[2]) or side[2])
       if row.processor then
         note(values, side[1] .. ", processor time", round, all * scale)
         note(values, side[1] .. ", the host's processor time", round, host * scale)

@@ -19,7 +19,7 @@ local function row(name, plain, run, figures, rounds)
     end
   end
   measure.row {
-    name = name, unit = "ms", scale = 1e3, rounds = rounds or 11, sides = sides, figures = figures, processor = true,
+    name = name, unit = "ms", scale = 1e3, rounds = rounds or 7, sides = sides, figures = figures, processor = true,
     check = function(answer, side) assert(measure.is_same(answer, expected), side .. ": wrong answer") end,
   }
 end
@@ -90,9 +90,9 @@ do
     times_as_fast("one worker in the engine"), times_as_fast("two workers in the engine"),
     times_as_fast("cooperative, two workers in the engine"), PROCESSOR, HOSTS_PROCESSOR,
   }
-  row("layout geometry, whole lists to 2 tasks", plain, in_tasks(2), figures, 15)
-  row("layout geometry, whole lists to 20 tasks", plain, in_tasks(20), figures, 15)
+  row("layout geometry, whole lists to 2 tasks", plain, in_tasks(2), figures, 11)
+  row("layout geometry, whole lists to 20 tasks", plain, in_tasks(20), figures, 11)
   row("layout geometry, by Map", plain, function(module, workers)
     return module.Map(layout.aim, fixtures, { args = { markers }, workers = workers })
-  end, figures, 15)
+  end, figures, 11)
 end
