@@ -1,7 +1,6 @@
 //! Long texts of the host that workers copy straight from its state, instead of from a message.
 //!
-//! - The host's side of a message has the number of such a text, not its bytes. The text is pinned: its bytes are there, and
-//!   stay where they are.
+//! - A message has the number of such a text, not its bytes. The text is pinned: it is not collected, and Lua moves no text.
 //! - Texts are pinned only while the host is inside the native call that starts the job ([`crate::ffi::Pins`]). So
 //!   the host's state can't be closed meanwhile, whether or not it would run our finalizers, and a pin depends on no
 //!   finalizer and on nothing that a program can do to the registry later.
@@ -11,8 +10,8 @@
 //! - A worker takes the text (the host's bytes or the kept copy) out of the list as an owned value, and pushes it in a
 //!   protected call, so running out of memory skips no destructor. Nothing runs between taking and dropping it but Lua's
 //!   copying, with the collector paused.
-//! - The end of that call waits until every value with the host's bytes was dropped ([`Uses`]): a lost one would make the
-//!   host wait, and never make a worker read freed memory.
+//! - The end of that call waits until every value with the host's bytes was dropped ([`Uses`]): one that was never
+//!   dropped would make the host wait, but no worker reads freed memory.
 //! - The host may be short of memory for a copy. The tasks that have not read the text then fail for lack of memory.
 //!
 //! This module knows no Lua, so that `tests/loom` can check it.

@@ -336,9 +336,11 @@ fn a_host_closes_its_state_as_soon_as_its_long_texts_were_read() {
                 "{LONG_TEXTS}{}{exit}",
                 r#"
                 local clock, took = require "consolenative".clock
+                local longer = ("x"):rep(16 << 20)
                 repeat
+                  local tasks = { { func = ends, args = { longer .. 1 } }, { func = ends, args = { longer .. 2 } } }
                   local start = clock()
-                  local job = gma2workers.RunAsync { tasks = long_tasks(2), workers = 2, onComplete = function() end }
+                  local job = gma2workers.RunAsync { tasks = tasks, workers = 2, onComplete = function() end }
                   took = clock() - start
                   if took < 0.1 then job:wait() end
                 until took >= 0.1

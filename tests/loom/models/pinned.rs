@@ -29,13 +29,14 @@ impl Drop for Bytes {
     }
 }
 
-/// Runs workers that each read the text once, while the host's call ends.
+/// Runs workers that each read the text once, while the host's call ends. One more reads it after that.
 fn read_while_the_call_ends(workers: usize) {
     let (is_freed, uses) = (Arc::<AtomicBool>::default(), Arc::<Uses>::default());
     let texts = Arc::<PinnedTexts<Bytes>>::default();
     uses.add();
     let number = texts.add(Bytes { is_freed: Arc::clone(&is_freed), uses: Arc::clone(&uses) }, false).unwrap();
-    (1..workers).for_each(|_| texts.add_message(number, false));
+    // One of them begins after the call.
+    (0..workers).for_each(|_| texts.add_message(number, false));
     let workers: Vec<_> = (0..workers)
         .map(|_| {
             let texts = Arc::clone(&texts);
@@ -48,9 +49,9 @@ fn read_while_the_call_ends(workers: usize) {
         .collect();
     // As the end of `with_pins`.
     texts.keep_all();
-    drop(texts);
     uses.wait();
     is_freed.store(true, Ordering::Relaxed);
+    assert!(matches!(texts.take(number), Taken::Kept(_)));
     workers.into_iter().for_each(|worker| worker.join().unwrap());
 }
 
