@@ -168,3 +168,58 @@ fn a_million_levels_cross_on_a_small_stack() {
     };
     std::thread::Builder::new().stack_size(2 << 20).spawn(test).unwrap().join().unwrap();
 }
+
+/// The keys are numbered where the first stack is full already, and then used again on that stack.
+#[test]
+fn keys_that_are_numbered_at_a_great_depth_are_known_above_it() {
+    const LEVELS: i64 = 1_100_000;
+    const KEYS: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    const ROWS: i64 = 20;
+    fn push_rows(stack: &Protected) {
+        stack.create_table(0, 0);
+        for row in 1..=ROWS {
+            stack.create_table(0, 0);
+            for (key, n) in KEYS.into_iter().zip(0..) {
+                stack.push_integer(row * 100 + n);
+                stack.raw_set_text(-2, key);
+            }
+            stack.raw_set_i(-2, row);
+        }
+    }
+    let test = || {
+        let (from, to) = (state(), state());
+        let stack = from.unprotected();
+        push_rows(&stack);
+        for _ in 0..LEVELS {
+            stack.create_table(1, 0);
+            stack.insert(-2);
+            stack.raw_set_i(-2, 1);
+        }
+        stack.create_table(2, 0);
+        stack.insert(-2);
+        stack.raw_set_i(-2, 1);
+        push_rows(&stack);
+        stack.raw_set_i(-2, 2);
+        let message = encoded(&stack, 1);
+        drop(from);
+
+        let stack = to.unprotected();
+        assert_eq!(decode(&stack, &message, &NoNames), Ok(1));
+        stack.raw_get_i(1, 2);
+        for row in 1..=ROWS {
+            stack.raw_get_i(2, row);
+            for (key, n) in KEYS.into_iter().zip(0..) {
+                stack.raw_get_text(3, key);
+                assert_eq!(stack.whole(-1), Some(row * 100 + n), "{key} of row {row}");
+                stack.pop(1);
+            }
+            stack.pop(1);
+        }
+    };
+    std::thread::Builder::new()
+        .stack_size(256 << 10)
+        .spawn(test)
+        .expect("a thread")
+        .join()
+        .expect("no panic");
+}
