@@ -17,13 +17,18 @@ use super::image::{self, Image};
 use super::page_buffer::PageBuffer;
 use super::pages::expect_filling;
 
-/// Sizes are rounded up to a multiple of this, which is also the alignment of blocks.
+/// The alignment of blocks. Sizes of small blocks are rounded up to a multiple of it.
 const STEP: usize = 16;
 
-/// Blocks up to this size are cut from regions.
-const SMALL: usize = 1024;
+/// Blocks up to this size are cut from regions. A new state has none that is larger, so all its memory goes back to the system
+/// when it is closed.
+const SMALL: usize = 2048;
 
-const CLASSES: usize = SMALL / STEP;
+/// Small sizes are rounded up to a multiple of [`STEP`] up to 256 bytes, of 64 up to 1024, and of 256 beyond. Few classes keep a
+/// snapshot's lists short. The first class of the second and the third range, and the number of classes:
+const SECOND: usize = 256 / STEP;
+const THIRD: usize = SECOND + (1024 - 256) / 64;
+const CLASSES: usize = THIRD + (SMALL - 1024) / 256;
 
 /// A new state fits into the first region. Each further region is twice as large, up to [`LARGEST_REGION`].
 const FIRST_REGION: usize = 32 << 10;
@@ -87,12 +92,17 @@ fn layout(size: usize) -> Option<Layout> {
 /// Frees a block.
 ///
 /// # Safety
-/// [`Arena::take`] returned the block for this size, and nothing uses it any more.
-unsafe fn give_back(block: *mut u8, size: usize) {
-    if let Some(layout) = layout(size) {
+/// [`Arena::take`] returned the block for this layout, and nothing uses it any more.
+unsafe fn give_back(block: *mut u8, layout: Option<Layout>) {
+    if let Some(layout) = layout {
         // SAFETY: as promised by the caller.
         unsafe { Blocks.dealloc(block, layout) }
     }
+}
+
+/// The layout of a region. The first one has pages of its own, so that closing an idle state returns them to the system.
+fn layout_of_region(size: usize) -> Option<Layout> {
+    Layout::from_size_align(size, if size == FIRST_REGION { blocks::PAGE } else { STEP }).ok()
 }
 
 impl Region {
@@ -100,12 +110,26 @@ impl Region {
     /// Nothing uses a block of the region any more.
     unsafe fn give_back(self) {
         // SAFETY: as promised by the caller.
-        unsafe { give_back(self.start, self.size) }
+        unsafe { give_back(self.start, layout_of_region(self.size)) }
     }
 }
 
+/// The class of the blocks for a small size.
 fn class(size: usize) -> usize {
-    size.div_ceil(STEP) - 1
+    match size {
+        ..=256 => size.div_ceil(STEP) - 1,
+        257..=1024 => SECOND + (size - 257) / 64,
+        _ => THIRD + (size - 1025) / 256,
+    }
+}
+
+/// The size of the blocks of a class.
+fn size_of_class(class: usize) -> usize {
+    match class {
+        ..SECOND => (class + 1) * STEP,
+        SECOND..THIRD => 256 + (class + 1 - SECOND) * 64,
+        _ => 1024 + (class + 1 - THIRD) * 256,
+    }
 }
 
 impl Arena {
@@ -121,10 +145,11 @@ impl Arena {
     }
 
     /// Takes a block from the system; null if it has no memory. States must not use up the library's spare area.
-    fn take(&mut self, size: usize) -> *mut u8 {
+    fn take(&mut self, layout: Option<Layout>) -> *mut u8 {
+        let size = layout.map_or(0, |layout| layout.size());
         // SAFETY: no caller asks for zero bytes.
         let request = |layout| ptr::NonNull::new(unsafe { Blocks.alloc(layout) });
-        match layout(size).and_then(|layout| headroom::ask(self.held, size, || request(layout))) {
+        match layout.and_then(|layout| headroom::ask(self.held, size, || request(layout))) {
             Some(block) => {
                 self.held += size;
                 block.as_ptr()
@@ -141,7 +166,7 @@ impl Arena {
         let class = class(size);
         let head = self.cursor.free[class];
         if head.is_null() {
-            return self.cut((class + 1) * STEP);
+            return self.cut(size_of_class(class));
         }
         // SAFETY: a free list holds unused blocks, and the first word of each is the address of the next one.
         self.cursor.free[class] = unsafe { (*head).next };
@@ -170,12 +195,12 @@ impl Arena {
     }
 
     fn take_region(&mut self, size: usize) -> Option<Region> {
-        let start = self.take(size);
+        let start = self.take(layout_of_region(size));
         (!start.is_null()).then_some(Region { start, size })
     }
 
     fn allocate_large(&mut self, size: usize) -> *mut u8 {
-        let header = self.take(size.saturating_add(HEADER)).cast::<Large>();
+        let header = self.take(layout(size.saturating_add(HEADER))).cast::<Large>();
         if header.is_null() {
             return ptr::null_mut();
         }
@@ -234,7 +259,7 @@ impl Arena {
             if !next.is_null() {
                 (*next).previous = previous;
             }
-            give_back(header.cast(), size + HEADER);
+            give_back(header.cast(), layout(size + HEADER));
             self.held -= size + HEADER;
         }
     }
@@ -333,9 +358,11 @@ impl Arena {
         // SAFETY: the list holds only live headers.
         size += self.headers().map(|header| unsafe { (*header).size }).sum::<usize>();
         let room = PageBuffer::with_room(size, self.held, self.spare.take());
-        let (Some(mut bytes), Ok(())) = (room, self.snapshots.try_reserve(1)) else {
+        // Most states have two. Growing the list step by step would leave its earlier block with the thread.
+        if self.snapshots.len() == self.snapshots.capacity() && self.snapshots.try_reserve_exact(2).is_err() {
             return false;
-        };
+        }
+        let Some(mut bytes) = room else { return false };
         for (start, length) in self.parts(&self.cursor, &images) {
             // SAFETY: a region is that long, and its length was counted.
             unsafe { bytes.append(start, length) };

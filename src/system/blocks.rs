@@ -1,4 +1,4 @@
-//! The system's allocator for small blocks, and separate pages for large ones.
+//! The system's allocator for small blocks, and separate pages for large ones, and for those aligned to [`PAGE`].
 //!
 //! glibc keeps freed memory at the end of a thread's heap, up to 64 MiB for each thread, and `malloc_trim` can't release it.
 //! Pages can be returned to the system at any time. While jobs run, freed pages are cached, because new pages cost more time
@@ -8,6 +8,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 
 /// The system's allocator, with large blocks in separate pages.
 pub struct Blocks;
+
+/// The smallest size of a page on any system.
+pub const PAGE: usize = 4096;
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub use paged::{cache_pages, drop_cached_pages, whole_pages};
@@ -25,10 +28,9 @@ pub fn drop_cached_pages() -> bool {
     false
 }
 
-/// Makes the allocator give back what it keeps for later. That takes a while where there is much.
+/// Returns the pages that are kept for later to the system. That takes a while where there are many.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn trim_allocator() {
-    cache_pages(false);
     drop_cached_pages();
     // SAFETY: it may be called at any time, on any thread.
     unsafe { libc::malloc_trim(0) };
@@ -44,20 +46,19 @@ mod paged {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use super::PAGE;
     use crate::system::pages::{expect_filling, page};
 
     /// Blocks of at least this size are pages.
     pub const PAGED: usize = 1 << 20;
 
-    /// The smallest size of a page on any system.
-    const PAGE: usize = 4096;
-
-    /// The most blocks and bytes that are cached.
+    /// The most blocks and bytes that are cached, and the most blocks if one below [`PAGED`] is to be added.
     const COUNT: usize = 64;
+    const COUNT_FOR_SMALL: usize = 4;
     const BYTES: usize = if cfg!(target_pointer_width = "64") { 64 << 20 } else { 16 << 20 };
 
     pub fn is_paged(layout: Layout) -> bool {
-        layout.size() >= PAGED && layout.align() <= PAGE
+        layout.align() == PAGE || layout.size() >= PAGED && layout.align() < PAGE
     }
 
     /// How many of the first `length` bytes of a block are whole pages that have nothing else. 0 if the block is the system
@@ -152,7 +153,7 @@ mod paged {
     pub unsafe fn unmap(block: *mut u8, size: usize) {
         if IS_CACHING.load(Ordering::Relaxed)
             && let Ok(mut cache) = CACHE.try_lock()
-            && cache.count < COUNT
+            && cache.count < if size < PAGED { COUNT_FOR_SMALL } else { COUNT }
             && cache.bytes + size <= BYTES
         {
             let at = cache.count;
