@@ -18,7 +18,7 @@ use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
 use crate::job::{Job, Task, Worker};
 use crate::lane::Failure;
-use crate::pool::{self, Busy};
+use crate::pool::{self, Busy, Hooks};
 use crate::seat::{End, Reason};
 use crate::state::{Reuse, State};
 use crate::{coroutine, current, fault, fields, gma, loading, missing, system, watched};
@@ -82,11 +82,19 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
     }
 }
 
+/// What a thread of the pool does without work.
+const HOOKS: Hooks = Hooks { idle: drop_job, rest: close_state };
+
 /// Drops everything of the last job. Called on a thread before it sleeps, and on a new thread, to create its thread-locals
 /// before memory can run out.
-fn on_idle() {
+fn drop_job() {
     CACHED.with_borrow_mut(|kept| kept.iter_mut().for_each(State::reset));
     current::clear();
+}
+
+/// Closes the state that was kept for the next job.
+fn close_state() {
+    CACHED.take();
     system::release_stack();
 }
 
@@ -376,7 +384,7 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
 
 /// Creates the pool's threads, unless they are there.
 pub fn create_threads() -> Result<(), Error> {
-    pool::get(on_idle).map(drop)
+    pool::get(HOOKS).map(drop)
 }
 
 /// Starts workers on the pool. The job has counted them already.
@@ -385,7 +393,7 @@ pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
         let (job, worker) = (Arc::clone(job), job.add_worker());
         move |busy| run(job, worker, busy)
     };
-    let started = pool::get(on_idle)?.spawn(workers, make)?;
+    let started = pool::get(HOOKS)?.spawn(workers, make)?;
     job.release_workers(workers - started);
     Ok(())
 }

@@ -17,7 +17,7 @@
 //! | `response` | merges the outcomes of tasks into the response | host |
 //! | `host_modules` | what a job takes along of the host's modules and libraries | host |
 //! | `host` | finds the host's functions by name, takes host calls and sends their answers | host |
-//! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and ends idle threads | its own |
+//! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and makes idle threads rest and end | its own |
 //! | `executor` | runs a job's tasks on a thread of the pool | worker |
 //! | `watched` | the jobs that the watchdog watches | both |
 //! | `state` | makes a worker's Lua state, prepares it for a job, and restores it between tasks | worker |
@@ -46,7 +46,7 @@
 //! | `fields` | shows the fields of an error value that is a table | both |
 //! | `bytecode` | reads the code of functions: what they change, what they use | both |
 //! | `reader` | reads bytes from start to end | both |
-//! | `pool`, `idle_queue` | the pool of threads, and the queue where idle threads look for work; they know no Lua | both |
+//! | `pool`, `idle_queue` | the pool of threads, and the queue where idle threads of the cores look for work; they know no Lua | both |
 //! | `ffi` | wraps the Lua C API; unsafe code | both |
 //! | `system` | memory and process facilities of the operating system; unsafe code | both |
 //! | `bit_lock` | an atomic word with a lock in its lowest bit | both |

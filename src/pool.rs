@@ -1,11 +1,13 @@
 //! The pool: threads that run closures. It knows no Lua.
 //!
-//! One pool serves the process. It is a list of rayon pools, called segments. The first has a thread for each usable core. If a
+//! One pool serves the process. It is a list of segments. The first is a rayon pool with a thread for each usable core. If a
 //! job needs more threads than are idle, a segment of one thread is added for each missing one, so each of these threads can
-//! end by itself after it has been idle for a while. A closure only goes to a segment with an idle thread, so all closures run
-//! at the same time, even if there are more of them than cores. The threads are named `gma2worker-N`, block every signal, so
-//! that the host's handlers never run on them, and have stacks that hold Lua's deepest C recursion.
+//! end by itself after it has been idle for a while. They are not rayon's: a rayon pool of one thread takes 12 KiB. A closure
+//! only goes to a segment with an idle thread, so all closures run at the same time, even if there are more of them than cores.
+//! The threads are named `gma2worker-N`, block every signal, so that the host's handlers never run on them, and have stacks that
+//! hold Lua's deepest C recursion. A thread that is idle for a moment rests: it releases what it has kept for the next job.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use rustc_hash::FxHashSet;
 
 use crate::error::{Error, Result};
 use crate::idle_queue::IdleQueue;
-use crate::sync::usable_cores;
+use crate::sync::{spin, usable_cores};
 use crate::{fault, system};
 
 /// Lua's deepest C recursion needs 1.7 MB, and more in debug builds.
@@ -25,21 +27,62 @@ const STACK_BYTES: usize = 8 << 20;
 /// The most threads in the pool. At the limit, a job gets fewer than it asks for, but at least one.
 const THREAD_LIMIT: usize = 1024;
 
-/// One rayon pool.
+/// What a thread calls when it has no work. A panic there would end the process.
+#[derive(Clone, Copy)]
+pub struct Hooks {
+    /// Called as the thread starts, and each time its work is done.
+    pub idle: fn(),
+    /// Called once it has been idle for [`AWAKE`] or, on the threads of the cores, for longer.
+    pub rest: fn(),
+}
+
 struct Segment {
-    threads: ThreadPool,
+    threads: Threads,
     /// The number of its first thread.
     first: usize,
     size: usize,
     busy: Arc<AtomicUsize>,
-    idle_queue: Arc<IdleQueue<Work>>,
-    /// It was idle at the last [`Pool::end_idle`] and has had no work since.
-    was_idle: bool,
+    /// How many of the last calls of [`Pool::end_idle`] have found it idle, without any work in between.
+    idle_checks: u32,
+}
+
+enum Threads {
+    Cores {
+        pool: ThreadPool,
+        idle_queue: Arc<IdleQueue<Work>>,
+    },
+    /// One thread, which ends when this is dropped. The channel holds one piece of work: the thread has taken the last one
+    /// before it counts as idle.
+    One(mpsc::SyncSender<Work>),
 }
 
 impl Segment {
     fn is_idle(&self) -> bool {
         self.busy.load(Ordering::Relaxed) == 0
+    }
+
+    /// Gives work to an idle thread. False if its thread has ended, which only a panic in [`Hooks`] could cause.
+    fn give(&self, work: Work, hooks: Hooks) -> bool {
+        match &self.threads {
+            Threads::One(inbox) => inbox.try_send(work).is_ok(),
+            Threads::Cores { pool, idle_queue } => {
+                if let Err(work) = idle_queue.offer(work) {
+                    let idle_queue = Arc::clone(idle_queue);
+                    pool.spawn(move || {
+                        run_all(Some(work), |at_most| idle_queue.look_for_work(at_most));
+                        (hooks.idle)();
+                    });
+                }
+                true
+            }
+        }
+    }
+
+    /// Makes the idle threads of the cores rest. Other threads do so by themselves.
+    fn rest(&self, hooks: Hooks) {
+        if let Threads::Cores { pool, .. } = &self.threads {
+            pool.spawn_broadcast(move |_| (hooks.rest)());
+        }
     }
 }
 
@@ -48,20 +91,63 @@ type Work = Box<dyn FnOnce() + Send>;
 /// How long a thread looks for more work before it sleeps.
 const SPIN_TIME: Duration = Duration::from_micros(50);
 
-/// Looks for work in the queue for a moment. So few threads do this at once that a core is left for the host.
-fn next_work(idle_queue: &IdleQueue<Work>) -> Option<Work> {
+/// How long a thread keeps what helps the next job to start.
+const AWAKE: Duration = Duration::from_millis(100);
+
+/// How many calls of [`end_idle`] find the threads of the cores idle before they rest, and any other thread before it ends.
+const RESTS_AT: u32 = 2;
+const ENDS_AT: u32 = 10;
+
+/// What [`end_idle`] has found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Some threads have worked a moment ago, or are about to rest or to end.
+    NotYet,
+    /// All threads rest since the last call.
+    AllRest,
+    /// Nothing is left to do until there is new work.
+    Over,
+}
+
+/// Runs work, and what comes next in a moment. So few threads look for more at once that a core is left for the host.
+fn run_all(mut next: Option<Work>, look_for_work: impl Fn(Duration) -> Option<Work>) {
     static SPINNING: AtomicUsize = AtomicUsize::new(0);
-    let others = SPINNING.fetch_add(1, Ordering::Relaxed);
-    let work = if others + 1 >= usable_cores() { None } else { idle_queue.look_for_work(SPIN_TIME) };
-    SPINNING.fetch_sub(1, Ordering::Relaxed);
-    work
+    while let Some(work) = next {
+        work();
+        let others = SPINNING.fetch_add(1, Ordering::Relaxed);
+        next = if others + 1 >= usable_cores() { None } else { look_for_work(SPIN_TIME) };
+        SPINNING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The work of a thread that is a segment of its own.
+fn serve(inbox: &mpsc::Receiver<Work>, hooks: Hooks) {
+    let look_for_work = |at_most| {
+        let found = Cell::new(None);
+        spin(at_most, || {
+            found.set(inbox.try_recv().ok());
+            let work = found.take();
+            let is_found = work.is_some();
+            found.set(work);
+            is_found
+        });
+        found.take()
+    };
+    loop {
+        let work = inbox.recv_timeout(AWAKE).or_else(|_| {
+            (hooks.rest)();
+            inbox.recv()
+        });
+        let Ok(work) = work else { return };
+        run_all(Some(work), look_for_work);
+        (hooks.idle)();
+    }
 }
 
 /// The process's threads.
 pub struct Pool {
     segments: Mutex<Vec<Segment>>,
-    /// Called on each thread as it starts and before it sleeps.
-    on_idle: fn(),
+    hooks: Hooks,
 }
 
 /// Marks a thread as taken until it is dropped.
@@ -104,13 +190,12 @@ fn watch_for_forks() -> Result<()> {
     Ok(())
 }
 
-/// The pool, which the first call creates. From then on the library stays loaded, because threads run its code. Each thread
-/// calls `on_idle` as it starts and before it sleeps; a panic in it would abort the process.
-pub fn get(on_idle: fn()) -> Result<&'static Pool> {
+/// The pool, which the first call creates. From then on the library stays loaded, because threads run its code.
+pub fn get(hooks: Hooks) -> Result<&'static Pool> {
     POOL.get_or_try_init(|| {
         system::keep_loaded()?;
         watch_for_forks()?;
-        Pool::new(on_idle)
+        Pool::new(hooks)
     })
 }
 
@@ -119,10 +204,13 @@ pub fn threads() -> usize {
     POOL.get().map_or(0, Pool::threads)
 }
 
-/// Ends the threads beyond the number of cores that have had no work since the last call. Returns whether all other threads
-/// have had none either.
-pub fn end_idle() -> bool {
-    POOL.get().is_none_or(Pool::end_idle)
+/// Once all threads rest, the next call of [`end_idle`] that matters comes after so many periods.
+pub const PERIODS_OF_REST: u32 = ENDS_AT - RESTS_AT - 1;
+
+/// Makes threads that have had no work for several calls rest, and ends those beyond the number of cores. To be called once in each
+/// period; a call after several periods counts as so many.
+pub fn end_idle(periods: u32) -> Idle {
+    POOL.get().map_or(Idle::Over, |pool| pool.end_idle(periods))
 }
 
 static LOST: AtomicUsize = AtomicUsize::new(0);
@@ -143,8 +231,8 @@ pub fn lost() -> usize {
 }
 
 impl Pool {
-    fn new(on_idle: fn()) -> Result<Pool> {
-        Ok(Pool { segments: Mutex::new(vec![build(usable_cores(), 0, on_idle)?]), on_idle })
+    fn new(hooks: Hooks) -> Result<Pool> {
+        Ok(Pool { segments: Mutex::new(vec![build_cores(hooks)?]), hooks })
     }
 
     fn threads(&self) -> usize {
@@ -152,20 +240,32 @@ impl Pool {
     }
 
     /// See [`end_idle`].
-    fn end_idle(&self) -> bool {
+    fn end_idle(&self, periods: u32) -> Idle {
         let mut segments = self.lock();
         // Work is handed out under this lock, so a thread that is idle now stays idle.
-        let was_idle = |segment: &mut Segment| {
-            let is_idle = segment.is_idle();
-            std::mem::replace(&mut segment.was_idle, is_idle) && is_idle
-        };
-        let cores_were_idle = was_idle(&mut segments[0]);
-        let ended: Vec<Segment> = segments.extract_if(1.., was_idle).collect();
-        let all_were_idle = cores_were_idle && segments.len() == 1;
+        for segment in segments.iter_mut() {
+            segment.idle_checks = match segment.idle_checks {
+                _ if !segment.is_idle() => 0,
+                // It may have had work in any of the periods.
+                0 => 1,
+                checks => checks.saturating_add(periods),
+            };
+        }
+        if segments[0].idle_checks == RESTS_AT {
+            segments[0].rest(self.hooks);
+        }
+        let ended: Vec<Segment> =
+            segments.extract_if(1.., |segment| segment.idle_checks >= ENDS_AT).collect();
+        let least = segments.iter().map(|segment| segment.idle_checks).min();
+        let is_over = least >= Some(ENDS_AT);
         drop(segments);
         // Dropped without the lock. This doesn't wait for the threads to end.
         drop(ended);
-        all_were_idle
+        match least {
+            _ if is_over => Idle::Over,
+            Some(least) if least == RESTS_AT + 1 => Idle::AllRest,
+            _ => Idle::NotYet,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Segment>> {
@@ -192,18 +292,10 @@ impl Pool {
         for segment in segments.iter_mut() {
             while started < wanted && segment.busy.load(Ordering::Relaxed) < segment.size {
                 let busy = Busy::new(&segment.busy);
-                segment.was_idle = false;
+                segment.idle_checks = 0;
                 let work = make();
-                if let Err(work) = segment.idle_queue.offer(Box::new(move || work(busy))) {
-                    let (idle_queue, on_idle) = (Arc::clone(&segment.idle_queue), self.on_idle);
-                    segment.threads.spawn(move || {
-                        let mut next = Some(work);
-                        while let Some(work) = next {
-                            work();
-                            next = next_work(&idle_queue);
-                        }
-                        on_idle();
-                    });
+                if !segment.give(Box::new(move || work(busy)), self.hooks) {
+                    break;
                 }
                 started += 1;
             }
@@ -217,7 +309,7 @@ impl Pool {
             segments.iter().flat_map(|segment| segment.first..segment.first + segment.size).collect();
         let before = segments.len();
         for number in (0..).filter(|number| !taken.contains(number)).take(count) {
-            match build(1, number, self.on_idle) {
+            match build_one(number, self.hooks) {
                 Ok(segment) => segments.push(segment),
                 Err(error) if is_needed && segments.len() == before => return Err(error),
                 Err(_) => break,
@@ -227,43 +319,68 @@ impl Pool {
     }
 }
 
-/// Builds `size` threads, numbered from `first`, and waits until they have started: the C library ends the process if a
-/// starting thread gets no memory, and tasks may soon use up all memory.
-fn build(size: usize, first: usize, on_idle: fn()) -> Result<Segment> {
+/// Builds a thread for each core, and waits until they have started: the C library ends the process if a starting thread gets
+/// no memory, and tasks may soon use up all memory.
+fn build_cores(hooks: Hooks) -> Result<Segment> {
+    let size = usable_cores();
     let (sender, started) = mpsc::channel();
-    let builder = ThreadPoolBuilder::new()
-        .num_threads(size)
-        .stack_size(STACK_BYTES)
-        .thread_name(move |index| format!("gma2worker-{}", first + index))
-        .start_handler(move |_| {
-            on_idle();
-            // The receiver is gone if another thread could not be started.
-            let _ = sender.send(());
-        });
+    let builder =
+        ThreadPoolBuilder::new().num_threads(size).stack_size(STACK_BYTES).thread_name(name).start_handler(
+            move |_| {
+                (hooks.idle)();
+                // The receiver is gone if another thread could not be started.
+                let _ = sender.send(());
+            },
+        );
     fault::point("threads").map_err(|cause| Error::NoWorkers(cause.to_string()))?;
-    let threads = system::with_headroom(|| {
-        let threads = without_signals(|| builder.build());
-        if threads.is_ok() {
+    let pool = system::with_headroom(|| {
+        let pool = without_signals(|| builder.build());
+        if pool.is_ok() {
             started.iter().take(size).for_each(drop);
         }
-        threads
+        pool
     });
-    let threads = threads.map_err(|cause| Error::NoWorkers(cause.to_string()))?;
-    Ok(Segment { threads, first, size, busy: Arc::default(), idle_queue: Arc::default(), was_idle: false })
+    let pool = pool.map_err(|cause| Error::NoWorkers(cause.to_string()))?;
+    let threads = Threads::Cores { pool, idle_queue: Arc::default() };
+    Ok(Segment { threads, first: 0, size, busy: Arc::default(), idle_checks: 0 })
+}
+
+/// Builds one more thread, and waits until it has started.
+fn build_one(number: usize, hooks: Hooks) -> Result<Segment> {
+    let (inbox, work) = mpsc::sync_channel(1);
+    fault::point("threads").map_err(|cause| Error::NoWorkers(cause.to_string()))?;
+    let builder = std::thread::Builder::new().name(name(number)).stack_size(STACK_BYTES);
+    system::with_headroom(|| {
+        start(builder, hooks.idle, move || serve(&work, hooks)).map(|started| started.recv().is_ok())
+    })?;
+    Ok(Segment { threads: Threads::One(inbox), first: number, size: 1, busy: Arc::default(), idle_checks: 0 })
+}
+
+fn name(number: usize) -> String {
+    format!("gma2worker-{number}")
 }
 
 /// Starts a thread outside the pool. A message tells when it runs.
 pub fn spawn_thread(name: &str, body: fn()) -> Result<mpsc::Receiver<()>> {
-    let (sender, started) = mpsc::channel();
-    let builder = std::thread::Builder::new().name(name.to_owned());
-    let start = move || {
+    system::with_headroom(|| start(std::thread::Builder::new().name(name.to_owned()), || {}, body))
+}
+
+/// Starts a thread that runs `first` and then `body`. A message tells when `first` is over; the thread waits until it is received.
+fn start(
+    builder: std::thread::Builder,
+    first: impl FnOnce() + Send + 'static,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<mpsc::Receiver<()>> {
+    // Without capacity the channel is small. The thread frees it, and the allocator keeps what a thread frees for that thread.
+    let (sender, started) = mpsc::sync_channel(0);
+    let run = move || {
+        first();
         let _ = sender.send(());
         drop(sender);
         body();
     };
-    system::with_headroom(|| without_signals(|| builder.spawn(start)))
-        .map(|_| started)
-        .map_err(|cause| Error::NoWorkers(cause.to_string()))
+    without_signals(|| builder.spawn(run)).map_err(|cause| Error::NoWorkers(cause.to_string()))?;
+    Ok(started)
 }
 
 /// Runs `body` with all signals blocked. A thread inherits the mask of the thread that starts it, so a worker never takes a
@@ -286,99 +403,4 @@ fn without_signals<R>(body: impl FnOnce() -> R) -> R {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Barrier;
-
-    #[test]
-    fn more_closures_than_cores_run_at_the_same_time() {
-        let wanted = usable_cores() * 3 + 1;
-        let barrier = Arc::new(Barrier::new(wanted));
-        let (sender, receiver) = mpsc::channel();
-        let started = get(|| {})
-            .and_then(|pool| {
-                let make = || {
-                    let (barrier, sender) = (Arc::clone(&barrier), sender.clone());
-                    move |_busy| {
-                        barrier.wait();
-                        let _ = sender.send(());
-                    }
-                };
-                pool.spawn(wanted, make)
-            })
-            .expect("threads can be made here");
-        assert_eq!(started, wanted);
-        assert_eq!(receiver.iter().take(wanted).count(), wanted);
-    }
-
-    #[test]
-    fn idle_threads_beyond_the_number_of_cores_end() {
-        let pool = Pool::new(|| {}).expect("threads can be made here");
-        let cores = usable_cores();
-        // Each closure reports that it runs, and then runs until it is told to end.
-        let begin = |wanted| {
-            let (sender, receiver) = mpsc::channel();
-            let held = Arc::new(Mutex::new(()));
-            let guard = held.lock().expect("no thread has panicked");
-            let make = || {
-                let (held, sender) = (Arc::clone(&held), sender.clone());
-                move |busy| {
-                    let name = std::thread::current().name().map(str::to_owned);
-                    let _ = sender.send(name.expect("it has a name"));
-                    drop(held.lock());
-                    drop(busy);
-                }
-            };
-            assert_eq!(pool.spawn(wanted, make).expect("threads can be made here"), wanted);
-            let mut names: Vec<String> = receiver.iter().take(wanted).collect();
-            names.sort();
-            names.dedup();
-            assert_eq!(names.len(), wanted, "two threads share a name");
-            drop(guard);
-            while pool.lock().iter().any(|segment| !segment.is_idle()) {
-                std::thread::yield_now();
-            }
-        };
-        begin(cores + 20);
-        assert_eq!(pool.threads(), cores + 20);
-        pool.end_idle();
-        assert_eq!(pool.threads(), cores + 20, "they have just been busy");
-        // Threads that were used meanwhile stay, and the missing ones are added.
-        begin(cores + 5);
-        pool.end_idle();
-        assert_eq!(pool.threads(), cores + 5);
-        begin(cores + 10);
-        assert_eq!(pool.threads(), cores + 10);
-        pool.end_idle();
-        pool.end_idle();
-        assert_eq!(pool.threads(), cores);
-        begin(cores + 1);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn workers_are_named_and_block_signals() {
-        let (sender, receiver) = mpsc::channel();
-        get(|| {})
-            .and_then(|pool| {
-                let make = || {
-                    let sender = sender.clone();
-                    move |_busy| {
-                        let name = std::thread::current().name().map(str::to_owned);
-                        let mask = nix::sys::signal::SigSet::thread_get_mask();
-                        let blocks = mask.is_ok_and(|mask| mask.contains(nix::sys::signal::SIGINT));
-                        let _ = sender.send((name, blocks));
-                    }
-                };
-                pool.spawn(1, make)
-            })
-            .expect("threads can be made here");
-        let (name, blocks) = receiver.recv().expect("the closure ran");
-        assert!(name.is_some_and(|name| name.starts_with("gma2worker-")));
-        assert!(blocks);
-        assert!(
-            !nix::sys::signal::SigSet::thread_get_mask()
-                .is_ok_and(|mask| mask.contains(nix::sys::signal::SIGINT))
-        );
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@
 
 use std::ffi::c_int;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::codec::{Common, decode_common, decode_initial};
 use crate::environment::Environment;
@@ -117,7 +117,7 @@ impl State {
         })?;
         let mut state = State {
             own,
-            environment: Arc::default(),
+            environment: Arc::clone(empty_environment(environment.sandbox)),
             is_fitted: false,
             is_complete: false,
             has_finalizers: false,
@@ -337,14 +337,21 @@ impl State {
             (self.common, self.refused) = Default::default();
             self.module_names = None;
             // This also drops the job's globals and functions.
-            let sandbox = self.environment.sandbox;
-            self.environment = Arc::new(Environment { sandbox, ..Environment::default() });
+            self.environment = Arc::clone(empty_environment(self.environment.sandbox));
         }
     }
 
     pub fn stack(&self) -> Stack<'_> {
         self.own.stack()
     }
+}
+
+/// The environment of states between jobs. All states share it.
+fn empty_environment(sandbox: bool) -> &'static Arc<Environment> {
+    static EMPTY: LazyLock<[Arc<Environment>; 2]> = LazyLock::new(|| {
+        [false, true].map(|sandbox| Arc::new(Environment { sandbox, ..Environment::default() }))
+    });
+    &EMPTY[usize::from(sandbox)]
 }
 
 /// Pushes the table in which Lua keeps the loaded C libraries, or the registry if there is none. In the registry of a new

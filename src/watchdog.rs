@@ -1,4 +1,5 @@
-//! The watchdog: a thread that stops tasks at their deadline and gives up tasks that don't stop. It also ends idle threads.
+//! The watchdog: a thread that stops tasks at their deadline and gives up tasks that don't stop. It also makes
+//! idle threads rest, and ends them.
 //!
 //! It starts with the first job, because a job may be cancelled or dropped when no thread can be started any more. It sleeps
 //! until the next check is due. A worker that is given up keeps its thread while its task runs; another worker takes its
@@ -11,13 +12,22 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::job::{Job, Worker};
+use crate::pool::Idle;
 use crate::seat::WatchResult;
 use crate::{executor, pool, system, watched};
 
-/// How often to check for idle threads. They end at the second check.
-const IDLE: Duration = Duration::from_secs(3);
+/// How often to check for idle threads. They rest at the second check.
+const IDLE: Duration = Duration::from_millis(300);
 
-/// The watchdog is checking for idle threads, so it needs no wake-up. Relaxed: see `waiting.md`.
+/// The next check for idle threads.
+#[derive(Clone, Copy)]
+struct Check {
+    at: Instant,
+    /// All threads rest. New work makes the check come sooner.
+    all_rest: bool,
+}
+
+/// The watchdog is checking for threads that could rest, so it needs no wake-up. Relaxed: see `waiting.md`.
 static CHECKS_IDLE_THREADS: AtomicBool = AtomicBool::new(false);
 
 /// How soon to check a cancelled job again.
@@ -54,25 +64,33 @@ pub fn watch_threads() {
     }
 }
 
-/// Ends idle threads if a check is due, and returns when the next one is. Once all threads have been idle for a while, it also
-/// returns the allocator's free memory to the system.
-fn end_idle_threads(at: Option<Instant>) -> Option<Instant> {
+/// Makes idle threads rest or ends them if a check is due, and returns when the next one is. Once all threads have been idle
+/// for a while, it also returns the allocator's free memory to the system.
+fn end_idle_threads(next: Option<Check>) -> Option<Check> {
     let now = Instant::now();
-    match at {
-        None if !CHECKS_IDLE_THREADS.load(Ordering::Relaxed) => return None,
-        Some(at) if at > now => return Some(at),
-        None => {}
-        Some(_) => {
+    let has_work = CHECKS_IDLE_THREADS.load(Ordering::Relaxed);
+    match next {
+        None if !has_work => return None,
+        Some(check) if check.at > now && !(check.all_rest && has_work) => return next,
+        Some(check) if check.at <= now => {
             // The flag is cleared first, so that work handed out after the check sets it again.
             CHECKS_IDLE_THREADS.store(false, Ordering::Relaxed);
-            if pool::end_idle() {
-                system::trim_allocator();
-                return None;
+            match pool::end_idle(if check.all_rest { pool::PERIODS_OF_REST } else { 1 }) {
+                Idle::NotYet => CHECKS_IDLE_THREADS.store(true, Ordering::Relaxed),
+                Idle::AllRest => {
+                    system::trim_allocator();
+                    return Some(Check { at: now + IDLE * pool::PERIODS_OF_REST, all_rest: true });
+                }
+                Idle::Over => {
+                    system::cache_pages(false);
+                    system::trim_allocator();
+                    return None;
+                }
             }
-            CHECKS_IDLE_THREADS.store(true, Ordering::Relaxed);
         }
+        _ => {}
     }
-    Some(now + IDLE)
+    Some(Check { at: now + IDLE, all_rest: false })
 }
 
 fn run() {
@@ -82,7 +100,7 @@ fn run() {
         jobs.retain(|job| job.upgrade().is_some_and(|job| !job.is_over()));
         let next = jobs.iter().filter_map(|job| check_job_safely(&job.upgrade()?)).min();
         idle = end_idle_threads(idle);
-        let next = next.into_iter().chain(idle).min();
+        let next = next.into_iter().chain(idle.map(|check| check.at)).min();
         jobs = match next {
             None => watched::BELL.wait(jobs).unwrap_or_else(PoisonError::into_inner),
             Some(next) => {

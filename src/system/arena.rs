@@ -33,7 +33,7 @@ const MEDIUM_POWER: usize = 18;
 const CLASSES: usize = SMALL / STEP + 4 * (MEDIUM_POWER - SMALL_POWER);
 
 /// A new state fits into the first region. Each further region is four times as large, up to [`LARGEST_REGION`]: the fewer
-/// regions a state has, the faster it is restored. Further regions consist of whole pages.
+/// regions a state has, the faster it is restored.
 const FIRST_REGION: usize = 32 << 10;
 const LARGEST_REGION: usize = 8 << 20;
 
@@ -81,8 +81,9 @@ pub struct Arena {
     written: Option<Written>,
 }
 
+/// Pages of its own, so that they return to the system when an idle state is closed.
 fn layout(size: usize) -> Option<Layout> {
-    Layout::from_size_align(size, if size > FIRST_REGION { PAGE } else { STEP }).ok()
+    Layout::from_size_align(size, PAGE).ok()
 }
 
 /// Frees a block.

@@ -1,4 +1,4 @@
-//! The system's allocator for small blocks, and separate pages for large ones.
+//! The system's allocator for small blocks, and separate pages for large ones, and for those aligned to [`PAGE`].
 //!
 //! glibc keeps freed memory at the end of a thread's heap, up to 64 MiB for each thread, and `malloc_trim` can't release it.
 //! Pages can be returned to the system at any time. While jobs run, freed pages are cached, because new pages cost more time
@@ -24,10 +24,9 @@ pub fn drop_cached_pages() -> bool {
     false
 }
 
-/// Makes the allocator give back what it keeps for later. That takes a while where there is much.
+/// Returns the pages that are kept for later to the system. That takes a while where there are many.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn trim_allocator() {
-    cache_pages(false);
     drop_cached_pages();
     // SAFETY: it may be called at any time, on any thread.
     unsafe { libc::malloc_trim(0) };
@@ -51,9 +50,10 @@ mod paged {
     /// The smallest size of a page on any system. A block of this alignment has pages of its own, whatever its size.
     pub const PAGE: usize = 4096;
 
-    /// The most blocks and bytes that are cached. A block of little more than 64 MiB, such as that of a text of this size, takes
-    /// 68 MiB, and has to fit.
+    /// The most blocks that are cached, the most if one below [`PAGED`] is to be added, and the most bytes. A block of little more
+    /// than 64 MiB, such as that of a text of this size, takes 68 MiB, and has to fit.
     const COUNT: usize = 64;
+    const COUNT_FOR_SMALL: usize = 4;
     const BYTES: usize = if cfg!(target_pointer_width = "64") { 80 << 20 } else { 16 << 20 };
 
     pub fn is_paged(layout: Layout) -> bool {
@@ -146,7 +146,7 @@ mod paged {
     pub unsafe fn unmap(block: *mut u8, size: usize) {
         if IS_CACHING.load(Ordering::Relaxed)
             && let Ok(mut cache) = CACHE.try_lock()
-            && cache.count < COUNT
+            && cache.count < if size < PAGED { COUNT_FOR_SMALL } else { COUNT }
             && cache.bytes + size <= BYTES
         {
             let at = cache.count;

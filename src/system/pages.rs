@@ -41,6 +41,10 @@ unsafe fn advise(start: usize, end: usize, advice: libc::c_int) {
     unsafe { libc::madvise(first as *mut c_void, length, advice) };
 }
 
+/// More bytes of stack than the frames of [`release_stack`] and its callees take.
+#[cfg(target_os = "linux")]
+const FRAMES: usize = 1 << 10;
+
 /// Returns the unused part of this thread's stack to the system. Otherwise a stack keeps its largest size.
 #[cfg(target_os = "linux")]
 pub fn release_stack() {
@@ -56,9 +60,8 @@ pub fn release_stack() {
     };
     let here = ptr::from_ref(&attributes) as usize;
     if is_known && (start as usize..start as usize + size).contains(&here) {
-        // SAFETY: a stack grows downwards, so nothing is in use below this frame and its callees, which fit on the page
-        // that is kept.
-        unsafe { advise(start as usize, here.saturating_sub(page()), libc::MADV_DONTNEED) };
+        // SAFETY: a stack grows downwards, so nothing is in use below this frame and its callees, which are kept.
+        unsafe { advise(start as usize, here.saturating_sub(FRAMES), libc::MADV_DONTNEED) };
     }
 }
 

@@ -27,7 +27,9 @@ local KIB = [[
     end
   end]]
 
-sampled("idle worker", "KiB", KIB .. [[
+--- The memory of idle workers, each `pause` seconds after its job.
+local function sampled_idle(name, pause, rounds, figure)
+  sampled(name, "KiB", KIB .. [[
   local gma2workers = require "gma2workers"
   local here = 0
   gma = { come = function() here = here + 1 end, here = function() return here end }
@@ -42,13 +44,17 @@ sampled("idle worker", "KiB", KIB .. [[
     end
   end
   -- A thread looks for more work before it sleeps.
-  local function rest() collectgarbage() collectgarbage() os.execute("sleep 0.2") end
+  local function rest() collectgarbage() collectgarbage() os.execute("sleep ]] .. pause .. [[") end
   run(4)
   rest()
   local before = kib("VmRSS")
   run(104)
   rest()
-  print((kib("VmRSS") - before) / 100)]], 7, { name = "KiB a worker", most = 40 })
+  print((kib("VmRSS") - before) / 100)]], rounds, figure)
+end
+
+sampled_idle("idle worker", 0.2, 7, { name = "KiB a worker", most = 40 })
+sampled_idle("a thread that idles over a second", 1.2, 3, { name = "KiB a worker", most = 16 })
 
 sampled("1,000 waiting tasks", "KiB", KIB .. [[
   local gma2workers = require "gma2workers"

@@ -69,6 +69,46 @@ fn an_idle_thread_keeps_nothing_of_its_last_job() {
 
 /// T14.
 #[test]
+fn an_idle_thread_keeps_little_memory() {
+    Case::new(STATUS)
+        .then(
+            r#"
+            -- Each task waits until all have begun, so that each thread has a state.
+            local begun = 0
+            gma = { begin = function() begun = begun + 1 end, begun = function() return begun end, sleep = function() end }
+            local function meet(count)
+              gma.begin()
+              while gma.begun() < count do gma.sleep(0.001) end
+              return true
+            end
+            local function start(count)
+              begun = 0
+              local tasks = {}
+              for i = 1, count do tasks[i] = { func = meet, args = { count } } end
+              for _, entry in ipairs(gma2workers.RunSync { tasks = tasks, workers = count }.result) do
+                assert(entry.data == true, entry.data)
+              end
+              collectgarbage()
+            end
+            start(cores)
+            local before = status("VmRSS")
+            local count = cores + 100
+            start(count)
+            await(function()
+              -- They may have ended before this looked.
+              if gma2workers.info.threads < count then start(count) end
+              local memory = status("VmRSS")
+              return gma2workers.info.threads == count and memory < before + 100 * 32
+            end)
+            start(count)
+            "#,
+        )
+        .run()
+        .expect_clean();
+}
+
+/// T14.
+#[test]
 fn threads_beyond_the_cores_end_when_they_had_nothing_to_do() {
     Case::new(STATUS)
         .then(

@@ -38,8 +38,8 @@ fn an_idle_pool_uses_no_processor() {
         .then(
             r#"
             gma2workers.RunSync { tasks = { { func = print }, { func = print } }, workers = 2 }
-            -- A thread looks for work for a moment before it sleeps.
-            native.sleep(0.5)
+            -- A thread looks for work for a moment before it sleeps, and rests once within a second.
+            native.sleep(1.5)
             local _, others, seconds = spent(function() native.sleep(2) end)
             assert(others <= 4, others .. " wake-ups in 2 s")
             -- A thread that never sleeps would use all the time.
