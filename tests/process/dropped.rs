@@ -36,8 +36,8 @@ const LEAVE: &str = r#"
       local has_arrived = false
       function arrive() has_arrived = true end
       gma.sleep = coroutine.yield
-      local plugin = coroutine.create(gma2workers.RunSync)
-      repeat assert(coroutine.resume(plugin, options(func))) until has_arrived
+      local plugin, given = coroutine.create(gma2workers.RunSync), options(func)
+      repeat assert(coroutine.resume(plugin, given)) until has_arrived
       plugin, gma.sleep = nil, function() end
       collectgarbage()
       collectgarbage()
