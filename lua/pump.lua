@@ -96,9 +96,10 @@ local function show_results(job, queued)
   end
   if job.calls_before and job.calls_before <= 0 then
     job.calls_before, job.shown = nil, job.shown_next
-    if job.onResult then
-      modules.results.report(job)
-    end
+  end
+  -- Always, since the order may have been ahead of the records before.
+  if job.onResult then
+    modules.results.report(job)
   end
 end
 
