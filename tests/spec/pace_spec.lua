@@ -66,6 +66,10 @@ describe("The pump's share of the host's time", function()
     end)
   end)
 
+  it("shows a record that comes after its place in the order before the job is over (R10)", function()
+    assert.same({ "place", "record", "onResult", "over" }, simulation.run_with_late_record())
+  end)
+
   it("lets a task that calls every millisecond run on, where sleeps are exact (H19)", function()
     assert_between(1, 1.05, simulation.run({}, { workers = 1, calls = 1000, work = 0.001 }).seconds, "the seconds")
     assert_between(0.5, 0.55, simulation.run({}, { workers = 2, calls = 500, work = 0.001 }).seconds, "the seconds")
