@@ -127,7 +127,7 @@ fn read(host: &Host, options: &Table, is_async: bool) -> Outcome {
     ffi::with_stack(&host.lua, options, |stack| {
         let config = config::read(stack, 1, is_async)?;
         let names = HostNames::default();
-        let mut reader = TaskReader::new(&names, &config);
+        let mut reader = TaskReader::new(&names, &config, None);
         stack.push_value(config.tasks);
         reader.read(stack)?;
         let TaskReader { functions, tasks, .. } = reader;
