@@ -123,7 +123,7 @@ impl<'a> TaskReader<'a> {
                 return Err(Error::Memory);
             }
             let mut names = FieldNames::default();
-            for (name, field) in names.iter_mut().zip(FIELDS) {
+            for (name, field) in names.iter_mut().zip(&FIELDS) {
                 stack.push_bytes(field.as_bytes());
                 *name = address(stack, -1);
             }
