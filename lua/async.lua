@@ -5,7 +5,7 @@ local drivers, pump = modules.drivers, modules.pump
 
 local async = {}
 
--- Seconds until the engine's next tick, at the latest.
+-- Seconds. So short a sleep ends at the engine's next tick.
 local SOON = 0.001
 
 --- Reports the error of an asynchronous job's callback, since no caller can catch it.
