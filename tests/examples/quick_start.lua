@@ -1,4 +1,4 @@
--- The README's quick start: a heavy loop, divided among tasks that run at the same time.
+-- A quick start: a heavy loop, divided among tasks that run at the same time.
 local gma2workers = require "gma2workers"
 
 local function waves(first, last)

@@ -83,7 +83,7 @@ local function draw(name, lines)
       LEFT, i * LINE + 4, utf8.len(line[2]) * CHARACTER, COLOURS[line[1]], escaped(line[2]))
   end
   parts[#parts + 1] = "</svg>\n"
-  local file = assert(io.open(("tests/screenshots/%s.svg"):format(name), "wb"))
+  local file = assert(io.open(("lua/pictures/%s.svg"):format(name), "wb"))
   file:write(table.concat(parts, "\n"))
   file:close()
 end

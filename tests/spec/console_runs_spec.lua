@@ -303,10 +303,8 @@ describe("a run in the stand-in #posix", function()
     assert.equal(1, code)
   end)
 
-  it("does what the README's example shows", function()
-    local file = assert(io.open("README.md"))
-    local section = file:read("a"):match("\n## A console to develop on\n(.-)\n## ")
-    file:close()
+  it("does what the example on its page shows", function()
+    local section = read_file("tests/console/README.md")
     local shown = 0
     for commands, behind in section:gmatch("```sh\n(.-)```\n()") do
       local pipe = io.popen(("HOME='%s'\n%s"):format(folder, commands:gsub("scripts/run%-plugin", function()

@@ -28,7 +28,8 @@ describe("each situation in tests/README.md has its test:", function()
   end
 
   it("and every path under src that a page names is there #posix", function()
-    local PAGES = { "README.md", "tests/README.md", "tests/bench/README.md", "tests/stress/thread_sanitizer/suppressions" }
+    local PAGES = { "README.md", "CONTRIBUTING.md", "tests/README.md", "tests/bench/README.md",
+      "tests/stress/thread_sanitizer/suppressions" }
     for _, page in ipairs(PAGES) do
       for path in read(page):gmatch("%f[%w]src/[%w_/]+%.?%l*") do
         path = path:gsub("%.$", "")

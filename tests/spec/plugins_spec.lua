@@ -62,12 +62,12 @@ describe("each included plugin", function()
       assert.same({}, found)
     end)
 
-    it("is described in the README: " .. name .. " (K4)", function()
-      local readme = read("README.md")
+    it("is described on the folder's page: " .. name .. " (K4)", function()
+      local readme = read("lua/plugins/README.md")
       assert.truthy(readme:find(("\n| `%s` | "):format(name), 1, true))
       if name ~= "probe" and name ~= "template" then
-        local picture = ("tests/screenshots/%s.svg"):format(name)
-        assert.truthy(readme:find(("](%s)"):format(picture), 1, true))
+        local picture = ("lua/pictures/%s.svg"):format(name)
+        assert.truthy(readme:find(("](%s)"):format((picture:gsub("^lua", ".."))), 1, true))
         local texts = {}
         for event, _, text in (ma2_xml.events(read(picture), picture)) do
           texts[#texts + 1] = event == "text" and text or nil

@@ -301,8 +301,8 @@ describe("the probe #native #posix #long", function()
     end)
   end)
 
-  it("has the lines that the README shows and explains", function()
-    local known, readme = {}, read("README.md")
+  it("has the lines that the pages show and explain", function()
+    local known, readme = {}, read("lua/plugins/README.md")
     for _, line in ipairs(COMMON) do
       known[line[1]] = true
     end
@@ -312,7 +312,7 @@ describe("the probe #native #posix #long", function()
       assert.is_true(known[name], name)
     end
     local explained = readme:match("| line | what it tells |(.-)\n\n"):gsub("(\n|[^|]*)[^\n]*", "%1")
-    local settled = readme:match("| fact | how it is known | probe |(.-)\n\n"):gsub("[^\n]*|([^|\n]*)|", "%1")
+    local settled = read("lua/GUIDE.md"):match("| fact | how it is known | probe |(.-)\n\n"):gsub("[^\n]*|([^|\n]*)|", "%1")
     for name in (explained .. settled):gmatch("`(.-)`") do
       count = count + 1
       assert.is_true(known[name], name)
