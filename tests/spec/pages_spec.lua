@@ -82,7 +82,9 @@ describe("in", function()
         os.remove(folder)
         assert(os.execute("mkdir " .. folder))
         for _, example in ipairs(examples) do
-          write(folder .. "/" .. example.name, example.code)
+          if example.name then
+            write(folder .. "/" .. example.name, example.code)
+          end
         end
       end)
 
