@@ -38,8 +38,9 @@ end
 local function examples_of(text)
   local examples, last = {}, nil
   for _, block in ipairs(blocks_of(text)) do
-    if block.language == "lua" and not block.text:find("^local response = {\n") then
-      local name = block.text:match("^%-%- ([%w_]+%.lua)\n")
+    if block.language == "lua" then
+      -- The README's response is a table to read, not a file to save.
+      local name = block.text:match("^%-%- ([%w_]+%.lua)\n") or block.text:find("^local response = {\n") and "response.lua"
       local is_plugin = block.text:find("\nreturn Start[,\n]")
       last = { name = name, line = block.line, code = block.text, shows = "",
         command = (is_plugin and "scripts/run-plugin " or "lua5.3 ") .. (name or "none") }
