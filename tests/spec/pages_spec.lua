@@ -76,45 +76,47 @@ describe("in", function()
     local text = read(page)
     local examples = examples_of(text)
     describe(page, function()
-      local folder
+      describe("the examples #posix", function()
+        local folder
 
-      setup(function()
-        folder = system.temporary()
-        os.remove(folder)
-        assert(os.execute("mkdir " .. folder))
-        for _, example in ipairs(examples) do
-          if example.name then
-            write(folder .. "/" .. example.name, example.code)
+        setup(function()
+          folder = system.temporary()
+          os.remove(folder)
+          assert(os.execute("mkdir " .. folder))
+          for _, example in ipairs(examples) do
+            if example.name then
+              write(folder .. "/" .. example.name, example.code)
+            end
           end
-        end
-      end)
-
-      teardown(function()
-        os.execute("rm -rf " .. folder)
-      end)
-
-      it("all examples are found, and each has a name of its own #posix", function()
-        local seen = {}
-        assert.is_true(#examples >= at_least, #examples .. " examples")
-        for _, example in ipairs(examples) do
-          assert.is_string(example.name, page .. ":" .. example.line)
-          assert.is_nil(seen[example.name], example.name)
-          seen[example.name] = true
-        end
-      end)
-
-      for _, example in ipairs(examples) do
-        local tag = NATIVE[example.name] and " #native" or ""
-        it(("the example after line %d shows what the page says #posix%s"):format(example.line, tag), function()
-          write(folder .. "/run.sh", (example.command:gsub("^scripts/run%-plugin", 'lua5.3 "$root/tests/console/main.lua"')))
-          local pipe = io.popen(("export root=\"$PWD\"; cd '%s' && timeout 60 sh run.sh 2>&1"):format(folder))
-          local shown = pipe:read("a")
-          pipe:close()
-          assert.equal(without_times(example.shows), without_times(shown))
         end)
-      end
 
-      it("each link to a heading or a file has a target", function()
+        teardown(function()
+          os.execute("rm -rf " .. folder)
+        end)
+
+        it("are all found, and each has a name of its own", function()
+          local seen = {}
+          assert.is_true(#examples >= at_least, #examples .. " examples")
+          for _, example in ipairs(examples) do
+            assert.is_string(example.name, page .. ":" .. example.line)
+            assert.is_nil(seen[example.name], example.name)
+            seen[example.name] = true
+          end
+        end)
+
+        for _, example in ipairs(examples) do
+          local tag = NATIVE[example.name] and " #native" or ""
+          it(("after line %d shows what the page says (K17)%s"):format(example.line, tag), function()
+            write(folder .. "/run.sh", (example.command:gsub("^scripts/run%-plugin", 'lua5.3 "$root/tests/console/main.lua"')))
+            local pipe = io.popen(("export root=\"$PWD\"; cd '%s' && timeout 60 sh run.sh 2>&1"):format(folder))
+            local shown = pipe:read("a")
+            pipe:close()
+            assert.equal(without_times(example.shows), without_times(shown))
+          end)
+        end
+      end)
+
+      it("each link to a heading or a file has a target (K17)", function()
         local function headings_of(content)
           local headings = {}
           for heading in content:gmatch("\n#+ ([^\n]+)") do
@@ -140,7 +142,7 @@ describe("in", function()
         end
       end)
 
-      it("each file that it names is there #posix", function()
+      it("each file that it names is there (K17) #posix", function()
         local roots = { lua = true, tests = true, scripts = true, src = true }
         for path in text:gmatch("%f[%w_./~%-]([%w_.~%-]+/[%w_./%-]*%w)") do
           if roots[path:match("^[^/]+")] and not path:find("^tests/?$") and not page:find("^CHANGELOG") then
