@@ -112,8 +112,7 @@ fn resume_with(
         return Err(Exit::Stop);
     }
     Ok(match resumed {
-        Resumed::Returned | Resumed::Yielded => {
-            let results = coroutine.top();
+        Resumed::Returned(results) | Resumed::Yielded(results) => {
             if stack.check(results + 1) {
                 coroutine.move_to(stack, results);
                 Ok(results)
@@ -251,7 +250,7 @@ mod tests {
                      stop = function() stop = function() end was_there = true real() end
                      repeat pcall(function() {caller} end) until not was_there"
                 );
-                assert_eq!(run_task(code.leak()), Resumed::Yielded, "{body} in {caller}");
+                assert_eq!(run_task(code.leak()), Resumed::Yielded(0), "{body} in {caller}");
             }
         }
     }

@@ -197,7 +197,7 @@ mod tests {
         let stack = state.unprotected();
         let coroutine = stack.new_thread();
         coroutine.push_native(native(note_hook));
-        assert_eq!(stoppable(&coroutine, || coroutine.resume(&stack, 0)), Resumed::Returned);
+        assert_eq!(stoppable(&coroutine, || coroutine.resume(&stack, 0)), Resumed::Returned(0));
         HOOKED.get()
     }
 

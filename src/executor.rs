@@ -301,12 +301,12 @@ fn resume(job: &Job, state: &State, coroutine: &Stack, count: c_int) -> Result<(
         fault::point("returned").map(|()| resumed)
     });
     match resumed? {
-        Resumed::Returned => Ok(()),
+        Resumed::Returned(_) => Ok(()),
         // The stop may have caused the error, and would also stop the error's `__tostring`.
         _ if current::is_stopping() => Err(stopped(coroutine)),
         Resumed::Raised => Err(current::stoppable(&stack, || failure(job, &stack, coroutine))),
         Resumed::OutOfMemory => Err(Error::Memory.into()),
-        Resumed::Yielded => Err(Error::Internal("a task yielded to its worker".into()).into()),
+        Resumed::Yielded(_) => Err(Error::Internal("a task yielded to its worker".into()).into()),
     }
 }
 

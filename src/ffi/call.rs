@@ -13,6 +13,7 @@ use super::interrupt::stop;
 use super::protected::Protected;
 use super::stack::Stack;
 use super::types::{NativeFunction, Type};
+use super::version;
 use crate::error::{Error, Result};
 
 /// How a native function leaves, other than by returning results.
@@ -106,7 +107,7 @@ impl Stack<'_> {
         };
         let error = match status {
             lua::LUA_ERRMEM => Error::Memory,
-            lua::LUA_ERRGCMM => Error::Finalizer(text()),
+            status if version::is_finalizers(status) => Error::Finalizer(text()),
             _ => Error::Lua(text()),
         };
         self.pop(1);

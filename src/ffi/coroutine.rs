@@ -6,12 +6,14 @@ use mlua::ffi as lua;
 
 use super::activation::Activation;
 use super::stack::Stack;
+use super::version;
 
 /// How a resumed coroutine came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resumed {
-    Returned,
-    Yielded,
+    /// With so many results on top of its stack.
+    Returned(c_int),
+    Yielded(c_int),
     Raised,
     OutOfMemory,
 }
@@ -58,9 +60,10 @@ impl Stack<'_> {
         assert!((0..=self.top() - function).contains(&arguments), "there is nothing to resume");
         // SAFETY: both are live. There is a function to start, or a yield to go on from, and so many arguments. Lua refuses to
         // resume a coroutine that runs or has failed. Of `from` it reads only how deep calls are nested.
-        match unsafe { lua::lua_resume_(self.l, from.l, arguments) } {
-            lua::LUA_OK => Resumed::Returned,
-            lua::LUA_YIELD => Resumed::Yielded,
+        let (status, results) = unsafe { version::resume(self.l, from.l, arguments) };
+        match status {
+            lua::LUA_OK => Resumed::Returned(results),
+            lua::LUA_YIELD => Resumed::Yielded(results),
             lua::LUA_ERRMEM => Resumed::OutOfMemory,
             _ => Resumed::Raised,
         }

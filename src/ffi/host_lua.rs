@@ -59,7 +59,8 @@ macro_rules! looked_up {
 }
 
 // Every Lua: 5.1 to 5.5, and LuaJIT.
-functions! {
+super::version::with_own_functions! {
+    functions;
     every_lua:
         luaL_argerror luaL_checkstack luaL_openlibs luaL_ref luaL_where lua_checkstack lua_close lua_concat
         lua_createtable lua_dump lua_error lua_gc lua_getallocf lua_getinfo lua_getlocal lua_getmetatable lua_getstack lua_gettop
@@ -70,7 +71,7 @@ functions! {
         lua_tocfunction lua_tolstring lua_topointer lua_tothread lua_touserdata lua_type lua_typename lua_xmove;
     not_every_lua:
         luaL_checkversion_ luaL_loadbufferx luaL_loadfilex luaL_tolstring luaL_traceback lua_absindex lua_callk
-        lua_copy lua_isinteger lua_isyieldable lua_newuserdata lua_pcallk lua_rawgetp lua_rawlen lua_rawsetp
+        lua_copy lua_isinteger lua_isyieldable lua_pcallk lua_rawgetp lua_rawlen lua_rawsetp
         lua_rotate lua_tointegerx lua_tonumberx lua_upvalueid lua_upvaluejoin lua_yieldk;
 }
 
@@ -99,7 +100,7 @@ fn fill_from(library: &Library) -> bool {
 pub unsafe fn find(l: *mut lua::lua_State) {
     if !fill_from(&Library::this()) {
         // SAFETY: as promised by the caller.
-        unsafe { super::engine::refuse(l, c"gma2workers needs Lua 5.3, this is another one") }
+        unsafe { super::engine::refuse(l, super::version::NEEDS_THIS) }
     }
 }
 
