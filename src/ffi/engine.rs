@@ -32,6 +32,7 @@ enum Step {
     NotCalled,
     Called,
     Returned,
+    Refused,
     Unwound,
 }
 
@@ -81,7 +82,7 @@ unsafe fn call(l: *mut lua::lua_State, function: lua::lua_CFunction) -> Option<S
             return None;
         }
         match STEP.get() {
-            Step::NotCalled | Step::Returned => lua::lua_error(l),
+            Step::NotCalled | Step::Returned | Step::Refused => lua::lua_error(l),
             step => Some(step),
         }
     }
@@ -94,7 +95,7 @@ unsafe fn check_numbers(l: *mut lua::lua_State) {
         STEP.set(Step::Called);
         // SAFETY: Lua calls with its live state. Where a float has another size, the version is passed wrongly, and the
         // sizes are looked at first.
-        unsafe { lua::luaL_checkversion_(l, version::VERSION, SIZES) };
+        unsafe { lua::luaL_checkversion_(l, version::VERSION.into(), SIZES) };
         STEP.set(Step::Returned);
         0
     }
@@ -138,15 +139,28 @@ unsafe fn check_depth(l: *mut lua::lua_State) {
         code[7 + DEPTH] = b'0';
         code
     };
-    // SAFETY: as promised by `check`'s caller.
+    unsafe extern "C-unwind" fn parse(l: *mut lua::lua_State) -> c_int {
+        // SAFETY: Lua calls with its live state.
+        let status = unsafe {
+            lua::luaL_loadbufferx(l, CODE.as_ptr().cast(), CODE.len(), c"=depth".as_ptr(), c"t".as_ptr())
+        };
+        match status {
+            lua::LUA_OK => STEP.set(Step::Returned),
+            version::TOO_DEEP => STEP.set(Step::Refused),
+            // SAFETY: the error is on top.
+            _ => unsafe { lua::lua_error(l) },
+        }
+        0
+    }
+    // SAFETY: as promised by `check`'s caller. In a call of its own: Lua 5.4 shows this error to the message handler of the
+    // code that loads this library.
     unsafe {
-        match lua::luaL_loadbufferx(l, CODE.as_ptr().cast(), CODE.len(), c"=depth".as_ptr(), c"t".as_ptr()) {
-            lua::LUA_OK => refuse(
+        call(l, parse);
+        if STEP.get() != Step::Refused {
+            refuse(
                 l,
                 c"gma2workers needs a Lua with at most 500 nested C calls (LUAI_MAXCCALLS), this one allows more",
-            ),
-            version::TOO_DEEP => lua::lua_settop(l, -2),
-            _ => lua::lua_error(l),
+            );
         }
     }
 }

@@ -4,7 +4,8 @@ use std::ffi::{CStr, c_int};
 
 use mlua::ffi as lua;
 
-pub const VERSION: lua::lua_Number = 503.0;
+/// The version, as `LUA_VERSION_NUM` has it.
+pub const VERSION: u32 = 503;
 
 /// Passes lists of functions on to a macro, with the functions that only this Lua has.
 #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
@@ -42,4 +43,12 @@ pub fn is_finalizers(status: c_int) -> bool {
 pub unsafe fn resume(l: *mut lua::lua_State, from: *mut lua::lua_State, arguments: c_int) -> (c_int, c_int) {
     // SAFETY: as promised by the caller.
     unsafe { (lua::lua_resume_(l, from, arguments), lua::lua_gettop(l)) }
+}
+
+/// Closes the variables of a coroutine that does not run. None, since this Lua has no variables to be closed.
+///
+/// # Safety
+/// As for [`resume`].
+pub unsafe fn close(_: *mut lua::lua_State) -> Option<c_int> {
+    None
 }

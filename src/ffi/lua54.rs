@@ -4,7 +4,8 @@ use std::ffi::{CStr, c_int};
 
 use mlua::ffi as lua;
 
-pub const VERSION: lua::lua_Number = 504.0;
+/// The version, as `LUA_VERSION_NUM` has it.
+pub const VERSION: u32 = 504;
 
 /// Passes lists of functions on to a macro, with the functions that only this Lua has.
 #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
@@ -44,4 +45,14 @@ pub unsafe fn resume(l: *mut lua::lua_State, from: *mut lua::lua_State, argument
     // SAFETY: as promised by the caller.
     let status = unsafe { lua::lua_resume(l, from, arguments, &mut results) };
     (status, results)
+}
+
+/// Closes the variables of a coroutine that does not run. Returns the status: if it is an error, that is on top of the
+/// coroutine's stack. This ends the coroutine.
+///
+/// # Safety
+/// As for [`resume`]. The coroutine does not run.
+pub unsafe fn close(l: *mut lua::lua_State) -> Option<c_int> {
+    // SAFETY: as promised by the caller.
+    Some(unsafe { lua::lua_resetthread(l) })
 }
