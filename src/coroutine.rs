@@ -111,7 +111,7 @@ fn resume_with(
     if coroutine.is_over() {
         return Ok(Err(ResumeError::Text("cannot resume dead coroutine")));
     }
-    if coroutine.is_same(stack) {
+    if coroutine.is_same(stack) || VERSION >= 504 && !coroutine.is_at_rest() {
         return Ok(Err(ResumeError::Text("cannot resume non-suspended coroutine")));
     }
     stack.move_to(coroutine, arguments);
@@ -206,7 +206,8 @@ fn running(stack: &Protected) -> NativeResult {
 
 fn is_yieldable(stack: &Protected) -> NativeResult {
     let is_yieldable = |stack: &Stack| stack.is_yieldable() && !is_task(stack);
-    let coroutine = if VERSION >= 504 { stack.thread(1) } else { None };
+    let is_given = VERSION >= 504 && stack.kind(1) == Type::Thread;
+    let coroutine = if is_given { stack.thread(1) } else { None };
     stack.push_boolean(match coroutine {
         Some(coroutine) => coroutine.check(1) && is_yieldable(&coroutine),
         None => is_yieldable(stack),
