@@ -123,6 +123,7 @@ pub fn clear() {
 pub fn begin_task(coroutine: usize) {
     CURRENT.with_borrow_mut(|current| current.notes = Notes::new(coroutine));
     ffi::take_stopped_at();
+    ffi::reset_warnings();
 }
 
 /// Calls `body` with the notes of the running task.

@@ -52,3 +52,12 @@ pub unsafe fn resume(l: *mut lua::lua_State, from: *mut lua::lua_State, argument
 pub unsafe fn close(_: *mut lua::lua_State) -> Option<c_int> {
     None
 }
+
+/// This Lua has no warnings.
+///
+/// # Safety
+/// `l` is a live state.
+pub unsafe fn show_warnings(_: *mut lua::lua_State) {}
+
+/// This Lua has no warnings.
+pub fn reset_warnings() {}

@@ -64,4 +64,4 @@ pub use pinned::{PinnedBytes, Pins};
 pub use protected::Protected;
 pub use stack::Stack;
 pub use types::{Key, NativeFunction, Plain, Type};
-pub use version::VERSION;
+pub use version::{VERSION, reset_warnings};
