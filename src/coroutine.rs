@@ -64,15 +64,17 @@ fn resume_wrapped(stack: &Protected) -> NativeResult {
     }
 }
 
-fn not_a_coroutine(stack: &Protected) -> Exit {
-    if VERSION < 504 {
-        return Exit::BadArgument(1, "thread expected".into());
-    }
-    bad_type(stack, 1, "thread")
+/// The first argument, which has to be a coroutine.
+fn coroutine_argument<'a>(stack: &'a Protected) -> Result<Stack<'a>, Exit> {
+    let coroutine = if stack.kind(1) == Type::Thread { stack.thread(1) } else { None };
+    coroutine.ok_or_else(|| match VERSION {
+        ..504 => Exit::BadArgument(1, "thread expected".into()),
+        _ => bad_type(stack, 1, "thread"),
+    })
 }
 
 fn resume(stack: &Protected) -> NativeResult {
-    let coroutine = stack.thread(1).ok_or_else(|| not_a_coroutine(stack))?;
+    let coroutine = coroutine_argument(stack)?;
     match resume_with(stack, &coroutine, stack.top() - 1)? {
         Ok(results) => {
             stack.push_boolean(true);
@@ -206,8 +208,8 @@ fn running(stack: &Protected) -> NativeResult {
 
 fn is_yieldable(stack: &Protected) -> NativeResult {
     let is_yieldable = |stack: &Stack| stack.is_yieldable() && !is_task(stack);
-    let is_given = VERSION >= 504 && stack.kind(1) == Type::Thread;
-    let coroutine = if is_given { stack.thread(1) } else { None };
+    let is_given = VERSION >= 504 && stack.kind(1) != Type::None;
+    let coroutine = if is_given { Some(coroutine_argument(stack)?) } else { None };
     stack.push_boolean(match coroutine {
         Some(coroutine) => coroutine.check(1) && is_yieldable(&coroutine),
         None => is_yieldable(stack),
@@ -216,7 +218,7 @@ fn is_yieldable(stack: &Protected) -> NativeResult {
 }
 
 fn close(stack: &Protected) -> NativeResult {
-    let coroutine = stack.thread(1).ok_or_else(|| not_a_coroutine(stack))?;
+    let coroutine = coroutine_argument(stack)?;
     let refuse = |state| Err(Error::BadCall(format!("cannot close a {state} coroutine")).into());
     if coroutine.is_same(stack) {
         return refuse("running");

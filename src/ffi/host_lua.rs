@@ -9,6 +9,8 @@
 //!   library of another name, in its program. [`DllMain`] refuses a host that exports no Lua.
 //! - **Elsewhere**, this file is left out, and the system binds all names.
 
+#[cfg(unix)]
+use std::ffi::CStr;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -92,15 +94,36 @@ fn fill_from(library: &Library) -> bool {
     true
 }
 
+/// The name of the Lua that a library is, by a function that only it and newer ones have.
+#[cfg(unix)]
+fn name_of(library: &Library) -> &'static CStr {
+    const MARKS: [(&[u8], &CStr); 5] = [
+        (b"luaJIT_setmode\0", c"LuaJIT"),
+        (b"lua_numbertocstring\0", c"Lua 5.5"),
+        (b"lua_newuserdatauv\0", c"Lua 5.4"),
+        (b"lua_isinteger\0", c"Lua 5.3"),
+        (b"lua_callk\0", c"Lua 5.2"),
+    ];
+    // SAFETY: what has the name is not touched.
+    let has = |name: &[u8]| unsafe { library.get::<*mut c_void>(name).is_ok() };
+    MARKS.iter().find(|(mark, _)| has(mark)).map_or(c"Lua 5.1", |(_, name)| name)
+}
+
 /// Looks up the functions of the host's Lua. Raises if it lacks some. No other function of it may be called before.
 ///
 /// # Safety
 /// `l` is a live state of this thread, of any Lua.
 #[cfg(unix)]
 pub unsafe fn find(l: *mut lua::lua_State) {
-    if !fill_from(&Library::this()) {
-        // SAFETY: as promised by the caller.
-        unsafe { super::engine::refuse(l, super::version::NEEDS_THIS) }
+    let program = Library::this();
+    if !fill_from(&program) {
+        // SAFETY: as promised by the caller; these functions are alike in every Lua.
+        unsafe {
+            lua::lua_pushstring(l, super::version::NEEDS_THIS.as_ptr());
+            lua::lua_pushstring(l, name_of(&program).as_ptr());
+            lua::lua_concat(l, 2);
+            lua::lua_error(l);
+        }
     }
 }
 
