@@ -18,8 +18,8 @@ if package.preload["gma2workers"] then
   return require("gma2workers")
 end
 
-if _VERSION ~= "Lua 5.3" then
-  error("gma2workers needs Lua 5.3, this is " .. _VERSION, 0)
+if _VERSION ~= "Lua 5.3" and _VERSION ~= "Lua 5.4" then
+  error("gma2workers needs Lua 5.3 or 5.4, this is " .. _VERSION, 0)
 end
 
 -- `require` passes the name and the path of this file. If it was loaded in another way, its source has the path.
@@ -29,13 +29,14 @@ local source = type(path) == "string" and path or debugging and debugging.getinf
 local folder = source:match("^(.*[/\\])[^/\\]*$") or "./"
 local is_windows = package.config:sub(1, 1) == "\\"
 
---- The possible names of the binary: its name in the zips, so that one folder can hold the binaries of all systems, and its name
--- after a build.
+--- The possible names of the binary: its name in the zips, so that one folder can hold the binaries of all systems and of both
+-- Luas, and its name after a build.
 local function binary_names()
   local ending = is_windows and ".dll" or ".so"
   local system = is_windows and "windows" or "linux"
   local word = string.packsize("T") == 8 and "x86_64" or "x86"
-  return { ("gma2workers-%s-%s%s"):format(system, word, ending), "gma2workers" .. ending, "gma2_workers" .. ending }
+  local lua = _VERSION == "Lua 5.3" and "" or "-lua5.4"
+  return { ("gma2workers-%s-%s%s%s"):format(system, word, lua, ending), "gma2workers" .. ending, "gma2_workers" .. ending }
 end
 
 local function exists(name)

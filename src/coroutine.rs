@@ -8,7 +8,7 @@ use std::ffi::c_int;
 
 use crate::current::{self, Raised, WrapFailure};
 use crate::error::Error;
-use crate::ffi::{Exit, NativeResult, Protected, Resumed, Stack, Type, native};
+use crate::ffi::{Exit, NativeResult, Protected, Resumed, Stack, Type, VERSION, native};
 use crate::missing;
 use crate::stdlib::{bad_type, replace};
 
@@ -34,6 +34,7 @@ pub fn install(stack: &Protected) {
     replace(stack, "yield", native(yield_values));
     replace(stack, "running", native(running));
     replace(stack, "isyieldable", native(is_yieldable));
+    replace(stack, "close", native(close));
     stack.pop(2);
 }
 
@@ -57,14 +58,23 @@ fn resume_wrapped(stack: &Protected) -> NativeResult {
         Ok(results) => Ok(results),
         Err(ResumeError::Text(text)) => Err(Error::BadCall(text.into()).into()),
         Err(ResumeError::Raised) => {
-            note_failure(stack, &coroutine);
+            note_failure(stack, &coroutine)?;
             Err(Exit::RaiseTop)
         }
     }
 }
 
+/// The first argument, which has to be a coroutine.
+fn coroutine_argument<'a>(stack: &'a Protected) -> Result<Stack<'a>, Exit> {
+    let coroutine = if stack.kind(1) == Type::Thread { stack.thread(1) } else { None };
+    coroutine.ok_or_else(|| match VERSION {
+        ..504 => Exit::BadArgument(1, "thread expected".into()),
+        _ => bad_type(stack, 1, "thread"),
+    })
+}
+
 fn resume(stack: &Protected) -> NativeResult {
-    let coroutine = stack.thread(1).ok_or_else(|| Exit::BadArgument(1, "thread expected".into()))?;
+    let coroutine = coroutine_argument(stack)?;
     match resume_with(stack, &coroutine, stack.top() - 1)? {
         Ok(results) => {
             stack.push_boolean(true);
@@ -103,7 +113,7 @@ fn resume_with(
     if coroutine.is_over() {
         return Ok(Err(ResumeError::Text("cannot resume dead coroutine")));
     }
-    if coroutine.is_same(stack) {
+    if coroutine.is_same(stack) || VERSION >= 504 && !coroutine.is_at_rest() {
         return Ok(Err(ResumeError::Text("cannot resume non-suspended coroutine")));
     }
     stack.move_to(coroutine, arguments);
@@ -112,8 +122,7 @@ fn resume_with(
         return Err(Exit::Stop);
     }
     Ok(match resumed {
-        Resumed::Returned | Resumed::Yielded => {
-            let results = coroutine.top();
+        Resumed::Returned(results) | Resumed::Yielded(results) => {
             if stack.check(results + 1) {
                 coroutine.move_to(stack, results);
                 Ok(results)
@@ -129,32 +138,51 @@ fn resume_with(
     })
 }
 
-/// Prepends the caller's position to the message on top, as Lua's `wrap` does, and keeps the call stack of the coroutine
-/// that raised it.
-fn note_failure(stack: &Protected, coroutine: &Stack) {
+/// Closes the variables of a coroutine that raised the error on top, after which the error may be another. Prepends the
+/// caller's position to its message, as Lua's `wrap` does, and keeps the call stack of the coroutine.
+fn note_failure(stack: &Protected, coroutine: &Stack) -> Result<(), Exit> {
     stack.push_traceback(coroutine, 0);
     stack.insert(-2);
-    let is_text = stack.kind(-1) == Type::String;
-    if is_text {
-        stack.push_where(1);
-        stack.push_value(-2);
-        stack.concat(2);
-    }
-    // From here on nothing raises. On the stack: traceback, error, error with position.
-    let original = if is_text { -2 } else { -1 };
-    let inner = take_failure(stack, original);
+    // Until the next call that raises, this function may own things. On the stack: traceback, error.
+    let inner = take_failure(stack, -1);
     let missing = match &inner {
         Some(_) => None,
-        None => missing::find(stack, coroutine, 0, &stack.bytes(original)),
+        None => missing::find(stack, coroutine, 0, &stack.bytes(-1)),
     };
     let inner = inner.unwrap_or(WrapFailure { raised: Raised::Value(0), traceback: Vec::new(), missing });
-    let mut whole = inner.traceback;
+    let (mut whole, mut missing) = (inner.traceback, inner.missing);
     if !whole.is_empty() {
         whole.push(b'\n');
     }
-    stack.with_bytes(original - 1, |traceback| whole.extend_from_slice(traceback));
-    let failure = WrapFailure { raised: raised_at(stack, -1), traceback: whole, missing: inner.missing };
-    current::with_notes(|notes| notes.wrap_failure = Some(failure));
+    stack.with_bytes(-2, |traceback| whole.extend_from_slice(traceback));
+    // An error may also say that the coroutine can't be resumed now.
+    if coroutine.has_failed() && close_variables(coroutine)? {
+        coroutine.move_to(stack, 1);
+        if !stack.raw_equal(-1, -2) {
+            missing = None;
+        }
+        stack.remove(-2);
+    }
+    let number = current::with_notes(|notes| {
+        notes.wrap_failures += 1;
+        let raised = Raised::Unfinished(notes.wrap_failures);
+        notes.wrap_failure = Some(WrapFailure { raised, traceback: whole, missing });
+        notes.wrap_failures
+    });
+    if stack.kind(-1) == Type::String {
+        stack.push_where(1);
+        stack.insert(-2);
+        stack.concat(2);
+    }
+    // A finalizer may have run meanwhile.
+    let raised = raised_at(stack, -1);
+    current::with_notes(|notes| match &mut notes.wrap_failure {
+        Some(failure) if failure.raised == Raised::Unfinished(number) => {
+            failure.raised = raised;
+        }
+        _ => {}
+    });
+    Ok(())
 }
 
 fn is_task(stack: &Stack) -> bool {
@@ -179,8 +207,55 @@ fn running(stack: &Protected) -> NativeResult {
 }
 
 fn is_yieldable(stack: &Protected) -> NativeResult {
-    stack.push_boolean(stack.is_yieldable() && !is_task(stack));
+    let is_yieldable = |stack: &Stack| stack.is_yieldable() && !is_task(stack);
+    let is_given = VERSION >= 504 && stack.kind(1) != Type::None;
+    let coroutine = if is_given { Some(coroutine_argument(stack)?) } else { None };
+    stack.push_boolean(match coroutine {
+        Some(coroutine) => coroutine.check(1) && is_yieldable(&coroutine),
+        None => is_yieldable(stack),
+    });
     Ok(1)
+}
+
+fn close(stack: &Protected) -> NativeResult {
+    let coroutine = coroutine_argument(stack)?;
+    let refuse = |state| Err(Error::BadCall(format!("cannot close a {state} coroutine")).into());
+    if coroutine.is_same(stack) {
+        return refuse("running");
+    }
+    if !coroutine.is_at_rest() {
+        return refuse("normal");
+    }
+    let has_failed = close_variables(&coroutine)?;
+    stack.push_boolean(!has_failed);
+    if has_failed {
+        coroutine.move_to(stack, 1);
+    }
+    Ok(1 + c_int::from(has_failed))
+}
+
+/// Closes the variables of a coroutine that wait for that, and ends it, on a Lua that has such variables. True if an error is
+/// then on top of the coroutine's stack. A task that has to stop stops here.
+fn close_variables(coroutine: &Stack) -> Result<bool, Exit> {
+    match close_waiting(coroutine) {
+        _ if current::is_stopping() => Err(Exit::Stop),
+        Ok(closed) => Ok(matches!(closed, Some(Resumed::Raised | Resumed::OutOfMemory))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Closes the variables of a coroutine that wait for that, see [`Stack::close_variables`].
+pub fn close_waiting(coroutine: &Stack) -> Result<Option<Resumed>, Error> {
+    /// How deep this may be nested. Lua 5.4 does not count these calls against its own limit, which is a little more.
+    const DEEPEST: u32 = 180;
+
+    if current::with_notes(|notes| notes.closings) >= DEEPEST {
+        return Err(Error::BadCall("C stack overflow".into()));
+    }
+    current::with_notes(|notes| notes.closings += 1);
+    let closed = current::stoppable(coroutine, || coroutine.close_variables());
+    current::with_notes(|notes| notes.closings -= 1);
+    Ok(closed)
 }
 
 #[cfg(all(test, feature = "linked"))]
@@ -251,7 +326,7 @@ mod tests {
                      stop = function() stop = function() end was_there = true real() end
                      repeat pcall(function() {caller} end) until not was_there"
                 );
-                assert_eq!(run_task(code.leak()), Resumed::Yielded, "{body} in {caller}");
+                assert_eq!(run_task(code.leak()), Resumed::Yielded(0), "{body} in {caller}");
             }
         }
     }

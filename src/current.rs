@@ -32,14 +32,19 @@ pub struct Notes {
     /// The coroutine that the task runs in, by identity.
     pub coroutine: usize,
     pub wrap_failure: Option<WrapFailure>,
+    pub wrap_failures: u64,
     /// The task made an object with a finalizer, or opened a file.
     pub has_finalizers: bool,
     /// None until the task asks for a random number.
     pub random: Option<fastrand::Rng>,
+    /// The generator of the state itself was seeded for this task.
+    pub has_seed: bool,
     /// The names of the state's modules, if they are known.
     pub modules: Option<Rc<ModuleNames>>,
     /// The task required a module, so the names may have changed.
     pub has_required: bool,
+    /// How many coroutines are having their variables closed, one inside of another.
+    pub closings: u32,
 }
 
 /// The last error that a `coroutine.wrap` passed on, and the call stack inside it.
@@ -54,6 +59,8 @@ pub struct WrapFailure {
 pub enum Raised {
     Text(Vec<u8>),
     Value(usize),
+    /// The failure's number; its error is not known yet.
+    Unfinished(u64),
 }
 
 impl Notes {
@@ -61,10 +68,13 @@ impl Notes {
         Notes {
             coroutine,
             wrap_failure: None,
+            wrap_failures: 0,
             has_finalizers: false,
             random: None,
+            has_seed: false,
             modules: None,
             has_required: false,
+            closings: 0,
         }
     }
 }
@@ -113,6 +123,7 @@ pub fn clear() {
 pub fn begin_task(coroutine: usize) {
     CURRENT.with_borrow_mut(|current| current.notes = Notes::new(coroutine));
     ffi::take_stopped_at();
+    ffi::reset_warnings();
 }
 
 /// Calls `body` with the notes of the running task.
@@ -197,7 +208,7 @@ mod tests {
         let stack = state.unprotected();
         let coroutine = stack.new_thread();
         coroutine.push_native(native(note_hook));
-        assert_eq!(stoppable(&coroutine, || coroutine.resume(&stack, 0)), Resumed::Returned);
+        assert_eq!(stoppable(&coroutine, || coroutine.resume(&stack, 0)), Resumed::Returned(0));
         HOOKED.get()
     }
 

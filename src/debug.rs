@@ -17,13 +17,14 @@ use crate::ffi::{Exit, NativeResult, Protected, Stack, Type, native};
 use crate::stdlib::{self, keep_only, replace, wrap};
 
 /// The functions that tasks have.
-const FUNCTIONS: [&str; 13] = [
+const FUNCTIONS: [&str; 14] = [
     "gethook",
     "getinfo",
     "getlocal",
     "getmetatable",
     "getupvalue",
     "getuservalue",
+    "setcstacklimit",
     "setlocal",
     "setmetatable",
     "setupvalue",
@@ -39,6 +40,7 @@ pub fn install(stack: &Protected) {
     if stack.raw_get_text(-1, "debug") == Type::Table {
         keep_only(stack, &FUNCTIONS);
         replace(stack, "gethook", native(get_hook));
+        replace(stack, "setcstacklimit", native(set_c_stack_limit));
         wrap(stack, "getinfo", native(get_info));
         wrap(stack, "getlocal", native(get_local));
         wrap(stack, "setlocal", native(set_local));
@@ -50,6 +52,12 @@ pub fn install(stack: &Protected) {
         wrap(stack, "setuservalue", native(set_user_value));
     }
     stack.pop(2);
+}
+
+/// Changes nothing, and gives the limit, as since Lua 5.4.3: a worker's stack has room for so many calls.
+fn set_c_stack_limit(stack: &Protected) -> NativeResult {
+    stack.push_integer(200);
+    Ok(1)
 }
 
 /// Says that a hook is there which is not Lua's, as Lua itself does. Libraries that set hooks of their own then leave it alone.

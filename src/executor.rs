@@ -301,13 +301,39 @@ fn resume(job: &Job, state: &State, coroutine: &Stack, count: c_int) -> Result<(
         fault::point("returned").map(|()| resumed)
     });
     match resumed? {
-        Resumed::Returned => Ok(()),
+        Resumed::Returned(_) => Ok(()),
         // The stop may have caused the error, and would also stop the error's `__tostring`.
         _ if current::is_stopping() => Err(stopped(coroutine)),
-        Resumed::Raised => Err(current::stoppable(&stack, || failure(job, &stack, coroutine))),
-        Resumed::OutOfMemory => Err(Error::Memory.into()),
-        Resumed::Yielded => Err(Error::Internal("a task yielded to its worker".into()).into()),
+        Resumed::Raised => {
+            coroutine.move_to(&stack, 1);
+            stack.push_value(-1);
+            let failure = current::stoppable(&stack, || failure(job, &stack, coroutine));
+            Err(close_variables(job, &stack, coroutine, failure))
+        }
+        Resumed::OutOfMemory => {
+            coroutine.move_to(&stack, 1);
+            Err(close_variables(job, &stack, coroutine, Error::Memory.into()))
+        }
+        Resumed::Yielded(_) => Err(Error::Internal("a task yielded to its worker".into()).into()),
     }
+}
+
+/// Closes the variables of a coroutine that has failed, on a Lua that has such variables. They may raise another error in place
+/// of the first one, which is on top of the state's stack and is popped.
+fn close_variables(job: &Job, stack: &Stack, coroutine: &Stack, first: Failure) -> Failure {
+    let closed = coroutine::close_waiting(coroutine);
+    if !matches!(closed, Ok(Some(Resumed::Raised))) || current::is_stopping() {
+        stack.pop(1);
+        return first;
+    }
+    coroutine.move_to(stack, 1);
+    if stack.raw_equal(-1, -2) {
+        stack.pop(2);
+        return first;
+    }
+    let last = current::stoppable(stack, || failure(job, stack, coroutine));
+    stack.pop(1);
+    Failure { traceback: first.traceback, ..last }
 }
 
 /// The failure of a stopped task. Its traceback is the place where it was stopped.
@@ -340,9 +366,8 @@ fn encode_results(job: &Job, index: usize, coroutine: &Stack, out: &mut Vec<u8>)
     })
 }
 
-/// The failure of a task that raised an error. The error value is on top of the coroutine.
+/// The failure of a task that raised the error on top of the state's stack. Pops that.
 fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
-    coroutine.move_to(stack, 1);
     let value =
         (!matches!(stack.kind(-1), Type::String | Type::Nil)).then(|| encode_error(job, stack)).flatten();
     let mut message = Vec::new();

@@ -138,7 +138,7 @@ fn copy_globals(stack: &Protected) {
     let globals = stack.top();
     stack.push_value(globals);
     stack.raw_set_text(own, GLOBALS);
-    for name in BASE_FUNCTIONS.into_iter().chain(["_VERSION"]) {
+    for name in BASE_FUNCTIONS.iter().chain(&["_VERSION"]) {
         stack.raw_get_text(globals, name);
         stack.raw_set_text(own, name);
     }

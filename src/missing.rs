@@ -95,8 +95,8 @@ fn concerns_nil(message: &str) -> bool {
 /// Where the nil of an error may come from, if it is one of Lua's, raised at the place in the function on top. The errors of C
 /// functions may have no place.
 fn cause_of(message: &str, place: &str, coroutine: &Stack) -> Option<Cause> {
-    const BEGINNINGS: [&str; 5] =
-        ["attempt to ", "bad argument #", "'for' ", "table index is nil", "assertion failed!"];
+    const BEGINNINGS: [&str; 6] =
+        ["attempt to ", "bad argument #", "'for' ", "bad 'for' ", "table index is nil", "assertion failed!"];
     let text = message.strip_prefix(place).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message);
     if !BEGINNINGS.iter().any(|start| text.starts_with(start)) {
         return None;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::current;
 use crate::error::{Error, Result};
-use crate::ffi::{Exit, Key, NativeResult, Protected, Stack, Type, native};
+use crate::ffi::{Exit, Key, NativeResult, Protected, Stack, Type, VERSION, native};
 use crate::gma;
 use crate::hostcall;
 use crate::mailbox::{Answer, PRELOAD};
@@ -114,10 +114,12 @@ fn search_preload(stack: &Protected) -> NativeResult {
     stack.set_top(1);
     stack.push_upvalue(1);
     stack.push_value(1);
-    stack.call(1, 1);
-    if stack.kind(-1) != Type::String || stack.kind(1) != Type::String {
-        return Ok(1);
+    // Lua 5.4 adds where the loader was.
+    stack.call(1, 2);
+    if stack.kind(-2) != Type::String || stack.kind(1) != Type::String {
+        return Ok(2);
     }
+    stack.pop(1);
     let searches = current::work().map(|work| {
         let host = &work.job.environment.modules;
         let is_preloaded = host.preloaded.iter().any(|name| stack.has_bytes(1, name));
@@ -128,6 +130,10 @@ fn search_preload(stack: &Protected) -> NativeResult {
     if is_preloaded {
         push_host_loader(stack).map_err(Exit::RaiseBare)?;
         if stack.kind(-1) == Type::Function {
+            if VERSION >= 504 {
+                stack.push_bytes(b":preload:");
+                return Ok(2);
+            }
             return Ok(1);
         }
         stack.pop(1);

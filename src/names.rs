@@ -12,13 +12,18 @@ use std::ffi::c_int;
 
 use crate::codec::{GMA, MODULE, SEPARATOR};
 use crate::error::{Error, Result};
-use crate::ffi::{Key, NativeFunction, Protected, Stack, Type};
+use crate::ffi::{Key, NativeFunction, Protected, Stack, Type, VERSION};
 
 /// The registry key of the names of all objects under `gma`.
 static UNDER_GMA: Key = Key::new();
 
 /// The functions of the base library. They can't be listed from the globals, which also hold other things.
-pub const BASE_FUNCTIONS: [&str; 23] = [
+pub const BASE_FUNCTIONS: &[&str] = match BASE_54.split_last() {
+    Some((_warn, older)) if VERSION < 504 => older,
+    _ => &BASE_54,
+};
+
+const BASE_54: [&str; 24] = [
     "assert",
     "collectgarbage",
     "dofile",
@@ -42,6 +47,7 @@ pub const BASE_FUNCTIONS: [&str; 23] = [
     "tostring",
     "type",
     "xpcall",
+    "warn",
 ];
 
 /// `bit32` only exists if Lua was built with it.
@@ -73,7 +79,7 @@ fn find_standard<'a>(
         }
     }
     stack.push_globals();
-    for name in &BASE_FUNCTIONS {
+    for name in BASE_FUNCTIONS {
         stack.raw_get_text(field + 1, name);
         let is_found = is_named(stack) && body(stack);
         stack.set_top(field + 1);

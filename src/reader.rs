@@ -18,7 +18,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (array, rest) = self.rest.split_first_chunk()?;
         self.rest = rest;
         Some(*array)
@@ -32,11 +32,6 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
-    }
-
-    /// A `size_t` as Lua dumps it: as wide as an address, in the machine's byte order.
-    pub fn word(&mut self) -> Option<usize> {
-        self.array().map(usize::from_ne_bytes)
     }
 
     #[inline]

@@ -5,7 +5,8 @@
 //! - Standard input is closed, because it belongs to the host.
 //! - `os.exit` is refused. `os.setlocale` can't change the locale, and a task can't change the buffering or position of the
 //!   standard streams. All of these would affect the whole process.
-//! - `math.random` has a generator for each task. The C library's generator is shared by the process, behind a lock.
+//! - `math.random` has a generator for each task. The C library's generator, which Lua 5.3 has, is shared by the process,
+//!   behind a lock. Lua 5.4 has a generator in each state.
 //! - `setmetatable` notes finalizers, and functions that open files note that. A state with either is closed after its task,
 //!   which calls the finalizers and closes the files.
 //!
@@ -20,7 +21,7 @@ use std::time::Instant;
 
 use crate::current;
 use crate::error::Error;
-use crate::ffi::{Exit, NativeFunction, NativeResult, OwnState, Protected, Stack, Type, native};
+use crate::ffi::{Exit, NativeFunction, NativeResult, OwnState, Protected, Stack, Type, VERSION, native};
 use crate::locale;
 
 /// The count from which each task's generator is seeded, so that tasks get different random numbers.
@@ -28,9 +29,14 @@ static SEED: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(fastrand::u64
 
 /// Runs `body` with the task's random number generator.
 fn with_random<R>(body: impl FnOnce(&mut fastrand::Rng) -> R) -> R {
+    current::with_notes(|notes| {
+        body(notes.random.get_or_insert_with(|| fastrand::Rng::with_seed(next_seed())))
+    })
+}
+
+fn next_seed() -> u64 {
     // Multiplying by the golden ratio's bits spreads neighbouring counts over all seeds.
-    let seed = || SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    current::with_notes(|notes| body(notes.random.get_or_insert_with(|| fastrand::Rng::with_seed(seed()))))
+    SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// `clock()`: wall-clock seconds since a fixed moment, never decreasing, the same in all states of the process. Lua's own
@@ -84,8 +90,12 @@ pub fn install(stack: &Protected) {
     install_files(stack, globals);
 
     stack.raw_get_text(globals, "math");
-    replace(stack, "random", native(random));
-    replace(stack, "randomseed", native(random_seed));
+    if VERSION >= 504 {
+        seed_for_each_task(stack);
+    } else {
+        replace(stack, "random", native(random));
+        replace(stack, "randomseed", native(random_seed));
+    }
     stack.raw_get_text(globals, "os");
     replace(stack, "exit", native(exit));
     wrap(stack, "setlocale", native(locale::set));
@@ -301,7 +311,7 @@ fn do_file(stack: &Protected) -> NativeResult {
     Err(if stack.load_text_file(1) { Exit::TailCall(0) } else { Exit::RaiseTop })
 }
 
-/// Converts all arguments to text, and leaves them on the stack, joined into one line.
+/// Converts all arguments to text, in Lua 5.3 by the global `tostring`, and leaves them on the stack, joined into one line.
 fn join_line(stack: &Protected) -> Result<(), Exit> {
     let count = stack.top();
     if !stack.check(2 * count + 4) {
@@ -311,6 +321,11 @@ fn join_line(stack: &Protected) -> Result<(), Exit> {
     stack.raw_get_text(-1, "tostring");
     let to_string = stack.top();
     for n in 1..=count {
+        if VERSION >= 504 {
+            stack.push_text_of(n);
+            stack.replace(n);
+            continue;
+        }
         stack.push_value(to_string);
         stack.push_value(n);
         stack.call(1, 1);
@@ -439,6 +454,42 @@ fn has_format(stack: &Stack) -> bool {
 
 fn exit(_: &Protected) -> NativeResult {
     Err(Error::BadCall("os.exit is not available in a task: return from its function instead".into()).into())
+}
+
+/// Makes the generator of the library on top, which each state has of its own, give each task other numbers.
+fn seed_for_each_task(stack: &Protected) {
+    if !has(stack, "random") || !has(stack, "randomseed") {
+        return;
+    }
+    let library = stack.top();
+    stack.raw_get_text(library, "randomseed");
+    let seed = stack.top();
+    for (name, function) in [("random", native(random_of_task)), ("randomseed", native(seed_of_task))] {
+        stack.raw_get_text(library, name);
+        // The generator.
+        stack.push_upvalue_of(-1, 1);
+        stack.insert(-2);
+        stack.push_value(seed);
+        stack.push_closure(function, 3);
+        stack.raw_set_text(library, name);
+    }
+    stack.set_top(library);
+}
+
+/// Its upvalues: the generator, the originals of `math.random` and `math.randomseed`.
+fn random_of_task(stack: &Protected) -> NativeResult {
+    if !current::with_notes(|notes| std::mem::replace(&mut notes.has_seed, true)) {
+        stack.push_upvalue(3);
+        stack.push_integer(next_seed().cast_signed());
+        stack.call(1, 0);
+    }
+    Err(Exit::TailCallUpvalue(2))
+}
+
+/// Its upvalues: the generator, the original of `math.randomseed`.
+fn seed_of_task(_: &Protected) -> NativeResult {
+    current::with_notes(|notes| notes.has_seed = true);
+    Err(Exit::TailCallUpvalue(2))
 }
 
 fn integer_argument(stack: &Protected, n: c_int) -> Result<i64, Exit> {

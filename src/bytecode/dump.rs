@@ -1,8 +1,9 @@
-//! Makes and reads dumped functions, in the format of Lua 5.3 (`ldump.c`).
+//! Makes and reads dumped functions.
 //!
-//! Any bytes can be read. Those that stock Lua 5.3 would not dump on this machine give none.
+//! Any bytes can be read. Those that stock Lua would not dump on this machine give none.
 
 use super::instruction::Instruction;
+use super::version::{self, read_count, read_text};
 use crate::error::Result;
 use crate::ffi::Stack;
 use crate::reader::Reader;
@@ -62,40 +63,20 @@ impl Function<'_> {
 /// Reads a dump.
 pub fn read(dump: &[u8]) -> Option<Function<'_>> {
     let mut reader = Reader::new(dump);
-    read_header(&mut reader)?;
+    version::read_header(&mut reader)?;
     read_function(&mut reader, MAX_DEPTH)
 }
 
 /// The instructions of a dumped function, without those of the functions inside of it.
 pub fn read_code(dump: &[u8]) -> Option<Vec<Instruction>> {
     let mut reader = Reader::new(dump);
-    read_header(&mut reader)?;
+    version::read_header(&mut reader)?;
     Some(read_start(&mut reader)?.code)
-}
-
-fn read_header(reader: &mut Reader) -> Option<()> {
-    const HEADER: &[u8] = b"\x1bLua\x53\x00\x19\x93\r\n\x1a\n";
-    const SIZES: [u8; 5] = [
-        size_of::<i32>() as u8,
-        size_of::<usize>() as u8,
-        size_of::<u32>() as u8,
-        size_of::<i64>() as u8,
-        size_of::<f64>() as u8,
-    ];
-    // Lua writes these two numbers to tell how it writes numbers.
-    const INTEGER: u64 = 0x5678;
-    const FLOAT: f64 = 370.5;
-
-    let is_known = reader.slice(HEADER.len())? == HEADER
-        && reader.slice(SIZES.len())? == SIZES
-        && reader.u64()? == INTEGER
-        && reader.u64()? == FLOAT.to_bits();
-    let _upvalues = reader.byte()?;
-    is_known.then_some(())
 }
 
 /// The part of a function up to its code.
 struct Start {
+    first_line: u32,
     parameters: u8,
     registers: u8,
     code: Vec<Instruction>,
@@ -103,26 +84,27 @@ struct Start {
 
 fn read_start(reader: &mut Reader) -> Option<Start> {
     let _source = read_text(reader)?;
-    let _first_line = reader.u32()?;
-    let _last_line = reader.u32()?;
+    let first_line = read_count(reader)?.try_into().ok()?;
+    let _last_line = read_count(reader)?;
     let parameters = reader.byte()?;
     let _is_vararg = reader.byte()?;
     let registers = reader.byte()?;
-    let code = read_words(reader)?.map(Instruction).collect();
-    Some(Start { parameters, registers, code })
+    let code = read_code_of(reader)?;
+    Some(Start { first_line, parameters, registers, code })
 }
 
 /// A function, in which others may be nested `depth` deep.
 fn read_function<'a>(reader: &mut Reader<'a>, depth: usize) -> Option<Function<'a>> {
-    let Start { parameters, registers, code } = read_start(reader)?;
-    let constants = read_list(reader, read_constant)?;
+    let Start { first_line, parameters, registers, code } = read_start(reader)?;
+    let constants = read_list(reader, version::read_constant)?;
     let mut upvalues = read_list(reader, read_upvalue)?;
     let depth = depth.checked_sub(1)?;
     let functions = read_list(reader, |reader| read_function(reader, depth))?;
-    let lines = read_words(reader)?.collect();
+    let lines = version::read_lines(reader, first_line)?;
     let _locals = read_list(reader, |reader| {
         read_text(reader)?;
-        reader.slice(2 * size_of::<u32>())
+        let _from = read_count(reader)?;
+        read_count(reader)
     })?;
     let names = read_list(reader, read_text)?;
     for (upvalue, name) in upvalues.iter_mut().zip(names) {
@@ -136,39 +118,15 @@ fn read_list<'a, T>(
     reader: &mut Reader<'a>,
     mut read: impl FnMut(&mut Reader<'a>) -> Option<T>,
 ) -> Option<Vec<T>> {
-    let count = reader.u32()?;
+    let count = read_count(reader)?;
     (0..count).map(|_| read(reader)).collect()
 }
 
-/// A count and that many numbers of four bytes.
-fn read_words<'a>(reader: &mut Reader<'a>) -> Option<impl Iterator<Item = u32> + use<'a>> {
-    let count = reader.u32()? as usize;
+fn read_code_of(reader: &mut Reader) -> Option<Vec<Instruction>> {
+    let count = read_count(reader)?;
     let bytes = reader.slice(count.checked_mul(size_of::<u32>())?)?;
-    Some(bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])))
-}
-
-/// A text; the inner none stands for a missing one.
-fn read_text<'a>(reader: &mut Reader<'a>) -> Option<Option<&'a [u8]>> {
-    // The length plus one, in one byte if it fits.
-    let length = match reader.byte()? {
-        0xff => reader.word()?,
-        length => length.into(),
-    };
-    match length.checked_sub(1) {
-        Some(length) => reader.slice(length).map(Some),
-        None => Some(None),
-    }
-}
-
-fn read_constant<'a>(reader: &mut Reader<'a>) -> Option<Constant<'a>> {
-    Some(match reader.byte()? {
-        0 => Constant::Nil,
-        1 => Constant::Boolean(reader.byte()? != 0),
-        3 => Constant::Float(f64::from_bits(reader.u64()?)),
-        0x13 => Constant::Integer(reader.u64()?.cast_signed()),
-        4 | 0x14 => Constant::Text(read_text(reader)??),
-        _ => return None,
-    })
+    let word = |word: &[u8]| Instruction(u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+    Some(bytes.chunks_exact(4).map(word).collect())
 }
 
 fn read_upvalue<'a>(reader: &mut Reader<'a>) -> Option<Upvalue<'a>> {
@@ -176,6 +134,7 @@ fn read_upvalue<'a>(reader: &mut Reader<'a>) -> Option<Upvalue<'a>> {
         (0, index) => Source::Upvalue(index),
         (_, register) => Source::Register(register),
     };
+    reader.slice(version::UPVALUE_REST)?;
     Some(Upvalue { source, name: None })
 }
 
@@ -196,12 +155,12 @@ pub fn dump_of(stack: &Stack, code: &str) -> Result<Vec<u8>> {
 #[cfg(all(test, feature = "linked"))]
 mod tests {
     use super::*;
-    use crate::bytecode::instruction::op;
+    use crate::bytecode::instruction::Action;
     use crate::ffi::OwnState;
 
     const NESTED: &str = "local up, other = 1, 2\n\
         return function(a, ...)\n\
-          local t = { 1.5, 'text', 7000, true, nil }\n\
+          local t = { 1.5, 'text', 7000000, true, nil }\n\
           return function() up = other + a return ('x'):rep(300), print end, function() return t end\n\
         end";
 
@@ -216,12 +175,12 @@ mod tests {
         let function = read(&dump).expect("a dump");
         assert_eq!(function.parameters, 1);
         assert_eq!(function.code.len(), function.lines.len());
-        assert_eq!((function.lines.first(), function.lines.last()), (Some(&3), Some(&5)));
+        assert_eq!((function.lines.get(1), function.lines.last()), (Some(&3), Some(&5)));
         assert_eq!(
             function.constants,
-            [Constant::Float(1.5), Constant::Text(b"text"), Constant::Integer(7000)]
+            [Constant::Float(1.5), Constant::Text(b"text"), Constant::Integer(7_000_000)]
         );
-        assert_eq!(function.code.last().map(|last| last.op()), Some(op::RETURN));
+        assert_eq!(function.code.last().map(|last| last.action()), Some(Action::Return));
         assert_eq!(read_code(&dump).as_ref(), Some(&function.code));
         let names = |function: &Function| {
             let name =
@@ -235,6 +194,15 @@ mod tests {
         assert_eq!(inner.upvalues[1].source, Source::Upvalue(1));
         assert_eq!(second.upvalues[0].source, Source::Register(1));
         assert_eq!(inner.text(3).or(inner.text(2)), Some(&b"print"[..]));
+    }
+
+    #[test]
+    fn the_lines_of_a_long_function_are_read() {
+        let code =
+            format!("return function(a)\n{}a = 1\na = 2\n{}end", "\n".repeat(500), "a = 3\n".repeat(500));
+        let lines = read(&dump(&code)).expect("a dump").lines;
+        let expected: Vec<u32> = (502..1004).chain([1004]).collect();
+        assert_eq!(lines, expected);
     }
 
     #[test]

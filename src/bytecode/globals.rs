@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::dump::{self, Function};
-use super::instruction::{Instruction, constant, op};
+use super::instruction::{Action, Instruction};
 
 /// A global that the code reads: its name, the line, and the number of the upvalue that holds the table of globals, from 1.
 #[derive(Debug)]
@@ -37,31 +37,39 @@ fn read(function: &Function, only: Option<u32>) -> Vec<Global> {
 /// For each call at the line, the instructions between the one that loads the function and the call.
 fn arguments_at(function: &Function, line: u32) -> Vec<Range<usize>> {
     let code = &function.code;
-    let calls = (0..code.len()).filter(|at| {
-        function.lines.get(*at) == Some(&line) && matches!(code[*at].op(), op::CALL | op::TAILCALL)
+    let calls = code.iter().enumerate().filter_map(|(at, instruction)| match instruction.action() {
+        Action::Call { function: callee, .. } if function.lines.get(at) == Some(&line) => Some((at, callee)),
+        _ => None,
     });
-    let range = |call: usize| {
-        let loads = |before: &Instruction| before.a() == code[call].a() && loads_function(*before);
+    let range = |(call, callee)| {
+        let loads = |before: &Instruction| loaded_function(before.action()) == Some(callee);
         Some(code[..call].iter().rposition(loads)?..call)
     };
     calls.filter_map(range).collect()
 }
 
-fn loads_function(instruction: Instruction) -> bool {
-    matches!(
-        instruction.op(),
-        op::MOVE | op::GETUPVAL | op::GETTABUP | op::GETTABLE | op::SELF | op::CLOSURE | op::CALL
-    )
+/// The register that the instruction may load a function into.
+fn loaded_function(action: Action) -> Option<usize> {
+    match action {
+        Action::Move { to, .. }
+        | Action::GetUpvalue { to, .. }
+        | Action::GetUpvalueField { to, .. }
+        | Action::GetField { to, .. }
+        | Action::GetMethod { to, .. }
+        | Action::Closure { to, .. }
+        | Action::Call { function: to, .. } => Some(to),
+        _ => None,
+    }
 }
 
 /// The global that the instruction reads.
 fn global(function: &Function, instruction: Instruction, line: u32) -> Option<Global> {
-    if instruction.op() != op::GETTABUP || function.upvalues.get(instruction.b())?.name != Some(b"_ENV") {
+    let Action::GetUpvalueField { upvalue, key: Some(key), .. } = instruction.action() else { return None };
+    if function.upvalues.get(upvalue)?.name != Some(b"_ENV") {
         return None;
     }
-    let name = function.text(constant(instruction.c())?)?;
-    let name = String::from_utf8(name.to_vec()).ok()?;
-    Some(Global { name, line, upvalue: instruction.b() as i32 + 1 })
+    let name = String::from_utf8(function.text(key)?.to_vec()).ok()?;
+    Some(Global { name, line, upvalue: upvalue as i32 + 1 })
 }
 
 #[cfg(all(test, feature = "linked"))]

@@ -1,81 +1,132 @@
-//! The instructions of Lua 5.3 (`lopcodes.h`).
-
-/// The opcodes that this crate distinguishes.
-pub mod op {
-    pub const MOVE: u32 = 0;
-    pub const LOADK: u32 = 1;
-    pub const LOADBOOL: u32 = 3;
-    pub const LOADNIL: u32 = 4;
-    pub const GETUPVAL: u32 = 5;
-    pub const GETTABUP: u32 = 6;
-    pub const GETTABLE: u32 = 7;
-    pub const SETTABUP: u32 = 8;
-    pub const SETUPVAL: u32 = 9;
-    pub const SETTABLE: u32 = 10;
-    pub const NEWTABLE: u32 = 11;
-    pub const SELF: u32 = 12;
-    pub const ADD: u32 = 13;
-    pub const CONCAT: u32 = 29;
-    pub const JMP: u32 = 30;
-    pub const EQ: u32 = 31;
-    pub const TEST: u32 = 34;
-    pub const TESTSET: u32 = 35;
-    pub const CALL: u32 = 36;
-    pub const TAILCALL: u32 = 37;
-    pub const RETURN: u32 = 38;
-    pub const FORLOOP: u32 = 39;
-    pub const FORPREP: u32 = 40;
-    pub const TFORCALL: u32 = 41;
-    pub const TFORLOOP: u32 = 42;
-    pub const SETLIST: u32 = 43;
-    pub const CLOSURE: u32 = 44;
-    pub const VARARG: u32 = 45;
-    pub const EXTRAARG: u32 = 46;
-}
+//! What instructions do. Each version of Lua encodes them in its own way, see `lua53` and `lua54`.
 
 /// An instruction, as it stands in a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction(pub u32);
 
-impl Instruction {
-    pub fn op(self) -> u32 {
-        self.0 & 0x3f
-    }
-
-    pub fn a(self) -> usize {
-        (self.0 >> 6 & 0xff) as usize
-    }
-
-    pub fn b(self) -> usize {
-        (self.0 >> 23) as usize
-    }
-
-    pub fn c(self) -> usize {
-        (self.0 >> 14 & 0x1ff) as usize
-    }
-
-    /// The operand that takes the place of `b` and `c` in some instructions.
-    pub fn bx(self) -> usize {
-        (self.0 >> 14) as usize
-    }
-
-    /// The distance of a jump, counted from the next instruction.
-    pub fn jump(self) -> isize {
-        (self.0 >> 14) as isize - 0x1_ffff
-    }
-
-    /// The instruction other than the next one at which execution may continue after the one at `at`.
-    pub fn target(self, at: usize) -> Option<usize> {
-        match self.op() {
-            op::JMP | op::FORLOOP | op::FORPREP | op::TFORLOOP => (at + 1).checked_add_signed(self.jump()),
-            op::EQ..=op::TESTSET => Some(at + 2),
-            op::LOADBOOL if self.c() != 0 => Some(at + 2),
-            _ => None,
-        }
-    }
+/// What an instruction does, as far as this crate distinguishes. Registers, upvalues, constants and functions are numbered
+/// from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Move {
+        to: usize,
+        from: usize,
+    },
+    /// Sets a register to a constant, or to the result of an operator.
+    Compute {
+        to: usize,
+    },
+    /// Sets registers to nil.
+    Clear {
+        from: usize,
+        count: usize,
+    },
+    NewTable {
+        to: usize,
+    },
+    Closure {
+        to: usize,
+        function: usize,
+    },
+    GetUpvalue {
+        to: usize,
+        upvalue: usize,
+    },
+    SetUpvalue {
+        upvalue: usize,
+    },
+    /// Reads a field of the table in an upvalue. A key is the constant that it is, if it is one.
+    GetUpvalueField {
+        to: usize,
+        upvalue: usize,
+        key: Option<usize>,
+    },
+    SetUpvalueField {
+        upvalue: usize,
+        key: Option<usize>,
+    },
+    GetField {
+        to: usize,
+        table: usize,
+        key: Option<usize>,
+    },
+    SetField {
+        table: usize,
+        key: Option<usize>,
+    },
+    /// Fills a table from registers.
+    SetList {
+        table: usize,
+    },
+    /// Reads a method into `to`, and copies its object into the register behind that.
+    GetMethod {
+        to: usize,
+        object: usize,
+        key: Option<usize>,
+    },
+    /// Calls the function in a register with arguments from the registers behind it. The results go into its register and those
+    /// behind. Without a number, the values go up to the top of the stack.
+    Call {
+        function: usize,
+        arguments: Option<usize>,
+        results: Option<usize>,
+    },
+    /// Calls an iterator with the two values behind it.
+    Iterate {
+        iterator: usize,
+        to: usize,
+        results: usize,
+    },
+    /// Ends a loop over an iterator, or sets its control variable for the next turn.
+    NextTurn {
+        control: usize,
+        from: usize,
+    },
+    /// Begins or ends a turn of a loop over numbers, which has registers from `first` on.
+    Count {
+        first: usize,
+        registers: usize,
+    },
+    /// Reads arguments of `...` into registers from `from` on.
+    Varargs {
+        from: usize,
+    },
+    Test,
+    /// Tests a value, and copies it unless the next instruction is skipped.
+    TestSet {
+        to: usize,
+        from: usize,
+    },
+    Jump,
+    Return,
+    /// Has no effect of its own.
+    Nothing,
+    /// One of the rest. It sets at most the register `to`.
+    Other {
+        to: usize,
+    },
 }
 
-/// The constant that an operand `b` or `c` names; none if it names a register.
-pub fn constant(operand: usize) -> Option<usize> {
-    operand.checked_sub(0x100)
+/// Where execution may continue after an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// An instruction other than the next one.
+    pub target: Option<usize>,
+    /// The next one.
+    pub goes_on: bool,
+}
+
+impl Flow {
+    pub const NEXT: Flow = Flow { target: None, goes_on: true };
+    pub const NONE: Flow = Flow { target: None, goes_on: false };
+
+    /// Only elsewhere: at a distance from the next instruction.
+    pub fn jump(at: usize, distance: isize) -> Flow {
+        Flow { target: (at + 1).checked_add_signed(distance), goes_on: false }
+    }
+
+    /// The next one, or one at a distance from it.
+    pub fn branch(at: usize, distance: isize) -> Flow {
+        Flow { goes_on: true, ..Flow::jump(at, distance) }
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::dump::{self, dump_of};
 use super::find_writes;
-use super::instruction::op;
 use super::samples::{check_purity, check_writes, has_stock_opcodes, written_names};
+use super::version::test::{LAST, OPCODE, TOLD_APART, are_alike};
 use super::writes::{Carried, Held, Written, find};
 use crate::ffi::OwnState;
 
@@ -256,37 +256,12 @@ fn functions_that_call_each_other_are_judged() {
 #[test]
 fn a_lua_with_other_opcodes_is_noticed() {
     assert!(has_stock_opcodes());
-    // The instructions that take part in a judgement.
-    let told_apart = [
-        op::MOVE,
-        op::GETUPVAL,
-        op::GETTABUP,
-        op::GETTABLE,
-        op::SETTABUP,
-        op::SETUPVAL,
-        op::SETTABLE,
-        op::SELF,
-        op::JMP,
-        op::TEST,
-        op::TESTSET,
-        op::CALL,
-        op::RETURN,
-        op::FORLOOP,
-        op::TFORCALL,
-        op::TFORLOOP,
-        op::CLOSURE,
-    ];
-    let is_alike = |one, other| {
-        one == other
-            || (op::EQ..=op::TEST).contains(&one) && (op::EQ..=op::TEST).contains(&other)
-            || [(op::CALL, op::TAILCALL), (op::SETTABLE, op::SETLIST)].contains(&(one, other))
-    };
-    for one in told_apart {
-        for other in 0..=op::EXTRAARG {
+    for &one in TOLD_APART {
+        for other in 0..=LAST {
             let change = &mut |dump: &mut [u8]| swap_opcodes(dump, one, other);
             let is_stock = check_purity(change).and_then(|is_right| Ok(is_right && check_writes(change)?));
             let is_stock = is_stock.expect("enough memory");
-            assert_eq!(is_stock, is_alike(one, other), "{one} and {other} swapped");
+            assert_eq!(is_stock, are_alike(one, other), "{one} and {other} swapped");
         }
     }
 }
@@ -303,12 +278,12 @@ fn swap_opcodes(dump: &mut [u8], one: u32, other: u32) {
         let bytes: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
         let at = dump.windows(bytes.len()).position(|window| window == bytes).expect("the code");
         for (n, word) in code.iter().enumerate() {
-            let opcode = match word & 0x3f {
+            let opcode = match word & OPCODE {
                 opcode if opcode == one => other,
                 opcode if opcode == other => one,
                 opcode => opcode,
             };
-            dump[at + 4 * n] = (*word & !0x3f | opcode) as u8;
+            dump[at + 4 * n] = (*word & !OPCODE | opcode) as u8;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Reads the code of functions, to know what they do without running them.
 //!
-//! Works on the format of `lua_dump` and the instructions of Lua 5.3 (`ldump.c`, `lopcodes.h`). A vendor may have changed
-//! either: then nothing is known about any function.
+//! Works on the format of `lua_dump` and the instructions of stock Lua. A vendor may have changed either: then nothing is
+//! known about any function.
 //!
 //! | file | job |
 //! |---|---|
@@ -12,7 +12,8 @@
 //! | `facts` | sets of facts about a value |
 //! | `globals` | finds the globals that a line of a function reads |
 //! | `dump` | makes and reads dumped functions |
-//! | `instruction` | the instructions and their operands |
+//! | `instruction` | what instructions do |
+//! | `lua53`, `lua54` | the instructions of one version of Lua, and its format of a dump |
 //! | `judgements` | tests of `writes` |
 
 pub mod dump;
@@ -24,6 +25,9 @@ mod judgements;
 mod library;
 mod purity;
 mod samples;
+#[cfg_attr(feature = "lua54", path = "lua54.rs")]
+#[cfg_attr(not(feature = "lua54"), path = "lua53.rs")]
+mod version;
 mod writes;
 
 pub use globals::Global;

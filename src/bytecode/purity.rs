@@ -4,7 +4,7 @@
 //! not know counts as a side effect.
 
 use super::dump;
-use super::instruction::{Instruction, op};
+use super::instruction::{Action, Instruction};
 
 /// A longer function takes longer to run than its state takes to restore, so analysing it saves nothing.
 const MAX_INSTRUCTIONS: usize = 256;
@@ -12,7 +12,7 @@ const MAX_INSTRUCTIONS: usize = 256;
 /// Whether a dumped function calls nothing and changes nothing that existed before it ran.
 ///
 /// It may read, compute, branch, loop, and make and fill tables. This relies on only strings and files having metatables,
-/// whose `__index` is a table: then no allowed instruction calls a metamethod. So no Lua code may have run in the state before
+/// whose `__index` is a table: then no allowed instruction calls a metamethod in Lua. So no Lua code may have run in the state before
 /// its snapshot was taken: a task can give metatables even to numbers and nil, but its state is restored before the next.
 pub fn has_no_side_effects(dump: &[u8]) -> bool {
     dump::read_code(dump)
@@ -23,7 +23,7 @@ pub fn has_no_side_effects(dump: &[u8]) -> bool {
 fn allows_all(code: &[Instruction]) -> bool {
     const REGISTERS: usize = 256;
     let targets: Vec<usize> =
-        code.iter().enumerate().filter_map(|(at, instruction)| instruction.target(at)).collect();
+        code.iter().enumerate().filter_map(|(at, instruction)| instruction.flow(at).target).collect();
     // The registers that certainly hold a table made by the function itself. Known only within straight-line code: nothing
     // is known at the target of a jump.
     let mut made = [false; REGISTERS];
@@ -31,20 +31,21 @@ fn allows_all(code: &[Instruction]) -> bool {
         if targets.contains(&at) {
             made = [false; REGISTERS];
         }
-        let a = instruction.a();
-        match instruction.op() {
-            op::NEWTABLE => made[a] = true,
-            op::MOVE => made[a] = instruction.b() < REGISTERS && made[instruction.b()],
-            op::LOADK | op::LOADBOOL | op::GETUPVAL..=op::GETTABLE | op::ADD..=op::CONCAT | op::TESTSET => {
-                made[a] = false
+        match instruction.action() {
+            Action::NewTable { to } => made[to] = true,
+            Action::Move { to, from } => made[to] = made.get(from).is_some_and(|made| *made),
+            Action::Compute { to }
+            | Action::GetUpvalue { to, .. }
+            | Action::GetUpvalueField { to, .. }
+            | Action::GetField { to, .. }
+            | Action::TestSet { to, .. } => made[to] = false,
+            Action::Clear { from, count } => {
+                made[from..].iter_mut().take(count).for_each(|register| *register = false)
             }
-            op::LOADNIL => {
-                made[a..].iter_mut().take(instruction.b() + 1).for_each(|register| *register = false)
-            }
-            op::SETTABLE | op::SETLIST if made[a] => {}
+            Action::SetField { table, .. } | Action::SetList { table } if made[table] => {}
             // These close no variable, since the function makes no closure; a loop's own registers hold numbers.
-            op::JMP | op::EQ..=op::TEST | op::RETURN => {}
-            op::FORLOOP | op::FORPREP => made = [false; REGISTERS],
+            Action::Jump | Action::Test | Action::Return | Action::Nothing => {}
+            Action::Count { .. } => made = [false; REGISTERS],
             _ => return false,
         }
     }

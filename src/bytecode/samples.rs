@@ -28,11 +28,14 @@ const PURITY: [(&str, bool); 13] = [
 
 /// Chunks that return a function, and the names of the captured variables that it writes to. They cover every instruction
 /// that takes part in a judgement.
-const WRITES: [(&str, &str); 24] = [
+const WRITES: [(&str, &str); 32] = [
     ("local a return function() return a end", ""),
     ("local a return function() a = 1 end", "a"),
     ("local a, b return function() local t = a b = t end", "b"),
     ("local a return function() a.x = 1 end", "a"),
+    ("local a, b return function() local t = a t.__index = b end", ""),
+    ("local a, b return function(i) a[i] = b[i] end", "a"),
+    ("local a, b return function(i) local t = b local u = t[i] u.x = a end", "b"),
     ("local a return function() local t = a local u = t u.x = 1 end", "a"),
     ("local a, b return function() local t, u = a, b u.x = t end", "b"),
     ("local a, b return function(i) local t = a.x[i] t.x = b end", "a"),
@@ -45,14 +48,19 @@ const WRITES: [(&str, &str); 24] = [
         "b",
     ),
     ("local a return function(c) local t = a local u = t or c u.x = 1 end", "a"),
+    ("local a, b return function() local t = a local u = t and b u.x = 1 end", "a b"),
     ("local a return function() for i = 1, 2 do end a.x = 1 end", "a"),
+    ("local a return function() local t for i = 1, 2 do if t then t.x = 1 end t = a end end", "a"),
     ("local a return function() local t = next(a) t.x = 1 end", "a"),
-    ("local a, lib return function() local t = lib local sort = t.sort sort(a) end", "a"),
+    ("local a, lib return function() local x, t = 'x', lib local sort = t.sort sort(a) end", "a"),
     ("local a, lib return function(c) local t = c and lib or a t:insert(1) end", "a"),
     ("local a, b return function(c) local t = a if c then t = b return end t.x = 1 end", "a"),
+    ("local a, b return function(c) local t = a if c then t = b return c end t.x = 1 t.y = 1 end", "a"),
+    ("local a, b return function(c) local t = a if c then t = b return c, c end t.x = 1 t.y = 1 end", "a"),
     ("local a, b return function() for i = 1, 2 do local t = i == 1 and a t.x = b end end", "a"),
     ("local a, b return function() for _, t in ipairs(a) do t.x = b end end", "a"),
     ("local a, insert return function(...) print(a, ...) return insert(a, a[1]) end", "a"),
+    ("local a, b, lib return function() return lib.move(a, 1, 1, 1, b) end", "b"),
     ("local a, b, insert return function(...) insert(..., a) b:insert(a) end", ""),
     ("local a, b, lib return function() lib.sort(a, function(x) b.x = x end) end", "a b"),
     (

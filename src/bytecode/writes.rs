@@ -5,12 +5,13 @@
 //! something out of it. What a function returns is not followed, nor a captured table inside of a table that a function made.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
 use super::dump::{self, Source};
 use super::facts::{Fact, FactSets, Facts};
-use super::instruction::{Instruction, constant, op};
+use super::instruction::{Action, Instruction};
 use super::library::{self, Known};
 
 /// How often each instruction may be looked at, on average, before nothing is judged. Real code takes less than ten looks.
@@ -45,7 +46,7 @@ pub struct Written {
     pub table: bool,
 }
 
-/// Judges each variable. None if the code is too long, or no dump of stock Lua 5.3.
+/// Judges each variable. None if the code is too long, or no dump of stock Lua.
 pub fn find(carried: &[Carried], held: &[Held]) -> Option<Vec<Written>> {
     let dumps = carried.iter().map(|carried| dump::read(carried.dump)).collect::<Option<Vec<_>>>()?;
     let mut program = Program::new(held);
@@ -185,7 +186,7 @@ impl<'a> Program<'a> {
         // The registers at the beginning of each straight piece of code.
         let mut begun: FxHashMap<usize, Registers> = FxHashMap::default();
         for (at, instruction) in code.code.iter().enumerate() {
-            if let Some(target) = instruction.target(at) {
+            if let Some(target) = instruction.flow(at).target {
                 begun.insert(target, Registers::new());
             }
         }
@@ -203,16 +204,16 @@ impl<'a> Program<'a> {
                 if self.steps > self.max_steps {
                     return;
                 }
-                let before = (instruction.op() == op::TESTSET).then(|| registers.clone());
+                let before =
+                    matches!(instruction.action(), Action::TestSet { .. }).then(|| registers.clone());
                 self.step(position, *instruction, &mut registers);
-                if let Some(target) = instruction.target(at) {
-                    // `TESTSET` leaves its register alone where it skips an instruction.
+                let flow = instruction.flow(at);
+                if let Some(target) = flow.target {
+                    // It leaves its register alone where it skips an instruction.
                     self.arrive(target, before.as_ref().unwrap_or(&registers), &mut begun, &mut next);
                 }
                 at += 1;
-                let has_left = matches!(instruction.op(), op::JMP | op::FORPREP | op::RETURN)
-                    || instruction.op() == op::LOADBOOL && instruction.c() != 0;
-                if has_left || self.arrive(at, &registers, &mut begun, &mut next) {
+                if !flow.goes_on || self.arrive(at, &registers, &mut begun, &mut next) {
                     break;
                 }
             }
@@ -244,57 +245,56 @@ impl<'a> Program<'a> {
     fn step(&mut self, position: u32, instruction: Instruction, registers: &mut Registers) {
         let function = &self.functions[position as usize];
         let code = function.code;
-        let (a, b, c) = (instruction.a(), instruction.b(), instruction.c());
         let get = |registers: &Registers, n: usize| registers.get(n).copied().unwrap_or_default();
-        let upvalue = |n: usize| function.upvalues.get(n).copied().unwrap_or_default();
-        let key = |operand| constant(operand).and_then(|index| code.text(index));
-        let result = match instruction.op() {
-            op::MOVE | op::TESTSET => get(registers, b),
-            op::GETUPVAL => upvalue(b),
-            op::GETTABUP => self.field(upvalue(b), key(c)),
-            op::GETTABLE => self.field(get(registers, b), key(c)),
-            op::SELF => {
-                let object = get(registers, b);
-                set(registers, a + 1, object);
-                self.field(object, key(c))
+        let upvalue_facts = |n: usize| function.upvalues.get(n).copied().unwrap_or_default();
+        let text = |key: Option<usize>| key.and_then(|index| code.text(index));
+        let (to, result) = match instruction.action() {
+            Action::Move { to, from } | Action::TestSet { to, from } => (to, get(registers, from)),
+            Action::GetUpvalue { to, upvalue } => (to, upvalue_facts(upvalue)),
+            Action::GetUpvalueField { to, upvalue, key } => {
+                (to, self.field(upvalue_facts(upvalue), text(key)))
+            }
+            Action::GetField { to, table, key } => (to, self.field(get(registers, table), text(key))),
+            Action::GetMethod { to, object, key } => {
+                let object = get(registers, object);
+                set(registers, to + 1, object);
+                (to, self.field(object, text(key)))
             }
             // `self.__index = self` prepares a class each time an object is made. No result is lost with it.
-            op::SETTABUP | op::SETTABLE if key(b) == Some(b"__index") => return,
-            op::SETTABUP => return self.write(upvalue(a)),
-            op::SETTABLE | op::SETLIST => return self.write(get(registers, a)),
-            op::SETUPVAL => {
-                if let Some(Some(variable)) = function.variables.get(b) {
+            Action::SetUpvalueField { key, .. } | Action::SetField { key, .. }
+                if text(key) == Some(b"__index") =>
+            {
+                return;
+            }
+            Action::SetUpvalueField { upvalue, .. } => return self.write(upvalue_facts(upvalue)),
+            Action::SetField { table, .. } | Action::SetList { table } => {
+                return self.write(get(registers, table));
+            }
+            Action::SetUpvalue { upvalue } => {
+                if let Some(Some(variable)) = function.variables.get(upvalue) {
                     self.written[*variable as usize].variable = true;
                 }
                 return;
             }
-            op::LOADNIL => {
-                (a..=a + b).for_each(|n| set(registers, n, Facts::NONE));
+            Action::Clear { from, count } => return clear(registers, from..from + count),
+            Action::Closure { to, function } => return self.close(position, to, function, registers),
+            Action::Call { function, arguments, results } => {
+                return self.call_instruction(function, arguments, results, registers);
+            }
+            Action::Iterate { iterator, to, results: count } => {
+                let arguments = [get(registers, iterator + 1), get(registers, iterator + 2)];
+                let results = self.call(get(registers, iterator), &arguments, true);
+                (0..count).for_each(|n| set(registers, to + n, results.get(n)));
                 return;
             }
-            op::CLOSURE => return self.close(position, instruction, registers),
-            op::CALL | op::TAILCALL => return self.call_instruction(instruction, registers),
-            op::TFORCALL => {
-                let arguments = [get(registers, a + 1), get(registers, a + 2)];
-                let results = self.call(get(registers, a), &arguments, true);
-                (0..c).for_each(|n| set(registers, a + 3 + n, results.get(n)));
-                return;
-            }
-            // It sets the control variable to the first result of the iterator.
-            op::TFORLOOP => get(registers, a + 1),
-            op::VARARG => {
-                (a..registers.len()).for_each(|n| set(registers, n, Facts::NONE));
-                return;
-            }
-            op::FORLOOP | op::FORPREP => {
-                (a..=a + 3).for_each(|n| set(registers, n, Facts::NONE));
-                return;
-            }
+            Action::NextTurn { control, from } => (control, get(registers, from)),
+            Action::Varargs { from } => return clear(registers, from..registers.len()),
+            Action::Count { first, registers: count } => return clear(registers, first..first + count),
             // These change no register.
-            op::JMP | op::EQ..=op::TEST | op::RETURN | op::EXTRAARG => return,
-            _ => Facts::NONE,
+            Action::Jump | Action::Test | Action::Return | Action::Nothing => return,
+            Action::NewTable { to } | Action::Compute { to } | Action::Other { to } => (to, Facts::NONE),
         };
-        set(registers, a, result);
+        set(registers, to, result);
     }
 
     /// The facts about a field of a value, or about any field if its key is not known.
@@ -332,12 +332,12 @@ impl<'a> Program<'a> {
     }
 
     /// Makes a closure.
-    fn close(&mut self, position: u32, instruction: Instruction, registers: &mut Registers) {
+    fn close(&mut self, position: u32, to: usize, inner: usize, registers: &mut Registers) {
         let function = &self.functions[position as usize];
-        let Some(inner) = function.inner.get(instruction.bx()).copied() else { return };
+        let Some(inner) = function.inner.get(inner).copied() else { return };
         let closure = self.sets.make(vec![Fact::Function(inner)]);
         // A local function that calls itself has captured the register that it is put into.
-        set(registers, instruction.a(), closure);
+        set(registers, to, closure);
         let code = self.functions[inner as usize].code;
         for (n, upvalue) in code.upvalues.iter().enumerate() {
             let function = &self.functions[position as usize];
@@ -352,15 +352,21 @@ impl<'a> Program<'a> {
         }
     }
 
-    fn call_instruction(&mut self, instruction: Instruction, registers: &mut Registers) {
-        let (a, b, c) = (instruction.a(), instruction.b(), instruction.c());
-        // With 0, the arguments or the results go up to the top of the stack.
-        let last = if b == 0 { registers.len() } else { (a + b).min(registers.len()) };
-        let arguments = registers.get(a + 1..last).unwrap_or_default().to_vec();
-        let callee = registers.get(a).copied().unwrap_or_default();
-        let results = self.call(callee, &arguments, b != 0);
-        let end = if c == 0 { registers.len() } else { a + c - 1 };
-        (a..end).for_each(|n| set(registers, n, results.get(n - a)));
+    /// Without a number, the arguments or the results go up to the top of the stack.
+    fn call_instruction(
+        &mut self,
+        callee: usize,
+        arguments: Option<usize>,
+        results: Option<usize>,
+        registers: &mut Registers,
+    ) {
+        let length = registers.len();
+        let last = arguments.map_or(length, |count| (callee + 1 + count).min(length));
+        let values = registers.get(callee + 1..last).unwrap_or_default().to_vec();
+        let function = registers.get(callee).copied().unwrap_or_default();
+        let found = self.call(function, &values, arguments.is_some());
+        let end = results.map_or(length, |count| callee + count);
+        (callee..end).for_each(|n| set(registers, n, found.get(n - callee)));
     }
 
     /// Calls a value. `is_whole` says that there are no other arguments.
@@ -436,6 +442,10 @@ fn set(registers: &mut Registers, n: usize, facts: Facts) {
     if let Some(register) = registers.get_mut(n) {
         *register = facts;
     }
+}
+
+fn clear(registers: &mut Registers, range: Range<usize>) {
+    range.for_each(|n| set(registers, n, Facts::NONE));
 }
 
 /// The facts about the results of a call.

@@ -9,11 +9,12 @@ use mlua::ffi as lua;
 
 use super::stack::Stack;
 use super::types::Type;
+use super::version;
 
 /// The most bytes that a vendor may have given the name of a chunk (`LUA_IDSIZE`). Lua itself has 60.
 const LONGEST_NAME: usize = 8 << 10;
 
-/// A `lua_Debug` of any Lua 5.3. The fields before the chunk's name are the same in all; the length of the name is the
+/// A `lua_Debug` of any build of this Lua. The fields before the chunk's name are the same in all; the length of the name is the
 /// vendor's, and a field of Lua's own follows it.
 #[repr(C)]
 pub(super) struct Activation {
@@ -153,7 +154,7 @@ impl Stack<'_> {
         self.pop(1);
         // SAFETY: Lua returned a name, which belongs to the function that runs at that level.
         let name = unsafe { CStr::from_ptr(name) }.to_bytes();
-        name.first() != Some(&b'(') || name == b"(*vararg)"
+        name.first() != Some(&b'(') || name == version::VARARG
     }
 
     /// How many upvalues the function on the stack has.

@@ -13,6 +13,7 @@ use super::interrupt::stop;
 use super::protected::Protected;
 use super::stack::Stack;
 use super::types::{NativeFunction, Type};
+use super::version;
 use crate::error::{Error, Result};
 
 /// How a native function leaves, other than by returning results.
@@ -36,6 +37,8 @@ pub enum Exit {
     /// Runs the C function that is the first upvalue in this very frame. Its checks, and the names and positions in its
     /// messages, are then as if it had been called itself.
     TailCallOriginal,
+    /// As `TailCallOriginal`, with the C function in this upvalue. It finds the others as if they were its own.
+    TailCallUpvalue(c_int),
 }
 
 impl From<Error> for Exit {
@@ -106,7 +109,7 @@ impl Stack<'_> {
         };
         let error = match status {
             lua::LUA_ERRMEM => Error::Memory,
-            lua::LUA_ERRGCMM => Error::Finalizer(text()),
+            status if version::is_finalizers(status) => Error::Finalizer(text()),
             _ => Error::Lua(text()),
         };
         self.pop(1);
@@ -165,7 +168,7 @@ enum PlainResult {
     Stop,
     TailCall(c_int),
     ProtectedCall(c_int, Continuation),
-    TailCallOriginal,
+    TailCallUpvalue(c_int),
 }
 
 impl PlainResult {
@@ -189,7 +192,8 @@ impl PlainResult {
             Err(Exit::Stop) => PlainResult::Stop,
             Err(Exit::TailCall(arguments)) => PlainResult::TailCall(arguments),
             Err(Exit::ProtectedCall(arguments, then)) => PlainResult::ProtectedCall(arguments, then),
-            Err(Exit::TailCallOriginal) => PlainResult::TailCallOriginal,
+            Err(Exit::TailCallOriginal) => PlainResult::TailCallUpvalue(1),
+            Err(Exit::TailCallUpvalue(n)) => PlainResult::TailCallUpvalue(n),
         }
     }
 }
@@ -214,9 +218,9 @@ fn finish(stack: &Protected, result: PlainResult) -> c_int {
             // SAFETY: as Lua would call it, had the function yielded.
             return unsafe { (then.0)(stack.l, status, 0) };
         }
-        PlainResult::TailCallOriginal => {
+        PlainResult::TailCallUpvalue(n) => {
             // SAFETY: `l` is live. Other values are no C function.
-            let original = unsafe { lua::lua_tocfunction(stack.l, lua::lua_upvalueindex(1)) };
+            let original = unsafe { lua::lua_tocfunction(stack.l, lua::lua_upvalueindex(n)) };
             return match original {
                 // SAFETY: a C function of the Lua that runs us, called with its live state as Lua would.
                 Some(original) => unsafe { original(stack.l) },

@@ -6,12 +6,23 @@ use mlua::ffi as lua;
 
 use super::activation::Activation;
 use super::stack::Stack;
+use super::version;
+
+fn outcome(status: c_int, results: c_int) -> Resumed {
+    match status {
+        lua::LUA_OK => Resumed::Returned(results),
+        lua::LUA_YIELD => Resumed::Yielded(results),
+        lua::LUA_ERRMEM => Resumed::OutOfMemory,
+        _ => Resumed::Raised,
+    }
+}
 
 /// How a resumed coroutine came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resumed {
-    Returned,
-    Yielded,
+    /// With so many results on top of its stack.
+    Returned(c_int),
+    Yielded(c_int),
     Raised,
     OutOfMemory,
 }
@@ -34,7 +45,7 @@ impl Stack<'_> {
 
     /// Whether the coroutine has returned: it can't be resumed, and its stack is empty.
     pub fn is_over(&self) -> bool {
-        self.status() == lua::LUA_OK && self.top() == 0
+        self.status() == lua::LUA_OK && self.top() == 0 && (version::VERSION < 504 || !self.has_level(0))
     }
 
     /// Whether both are the same coroutine.
@@ -58,12 +69,26 @@ impl Stack<'_> {
         assert!((0..=self.top() - function).contains(&arguments), "there is nothing to resume");
         // SAFETY: both are live. There is a function to start, or a yield to go on from, and so many arguments. Lua refuses to
         // resume a coroutine that runs or has failed. Of `from` it reads only how deep calls are nested.
-        match unsafe { lua::lua_resume_(self.l, from.l, arguments) } {
-            lua::LUA_OK => Resumed::Returned,
-            lua::LUA_YIELD => Resumed::Yielded,
-            lua::LUA_ERRMEM => Resumed::OutOfMemory,
-            _ => Resumed::Raised,
-        }
+        let (status, results) = unsafe { version::resume(self.l, from.l, arguments) };
+        outcome(status, results)
+    }
+
+    /// Whether the coroutine has raised an error and is dead.
+    pub fn has_failed(&self) -> bool {
+        !matches!(self.status(), lua::LUA_OK | lua::LUA_YIELD)
+    }
+
+    /// Whether the coroutine is suspended or dead: it neither runs nor waits for one that it has resumed.
+    pub fn is_at_rest(&self) -> bool {
+        self.status() != lua::LUA_OK || !self.has_level(0)
+    }
+
+    /// Closes the variables of this coroutine that wait for that, and ends it. An error of one of them, or else the one that
+    /// the coroutine has raised, is on top of its stack then. None if this Lua has no such variables: nothing is done then.
+    pub fn close_variables(&self) -> Option<Resumed> {
+        assert!(self.is_at_rest(), "a coroutine that runs can't be closed");
+        // SAFETY: `l` is live, and the coroutine does not run.
+        unsafe { version::close(self.l) }.map(|status| outcome(status, 0))
     }
 
     /// The innermost levels of this coroutine's call stack, as text. Unlike Lua's own function it takes no longer for a

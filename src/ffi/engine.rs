@@ -1,7 +1,7 @@
 //! Checks that this library can serve the host's Lua, which a vendor may have built differently, and refuses it otherwise.
 //!
 //! The checks come before everything else: with a wrong assumption about Lua, other calls would access wrong memory or abort.
-//! The checks themselves are safe in any build of Lua 5.3.
+//! The checks themselves are safe in any build of Lua of this version.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
@@ -10,6 +10,7 @@ use mlua::ffi as lua;
 
 use super::protected::Protected;
 use super::types::Type;
+use super::version;
 
 /// How an error leaves C functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,7 @@ enum Step {
     NotCalled,
     Called,
     Returned,
+    Refused,
     Unwound,
 }
 
@@ -80,7 +82,7 @@ unsafe fn call(l: *mut lua::lua_State, function: lua::lua_CFunction) -> Option<S
             return None;
         }
         match STEP.get() {
-            Step::NotCalled | Step::Returned => lua::lua_error(l),
+            Step::NotCalled | Step::Returned | Step::Refused => lua::lua_error(l),
             step => Some(step),
         }
     }
@@ -89,21 +91,18 @@ unsafe fn call(l: *mut lua::lua_State, function: lua::lua_CFunction) -> Option<S
 /// Checks the version, and the sizes of integers and floats.
 unsafe fn check_numbers(l: *mut lua::lua_State) {
     unsafe extern "C-unwind" fn check_version(l: *mut lua::lua_State) -> c_int {
-        const VERSION: lua::lua_Number = 503.0;
         const SIZES: usize = size_of::<lua::lua_Integer>() * 16 + size_of::<lua::lua_Number>();
         STEP.set(Step::Called);
         // SAFETY: Lua calls with its live state. Where a float has another size, the version is passed wrongly, and the
         // sizes are looked at first.
-        unsafe { lua::luaL_checkversion_(l, VERSION, SIZES) };
+        unsafe { lua::luaL_checkversion_(l, version::VERSION.into(), SIZES) };
         STEP.set(Step::Returned);
         0
     }
     // SAFETY: as promised by `check`'s caller.
     unsafe {
         if call(l, check_version).is_some() {
-            let needed =
-                c"gma2workers needs Lua 5.3 with integers and floats of 64 bits, this is another one: ";
-            lua::lua_pushstring(l, needed.as_ptr());
+            lua::lua_pushstring(l, version::NEEDS_NUMBERS.as_ptr());
             lua::lua_rotate(l, -2, 1);
             lua::lua_concat(l, 2);
             lua::lua_error(l);
@@ -140,15 +139,28 @@ unsafe fn check_depth(l: *mut lua::lua_State) {
         code[7 + DEPTH] = b'0';
         code
     };
-    // SAFETY: as promised by `check`'s caller.
+    unsafe extern "C-unwind" fn parse(l: *mut lua::lua_State) -> c_int {
+        // SAFETY: Lua calls with its live state.
+        let status = unsafe {
+            lua::luaL_loadbufferx(l, CODE.as_ptr().cast(), CODE.len(), c"=depth".as_ptr(), c"t".as_ptr())
+        };
+        match status {
+            lua::LUA_OK => STEP.set(Step::Returned),
+            version::TOO_DEEP => STEP.set(Step::Refused),
+            // SAFETY: the error is on top.
+            _ => unsafe { lua::lua_error(l) },
+        }
+        0
+    }
+    // SAFETY: as promised by `check`'s caller. In a call of its own: Lua 5.4 shows this error to the message handler of the
+    // code that loads this library.
     unsafe {
-        match lua::luaL_loadbufferx(l, CODE.as_ptr().cast(), CODE.len(), c"=depth".as_ptr(), c"t".as_ptr()) {
-            lua::LUA_OK => refuse(
+        call(l, parse);
+        if STEP.get() != Step::Refused {
+            refuse(
                 l,
                 c"gma2workers needs a Lua with at most 500 nested C calls (LUAI_MAXCCALLS), this one allows more",
-            ),
-            lua::LUA_ERRSYNTAX => lua::lua_settop(l, -2),
-            _ => lua::lua_error(l),
+            );
         }
     }
 }

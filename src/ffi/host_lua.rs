@@ -9,6 +9,8 @@
 //!   library of another name, in its program. [`DllMain`] refuses a host that exports no Lua.
 //! - **Elsewhere**, this file is left out, and the system binds all names.
 
+#[cfg(unix)]
+use std::ffi::CStr;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -59,7 +61,8 @@ macro_rules! looked_up {
 }
 
 // Every Lua: 5.1 to 5.5, and LuaJIT.
-functions! {
+super::version::with_own_functions! {
+    functions;
     every_lua:
         luaL_argerror luaL_checkstack luaL_openlibs luaL_ref luaL_where lua_checkstack lua_close lua_concat
         lua_createtable lua_dump lua_error lua_gc lua_getallocf lua_getinfo lua_getlocal lua_getmetatable lua_getstack lua_gettop
@@ -70,7 +73,7 @@ functions! {
         lua_tocfunction lua_tolstring lua_topointer lua_tothread lua_touserdata lua_type lua_typename lua_xmove;
     not_every_lua:
         luaL_checkversion_ luaL_loadbufferx luaL_loadfilex luaL_tolstring luaL_traceback lua_absindex lua_callk
-        lua_copy lua_isinteger lua_isyieldable lua_newuserdata lua_pcallk lua_rawgetp lua_rawlen lua_rawsetp
+        lua_copy lua_isinteger lua_isyieldable lua_pcallk lua_rawgetp lua_rawlen lua_rawsetp
         lua_rotate lua_tointegerx lua_tonumberx lua_upvalueid lua_upvaluejoin lua_yieldk;
 }
 
@@ -91,15 +94,36 @@ fn fill_from(library: &Library) -> bool {
     true
 }
 
+/// The name of the Lua that a library is, by a function that only it and newer ones have.
+#[cfg(unix)]
+fn name_of(library: &Library) -> &'static CStr {
+    const MARKS: [(&[u8], &CStr); 5] = [
+        (b"luaJIT_setmode\0", c"LuaJIT"),
+        (b"lua_numbertocstring\0", c"Lua 5.5"),
+        (b"lua_newuserdatauv\0", c"Lua 5.4"),
+        (b"lua_isinteger\0", c"Lua 5.3"),
+        (b"lua_callk\0", c"Lua 5.2"),
+    ];
+    // SAFETY: what has the name is not touched.
+    let has = |name: &[u8]| unsafe { library.get::<*mut c_void>(name).is_ok() };
+    MARKS.iter().find(|(mark, _)| has(mark)).map_or(c"Lua 5.1", |(_, name)| name)
+}
+
 /// Looks up the functions of the host's Lua. Raises if it lacks some. No other function of it may be called before.
 ///
 /// # Safety
 /// `l` is a live state of this thread, of any Lua.
 #[cfg(unix)]
 pub unsafe fn find(l: *mut lua::lua_State) {
-    if !fill_from(&Library::this()) {
-        // SAFETY: as promised by the caller.
-        unsafe { super::engine::refuse(l, c"gma2workers needs Lua 5.3, this is another one") }
+    let program = Library::this();
+    if !fill_from(&program) {
+        // SAFETY: as promised by the caller; these functions are alike in every Lua.
+        unsafe {
+            lua::lua_pushstring(l, super::version::NEEDS_THIS.as_ptr());
+            lua::lua_pushstring(l, name_of(&program).as_ptr());
+            lua::lua_concat(l, 2);
+            lua::lua_error(l);
+        }
     }
 }
 

@@ -17,6 +17,8 @@
 //! | an owner that is a local there | `scripts/check-fence`, which reads the compiler's MIR |
 //! | a table, function, upvalue or coroutine of another state where Lua would not check | assertions, in all builds |
 //!
+//! `lua53` and `lua54` have what differs between the versions of Lua.
+//!
 //! Some rules are the caller's to keep:
 //!
 //! - **Indices** name values that are there, and [`Stack::check`] was asked for room beyond the twenty slots that Lua gives
@@ -44,6 +46,9 @@ mod protected;
 mod stack;
 mod tables;
 mod types;
+#[cfg_attr(feature = "lua54", path = "lua54.rs")]
+#[cfg_attr(not(feature = "lua54"), path = "lua53.rs")]
+mod version;
 
 #[cfg(fuzzing)]
 pub use call::with_stack;
@@ -59,3 +64,4 @@ pub use pinned::{PinnedBytes, Pins};
 pub use protected::Protected;
 pub use stack::Stack;
 pub use types::{Key, NativeFunction, Plain, Type};
+pub use version::{VERSION, reset_warnings};

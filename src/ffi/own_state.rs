@@ -10,6 +10,7 @@ use mlua::ffi as lua;
 #[cfg(any(fuzzing, all(test, feature = "linked")))]
 use super::protected::Protected;
 use super::stack::Stack;
+use super::version;
 use crate::error::{Error, Result};
 use crate::system::{self, Arena};
 
@@ -92,6 +93,10 @@ impl OwnState {
         let heap = Box::new(Heap { account, arena: UnsafeCell::new(Arena::new()) });
         // SAFETY: `allocate` keeps to `lua_Alloc`'s contract, and its heap outlives the state.
         let l = unsafe { lua::lua_newstate(ALLOCATE, ptr::from_ref(&*heap).cast_mut().cast()) };
+        if !l.is_null() {
+            // SAFETY: the state is new and live.
+            unsafe { version::show_warnings(l) };
+        }
         (!l.is_null()).then(|| OwnState { l, heap, snapshots: Vec::new(), _not_send: PhantomData })
     }
 

@@ -20,7 +20,7 @@ impl<'s> Stack<'s> {
     /// Wraps a state.
     ///
     /// # Safety
-    /// For as long as `'s`, `l` is a live state or coroutine of Lua 5.3, and no other thread uses it.
+    /// For as long as `'s`, `l` is a live state or coroutine of this library's Lua, and no other thread uses it.
     pub(super) unsafe fn new(l: *mut lua::lua_State) -> Stack<'s> {
         Stack { l, _state: PhantomData }
     }

@@ -311,19 +311,21 @@ fn an_invalid_binary_is_refused() {
 fn another_lua_is_refused() {
     let plugins = empty_folder();
     drop_in(&plugins.path().join("anything"));
-    for lua in ["lua5.1", "lua5.2", "lua5.4", "luajit"] {
+    for (lua, name) in
+        [("lua5.1", "Lua 5.1"), ("lua5.2", "Lua 5.2"), ("lua5.4", "Lua 5.4"), ("luajit", "LuaJIT")]
+    {
         assert!(is_installed(lua), "{lua} is missing: scripts/test installs it");
         Case::in_lua(lua, REFUSED)
             .path(plugins.path())
             .without_cpath()
             .run()
             .expect_clean()
-            .expect_stdout_with("gma2workers needs Lua 5.3, this is Lua");
+            .expect_stdout_with("gma2workers needs Lua 5.3");
         // The bare binary needs functions that such a Lua lacks, which it notices before it calls any.
         Case::in_lua(lua, "print(pcall(require, 'gma2workers'))")
             .run()
             .expect_clean()
-            .expect_stdout("false\tgma2workers needs Lua 5.3, this is another one\n");
+            .expect_stdout(&format!("false\tgma2workers needs Lua 5.3, this is {name}\n"));
     }
 }
 

@@ -18,7 +18,7 @@ end
 -- Runs main.lua with words in shell syntax, where @ is the folder; returns its output and its exit code.
 local function run(words, input, setting)
   write("input", input or "")
-  local command = ("%s timeout 60 lua5.3 tests/console/main.lua %s <@/input 2>&1"):format(setting or "", words):gsub("@", folder)
+  local command = ("%s timeout 60 %s tests/console/main.lua %s <@/input 2>&1"):format(setting or "", system.lua, words):gsub("@", folder)
   local pipe = io.popen(command)
   local text = pipe:read("a")
   local _, _, code = pipe:close()
@@ -308,7 +308,7 @@ describe("a run in the stand-in #posix", function()
     local shown = 0
     for commands, behind in section:gmatch("```sh\n(.-)```\n()") do
       local pipe = io.popen(("HOME='%s'\n%s"):format(folder, commands:gsub("scripts/run%-plugin", function()
-        return "lua5.3 tests/console/main.lua"
+        return system.lua .. " tests/console/main.lua"
       end)))
       local text = pipe:read("a"):gsub(folder, "/home/you")
       pipe:close()

@@ -103,9 +103,11 @@ describe("host calls", function()
       table.sort(list, function(a, b) return gma.double(a) > gma.double(b) end)
       return list[1] + list[3]
     end,
-    ["a gsub callback"] = function() return tonumber((("4"):gsub("%d", function(n) return gma.double(n | 0) end))) end,
+    ["a gsub callback"] = function() return tonumber((("4"):gsub("%d", function(n) return gma.double(math.tointeger(tonumber(n))) end))) end,
     ["a metamethod"] = function() return setmetatable({}, { __index = function(_, n) return gma.double(n) end })[4] end,
-    ["__tostring"] = function() return tostring(setmetatable({}, { __tostring = function() return gma.double(4) .. "" end })) | 0 end,
+    ["__tostring"] = function()
+      return tostring(setmetatable({}, { __tostring = function() return gma.double(4) .. "" end })) // 1
+    end,
     ["an iterator"] = function()
       local sum = 0
       for n in function(_, last) return not last and gma.double(4) or nil end do sum = sum + n end
@@ -115,7 +117,7 @@ describe("host calls", function()
       local parts = { "return ", false }
       return load(function() local part = table.remove(parts, 1) return part == false and "" .. gma.double(4) or part end)()
     end,
-    ["a module's loader"] = function() package.preload.eight = function() return gma.double(4) end return require("eight") end,
+    ["a module's loader"] = function() package.preload.eight = function() return gma.double(4) end return (require("eight")) end,
     ["a finalizer"] = function()
       local n
       setmetatable({}, { __gc = function() n = gma.double(4) end })

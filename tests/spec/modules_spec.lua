@@ -9,6 +9,9 @@ local write = require "spec.fixtures.write"
 
 local call, run, with_preload = crossing.call, crossing.run, crossing.with_preload
 
+-- What Lua 5.4 tells a loader from there.
+local preload = _VERSION ~= "Lua 5.3" and ":preload:" or nil
+
 local function required(name, options)
   return run(function(module) return require(module) end, { name }, options)
 end
@@ -47,7 +50,7 @@ describe("a module in package.preload", function()
       ["core.more"] = function() return { four = require("core.tools").double(2) } end,
       ["core of \255"] = function() return 5 end,
     }, function()
-      assert.same({ 6, "core.tools", "nil", 4, 5, true }, call(function()
+      assert.same({ 6, "core.tools", preload or "nil", 4, 5, true }, call(function()
         local tools = require "core.tools"
         return { tools.double(3), tools.name, tools.extra, require("core.more").four, require("core of \255"),
           require("core.tools") == tools }
@@ -57,7 +60,8 @@ describe("a module in package.preload", function()
 
   it("comes before a file of the same name, and a task's own loader before the host's (F13) #native", function()
     with_preload({ ["spec.fixtures.greeter"] = function() return "the host's" end }, function()
-      assert.same({ "the host's", n = 1 }, table.pack(call(function() return require "spec.fixtures.greeter" end)))
+      assert.same({ "the host's", preload, n = preload and 2 or 1 },
+        table.pack(call(function() return require "spec.fixtures.greeter" end)))
       assert.equal("the task's", call(function()
         package.preload["spec.fixtures.greeter"] = function() return "the task's" end
         return require "spec.fixtures.greeter"

@@ -85,7 +85,8 @@ local spoilers = {
     .. "coroutine.resume(c, t) debug.setlocal(c, 1, 1, t.rows) assert(coroutine.resume(c)) kept = c",
   ["debug.setmetatable"] = "debug.setmetatable(t, { __index = t.rows[1] }) debug.setmetatable(t.get, { __index = t }) "
     .. "debug.setmetatable(1, { __index = t, __add = rawset }) debug.setmetatable('', { __index = t }) debug.setmetatable(nil, t)",
-  ["debug.setuservalue"] = "kept = io.tmpfile() debug.setuservalue(kept, t) debug.getuservalue(kept).name = 5 t.rows = kept",
+  ["debug.setuservalue"] = "kept = io.tmpfile() local has = debug.setuservalue(kept, t) " ..
+    "if has then debug.getuservalue(kept).name = 5 end t.rows = kept",
   ["metamethods"] = "local meta = { __newindex = t, __index = t, __concat = function(a, b) t[1] = b return '' end, "
     .. "__eq = function() t.list = nil return true end } local a, b = setmetatable({}, meta), setmetatable({}, meta) "
     .. "a.name, a.rows[1].id = 'mine', 0 assert(a .. 'x' == '' and a == b and t.list == nil)",

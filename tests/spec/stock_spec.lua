@@ -92,7 +92,7 @@ same_as_stock("setmetatable", {
 })
 
 same_as_stock("math.random", {
-  "return math.random(0)",
+  "return math.type(math.random(0))",
   "return math.random(5, 1)",
   "return math.random(1, 2, 3)",
   "return math.random(1.5)",
@@ -103,15 +103,15 @@ same_as_stock("math.random", {
   "return math.random(1, {})",
   "return math.random(nil)",
   "return math.random(coroutine.create(print))",
-  "return math.random(math.mininteger, math.maxinteger)",
-  "return math.random(-1, math.maxinteger)",
-  "return math.random(math.mininteger, 0)",
+  "return math.type(math.random(math.mininteger, math.maxinteger))",
+  "return math.type(math.random(-1, math.maxinteger))",
+  "return math.type(math.random(math.mininteger, 0))",
   "return math.random(math.mininteger)",
   "return math.random(math.maxinteger, math.maxinteger)",
-  "local renamed = math.random return renamed(0)",
+  "local renamed = math.random return math.type(renamed(0))",
   "return math.random(3, 3), math.random(-3, -3), math.random(1)",
   "return math.type(math.random(10)), math.type(math.random(3.0)), math.type(math.random())",
-  "return math.randomseed()",
+  "return (select('#', math.randomseed()))",
   "return math.randomseed('x')",
   "return math.randomseed({})",
   "return select('#', math.randomseed(5)), select('#', math.randomseed('5')), select('#', math.randomseed(0 / 0))",
@@ -209,7 +209,7 @@ same_as_stock("what an error says", {
   "return select(-5)",
   "return ipairs()",
   "return tostring()",
-  "return collectgarbage('generational')",
+  "collectgarbage('incremental') return collectgarbage('generational'), collectgarbage('incremental')",
   "return collectgarbage('isrunning'), collectgarbage('setpause', 100), collectgarbage('setstepmul', 200)",
   "return os.setlocale()",
   "return os.setlocale(nil, 'bad')",
@@ -234,7 +234,7 @@ describe("the output of a task #native", function()
     ]],
     ["nothing but what is written"] = [[ io.write("no line end") ]],
     ["much"] = [[ for i = 1, 2000 do print(i, i / 2) io.write(i, " ", i / 4, "\n") end ]],
-    ["a tostring of one's own"] = [[ function tostring() return "mine" end print(1, {}) ]],
+    ["a tostring of one's own"] = [[ function tostring() return "mine" end print(1, true) ]],
     ["a tostring that gives no string"] = [[ function tostring() return 1 end print(pcall(print, 1)) io.write("end") ]],
     ["what tells its text itself"] = [[
       local n = 0 print(setmetatable({}, { __tostring = function() n = n + 1 return "" end }), n)
