@@ -103,7 +103,7 @@ describe("host calls", function()
       table.sort(list, function(a, b) return gma.double(a) > gma.double(b) end)
       return list[1] + list[3]
     end,
-    ["a gsub callback"] = function() return tonumber((("4"):gsub("%d", function(n) return gma.double(math.tointeger(tonumber(n))) end))) end,
+    ["a gsub callback"] = function() return tonumber((("4"):gsub("%d", function(n) return gma.double(n // 1) end))) end,
     ["a metamethod"] = function() return setmetatable({}, { __index = function(_, n) return gma.double(n) end })[4] end,
     ["__tostring"] = function()
       return tostring(setmetatable({}, { __tostring = function() return gma.double(4) .. "" end })) // 1
