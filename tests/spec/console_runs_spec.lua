@@ -137,7 +137,7 @@ describe("a run in the stand-in #posix", function()
     assert.truthy(text:find("\rJob [############............] 1/2, 0:0", 1, true), text)
   end)
 
-  it("has a folder for plugins' temporary files, which is removed at the end unless it was named (K12)", function()
+  it("has a folder for plugins' temporary files, which is removed at the end unless it was named (K12) #long", function()
     local argument = "--argument 'Group, Fixture'"
     local text, code = run("lua/plugins/pool_report.lua " .. argument)
     assert.equal(0, code)
