@@ -385,14 +385,18 @@ mod tests {
 
     #[test]
     fn waiting_for_the_host_does_not_count_against_the_deadline() {
-        let seat = Seat::default();
-        seat.begin(0, Some(Duration::from_millis(20)));
-        seat.waiting(|| {
-            std::thread::sleep(Duration::from_millis(40));
+        // On a busy machine this thread may pause for longer than a short limit: then a longer one is tried.
+        let is_stopped = |limit: Duration| {
+            let seat = Seat::default();
+            seat.begin(0, Some(limit));
+            seat.waiting(|| {
+                std::thread::sleep(2 * limit);
+                assert!(matches!(seat.watch(Duration::ZERO), WatchResult::CheckAgain(Some(_))));
+                assert!(!seat.is_stopping());
+            });
             assert!(matches!(seat.watch(Duration::ZERO), WatchResult::CheckAgain(Some(_))));
-        });
-        assert!(matches!(seat.watch(Duration::ZERO), WatchResult::CheckAgain(Some(_))));
-        assert!(!seat.is_stopping());
-        assert_eq!(seat.end(), End::NotStopped);
+            seat.is_stopping() || seat.end() != End::NotStopped
+        };
+        assert!(![20, 200, 4000].map(Duration::from_millis).into_iter().all(is_stopped));
     }
 }

@@ -23,7 +23,19 @@ fn on_terminal(script: &str) -> String {
 
 #[test]
 fn a_bar_on_a_terminal_disappears_with_its_job() {
-    let shown = on_terminal(&format!("{JOB} work('Work')  io.stderr:write('after')"));
+    // Each task ends when the bar shows those before it.
+    let shown = on_terminal(
+        r#"
+        local gma2workers = require "gma2workers"
+        local told = -1
+        local function wait(n) while host.told() < n - 1 do end end
+        local tasks = {}
+        for n = 1, 4 do tasks[n] = { func = wait, args = { n } } end
+        gma2workers.RunSync { tasks = tasks, workers = 1, progress = "Work", host = { told = function() return told end },
+          onProgress = function(done) told = done end }
+        io.stderr:write "after"
+        "#,
+    );
     assert!(shown.starts_with("\rWork [                        ] 0/4\x1b[K"), "{shown:?}");
     assert!(shown.contains("/4, 0:"), "{shown:?}");
     assert!(shown.ends_with("\rWork [========================] 4/4\x1b[K\r\x1b[Kafter"), "{shown:?}");
@@ -88,10 +100,12 @@ fn closing_the_state_closes_the_engines_bar() {
 fn ctrl_c_closes_the_engines_bar() {
     let outcome = Case::new(
         r#"
-        gma = { sleep = function() end, gui = { progress = { start = function() return 1 end,
-          stop = function(handle) print("stop " .. handle) end } } }
+        local is_open = false
+        gma = { sleep = function() end, is_open = function() return is_open end,
+          gui = { progress = { start = function() is_open = true return 1 end,
+            stop = function(handle) print("stop " .. handle) end } } }
         local gma2workers = require "gma2workers"
-        local function rest() gma.sleep(0.05) print("begun") gma.sleep(60) end
+        local function rest() while not gma.is_open() do end gma.sleep(0.05) print("begun") gma.sleep(1000) end
         gma2workers.RunSync { tasks = { { func = rest } }, progress = "Work" }
         "#,
     )

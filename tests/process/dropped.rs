@@ -167,14 +167,21 @@ fn tasks_of_a_dropped_job_that_cannot_be_stopped_are_given_up() {
                   end })
                   collectgarbage()
                 end
-                local lost = 0
+                local lost, left = 0, 0
                 for _, func in pairs(tasks) do
-                  leave(func)
                   lost = lost + 1
-                  while gma2workers.info.lost < lost do os.execute("sleep 0.1") end
+                  -- A task may be stopped before its call of the host has returned. Then it is not stuck, and this tries again.
+                  repeat
+                    leave(func)
+                    left = left + 1
+                    for _ = 1, 100 do
+                      if gma2workers.info.lost >= lost then break end
+                      os.execute("sleep 0.1")
+                    end
+                  until gma2workers.info.lost >= lost
                   check_health()
                 end
-                assert(gma2workers.info.lost == 2, gma2workers.info.lost)
+                assert(gma2workers.info.lost <= left, gma2workers.info.lost)
                 print "counted"
                 "#,
             )

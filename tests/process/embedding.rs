@@ -199,17 +199,21 @@ fn a_hundred_states_that_leave_tasks_behind_cost_no_more_than_a_few() {
         local gma2workers = require "gma2workers"
         local begun = 0
         gma = { sleep = function() end, begun = function() begun = begun + 1 end }
-        local function rest() gma.begun() gma.sleep(60) end
+        local function rest() gma.begun() gma.sleep(1000) end
         local function loop() gma.begun() while true do end end
         local job = gma2workers.RunAsync { tasks = { { func = rest }, { func = loop } }, workers = 2,
           onComplete = print }
         while begun < 2 do job:wait(0.001) end
     "#;
     let figures = figures_of_many_states(leave, 100);
-    let (threads, memory) = figures[99];
-    assert!(threads <= figures[9].0 + 4, "from {} threads after 10 to {threads} after 100", figures[9].0);
-    // The tasks of one state stop while those of the next begin, so a few more threads hold a state.
-    assert!(memory <= figures[9].1 + 4096, "from {} kB after 10 to {memory} kB after 100", figures[9].1);
+    // The tasks of one state stop while those of the next begin, so a few more threads hold a state: how many depends on the
+    // machine's load. What is never given back would be there in each of the last figures.
+    let most = |figure: fn(&(u64, u64)) -> u64| figures[5..15].iter().map(figure).max().expect("some");
+    let least = |figure: fn(&(u64, u64)) -> u64| figures[80..].iter().map(figure).min().expect("some");
+    let (threads_before, threads) = (most(|it| it.0), least(|it| it.0));
+    assert!(threads <= threads_before + 4, "from {threads_before} threads after 10 to {threads} after 100");
+    let (memory_before, memory) = (most(|it| it.1), least(|it| it.1));
+    assert!(memory <= memory_before + 4096, "from {memory_before} kB after 10 to {memory} kB after 100");
 }
 
 /// L6. Both states load the module at the same time, too.

@@ -103,7 +103,7 @@ fn memory_and_threads_are_steady_over_plugins_killed_in_a_run() {
         .then(
             r#"
             gma = { sleep = function(seconds) coroutine.yield(seconds) end }
-            local function rest() gma.sleep(60) end
+            local function rest() gma.sleep(1000) end
             local function run(times)
               local text = ("x"):rep(100000)
               for _ = 1, times do

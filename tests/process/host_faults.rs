@@ -163,7 +163,7 @@ fn a_job_that_loses_its_connection_to_the_host_ends_with_errors_at_the_calls() {
             mode,
             r#"
             local function tell() for i = 1, 5000 do gma.echo(i) end end
-            local function rest() gma.sleep(60) end
+            local function rest() gma.sleep(1000) end
             local tasks = sums(4, ask)
             for i, func in ipairs { tell, tell, rest, rest } do tasks[4 + i] = { func = func } end
             tasks[9] = { func = add, args = { 9, 9 } }

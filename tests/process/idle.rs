@@ -114,12 +114,11 @@ fn threads_beyond_the_cores_end_when_they_had_nothing_to_do() {
         .then(
             r#"
             local threads = status("Threads")
-            run(100)
-            assert(gma2workers.info.threads == math.max(100, cores), gma2workers.info.threads)
+            -- Some may have ended before this looks.
+            repeat run(100) until gma2workers.info.threads == math.max(100, cores)
             await(function() return gma2workers.info.threads == cores end)
             await(function() return status("Threads") == threads end)
-            run(cores + 5)
-            assert(gma2workers.info.threads == cores + 5, gma2workers.info.threads)
+            repeat run(cores + 5) until gma2workers.info.threads == cores + 5
             "#,
         )
         .run()
@@ -139,11 +138,10 @@ fn a_lost_thread_ends_when_it_is_back() {
             local writer = assert(io.open(input, "r+"))
             local tasks = {}
             for i = 1, cores + 3 do tasks[i] = { func = function(name) io.open(name):read("a") end, args = { input } } end
-            local response = gma2workers.RunSync { tasks = tasks, workers = #tasks, timeout = 0.1 }
+            local response = gma2workers.RunSync { tasks = tasks, workers = #tasks, timeout = 3 }
             for _, entry in ipairs(response.result) do assert(entry.kind == "lost", entry.data) end
             assert(gma2workers.info.lost == cores + 3)
-            run(cores + 10)
-            assert(gma2workers.info.threads > cores + 3)
+            repeat run(cores + 10) until gma2workers.info.threads > cores + 3
             await(function() return gma2workers.info.threads == cores + 3 end)
             assert(gma2workers.info.lost == cores + 3)
             run(cores + 1)

@@ -71,8 +71,9 @@ const ALL_STUCK: &str = r#"
     run(1, 1)
     local threads = gma2workers.info.threads
     local tasks = sums(threads + 3)
-    for i = 1, threads do tasks[i] = { func = stick } end
-    local response = gma2workers.RunSync { tasks = tasks, workers = threads, timeout = 0.5 }
+    -- Far more time than they need to get stuck. The other tasks have no limit.
+    for i = 1, threads do tasks[i] = { func = stick, timeout = 3 } end
+    local response = gma2workers.RunSync { tasks = tasks, workers = threads }
     for i = 1, threads do assert(response.result[i].kind == "lost", response.result[i].data) end
 "#;
 

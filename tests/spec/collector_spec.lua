@@ -37,7 +37,7 @@ describe("garbage of values that crossed", function()
     assert.is_true(peak < 3 * before + 8 * size, ("%.0f KiB before, at most %.0f"):format(before, peak))
   end)
 
-  it("is collected on the host after the arguments of many calls (T7)", function()
+  it("is collected on the host after the arguments of many calls (T7) #long", function()
     local peak, before = peak_of(function(look)
       with_gma({ show = look }, function()
         local function call() for i = 1, TIMES do gma.show({ text_of(i) }) end end
@@ -47,7 +47,7 @@ describe("garbage of values that crossed", function()
     assert.is_true(peak < 3 * before + 16 * TEXT, ("%.0f KiB before, at most %.0f"):format(before, peak))
   end)
 
-  it("is collected in a task after many answers of the host (T7)", function()
+  it("is collected in a task after many answers of the host (T7) #long", function()
     local index = 0
     with_gma({ get = function() index = index + 1 return text_of(index) end }, function()
       -- On the cooperative backend, the task shares the host's memory.

@@ -101,7 +101,8 @@ describe("a run in the stand-in #posix", function()
         gma.gui.progress.set(bar, value)
         gma.gui.progress.settext(bar, value .. " done")
       end
-      gma.sleep(0.2)
+      -- Several ticks, each of which draws what is due.
+      for _ = 1, 20 do gma.sleep(0.01) end
       gma.gui.progress.stop(bar)
     end]])
     local start, last = "\rWork [........................] 0 of 100 \27[K", "\rWork [############............] 4 done\27[K"
@@ -118,18 +119,25 @@ describe("a run in the stand-in #posix", function()
       gma.gui.progress.setrange(bar, 0, 8)
       gma.gui.progress.set(bar, 2)
       gma.gui.progress.settext(bar, "reading")
-      gma.sleep(0.2)
+      for _ = 1, 20 do gma.sleep(0.01) end
       gma.gui.progress.stop(bar)
-      local function wait(seconds) gma.sleep(seconds) end
-      require("gma2-workers").RunSync { progress = "Job", workers = 1, tasks = { { func = wait, args = { 0.2 } },
-        { func = wait, args = { 0.2 } } } }
-    end]])
+      local ticks = 0
+      gma.timer(function() ticks = ticks + 1 end, 0.01, 1000)
+      -- The second task ends when the engine has had time to draw the end of the first.
+      local function wait()
+        local first = host.ticks()
+        repeat gma.sleep(0.01) until host.ticks() > first + 20
+      end
+      require("gma2-workers").RunSync { progress = "Job", workers = 1, tasks = { { func = type, args = { 1 } }, { func = wait } },
+        host = { ticks = function() return ticks end } }
+      gma.cmd("Off Plugin 1")
+    end, function() end]])
     local text = run("@/bars.lua", nil, "GMA2WORKERS_TERMINAL=yes")
     assert_has(text, "\rWork [######..................] 2 of 8 reading\27[K")
     assert.truthy(text:find("\rJob [############............] 1/2, 0:0", 1, true), text)
   end)
 
-  it("has a folder for plugins' temporary files, which is removed at the end unless it was named (K12)", function()
+  it("has a folder for plugins' temporary files, which is removed at the end unless it was named (K12) #long", function()
     local argument = "--argument 'Group, Fixture'"
     local text, code = run("lua/plugins/pool_report.lua " .. argument)
     assert.equal(0, code)

@@ -1,6 +1,7 @@
 -- The stand-in behaves as the known facts about the engine say, so that its results can be trusted.
 
 local console = require "console"
+local running = require "spec.fixtures.running"
 local system = require "spec.fixtures.system"
 
 local function run(options, func)
@@ -160,7 +161,7 @@ describe("gma.cmd", function()
     run(nil, function()
       assert.is_nil(gma.cmd([[LUA "note('command')"]]))
       note("caller")
-      gma.sleep(0.02)
+      running.sleep_until(function() return order[2] end)
       note("caller again")
     end)
     rawset(_G, "note", nil)

@@ -353,12 +353,18 @@ describe("tasks in an engine #cooperative", function()
       local message, value
       local before = names_of_globals()
       local engine = in_engine(nil, function()
-        local job = RunAsync { mode = mode, tasks = tasks_of(1, nap), onComplete = identity }
-        gma.sleep(0.015)
+        local has_begun, may_end
+        local job = RunAsync { mode = mode, onComplete = identity, tasks = tasks_of(1, function(n)
+          has_begun = true
+          repeat nap() until may_end
+          return n
+        end) }
+        running.sleep_until(function() return has_begun end)
         table.sort({ 2, 1 }, function(a, b)
           message = message or select(2, pcall(job.wait, job))
           return a < b
         end)
+        may_end = true
         value = data_of(job:wait())
       end)
       assert_says("cannot wait here: the tasks that have begun need the engine", message)

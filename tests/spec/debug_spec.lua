@@ -365,8 +365,8 @@ describe("hostile use of debug #native", function()
   }
   for _, code in ipairs(endless) do
     it("does not keep a task from being stopped (T4): " .. code, function()
-      local tasks = { { func = assert(load(code)) }, { func = function() return "next" end } }
-      local result = gma2workers.RunSync({ tasks = tasks, timeout = 0.1, workers = 1 }).result
+      local tasks = { { func = assert(load(code)), timeout = 0.1 }, { func = function() return "next" end } }
+      local result = gma2workers.RunSync({ tasks = tasks, workers = 1 }).result
       assert.equal("timeout", result[1].kind)
       assert.equal("next", result[2].data)
       stops.assert_reused(gma2workers.info.threads)

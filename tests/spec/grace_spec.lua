@@ -134,15 +134,16 @@ describe("a task with a grace", function()
   end)
 
   it("can end when its job is cancelled, where nothing can stop it (C11) #cooperative", function()
-    local ended
+    local begun, ended
     running.in_engine({}, function()
       local job = RunAsync { onComplete = identity, tasks = tasks_of(1, function()
+        begun = true
         while not isStopping() do
           gma.sleep(0.01)
         end
         ended = true
       end) }
-      gma.sleep(0.1)
+      running.sleep_until(function() return begun end)
       job:cancel()
       assert.equal("cancelled", job:wait().result[1].kind)
     end)

@@ -31,6 +31,9 @@ local function assert_no_memory(entry)
   assert.same({ success = false, kind = "memory" }, entry)
 end
 
+-- A debug build runs the many cases of each kind in the mode in which a worker keeps its state.
+local function tag_of(mode) return mode == "cmd" and " #long" or "" end
+
 local eaters = {
   ["many tables"] = fill,
   ["one long table"] = function() local list = {} for i = 1, math.huge do list[i] = i end return list end,
@@ -70,7 +73,7 @@ local eaters = {
 describe("a task that takes more memory than it may #native", function()
   each_mode(function(mode)
     for name, func in pairs(eaters) do
-      it(("fails by %s, and the next task on its worker does not (T1)"):format(name), function()
+      it(("fails by %s, and the next task on its worker does not (T1)%s"):format(name, tag_of(mode)), function()
         local result = entries({ { func = identity, args = { 1 } }, { func = func }, { func = identity, args = { 3 } },
           { func = func }, { func = identity, args = { 5 } } }, mode)
         for i, entry in ipairs(result) do
@@ -110,9 +113,9 @@ end)
 describe("freed memory #native", function()
   it("does not count: garbage under a small limit", function()
     for _, limit in ipairs { MIB, 2 * MIB, LIMIT } do
-      assert.equal(200000, entries({ { func = function()
+      assert.equal(100000, entries({ { func = function()
         local last
-        for i = 1, 200000 do last = { ("x"):rep(100) .. i, i } end
+        for i = 1, 100000 do last = { ("x"):rep(100) .. i, i } end
         return last[2]
       end } }, nil, limit)[1].data)
     end
@@ -291,7 +294,7 @@ describe("a long text that a message contains again and again", function()
     end)
   end)
 
-  it("is one text even if it lies deeper than Lua's stack is long (V15) #native", function()
+  it("is one text even if it lies deeper than Lua's stack is long (V15) #native #long", function()
     local kib = taken(function()
       return crossing.call(function()
         local text, list = ("x"):rep(1 << 20), {}
@@ -326,7 +329,7 @@ describe("a value #native", function()
 
   each_mode(function(mode)
     for name, value in pairs(big) do
-      it(("that is too large as an argument is that task's error: %s (V12)"):format(name), function()
+      it(("that is too large as an argument is that task's error: %s (V12)%s"):format(name, tag_of(mode)), function()
         local began = 0
         with_gma({ began = function() began = began + 1 end }, function()
           local result = entries({ { func = function() gma.began() end, args = { 1, value, 2 } },
@@ -337,7 +340,7 @@ describe("a value #native", function()
         assert.equal(0, began)
       end)
 
-      it(("that is too large as a host's answer can be caught at the call: %s (V12)"):format(name), function()
+      it(("that is too large as a host's answer can be caught at the call: %s (V12)%s"):format(name, tag_of(mode)), function()
         with_gma({ get = function(what) return 1, what == "big" and value or "small", 3 end }, function()
           local entry = entries({ { func = function()
             local caught = table.pack(pcall(gma.get, "big"))

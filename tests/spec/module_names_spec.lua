@@ -253,7 +253,7 @@ describe("a module's plain data", function()
     end)
   end)
 
-  it("may be as deep as memory allows (F23)", function()
+  it("may be as deep as memory allows (F23) #long", function()
     local deep = {}
     for _ = 1, 200000 do
       deep = { deep }

@@ -97,8 +97,18 @@ describe("progress", function()
   it("estimates the remaining time from the time so far #native", function()
     local engine, noted = bars()
     engine.sleep = function() end
+    -- The time is rounded up to whole seconds, so it is shown for tasks however short.
+    engine.shows = function(start)
+      for _, call in ipairs(noted) do
+        if call[1] == "settext" and call[3]:sub(1, #start) == start then return true end
+      end
+      return false
+    end
     with_gma(engine, function()
-      RunSync { tasks = running.tasks(4, function(n) gma.sleep(0.12) return n end), workers = 1, progress = "Work" }
+      -- Each task waits until the number of those before it is shown.
+      RunSync { workers = 1, progress = "Work", tasks = running.tasks(4, function(n, ask_until)
+        return ask_until(gma.shows, n - 1 .. "/4")
+      end, running.ask_until) }
     end)
     local texts = {}
     for _, call in ipairs(noted) do
@@ -110,19 +120,25 @@ describe("progress", function()
   end)
 
   it("updates the bar at most about 20 times a second, and a last time when all is done", function()
-    local engine, noted = bars()
-    local started = native.clock()
     local tasks = running.tasks(300, function(n)
       local stop = os.clock() + 0.001
       repeat until os.clock() > stop
       return n
     end)
-    with_gma(engine, function() RunSync { tasks = tasks, workers = 1, progress = "Work" } end)
-    local seconds = native.clock() - started
-    -- The first and the last update come on top.
-    assert.is_true(count(noted, "set") <= seconds / 0.05 + 2, count(noted, "set") .. " in " .. seconds)
-    assert.same({ "set", 7, 300 }, noted[#noted - 1])
-    assert.is_true(count(noted, "set") > 2)
+    local updates
+    -- A host that gets no processor meanwhile sees only the job's beginning and its end.
+    for _ = 1, 20 do
+      local engine, noted = bars()
+      local started = native.clock()
+      with_gma(engine, function() RunSync { tasks = tasks, workers = 1, progress = "Work" } end)
+      local seconds = native.clock() - started
+      updates = count(noted, "set")
+      -- The first and the last update come on top.
+      assert.is_true(updates <= seconds / 0.05 + 2, updates .. " in " .. seconds)
+      assert.same({ "set", 7, 300 }, noted[#noted - 1])
+      if updates > 2 then break end
+    end
+    assert.is_true(updates > 2)
   end)
 
   it("works together with onProgress", function()

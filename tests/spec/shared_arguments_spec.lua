@@ -258,7 +258,7 @@ describe("arguments of several tasks (V16)", function()
     t.get = nil
     for _, mode in ipairs(MODES) do
       local lists = {}
-      for i = 1, 60 do lists[i] = { t, i } end
+      for i = 1, 16 do lists[i] = { t, i } end
       for i, found in ipairs(seen(lists, { workers = 4, mode = mode })) do
         assert.equal(digest { t, i }, found)
       end

@@ -15,10 +15,8 @@ local RunSync, RunAsync, info = gma2workers.RunSync, gma2workers.RunAsync, gma2w
 local with_gma, each_mode, tasks_of, poll_until = crossing.with_gma, running.each_mode, running.tasks, running.poll_until
 local await, finalizer = signal.await, endless.stuck["a finalizer"]
 
--- A limit far below the time of the tasks to stop.
-local LIMIT = 0.05
--- On a busy machine a good task may pause for longer than a short limit: then a longer one is tried.
-local LIMITS = { LIMIT, 10 * LIMIT, 100 * LIMIT }
+local LIMIT = stops.LIMITS[1]
+local response_in_time, has_timed_out = stops.response_in_time, stops.has_timed_out
 local function identity(...) return ... end
 local function loop() while true do end end
 local function raise() error("caught", 0) end
@@ -26,16 +24,6 @@ local function raise() error("caught", 0) end
 local function good_after_all()
   poll_until(function() return info.lost == 0 end)
   good_job()
-end
-
--- The response of `run(limit)` with the first limit that was not too short for it.
-local function response_in_time(run, is_too_short)
-  for i, limit in ipairs(LIMITS) do
-    local response = run(limit)
-    if i == #LIMITS or not is_too_short(response) then
-      return response, limit
-    end
-  end
 end
 
 local function is_too_short_for_the_second(response)
@@ -66,11 +54,14 @@ describe("a task over its time limit #native", function()
   end)
 
   it("has its own limit, whatever the job's is", function()
-    local response = with_gma(host, function()
-      return RunSync { tasks = tasks_of(8, function(n) gma.sleep(0.3) return n end), workers = 1, timeout = 2 }
-    end)
+    local response, limit = response_in_time(function(timeout)
+      return with_gma(host, function()
+        return RunSync { tasks = tasks_of(8, function(n, seconds) gma.sleep(seconds) return n end, 0.15 * timeout), workers = 1,
+          timeout = timeout }
+      end)
+    end, has_timed_out)
     assert.same(running.count_to(8), running.data(response))
-    assert.is_true(response.duration > 2)
+    assert.is_true(response.duration > limit)
   end)
 
   it("has its own limit in place of the job's (T16)", function()
@@ -133,7 +124,7 @@ describe("a task over its time limit #native", function()
     local threads = info.threads
     local tasks = tasks_of(100, function(n) return n % 5 == 0 and n or loop() end)
     local response = response_in_time(function(timeout)
-      return RunSync { tasks = tasks, workers = 8, timeout = timeout / 5 }
+      return RunSync { tasks = tasks, workers = 8, timeout = timeout }
     end, function(response)
       for n = 5, 100, 5 do
         if response.result[n].kind == "timeout" then
@@ -180,27 +171,40 @@ end)
 
 describe("time in host calls #native", function()
   it("does not count (H11)", function()
-    with_gma({ slow = function(n) spin(0.2) return n end }, function()
-      local response = RunSync { tasks = tasks_of(4, function(n) return gma.slow(n) + gma.slow(n) end), workers = 3, timeout = 0.35 }
-      assert.same({ 2, 4, 6, 8 }, running.data(response))
-    end)
+    local response = response_in_time(function(timeout)
+      return with_gma({ slow = function(n) spin(0.6 * timeout) return n end }, function()
+        return RunSync { tasks = tasks_of(4, function(n) return gma.slow(n) + gma.slow(n) end), workers = 3, timeout = timeout }
+      end)
+    end, has_timed_out)
+    assert.same({ 2, 4, 6, 8 }, running.data(response))
   end)
 
   it("does not count if the host's function yields (H11)", function()
-    local response
-    running.in_engine({}, function()
-      _G.gma.slow = function(n) _G.gma.sleep(0.5) return n end
-      response = RunSync { tasks = tasks_of(2, function(n) return gma.slow(n) end), timeout = 0.4 }
-    end)
+    local response = response_in_time(function(timeout)
+      local got
+      running.in_engine({}, function()
+        _G.gma.slow = function(n) _G.gma.sleep(1.2 * timeout) return n end
+        got = RunSync { tasks = tasks_of(2, function(n) return gma.slow(n) end), timeout = timeout }
+      end)
+      return got
+    end, has_timed_out)
     assert.same({ 1, 2 }, running.data(response))
   end)
 
   it("does not count while a full queue delays gma.echo (H11, T12)", function()
-    local shown = 0
-    with_gma({ echo = function() shown = shown + 1 if shown == 1 then spin(0.8) end end }, function()
-      local response = RunSync { tasks = tasks_of(1, function(n) for _ = 1, 1100 do gma.echo() end return n end), timeout = 0.7 }
-      assert.same({ 1 }, running.data(response))
-    end)
+    local shown
+    local response = response_in_time(function(timeout)
+      shown = 0
+      local function echo(text)
+        -- The library itself echoes a text about a failed task.
+        shown = shown + (text and 0 or 1)
+        if shown == 1 then spin(1.2 * timeout) end
+      end
+      return with_gma({ echo = echo }, function()
+        return RunSync { tasks = tasks_of(1, function(n) for _ = 1, 1100 do gma.echo() end return n end), timeout = timeout }
+      end)
+    end, has_timed_out, { 0.5, 5 })
+    assert.same({ 1 }, running.data(response))
     assert.equal(1100, shown)
   end)
 
@@ -277,12 +281,15 @@ describe("a task that can't be stopped #native", function()
   end)
 
   it("is given up in a string.find that takes some seconds, and a late result is dropped (T5)", function()
-    local text, pattern = endless.long_find(3)
     local response = response_in_time(function(limit)
       good_after_all()
+      -- It is given up about a second after its limit; each longer limit leaves it more time until its end, too.
+      local text, pattern = endless.long_find(3 + 5 * limit)
       return RunSync { tasks = { { func = string.find, args = { text, pattern } }, { func = identity, args = { "next" } } },
         workers = 1, timeout = limit }
-    end, is_too_short_for_the_second)
+    end, function(response)
+      return response.result[1].success or is_too_short_for_the_second(response)
+    end)
     assert_lost(response.result[1], "timed out")
     assert.same({ success = true, data = "next" }, response.result[2])
     assert.is_true(response.duration < SOON, response.duration)
@@ -312,12 +319,12 @@ describe("a task that can't be stopped #native", function()
   it("is given up in a cancelled job, too (T5)", function()
     with_stuck(function(path)
       with_gma({ echo = function() end }, function()
-        local begun, count = false, 0
-        gma.echo = function() begun = true end
-        local job = RunAsync { tasks = { { func = function(...) gma.echo() return finalizer(...) end, args = { path } },
-          { func = identity } }, workers = 1, upvalues = "copy", onComplete = function() count = count + 1 end }
-        poll_until(function() return begun end)
-        spin(0.01)
+        local count, set = 0, signal.set
+        local job = RunAsync { tasks = { { func = function(name)
+          setmetatable({}, { __gc = function() set(name, "stuck") await(name, "go") end })
+          collectgarbage()
+        end, args = { path } }, { func = identity } }, workers = 1, onComplete = function() count = count + 1 end }
+        assert.is_true(await(path, "stuck"))
         job:cancel()
         local response = job:wait(SOON)
         assert.is_truthy(response, "it is still running")

@@ -124,7 +124,7 @@ describe("the trace", function()
 
   it("is written if a task is stopped or never starts #native", function()
     local events = traced(function(path)
-      RunSync { tasks = { { func = function() while true do end end }, { func = identity } }, workers = 1, timeout = 0.5,
+      RunSync { tasks = { { func = function() while true do end end, timeout = 0.05 }, { func = identity } }, workers = 1,
         trace = path }
     end)
     assert.same({ false, true }, { events.tasks[1].args.success, events.tasks[2].args.success })

@@ -116,6 +116,7 @@ proptest! {
 
 /// Each level is an item, a field or a key of the level above; the last level refers to the first.
 #[test]
+#[ignore = "long"]
 fn a_million_levels_cross_on_a_small_stack() {
     const LEVELS: i64 = 1_000_000;
     let test = || {
@@ -171,6 +172,7 @@ fn a_million_levels_cross_on_a_small_stack() {
 
 /// The keys are numbered where the first stack is full already, and then used again on that stack.
 #[test]
+#[ignore = "long"]
 fn keys_that_are_numbered_at_a_great_depth_are_known_above_it() {
     const LEVELS: i64 = 1_100_000;
     const KEYS: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
