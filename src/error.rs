@@ -279,6 +279,11 @@ impl Error {
         matches!(self, Error::Lua(_))
     }
 
+    /// Whether the error came from the state that carried something out, whatever that was.
+    pub fn is_of_state(&self) -> bool {
+        matches!(self, Error::Memory | Error::Lua(_) | Error::Finalizer(_))
+    }
+
     /// The error of an option.
     pub fn option(name: impl Into<Cow<'static, str>>, problem: Problem) -> Error {
         Error::BadConfig { place: Place::Option(name.into()), problem }

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::codec::{Decoder, decode_scalars};
+use crate::codec::{Decoder, decode_scalars, is_rest};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
@@ -11,6 +11,7 @@ use crate::host::HostNames;
 use crate::job::Job;
 use crate::lane::{Failure, Lane};
 use crate::missing;
+use crate::stream::{Stream, Streams};
 
 /// The slots of the two lists that [`merge`] fills, and of the names of two fields that every entry has.
 const RESULT: c_int = 1;
@@ -22,7 +23,7 @@ const DATA: c_int = 4;
 /// values. After an error, both lists are unchanged, and the outcomes can be merged again.
 pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     fault::point("collect")?;
-    let lanes = job.take_outcomes();
+    let mut lanes = job.take_outcomes();
     let _span = job.trace.as_ref().map(|trace| trace.host("merge results"));
     let failed = stack.top();
     let failures = stack.raw_len(failed);
@@ -30,9 +31,13 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
         job.give_back_outcomes(lanes);
         return Err(Error::Memory);
     }
+    let mut streams = Vec::new();
+    if lanes.iter().any(|lane| !lane.streams.is_empty()) {
+        streams.extend(lanes.iter_mut().map(|lane| std::mem::take(&mut lane.streams)));
+    }
     stack.push_value(failed - 1);
     stack.push_value(failed);
-    let merged = merge_lanes(stack, &lanes, names);
+    let merged = merge_lanes(stack, job, &lanes, &mut streams, names);
     stack.set_top(failed);
     if merged.is_err() {
         for n in failures + 1..=stack.raw_len(failed) {
@@ -40,26 +45,38 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
             stack.push_nil();
             stack.raw_set_existing(failed);
         }
+        streams.iter_mut().for_each(Streams::begin_again);
+        job.give_back_streams(&mut streams);
         job.give_back_outcomes(lanes);
     }
     merged
 }
 
-/// Merges the lanes into the two lists on top.
-fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
+/// Merges the lanes and their streams into the two lists on top. If that succeeds, the streams that go on are back in the job.
+fn merge_lanes(
+    stack: &Stack,
+    job: &Job,
+    lanes: &[Lane],
+    streams: &mut [Streams],
+    names: &HostNames,
+) -> Result<()> {
     let mut decoder = Decoder::new(names);
     let mut unsendable = Vec::new();
-    let size = lanes.iter().map(Lane::size).sum();
+    let mut no_streams = Streams::default();
+    let size = lanes.iter().map(Lane::size).chain(streams.iter().map(Streams::size)).sum();
     stack.with_collector_paused_on_host(size, 2, |stack| {
         let (result, failed_tasks) = (stack.table(RESULT), stack.table(FAILED));
         stack.push_bytes(b"success");
         stack.push_bytes(b"data");
         let mut failures = stack.raw_len(FAILED) as i64;
-        for lane in lanes {
+        for (at, lane) in lanes.iter().enumerate() {
+            let streams = streams.get_mut(at).unwrap_or(&mut no_streams);
+            decode_streams(stack, streams, names)?;
             for (index, outcome) in lane.outcomes() {
                 let failed = match outcome {
-                    Ok(message) => match push_guarded(stack, &mut decoder, message) {
+                    Ok(message) => match push_results(stack, &mut decoder, streams, index, message, names) {
                         Ok(()) => None,
+                        Err(error) if is_rest(message) && error.is_of_state() => return Err(error),
                         Err(error) => {
                             stack.set_top(DATA);
                             unsendable.push(Failure::from(error));
@@ -76,13 +93,20 @@ fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
                 }
                 let failed = failed.is_some();
                 result.raw_set_i(index as i64 + 1);
+                if let Some(stream) = streams.of(index) {
+                    // Its first blocks may be void.
+                    end_stream(stack, stream);
+                }
                 if failed {
                     failures += 1;
                     stack.push_integer(index as i64 + 1);
                     failed_tasks.raw_set_i(failures);
                 }
             }
+            streams.drop_ended();
         }
+        // Before the collector runs: a finalizer may merge what has come meanwhile.
+        job.give_back_streams(streams);
         Ok(())
     })
 }
@@ -157,11 +181,82 @@ pub fn push_lists(stack: &Stack, tasks: usize) -> Result<()> {
     })
 }
 
-/// Like [`push_success`], but a panic becomes an error, which fails only this entry.
-fn push_guarded<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
+/// Decodes the blocks that have come of results whose last block has not. Each of these results has a coroutine, in the list of
+/// failed tasks, under the negative number of its task.
+fn decode_streams(stack: &Protected, streams: &mut Streams, names: &HostNames) -> Result<()> {
+    for stream in streams.iter_mut().filter(|stream| stream.has_news()) {
+        let has_outcome = stack.raw_get_i(RESULT, stream.task as i64 + 1) != Type::Nil;
+        stack.pop(1);
+        if has_outcome {
+            // The task was given up, but encodes its results all the same.
+            end_stream(stack, stream);
+            continue;
+        }
+        if stream.is_new() {
+            stack.new_thread();
+            stack.push_value(-1);
+            stack.raw_set_i(FAILED, coroutine_number(stream));
+        } else {
+            stack.raw_get_i(FAILED, coroutine_number(stream));
+        }
+        let coroutine = stack.thread(-1).ok_or_else(|| Error::Internal("no coroutine of results".into()))?;
+        stream.decode(&coroutine, names)?;
+        stack.pop(1);
+    }
+    Ok(())
+}
+
+/// The number of the coroutine of a task's results in the list of failed tasks.
+fn coroutine_number(stream: &Stream) -> i64 {
+    -1 - stream.task as i64
+}
+
+/// Drops the coroutine of a task's results.
+fn end_stream(stack: &Protected, stream: &mut Stream) {
+    stream.end();
+    stack.push_nil();
+    stack.raw_set_i(FAILED, coroutine_number(stream));
+}
+
+/// Pushes the entry of a task that succeeded: its message is whole, or the last block of one.
+fn push_results<'a>(
+    stack: &Protected,
+    decoder: &mut Decoder<'a>,
+    streams: &mut Streams,
+    index: usize,
+    message: &'a [u8],
+    names: &HostNames,
+) -> Result<()> {
+    if is_rest(message) {
+        let stream = streams.of(index).ok_or(Error::Corrupt("a last block alone"))?;
+        return push_streamed(stack, stream, message, names);
+    }
     catch_unwind(AssertUnwindSafe(|| push_success(stack, decoder, message)))
         .unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
+
+/// Like [`push_success`], for results of which this is the last block.
+#[cold]
+fn push_streamed(stack: &Protected, stream: &mut Stream, block: &[u8], names: &HostNames) -> Result<()> {
+    stack.raw_get_i(FAILED, coroutine_number(stream));
+    let coroutine = stack.thread(-1).ok_or(Error::Corrupt("a last block alone"))?;
+    let count = stream.last(&coroutine, block, names)?;
+    stack.create_table(0, 2);
+    stack.remove(-2);
+    let entry = stack.top();
+    stack.push_value(SUCCESS);
+    stack.push_boolean(true);
+    stack.raw_set(entry);
+    if !stack.check(count + FEW) {
+        return Err(Error::Memory);
+    }
+    coroutine.move_to(stack, count);
+    set_results(stack, entry, count);
+    Ok(())
+}
+
+/// As many slots as [`set_results`] needs.
+const FEW: c_int = 4;
 
 /// Pushes the entry of a task that succeeded.
 fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
@@ -177,6 +272,12 @@ fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [
     }
     stack.set_top(entry);
     let count = decoder.message(stack, message)?;
+    set_results(stack, entry, count);
+    Ok(())
+}
+
+/// Moves the results on top, of this count, into their entry, above which they are.
+fn set_results(stack: &Protected, entry: c_int, count: c_int) {
     if count > 0 {
         stack.push_value(DATA);
         stack.push_value(entry + 1);
@@ -193,7 +294,6 @@ fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [
         stack.raw_set_text(entry, "returns");
     }
     stack.set_top(entry);
-    Ok(())
 }
 
 /// Pushes the entry of a task that failed.

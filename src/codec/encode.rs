@@ -5,6 +5,7 @@
 //! the stack of a new coroutine, so only memory limits the depth. Fields are read raw, so no metamethod runs. Only those
 //! coroutines are allocated in Lua.
 
+pub mod blocks;
 pub mod common;
 mod functions;
 mod names;
@@ -25,6 +26,7 @@ use crate::codec::wire::{self, mark_shared, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Pins, Protected, Stack, Type};
+use blocks::Blocks;
 use functions::is_carried_method;
 
 /// Appends a message of the top `count` values to `out` and pops them, in its own protected call.
@@ -63,6 +65,7 @@ fn encode_with(encoder: &mut Encoder, stack: &Stack, count: c_int) -> Result<()>
         encoder.resume_collector(stack)?;
         stack.collect();
         encoder.out.set_limit(stack.memory_left());
+        encoder.blocks = None;
         encoder.message(stack, 1, count)?;
         stack.set_top(0);
         Ok(())
@@ -94,6 +97,8 @@ pub struct Encoder<'a> {
     /// Pins the texts of at least `pinned_from` bytes.
     pins: Option<&'a Pins<'a>>,
     pinned_from: usize,
+    /// Takes the blocks of a long message, if it may leave in blocks.
+    blocks: Option<Blocks<'a>>,
     /// Whether there are modules; none until that matters.
     has_modules: Option<bool>,
     /// The address and the entry of the class of the last object: a message often has many objects of one.
@@ -132,6 +137,7 @@ impl<'a> Encoder<'a> {
             is_in_common: false,
             pins: None,
             pinned_from: usize::MAX,
+            blocks: None,
             has_modules: None,
             last_class: None,
             start: 0,
@@ -245,15 +251,15 @@ impl<'a> Encoder<'a> {
         loop {
             if !table.next() {
                 if let Some(Frame::Table(table)) = self.frames.last() {
-                    let header = table.header;
-                    self.out[header + 1..header + 5].copy_from_slice(&array.to_le_bytes());
-                    self.out[header + 5..header + 9].copy_from_slice(&record.to_le_bytes());
+                    wire::set_counts(&mut self.out, table.header, array, record);
                 }
                 self.finish(here);
                 return Ok(());
             }
             // For a scalar as the key and another as the value.
-            self.out.ensure_room(0)?;
+            if !self.out.has_room(0) {
+                record = self.make_room(array, record, in_array)?;
+            }
             in_array = in_array && here.whole(-2) == Some(i64::from(array) + 1);
             if skips {
                 let key = here.kind(-2);
