@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use crate::codec::{Decoder, decode_scalars, is_rest};
 use crate::error::{Error, Result};
@@ -21,9 +22,40 @@ const DATA: c_int = 4;
 
 /// Adds the outcomes so far to the list of results and the list of the failed tasks' indices, which are the top two
 /// values. After an error, both lists are unchanged, and the outcomes can be merged again.
-pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
+///
+/// Results that come in blocks are decoded while they come if the host may stay in here for `patience`, until the last block has
+/// come. If not, they are decoded then. In between, the collector would walk them at almost every block.
+pub fn merge(stack: &Stack, job: &Job, names: &HostNames, patience: Duration) -> Result<()> {
     fault::point("collect")?;
-    let mut lanes = job.take_outcomes();
+    let lanes = job.take_outcomes();
+    if patience.is_zero() || lanes.iter().all(|lane| lane.streams.is_empty()) {
+        return merge_taken(stack, job, lanes, names, None).map(drop);
+    }
+    let deadline = Instant::now() + patience;
+    let is_paused = stack.pause_collector();
+    let mut merged = merge_taken(stack, job, lanes, names, Some(is_paused));
+    while merged == Ok(true)
+        && job.mailbox.wait(deadline.saturating_duration_since(Instant::now()))
+        && job.mailbox.queued() == 0
+        && job.mailbox.has_results()
+    {
+        merged = merge_taken(stack, job, job.take_outcomes(), names, Some(is_paused));
+    }
+    if is_paused {
+        stack.unpause_collector()?;
+    }
+    merged.map(drop)
+}
+
+/// Merges what was taken from the lanes. If the results that come in blocks are to be decoded while they come, `decodes_blocks` says
+/// whether the collector is paused. Returns whether there are such results whose last block has not come.
+fn merge_taken(
+    stack: &Stack,
+    job: &Job,
+    mut lanes: Vec<Lane>,
+    names: &HostNames,
+    decodes_blocks: Option<bool>,
+) -> Result<bool> {
     let _span = job.trace.as_ref().map(|trace| trace.host("merge results"));
     let failed = stack.top();
     let failures = stack.raw_len(failed);
@@ -37,7 +69,7 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     }
     stack.push_value(failed - 1);
     stack.push_value(failed);
-    let merged = merge_lanes(stack, job, &lanes, &mut streams, names);
+    let merged = merge_lanes(stack, job, &lanes, &mut streams, names, decodes_blocks);
     stack.set_top(failed);
     if merged.is_err() {
         for n in failures + 1..=stack.raw_len(failed) {
@@ -59,19 +91,22 @@ fn merge_lanes(
     lanes: &[Lane],
     streams: &mut [Streams],
     names: &HostNames,
-) -> Result<()> {
+    decodes_blocks: Option<bool>,
+) -> Result<bool> {
     let mut decoder = Decoder::new(names);
     let mut unsendable = Vec::new();
     let mut no_streams = Streams::default();
     let size = lanes.iter().map(Lane::size).chain(streams.iter().map(Streams::size)).sum();
-    stack.with_collector_paused_on_host(size, 2, |stack| {
+    let merge = |stack: &Protected| {
         let (result, failed_tasks) = (stack.table(RESULT), stack.table(FAILED));
         stack.push_bytes(b"success");
         stack.push_bytes(b"data");
         let mut failures = stack.raw_len(FAILED) as i64;
         for (at, lane) in lanes.iter().enumerate() {
             let streams = streams.get_mut(at).unwrap_or(&mut no_streams);
-            decode_streams(stack, streams, names)?;
+            if decodes_blocks.is_some() {
+                decode_streams(stack, streams, names)?;
+            }
             for (index, outcome) in lane.outcomes() {
                 let failed = match outcome {
                     Ok(message) => match push_results(stack, &mut decoder, streams, index, message, names) {
@@ -105,16 +140,21 @@ fn merge_lanes(
             }
             streams.drop_ended();
         }
+        let goes_on = streams.iter().any(|streams| !streams.is_empty());
         // Before the collector runs: a finalizer may merge what has come meanwhile.
         job.give_back_streams(streams);
-        Ok(())
-    })
+        Ok(goes_on)
+    };
+    match decodes_blocks {
+        Some(true) => stack.with_large_blocks(size, 2, merge),
+        _ => stack.with_collector_paused_on_host(size, 2, merge),
+    }
 }
 
 /// From now on, notes the order in which the job's tasks end. Takes the same lists as [`merge`].
 pub fn note_order(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     let was_noted = job.note_order()?;
-    merge(stack, job, names)?;
+    merge(stack, job, names, Duration::ZERO)?;
     if !was_noted {
         let result = stack.top() - 1;
         job.note_earlier(|index| {
@@ -148,7 +188,7 @@ pub fn add_order(stack: &Stack, job: &Job, order: c_int) -> Result<()> {
 /// Merges the remaining outcomes of a finished job into the two lists on top, and replaces the list of results with the
 /// response.
 pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
-    merge(stack, job, names)?;
+    merge(stack, job, names, Duration::ZERO)?;
     let id = format!("Job_{}", job.id);
     stack.protected(2, |stack| {
         stack.create_table(0, 5);
@@ -192,18 +232,27 @@ fn decode_streams(stack: &Protected, streams: &mut Streams, names: &HostNames) -
             end_stream(stack, stream);
             continue;
         }
-        if stream.is_new() {
-            stack.new_thread();
-            stack.push_value(-1);
-            stack.raw_set_i(FAILED, coroutine_number(stream));
-        } else {
-            stack.raw_get_i(FAILED, coroutine_number(stream));
-        }
-        let coroutine = stack.thread(-1).ok_or_else(|| Error::Internal("no coroutine of results".into()))?;
-        stream.decode(&coroutine, names)?;
+        push_coroutine(stack, stream);
+        stream.decode(&coroutine(stack)?, names)?;
         stack.pop(1);
     }
     Ok(())
+}
+
+/// Pushes the coroutine of a task's results.
+fn push_coroutine(stack: &Protected, stream: &Stream) {
+    if stream.is_new() {
+        stack.new_thread();
+        stack.push_value(-1);
+        stack.raw_set_i(FAILED, coroutine_number(stream));
+    } else {
+        stack.raw_get_i(FAILED, coroutine_number(stream));
+    }
+}
+
+/// The coroutine on top.
+fn coroutine<'s>(stack: &'s Protected) -> Result<Stack<'s>> {
+    stack.thread(-1).ok_or_else(|| Error::Internal("the coroutine of a task's results is gone".into()))
 }
 
 /// The number of the coroutine of a task's results in the list of failed tasks.
@@ -238,8 +287,9 @@ fn push_results<'a>(
 /// Like [`push_success`], for results of which this is the last block.
 #[cold]
 fn push_streamed(stack: &Protected, stream: &mut Stream, block: &[u8], names: &HostNames) -> Result<()> {
-    stack.raw_get_i(FAILED, coroutine_number(stream));
-    let coroutine = stack.thread(-1).ok_or(Error::Corrupt("a last block alone"))?;
+    push_coroutine(stack, stream);
+    let coroutine = coroutine(stack)?;
+    stream.decode(&coroutine, names)?;
     let count = stream.last(&coroutine, block, names)?;
     stack.create_table(0, 2);
     stack.remove(-2);
