@@ -328,10 +328,7 @@ fn note_order(stack: &Protected) -> NativeResult {
     merge_with(stack, response::note_order)
 }
 
-fn merge_with(
-    stack: &Protected,
-    merge: impl Fn(&Stack, &Job, &HostNames) -> Result<()>,
-) -> NativeResult {
+fn merge_with(stack: &Protected, merge: impl Fn(&Stack, &Job, &HostNames) -> Result<()>) -> NativeResult {
     const ORDER: c_int = 2;
     let Some(job) = callbacks::job(stack)? else { return Ok(0) };
     stack.set_top(4);

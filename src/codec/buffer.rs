@@ -68,7 +68,14 @@ impl<'a> MessageBuffer<'a> {
         }
         // The capacity doubles, so that the time spent copying is proportional to the message's size.
         let doubled = capacity.saturating_mul(2);
-        let wanted = if capacity < self.block { doubled.min(self.block) } else { doubled };
+        let wanted = if capacity < self.block {
+            doubled.min(self.block)
+        } else if capacity / 2 < self.block {
+            // A block is about to be taken out.
+            capacity + self.block / 8
+        } else {
+            doubled
+        };
         let wanted = needed.max(wanted).min(self.limit);
         if self.bytes.try_reserve_exact(wanted - length).is_err() {
             self.bytes.try_reserve_exact(needed - length)?;

@@ -5,7 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::wire::SENT;
+use crate::codec::wire::{CLASS, SENT, SENT_UNMARKED, SHARED};
 use crate::error::Result;
 
 /// The bytes of address space for each bit. Two objects are at least this far apart.
@@ -75,10 +75,16 @@ impl IdentityMap {
         &self.list
     }
 
-    /// Notes that the block which has all objects so far is sent. Passes the positions of their tags to `mark`.
-    pub fn send(&mut self, mut mark: impl FnMut(usize)) {
+    /// Notes that `block`, which has the tags of all objects so far, is sent. If an object repeated before, others may do so in later
+    /// blocks, so all are marked as shared.
+    pub fn send(&mut self, block: &mut [u8]) {
+        let has_repeated = !self.ids.is_empty();
         for (_, tag) in &mut self.list[self.sent..] {
-            mark(std::mem::replace(tag, SENT));
+            let byte = &mut block[*tag];
+            if has_repeated || *byte == CLASS {
+                *byte |= SHARED;
+            }
+            *tag = if *byte & SHARED == 0 { SENT_UNMARKED } else { SENT };
         }
         self.sent = self.list.len();
     }

@@ -142,17 +142,27 @@ pub fn put_eight(out: &mut Vec<u8>, tag: u8, value: u64) {
     out.extend_from_slice(&bytes);
 }
 
-/// Notes that the message, which begins at `start`, refers again to the value with the tag at `tag`, which is [`SENT`] if it was
-/// marked before.
+/// Notes that the message, which begins at `start`, refers again to the value with the tag at `tag`.
 pub fn mark_shared(out: &mut [u8], start: usize, tag: usize) {
-    if let Some(tag) = out.get_mut(tag) {
-        *tag |= SHARED;
-    }
+    out[tag] |= SHARED;
     out[start] |= HAS_SHARED;
 }
 
-/// The position of the tag of a value whose block was sent.
+/// Like [`mark_shared`]. The value may be in a block that was sent; then it must have been marked before.
+#[inline]
+pub fn mark_again(out: &mut [u8], start: usize, tag: usize) -> Result<(), Error> {
+    match out.get_mut(tag) {
+        Some(tag) => *tag |= SHARED,
+        None if tag == SENT => {}
+        None => return Err(Error::BlockSent),
+    }
+    out[start] |= HAS_SHARED;
+    Ok(())
+}
+
+/// The position of the tag of a value whose block was sent, if the value is marked as shared, and if it is not.
 pub const SENT: usize = usize::MAX;
+pub const SENT_UNMARKED: usize = usize::MAX - 1;
 
 /// The error of a message that ends too early.
 pub fn truncated() -> Error {
