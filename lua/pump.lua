@@ -15,6 +15,10 @@ local FIRST_WAIT = core.backend == "cooperative" and 0 or 0.010
 -- The longest wait in C, in seconds. A stock interpreter notices Ctrl-C only in Lua code.
 local LONGEST_WAIT = 0.02
 
+-- The longest stay in C to decode results that a task is still writing, in seconds. In an engine, they are decoded when they are
+-- complete.
+local LONGEST_MERGE = 0.2
+
 local NONE = {}
 
 -- The most jobs of which the first thing to do ends a wait at once. Lua's stack has room for their numbers.
@@ -85,7 +89,7 @@ end
 
 --- Merges the results so far, while tasks are still running.
 local function merge(job)
-  job.broken = job.broken or core.merge(job.id, job.result, job.failed, job.order)
+  job.broken = job.broken or core.merge(job.id, job.result, job.failed, job.order, drivers.can_sleep() and 0 or LONGEST_MERGE)
 end
 
 --- Shows the merged results to the caller, once the calls without an answer that their tasks made before them have been served.

@@ -315,11 +315,12 @@ fn wait_for_any(stack: &Protected) -> NativeResult {
     Ok(0)
 }
 
-/// `merge(job, result, failed, order)`: adds the outcomes so far to the list of results and the list of failed tasks' indices.
-/// If the job notes the order in which its tasks end, also adds those that have ended to the third list. On failure, returns a
+/// `merge(job, result, failed, order, patience)`: adds the outcomes so far to the list of results and the list of failed tasks'
+/// indices. May wait for so many seconds for the rest of results that come in blocks. If the job notes the order in which its tasks end, also adds those that have ended to the third list. On failure, returns a
 /// message; a failed merge leaves the lists unchanged. Raises the error of a hook.
 fn merge(stack: &Protected) -> NativeResult {
-    merge_with(stack, response::merge)
+    let patience = mailbox::seconds(stack.number(5).unwrap_or(0.0));
+    merge_with(stack, |stack, job, names| response::merge(stack, job, names, patience))
 }
 
 /// `note_order(job, result, failed, order)`: like `merge`, and from now on, the job notes the order in which its tasks end.
@@ -327,7 +328,7 @@ fn note_order(stack: &Protected) -> NativeResult {
     merge_with(stack, response::note_order)
 }
 
-fn merge_with(stack: &Protected, merge: fn(&Stack, &Job, &HostNames) -> Result<()>) -> NativeResult {
+fn merge_with(stack: &Protected, merge: impl Fn(&Stack, &Job, &HostNames) -> Result<()>) -> NativeResult {
     const ORDER: c_int = 2;
     let Some(job) = callbacks::job(stack)? else { return Ok(0) };
     stack.set_top(4);
@@ -375,7 +376,7 @@ fn collect(stack: &Protected) -> NativeResult {
     let Some(job) = callbacks::job(stack)? else { return Ok(0) };
     let collected = catch_panic(|| {
         if job.notes_order() {
-            response::merge(stack, &job, &HostNames::default())?;
+            response::merge(stack, &job, &HostNames::default(), Duration::ZERO)?;
             response::add_order(stack, &job, ORDER)?;
         }
         response::collect(stack, &job, &HostNames::default())

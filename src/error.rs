@@ -120,6 +120,8 @@ pub enum Error {
     Forked,
     /// A message between two states is malformed.
     Corrupt(&'static str),
+    /// A value that a message refers to again left in a block before. The message is encoded again, whole.
+    BlockSent,
     /// A message refers to a common value that its state does not have. `number` is that of the object.
     NoCommon { number: usize },
     /// The operating system refused to start threads.
@@ -279,6 +281,11 @@ impl Error {
         matches!(self, Error::Lua(_))
     }
 
+    /// Whether the error came from the state that carried something out, whatever that was.
+    pub fn is_of_state(&self) -> bool {
+        matches!(self, Error::Memory | Error::Lua(_) | Error::Finalizer(_))
+    }
+
     /// The error of an option.
     pub fn option(name: impl Into<Cow<'static, str>>, problem: Problem) -> Error {
         Error::BadConfig { place: Place::Option(name.into()), problem }
@@ -302,7 +309,9 @@ impl Error {
             Error::Upvalues(_) | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
             Error::NotLoaded { .. } | Error::NotInModule { .. } => Kind::Upvalue,
             Error::NotInHostsModule { .. } => Kind::Transfer,
-            Error::Unsendable { .. } | Error::Corrupt(_) | Error::NoCommon { .. } => Kind::Transfer,
+            Error::Unsendable { .. } | Error::Corrupt(_) | Error::BlockSent | Error::NoCommon { .. } => {
+                Kind::Transfer
+            }
             Error::Item { cause, .. } => cause.kind(),
             Error::Memory => Kind::Memory,
             Error::TimedOut(_) => Kind::Timeout,
@@ -410,6 +419,7 @@ impl fmt::Display for Error {
             Error::Forked => {
                 f.write_str("gma2workers is not usable after fork: the workers are the parent's")
             }
+            Error::BlockSent => f.write_str("internal error: a value left in a block before"),
             Error::Corrupt(what) => write!(f, "internal error: corrupt message ({what})"),
             Error::NoCommon { number } => {
                 write!(f, "internal error: corrupt message (no common object {number})")

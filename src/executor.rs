@@ -10,7 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::codec::{
-    Functions, Path, Policy, decode_arguments, decode_initial, encode_counted, encode_scalars,
+    Blocks, Functions, Path, Policy, decode_arguments, decode_initial, encode_counted, encode_in_blocks,
+    encode_scalars,
 };
 use crate::config::Mode;
 use crate::environment::{Environment, Init};
@@ -193,7 +194,7 @@ fn run_task(
                 worker.seat.set_limit(job.timeout_of(index));
             }
             let lacks_common = cache.lacks_common.as_ref();
-            run_function(job, index, state, &task, lacks_common, out)
+            run_function(job, worker, index, state, &task, lacks_common, out)
                 .map_err(|failure| of_memory(state, failure))
         }
         (Ok(()), None) => Err(Error::Internal("no state was made".into()).into()),
@@ -272,6 +273,7 @@ fn note_modules(state: &State) {
 
 fn run_function(
     job: &Job,
+    worker: &Worker,
     index: usize,
     state: &State,
     task: &Task,
@@ -290,7 +292,7 @@ fn run_function(
         }
     })?;
     resume(job, state, &coroutine, count)?;
-    Ok(encode_results(job, index, &coroutine, out)?)
+    Ok(encode_results(job, worker, index, &coroutine, out)?)
 }
 
 /// Runs the function on the coroutine, with the top `count` values as its arguments. Its results replace them.
@@ -343,7 +345,16 @@ fn stopped(coroutine: &Stack) -> Failure {
     Failure { traceback: traceback.into_bytes(), ..Error::Cancelled.into() }
 }
 
-fn encode_results(job: &Job, index: usize, coroutine: &Stack, out: &mut Vec<u8>) -> Result<(), Error> {
+/// From this many bytes on, the host decodes the first results of a task while the worker encodes the rest.
+const BLOCK: usize = 256 << 10;
+
+fn encode_results(
+    job: &Job,
+    worker: &Worker,
+    index: usize,
+    coroutine: &Stack,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     let count = coroutine.top();
     if encode_scalars(coroutine, count, out)? {
         return Ok(());
@@ -360,7 +371,8 @@ fn encode_results(job: &Job, index: usize, coroutine: &Stack, out: &mut Vec<u8>)
     };
     let policy =
         Policy { names: &gma::WorkerNames, functions: Functions::Return(job.upvalues), place: &place };
-    encode_counted(coroutine, count, out, &policy).map_err(|cause| match failed_item.get() {
+    let blocks = Blocks { size: BLOCK, send: &|block| job.put_block(worker, index, block) };
+    encode_in_blocks(coroutine, count, out, &policy, blocks).map_err(|cause| match failed_item.get() {
         Some(index) => Error::Item { index, cause: Box::new(cause) },
         None => cause,
     })

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::lane::{Failure, Lane};
 use crate::mailbox::Mailbox;
 use crate::seat::{Reason, Seat};
+use crate::stream::Streams;
 use crate::trace::{Row, Trace};
 
 pub use tasks::{Extras, Task, Tasks};
@@ -193,6 +194,18 @@ impl Job {
         }
     }
 
+    /// Puts a block of a task's results, which is not the last one, into its worker's lane.
+    pub fn put_block(&self, worker: &Worker, index: usize, block: Vec<u8>) {
+        let notifies_host = {
+            let mut lane = worker.lane.lock().unwrap_or_else(PoisonError::into_inner);
+            lane.streams.put(index, block);
+            lane.should_notify_host()
+        };
+        if notifies_host {
+            self.mailbox.offer_results();
+        }
+    }
+
     /// Whether the order in which tasks end is noted, and the host notified of each outcome.
     pub fn notes_order(&self) -> bool {
         self.progress.order.is_noted.load(Ordering::Relaxed)
@@ -279,6 +292,17 @@ impl Job {
             std::mem::take(&mut *worker.lane.lock().unwrap_or_else(PoisonError::into_inner))
         };
         self.lock_workers().iter().map(take).collect()
+    }
+
+    /// Puts back the streams of each lane. They were taken with the outcomes.
+    pub fn give_back_streams(&self, taken: &mut [Streams]) {
+        for (worker, taken) in self.lock_workers().iter().zip(taken) {
+            if !taken.is_empty() {
+                let mut lane = worker.lane.lock().unwrap_or_else(PoisonError::into_inner);
+                let newer = std::mem::replace(&mut lane.streams, std::mem::take(taken));
+                lane.streams.append(newer);
+            }
+        }
     }
 
     /// Puts back outcomes that were taken but could not be merged.

@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Kind};
 use crate::missing::Missing;
+use crate::stream::Streams;
 
 /// The contents of a failed task's entry in the response.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ enum Other {
 pub struct Lane {
     small: Vec<u8>,
     others: Vec<(usize, Other)>,
+    /// The results whose first blocks have come.
+    pub streams: Streams,
     /// The host was told that there are outcomes.
     has_notified_host: bool,
 }
@@ -86,13 +89,16 @@ impl Lane {
     pub fn prepend(&mut self, mut taken: Lane) {
         taken.small.append(&mut self.small);
         taken.others.append(&mut self.others);
+        taken.streams.append(std::mem::take(&mut self.streams));
         *self = Lane { has_notified_host: true, ..taken };
     }
 
     /// Whether to tell the host now, while the worker still runs, that there are outcomes. True once until they are taken.
     pub fn should_notify_host(&mut self) -> bool {
         let is_large = |(_, other): &(usize, Other)| matches!(other, Other::Large(_));
-        let is_worth_it = self.small.len() >= WORTH_MERGING || self.others.last().is_some_and(is_large);
+        let is_worth_it = self.small.len() >= WORTH_MERGING
+            || self.others.last().is_some_and(is_large)
+            || self.streams.has_news();
         is_worth_it && !std::mem::replace(&mut self.has_notified_host, true)
     }
 
@@ -105,7 +111,7 @@ impl Lane {
         self.small.len() + others.sum::<usize>()
     }
 
-    /// The outcomes with their tasks' indices: a message with the results, or a failure.
+    /// The outcomes with their tasks' indices: a message with the results, or its last block, or a failure.
     pub fn outcomes(&self) -> impl Iterator<Item = (usize, Result<&[u8], &Failure>)> {
         let others = self.others.iter().map(|(index, other)| match other {
             Other::Large(message) => (*index, Ok(message.as_slice())),

@@ -31,6 +31,7 @@
 //! | `job` | the data of a job, shared by its threads | both |
 //! | `environment` | the contents of a job's states: globals, functions, modules, the shape of `gma` | both |
 //! | `lane` | a buffer for the outcomes of one worker's tasks | both |
+//! | `stream` | the results of a task that reach the host in blocks | both |
 //! | `seat` | a worker's current task: its deadline, and how it is stopped | both |
 //! | `mailbox` | the queue of host calls and their answers, and the wake-ups of both sides | both |
 //! | `trace` | records a job's timeline and writes its file | both |
@@ -131,6 +132,7 @@ mod seat;
 mod spelling;
 mod state;
 mod stdlib;
+mod stream;
 mod sync;
 #[allow(unsafe_code, reason = "the second fence")]
 mod system;

@@ -2,8 +2,9 @@
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
-use crate::codec::{Decoder, decode_scalars};
+use crate::codec::{Decoder, decode_scalars, is_rest};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
@@ -11,6 +12,7 @@ use crate::host::HostNames;
 use crate::job::Job;
 use crate::lane::{Failure, Lane};
 use crate::missing;
+use crate::stream::{Stream, Streams};
 
 /// The slots of the two lists that [`merge`] fills, and of the names of two fields that every entry has.
 const RESULT: c_int = 1;
@@ -20,9 +22,40 @@ const DATA: c_int = 4;
 
 /// Adds the outcomes so far to the list of results and the list of the failed tasks' indices, which are the top two
 /// values. After an error, both lists are unchanged, and the outcomes can be merged again.
-pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
+///
+/// Results that come in blocks are decoded while they come if the host may stay in here for `patience`, until the last block has
+/// come. If not, they are decoded then. In between, the collector would walk them at almost every block.
+pub fn merge(stack: &Stack, job: &Job, names: &HostNames, patience: Duration) -> Result<()> {
     fault::point("collect")?;
     let lanes = job.take_outcomes();
+    if patience.is_zero() || lanes.iter().all(|lane| lane.streams.is_empty()) {
+        return merge_taken(stack, job, lanes, names, None).map(drop);
+    }
+    let deadline = Instant::now() + patience;
+    let is_paused = stack.pause_collector();
+    let mut merged = merge_taken(stack, job, lanes, names, Some(is_paused));
+    while merged == Ok(true)
+        && job.mailbox.wait(deadline.saturating_duration_since(Instant::now()))
+        && job.mailbox.queued() == 0
+        && job.mailbox.has_results()
+    {
+        merged = merge_taken(stack, job, job.take_outcomes(), names, Some(is_paused));
+    }
+    if is_paused {
+        stack.unpause_collector()?;
+    }
+    merged.map(drop)
+}
+
+/// Merges what was taken from the lanes. If the results that come in blocks are to be decoded while they come, `decodes_blocks` says
+/// whether the collector is paused. Returns whether there are such results whose last block has not come.
+fn merge_taken(
+    stack: &Stack,
+    job: &Job,
+    mut lanes: Vec<Lane>,
+    names: &HostNames,
+    decodes_blocks: Option<bool>,
+) -> Result<bool> {
     let _span = job.trace.as_ref().map(|trace| trace.host("merge results"));
     let failed = stack.top();
     let failures = stack.raw_len(failed);
@@ -30,9 +63,13 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
         job.give_back_outcomes(lanes);
         return Err(Error::Memory);
     }
+    let mut streams = Vec::new();
+    if lanes.iter().any(|lane| !lane.streams.is_empty()) {
+        streams.extend(lanes.iter_mut().map(|lane| std::mem::take(&mut lane.streams)));
+    }
     stack.push_value(failed - 1);
     stack.push_value(failed);
-    let merged = merge_lanes(stack, &lanes, names);
+    let merged = merge_lanes(stack, job, &lanes, &mut streams, names, decodes_blocks);
     stack.set_top(failed);
     if merged.is_err() {
         for n in failures + 1..=stack.raw_len(failed) {
@@ -40,26 +77,41 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
             stack.push_nil();
             stack.raw_set_existing(failed);
         }
+        streams.iter_mut().for_each(Streams::begin_again);
+        job.give_back_streams(&mut streams);
         job.give_back_outcomes(lanes);
     }
     merged
 }
 
-/// Merges the lanes into the two lists on top.
-fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
+/// Merges the lanes and their streams into the two lists on top. If that succeeds, the streams that go on are back in the job.
+fn merge_lanes(
+    stack: &Stack,
+    job: &Job,
+    lanes: &[Lane],
+    streams: &mut [Streams],
+    names: &HostNames,
+    decodes_blocks: Option<bool>,
+) -> Result<bool> {
     let mut decoder = Decoder::new(names);
     let mut unsendable = Vec::new();
-    let size = lanes.iter().map(Lane::size).sum();
-    stack.with_collector_paused_on_host(size, 2, |stack| {
+    let mut no_streams = Streams::default();
+    let size = lanes.iter().map(Lane::size).chain(streams.iter().map(Streams::size)).sum();
+    let merge = |stack: &Protected| {
         let (result, failed_tasks) = (stack.table(RESULT), stack.table(FAILED));
         stack.push_bytes(b"success");
         stack.push_bytes(b"data");
         let mut failures = stack.raw_len(FAILED) as i64;
-        for lane in lanes {
+        for (at, lane) in lanes.iter().enumerate() {
+            let streams = streams.get_mut(at).unwrap_or(&mut no_streams);
+            if decodes_blocks.is_some() {
+                decode_streams(stack, streams, names)?;
+            }
             for (index, outcome) in lane.outcomes() {
                 let failed = match outcome {
-                    Ok(message) => match push_guarded(stack, &mut decoder, message) {
+                    Ok(message) => match push_results(stack, &mut decoder, streams, index, message, names) {
                         Ok(()) => None,
+                        Err(error) if is_rest(message) && error.is_of_state() => return Err(error),
                         Err(error) => {
                             stack.set_top(DATA);
                             unsendable.push(Failure::from(error));
@@ -76,21 +128,33 @@ fn merge_lanes(stack: &Stack, lanes: &[Lane], names: &HostNames) -> Result<()> {
                 }
                 let failed = failed.is_some();
                 result.raw_set_i(index as i64 + 1);
+                if let Some(stream) = streams.of(index) {
+                    // Its first blocks may be void.
+                    end_stream(stack, stream);
+                }
                 if failed {
                     failures += 1;
                     stack.push_integer(index as i64 + 1);
                     failed_tasks.raw_set_i(failures);
                 }
             }
+            streams.drop_ended();
         }
-        Ok(())
-    })
+        let goes_on = streams.iter().any(|streams| !streams.is_empty());
+        // Before the collector runs: a finalizer may merge what has come meanwhile.
+        job.give_back_streams(streams);
+        Ok(goes_on)
+    };
+    match decodes_blocks {
+        Some(true) => stack.with_large_blocks(size, 2, merge),
+        _ => stack.with_collector_paused_on_host(size, 2, merge),
+    }
 }
 
 /// From now on, notes the order in which the job's tasks end. Takes the same lists as [`merge`].
 pub fn note_order(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
     let was_noted = job.note_order()?;
-    merge(stack, job, names)?;
+    merge(stack, job, names, Duration::ZERO)?;
     if !was_noted {
         let result = stack.top() - 1;
         job.note_earlier(|index| {
@@ -124,7 +188,7 @@ pub fn add_order(stack: &Stack, job: &Job, order: c_int) -> Result<()> {
 /// Merges the remaining outcomes of a finished job into the two lists on top, and replaces the list of results with the
 /// response.
 pub fn collect(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
-    merge(stack, job, names)?;
+    merge(stack, job, names, Duration::ZERO)?;
     let id = format!("Job_{}", job.id);
     stack.protected(2, |stack| {
         stack.create_table(0, 5);
@@ -157,11 +221,92 @@ pub fn push_lists(stack: &Stack, tasks: usize) -> Result<()> {
     })
 }
 
-/// Like [`push_success`], but a panic becomes an error, which fails only this entry.
-fn push_guarded<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
+/// Decodes the blocks that have come of results whose last block has not. Each of these results has a coroutine, in the list of
+/// failed tasks, under the negative number of its task.
+fn decode_streams(stack: &Protected, streams: &mut Streams, names: &HostNames) -> Result<()> {
+    for stream in streams.iter_mut().filter(|stream| stream.has_news()) {
+        let has_outcome = stack.raw_get_i(RESULT, stream.task as i64 + 1) != Type::Nil;
+        stack.pop(1);
+        if has_outcome {
+            // The task was given up, but encodes its results all the same.
+            end_stream(stack, stream);
+            continue;
+        }
+        push_coroutine(stack, stream);
+        stream.decode(&coroutine(stack)?, names)?;
+        stack.pop(1);
+    }
+    Ok(())
+}
+
+/// Pushes the coroutine of a task's results.
+fn push_coroutine(stack: &Protected, stream: &Stream) {
+    if stream.is_new() {
+        stack.new_thread();
+        stack.push_value(-1);
+        stack.raw_set_i(FAILED, coroutine_number(stream));
+    } else {
+        stack.raw_get_i(FAILED, coroutine_number(stream));
+    }
+}
+
+/// The coroutine on top.
+fn coroutine<'s>(stack: &'s Protected) -> Result<Stack<'s>> {
+    stack.thread(-1).ok_or_else(|| Error::Internal("the coroutine of a task's results is gone".into()))
+}
+
+/// The number of the coroutine of a task's results in the list of failed tasks.
+fn coroutine_number(stream: &Stream) -> i64 {
+    -1 - stream.task as i64
+}
+
+/// Drops the coroutine of a task's results.
+fn end_stream(stack: &Protected, stream: &mut Stream) {
+    stream.end();
+    stack.push_nil();
+    stack.raw_set_i(FAILED, coroutine_number(stream));
+}
+
+/// Pushes the entry of a task that succeeded: its message is whole, or the last block of one.
+fn push_results<'a>(
+    stack: &Protected,
+    decoder: &mut Decoder<'a>,
+    streams: &mut Streams,
+    index: usize,
+    message: &'a [u8],
+    names: &HostNames,
+) -> Result<()> {
+    if is_rest(message) {
+        let stream = streams.of(index).ok_or(Error::Corrupt("a last block alone"))?;
+        return push_streamed(stack, stream, message, names);
+    }
     catch_unwind(AssertUnwindSafe(|| push_success(stack, decoder, message)))
         .unwrap_or_else(|payload| Err(Error::panic(payload)))
 }
+
+/// Like [`push_success`], for results of which this is the last block.
+#[cold]
+fn push_streamed(stack: &Protected, stream: &mut Stream, block: &[u8], names: &HostNames) -> Result<()> {
+    push_coroutine(stack, stream);
+    let coroutine = coroutine(stack)?;
+    stream.decode(&coroutine, names)?;
+    let count = stream.last(&coroutine, block, names)?;
+    stack.create_table(0, 2);
+    stack.remove(-2);
+    let entry = stack.top();
+    stack.push_value(SUCCESS);
+    stack.push_boolean(true);
+    stack.raw_set(entry);
+    if !stack.check(count + FEW) {
+        return Err(Error::Memory);
+    }
+    coroutine.move_to(stack, count);
+    set_results(stack, entry, count);
+    Ok(())
+}
+
+/// As many slots as [`set_results`] needs.
+const FEW: c_int = 4;
 
 /// Pushes the entry of a task that succeeded.
 fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [u8]) -> Result<()> {
@@ -177,6 +322,12 @@ fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [
     }
     stack.set_top(entry);
     let count = decoder.message(stack, message)?;
+    set_results(stack, entry, count);
+    Ok(())
+}
+
+/// Moves the results on top, of this count, into their entry, above which they are.
+fn set_results(stack: &Protected, entry: c_int, count: c_int) {
     if count > 0 {
         stack.push_value(DATA);
         stack.push_value(entry + 1);
@@ -193,7 +344,6 @@ fn push_success<'a>(stack: &Protected, decoder: &mut Decoder<'a>, message: &'a [
         stack.raw_set_text(entry, "returns");
     }
     stack.set_top(entry);
-    Ok(())
 }
 
 /// Pushes the entry of a task that failed.

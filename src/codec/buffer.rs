@@ -9,18 +9,20 @@ use crate::error::{Error, Result};
 use crate::system;
 
 /// At least as many bytes as a scalar, a header or an upvalue's record takes.
-const SCALAR: usize = 32;
+pub const SCALAR: usize = 32;
 
 /// A vector of bytes. Call [`MessageBuffer::ensure_room`] before you append.
 pub struct MessageBuffer<'a> {
     bytes: &'a mut Vec<u8>,
     limit: usize,
+    /// The size that the capacity does not exceed without need.
+    block: usize,
 }
 
 impl<'a> MessageBuffer<'a> {
     /// Appends to `bytes`, which may grow to `limit` bytes.
     pub fn new(bytes: &'a mut Vec<u8>, limit: usize) -> MessageBuffer<'a> {
-        MessageBuffer { bytes, limit }
+        MessageBuffer { bytes, limit, block: usize::MAX }
     }
 
     /// Whether there is a limit.
@@ -32,14 +34,29 @@ impl<'a> MessageBuffer<'a> {
         self.limit = limit;
     }
 
+    /// From now on, blocks of this size are taken out of the buffer.
+    pub fn set_block(&mut self, size: usize) {
+        self.block = size;
+    }
+
+    /// Takes the bytes out, and goes on with `next`. What was taken still counts toward the limit.
+    pub fn replace(&mut self, next: Vec<u8>) -> Vec<u8> {
+        if self.is_limited() {
+            self.limit = self.limit.saturating_sub(self.bytes.len());
+        }
+        std::mem::replace(self.bytes, next)
+    }
+
+    /// Whether there is room for `bytes` bytes and a scalar or a header.
+    #[inline]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.bytes.capacity() - self.bytes.len() > bytes.saturating_add(SCALAR)
+    }
+
     /// Makes room for `bytes` bytes and a scalar or a header, so that appending these can't abort for lack of memory.
     #[inline]
     pub fn ensure_room(&mut self, bytes: usize) -> Result<()> {
-        if self.bytes.capacity() - self.bytes.len() > bytes.saturating_add(SCALAR) {
-            Ok(())
-        } else {
-            self.grow(bytes)
-        }
+        if self.has_room(bytes) { Ok(()) } else { self.grow(bytes) }
     }
 
     #[cold]
@@ -50,7 +67,16 @@ impl<'a> MessageBuffer<'a> {
             return Err(Error::Memory);
         }
         // The capacity doubles, so that the time spent copying is proportional to the message's size.
-        let wanted = needed.max(capacity.saturating_mul(2)).min(self.limit);
+        let doubled = capacity.saturating_mul(2);
+        let wanted = if capacity < self.block {
+            doubled.min(self.block)
+        } else if capacity / 2 < self.block {
+            // A block is about to be taken out.
+            capacity + self.block / 8
+        } else {
+            doubled
+        };
+        let wanted = needed.max(wanted).min(self.limit);
         if self.bytes.try_reserve_exact(wanted - length).is_err() {
             self.bytes.try_reserve_exact(needed - length)?;
         }

@@ -87,6 +87,11 @@ impl Captures {
         self.judged = (0, 0);
     }
 
+    /// Whether the message has no function.
+    pub fn is_empty(&self) -> bool {
+        self.functions.is_empty()
+    }
+
     /// Adds a function whose upvalues follow. Returns its position.
     pub fn add_function(&mut self, pointer: usize, code: Range<usize>, upvalues: c_int) -> Result<usize> {
         let first = self.numbers.len();

@@ -4,6 +4,7 @@
 //! memory is an error and leaves nothing on the stack. Like [`crate::codec::encode`], it keeps one or two slots of Lua's stack
 //! for each level, and continues on the stack of a new coroutine when one is full. A malformed message is an error.
 
+pub mod blocks;
 mod common;
 mod functions;
 mod plain;
@@ -102,7 +103,7 @@ fn holds_scalars(message: &[u8], count: u32) -> bool {
 }
 
 /// The destination of a value.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Destination {
     /// The stack: a value of the message, or a key whose value follows.
     Top,
@@ -112,7 +113,7 @@ enum Destination {
 }
 
 /// A table whose entries are still being read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct PartialTable {
     slot: c_int,
     /// How many array items have been read.
@@ -124,6 +125,7 @@ struct PartialTable {
 }
 
 /// A function whose upvalues are still being read.
+#[derive(Debug)]
 struct PartialFunction {
     slot: c_int,
     /// The last upvalue that was read, from 1.
@@ -131,11 +133,13 @@ struct PartialFunction {
     count: c_int,
 }
 
+#[derive(Debug)]
 enum Partial {
     Table(PartialTable),
     Function(PartialFunction),
 }
 
+#[derive(Debug)]
 struct Unfinished {
     value: Partial,
     /// Where it goes when it is complete. Until then it is on the stack, above its key if it has one.
@@ -163,6 +167,11 @@ pub struct Decoder<'a> {
     /// How many more values the message's tables may announce. Each takes at least one byte of the message, so a forged message
     /// can't claim much memory.
     unannounced: u64,
+    /// The message comes in blocks. At the end of one, the unfinished tables are in `paused`.
+    in_blocks: bool,
+    paused: Vec<Unfinished>,
+    /// How many stacks of the coroutines that continue a full one are in use.
+    extra_stacks: u32,
 }
 
 /// The number of keys that are kept on the stack, where they are found faster than in a table. Enough for most messages.
@@ -195,6 +204,9 @@ impl<'a> Decoder<'a> {
             keys: 0,
             has_keys: false,
             unannounced: 0,
+            in_blocks: false,
+            paused: Vec::new(),
+            extra_stacks: 0,
         }
     }
 
@@ -211,6 +223,7 @@ impl<'a> Decoder<'a> {
         fault::point("decode")?;
         self.reader = Reader::new(message);
         self.unfinished.clear();
+        self.extra_stacks = 0;
         self.next_id = 0;
         self.texts = 0;
         self.keys = 0;
@@ -305,6 +318,7 @@ impl<'a> Decoder<'a> {
             wire::FUNCTION => return self.open_function(here, destination, tag),
             wire::GLOBALS => here.push_globals(),
             wire::COMMON => self.push_common(here)?,
+            wire::BLOCK_END => return self.pause_all(destination),
             tag @ (wire::JOINED | wire::COMMON_JOINED) => {
                 let Destination::Upvalue(n) = destination else {
                     return Err(Error::Corrupt("a stray upvalue"));
@@ -416,6 +430,7 @@ impl<'a> Decoder<'a> {
         unfinished.destination = Destination::Top;
         self.shared_slot = 1;
         self.room = 0;
+        self.extra_stacks += 1;
         let keys = self.keys;
         next.protected(BELOW + 1, |next| {
             if !next.check(LEVEL) {
@@ -425,6 +440,7 @@ impl<'a> Decoder<'a> {
             next.set_top(BELOW);
             Ok(())
         })?;
+        self.extra_stacks -= 1;
         self.shared_slot = shared_slot;
         self.room = 0;
         // The coroutine is above the completed value.

@@ -5,6 +5,8 @@
 //! the stack of a new coroutine, so only memory limits the depth. Fields are read raw, so no metamethod runs. Only those
 //! coroutines are allocated in Lua.
 
+pub mod blocks;
+pub mod calls;
 pub mod common;
 mod functions;
 mod names;
@@ -12,7 +14,6 @@ mod plain;
 mod texts;
 
 use std::ffi::c_int;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::codec::buffer::MessageBuffer;
 use crate::codec::captures::Captures;
@@ -21,55 +22,12 @@ use crate::codec::frame::{self, Frame, Path, Role, TableFrame};
 use crate::codec::identity_map::{Entry, IdentityMap};
 use crate::codec::keys::KeyCache;
 use crate::codec::policy::{Functions, Policy};
-use crate::codec::wire::{self, mark_shared, put_length};
+use crate::codec::wire::{self, mark_again, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Pins, Protected, Stack, Type};
+use blocks::Blocks;
 use functions::is_carried_method;
-
-/// Appends a message of the top `count` values to `out` and pops them, in its own protected call.
-pub fn encode(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
-    encode_with(&mut Encoder::new(out, policy), stack, count)
-}
-
-/// Like [`encode`], from a worker's state: the message counts toward the state's memory limit.
-pub fn encode_counted(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &Policy) -> Result<()> {
-    encode_with(&mut Encoder::with_limit(stack.memory_left(), out, policy), stack, count)
-}
-
-fn encode_with(encoder: &mut Encoder, stack: &Stack, count: c_int) -> Result<()> {
-    if (1..=count).all(|n| stack.kind(-n).is_plain()) {
-        // Reading plain values allocates nothing in Lua and raises nothing, so it needs no protected call.
-        let first = stack.top() - count + 1;
-        let written = catch_unwind(AssertUnwindSafe(|| encoder.plain_message(stack, first, count)));
-        let written = written.unwrap_or_else(|payload| Err(Error::panic(payload)));
-        if written.is_ok() {
-            stack.pop(count);
-        }
-        if written != Err(Error::Memory) || !encoder.out.is_limited() {
-            return written;
-        }
-    }
-    let written = stack.protected(count, |stack| {
-        match encoder.message(stack, 1, count) {
-            Err(Error::Memory) if encoder.out.is_limited() => {}
-            written => {
-                stack.set_top(0);
-                return written;
-            }
-        }
-        // Garbage does not count toward the limit, so try again without it.
-        stack.set_top(count);
-        encoder.resume_collector(stack)?;
-        stack.collect();
-        encoder.out.set_limit(stack.memory_left());
-        encoder.message(stack, 1, count)?;
-        stack.set_top(0);
-        Ok(())
-    });
-    encoder.resume_collector(stack)?;
-    written
-}
 
 /// Writes one message after another into `out`.
 pub struct Encoder<'a> {
@@ -94,11 +52,15 @@ pub struct Encoder<'a> {
     /// Pins the texts of at least `pinned_from` bytes.
     pins: Option<&'a Pins<'a>>,
     pinned_from: usize,
+    /// Takes the blocks of a long message, if it may leave in blocks.
+    blocks: Option<Blocks<'a>>,
     /// Whether there are modules; none until that matters.
     has_modules: Option<bool>,
     /// The address and the entry of the class of the last object: a message often has many objects of one.
     last_class: Option<(usize, Entry)>,
     start: usize,
+    /// Where the values of this block begin.
+    first: usize,
     position: usize,
     /// There is room for a level at this slot of the current stack, and at all below.
     room: c_int,
@@ -132,9 +94,11 @@ impl<'a> Encoder<'a> {
             is_in_common: false,
             pins: None,
             pinned_from: usize::MAX,
+            blocks: None,
             has_modules: None,
             last_class: None,
             start: 0,
+            first: 0,
             position: 0,
             room: 0,
             holds_collector: false,
@@ -245,15 +209,15 @@ impl<'a> Encoder<'a> {
         loop {
             if !table.next() {
                 if let Some(Frame::Table(table)) = self.frames.last() {
-                    let header = table.header;
-                    self.out[header + 1..header + 5].copy_from_slice(&array.to_le_bytes());
-                    self.out[header + 5..header + 9].copy_from_slice(&record.to_le_bytes());
+                    wire::set_counts(&mut self.out, table.header, array, record);
                 }
                 self.finish(here);
                 return Ok(());
             }
             // For a scalar as the key and another as the value.
-            self.out.ensure_room(0)?;
+            if !self.out.has_room(0) {
+                record = self.make_room(array, record, in_array)?;
+            }
             in_array = in_array && here.whole(-2) == Some(i64::from(array) + 1);
             if skips {
                 let key = here.kind(-2);
@@ -337,7 +301,7 @@ impl<'a> Encoder<'a> {
             return match self.identities.get_or_insert(pointer, self.out.len())? {
                 None => self.begin_table(here, Role::Value),
                 Some(entry) => {
-                    self.put_again(entry);
+                    self.put_again(entry)?;
                     here.pop(1);
                     Ok(())
                 }
@@ -362,15 +326,15 @@ impl<'a> Encoder<'a> {
     /// If the message already has this table or function, writes a reference and marks the original as shared.
     fn put_if_in_message(&mut self, pointer: usize) -> Result<bool> {
         let Some(entry) = self.identities.get(pointer)? else { return Ok(false) };
-        self.put_again(entry);
-        Ok(true)
+        self.put_again(entry).map(|()| true)
     }
 
     /// Writes a reference to a table or function of the message, which is marked as shared. There must be room for it.
-    fn put_again(&mut self, Entry { id, tag }: Entry) {
-        mark_shared(&mut self.out, self.start, tag);
+    fn put_again(&mut self, Entry { id, tag }: Entry) -> Result<()> {
+        mark_again(&mut self.out, self.start, tag)?;
         self.out.push(wire::REFERENCE);
         put_length(&mut self.out, id as usize);
+        Ok(())
     }
 
     /// Assigns an id to the table or function on top, and reserves room for its frame.

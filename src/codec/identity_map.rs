@@ -5,6 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::codec::wire::{CLASS, SENT, SENT_UNMARKED, SHARED};
 use crate::error::Result;
 
 /// The bytes of address space for each bit. Two objects are at least this far apart.
@@ -38,11 +39,14 @@ pub struct IdentityMap {
     last: Option<(usize, usize)>,
     /// Ids by identity; empty until an object repeats.
     ids: FxHashMap<usize, u32>,
+    /// How many objects are in blocks that were sent.
+    sent: usize,
 }
 
 impl IdentityMap {
     pub fn clear(&mut self) {
         self.list.clear();
+        self.sent = 0;
         if !self.pages.is_empty() {
             *self = IdentityMap { list: std::mem::take(&mut self.list), ..IdentityMap::default() };
         }
@@ -69,6 +73,20 @@ impl IdentityMap {
     /// The identity and the position of the tag of each object, by id.
     pub fn objects(&self) -> &[(usize, usize)] {
         &self.list
+    }
+
+    /// Notes that `block`, which has the tags of all objects so far, is sent. If an object repeated before, others may do so in later
+    /// blocks, so all are marked as shared.
+    pub fn send(&mut self, block: &mut [u8]) {
+        let has_repeated = !self.ids.is_empty();
+        for (_, tag) in &mut self.list[self.sent..] {
+            let byte = &mut block[*tag];
+            if has_repeated || *byte == CLASS {
+                *byte |= SHARED;
+            }
+            *tag = if *byte & SHARED == 0 { SENT_UNMARKED } else { SENT };
+        }
+        self.sent = self.list.len();
     }
 
     /// Finds an object.

@@ -31,10 +31,13 @@ mod scalars;
 pub mod wire;
 
 pub use common::Common;
+pub use decode::blocks::{Begun, feed};
 pub use decode::{Decoder, Resolve, decode, decode_arguments, decode_common, decode_initial, decode_scalars};
+pub use encode::Encoder;
+pub use encode::blocks::Blocks;
+pub use encode::calls::{encode, encode_counted, encode_in_blocks};
 pub use encode::common::identity;
-pub use encode::{Encoder, encode, encode_counted};
 pub use frame::{Path, without_arguments};
 pub use policy::{Functions, Names, Policy, Upvalues};
 pub use scalars::encode_scalars;
-pub use wire::{GMA, HOST, MODULE, SEPARATOR, bytecode};
+pub use wire::{GMA, HOST, MODULE, SEPARATOR, bytecode, is_rest};

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! message  = flags:u8 count:u32 value*count
+//! rest     = flags:u8 open:u32 (array:u32 record:u32)*open …    a block after the first; see below
 //! value    = NIL | FALSE | TRUE
 //!          | INTEGER i64 | FLOAT u64 (the bits) | LIGHT u64
 //!          | STRING length bytes          a short text
@@ -32,6 +33,10 @@
 //! Numbers are little-endian; `length` and `id` are LEB128. Tables, functions and classes are counted together, long texts
 //! separately. A table, function, class or long text that the message refers to again has [`SHARED`] set in its tag. The decoder
 //! remembers only these.
+//!
+//! A long message may come in blocks. Each but the last has [`HAS_MORE`], and ends with BLOCK_END in place of a key. The next
+//! one goes on with the tables that are open then, from the outermost: their numbers of items so far and in this block, and of
+//! fields in this block. The numbers of keys, tables and texts go on, too.
 
 use crate::error::Error;
 pub use crate::reader::Reader;
@@ -62,6 +67,8 @@ pub const COMMON_JOINED: u8 = 21;
 
 pub const PINNED: u8 = 22;
 
+pub const BLOCK_END: u8 = 23;
+
 /// The smallest long text, in bytes, that can be a common value. A reference to a shorter one would save nothing.
 pub const COMMON_TEXT: usize = 1024;
 
@@ -77,6 +84,12 @@ pub const HAS_SHARED: u8 = 1;
 
 /// Set in a message's flags if it has a [`PINNED`] text. So it is larger than its bytes say.
 pub const HAS_PINNED: u8 = 2;
+
+/// Set in a block's flags if another block of the same message follows.
+pub const HAS_MORE: u8 = 4;
+
+/// Set in a block's flags if it is not the first of its message.
+pub const IS_REST: u8 = 8;
 
 /// The size in bytes of a message's flags and count.
 pub const HEADER: usize = 5;
@@ -102,6 +115,17 @@ pub fn bytecode(message: &[u8]) -> Option<&[u8]> {
     reader.slice(size as usize)
 }
 
+/// Whether a message is the rest of one whose first blocks came before.
+pub fn is_rest(message: &[u8]) -> bool {
+    message.first().is_some_and(|flags| flags & IS_REST != 0)
+}
+
+/// Sets the counts of the table whose tag is at `tag`.
+pub fn set_counts(out: &mut [u8], tag: usize, array: u32, record: u32) {
+    out[tag + 1..tag + 5].copy_from_slice(&array.to_le_bytes());
+    out[tag + 5..tag + 9].copy_from_slice(&record.to_le_bytes());
+}
+
 /// Appends a LEB128 number.
 pub fn put_length(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
@@ -123,6 +147,22 @@ pub fn mark_shared(out: &mut [u8], start: usize, tag: usize) {
     out[tag] |= SHARED;
     out[start] |= HAS_SHARED;
 }
+
+/// Like [`mark_shared`]. The value may be in a block that was sent; then it must have been marked before.
+#[inline]
+pub fn mark_again(out: &mut [u8], start: usize, tag: usize) -> Result<(), Error> {
+    match out.get_mut(tag) {
+        Some(tag) => *tag |= SHARED,
+        None if tag == SENT => {}
+        None => return Err(Error::BlockSent),
+    }
+    out[start] |= HAS_SHARED;
+    Ok(())
+}
+
+/// The position of the tag of a value whose block was sent, if the value is marked as shared, and if it is not.
+pub const SENT: usize = usize::MAX;
+pub const SENT_UNMARKED: usize = usize::MAX - 1;
 
 /// The error of a message that ends too early.
 pub fn truncated() -> Error {

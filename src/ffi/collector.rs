@@ -74,15 +74,20 @@ impl Stack<'_> {
     where
         F: FnOnce(&Protected) -> Result<R>,
     {
-        if size < LARGE {
-            return self.with_collector_paused(size, arguments, body);
-        }
-        let is_paused = self.pause_collector();
-        let outcome = self.with_huge_pages(arguments, body);
+        let is_paused = size >= SMALL && self.pause_collector();
+        let outcome = self.with_large_blocks(size, arguments, body);
         if is_paused {
             self.unpause_collector()?;
         }
         outcome
+    }
+
+    /// A protected call in a host's state that builds the values of a message of so many bytes. The collector is paused already.
+    pub fn with_large_blocks<R, F>(&self, size: usize, arguments: c_int, body: F) -> Result<R>
+    where
+        F: FnOnce(&Protected) -> Result<R>,
+    {
+        if size < LARGE { self.protected(arguments, body) } else { self.with_huge_pages(arguments, body) }
     }
 
     /// As [`Stack::with_collector_paused`], for values that a state gets before its code runs: the collector then waits

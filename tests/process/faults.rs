@@ -137,6 +137,38 @@ fn a_job_in_which_every_task_has_a_fault_ends_and_the_next_jobs_work() {
     }
 }
 
+/// V20. The first blocks of the result have reached the host, or the host fails to decode one.
+#[test]
+fn a_fault_between_two_blocks_of_a_result_is_that_tasks_error() {
+    for point in ["worker.block", "host.decode"] {
+        for action in ["return", "panic"] {
+            run_with_faults(
+                &format!("{point}=1*{action}"),
+                &text(point, action),
+                r#"
+                local function rows(count)
+                  local list = {}
+                  for i = 1, count do list[i] = { id = i, name = "row " .. i } end
+                  return list
+                end
+                local tasks = {}
+                for i = 1, 4 do tasks[i] = { func = rows, args = { 40000 } } end
+                local failed = 0
+                for _, entry in ipairs(gma2workers.RunSync { tasks = tasks, workers = 1 }.result) do
+                  if entry.success then
+                    assert(#entry.data == 40000 and entry.data[40000].name == "row 40000")
+                  else
+                    failed = failed + 1
+                    check_fault(entry, text)
+                  end
+                end
+                assert(failed == 1, failed)
+                "#,
+            );
+        }
+    }
+}
+
 /// E5. The task can catch the error, like any error of a host call.
 #[test]
 fn a_fault_of_a_host_call_in_a_worker_is_an_error_at_the_call() {

@@ -7,7 +7,7 @@ use super::common::{find_text, put_reference};
 use crate::codec::buffer::MessageBuffer;
 use crate::codec::common::CommonIndex;
 use crate::codec::identity_map::{Entry, IdentityMap};
-use crate::codec::wire::{self, HAS_PINNED, SHORT_TEXT, mark_shared, put_length};
+use crate::codec::wire::{self, HAS_PINNED, SHORT_TEXT, mark_again, put_length};
 use crate::error::{Error, Result};
 use crate::ffi::{Pins, Stack};
 use crate::pinned::PINNED_TEXT;
@@ -66,7 +66,7 @@ fn put_long_text(
         None => put_bytes(out, wire::TEXT, bytes)?,
         Some(Entry { id, tag }) => {
             out.ensure_room(0)?;
-            mark_shared(out, start, tag);
+            mark_again(out, start, tag)?;
             out.push(wire::TEXT_AGAIN);
             put_length(out, id as usize);
         }

@@ -52,7 +52,7 @@ fn survives(mut message: Vec<u8>) {
 }
 
 /// Damages a message in one place: inserts, removes or changes a byte, or cuts the message there.
-fn damage(message: &mut Vec<u8>, place: Index, kind: u8, byte: u8) {
+pub fn damage(message: &mut Vec<u8>, place: Index, kind: u8, byte: u8) {
     let place = place.index(message.len() + 1);
     match kind {
         0 => message.insert(place, byte),

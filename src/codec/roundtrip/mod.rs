@@ -5,6 +5,7 @@
 //!   and each message of a buffer. Only memory limits the depth of a value, even on a thread with a small stack.
 //! - `texts`: a long text that is used several times is written once.
 //! - `functions`: Lua functions that share variables still share them when they arrive.
+//! - `blocks`: a message that leaves in blocks of any size is the same values.
 //! - `malformed`: malformed bytes are an error. They cause no crash and no panic, and the memory used is proportional to their
 //!   number.
 //!
@@ -13,6 +14,7 @@
 //! These tests own Rust values across calls in which Lua may raise. It raises only if memory runs out, which ends the test
 //! anyway.
 
+mod blocks;
 mod functions;
 mod graph;
 mod malformed;
@@ -25,7 +27,7 @@ use std::ffi::c_int;
 use proptest::prelude::*;
 
 use crate::codec::decode::Resolve;
-use crate::codec::encode::encode;
+use crate::codec::encode::calls::encode;
 use crate::codec::policy::{Functions, Names, Policy, Upvalues};
 use crate::error::{Error, Result};
 use crate::ffi::{OwnState, Protected, Stack};

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use crate::codec::decode::{Resolve, decode};
-use crate::codec::encode::encode;
+use crate::codec::encode::calls::encode;
 use crate::codec::policy::{Functions, Names, Policy};
 use crate::codec::wire::{self, put_length};
 use crate::error::{Error, Result};
