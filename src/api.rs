@@ -116,7 +116,7 @@ fn native_calls() -> [(&'static str, NativeFunction); 31] {
 
 /// Pushes a new module table.
 fn build(stack: &Protected) -> std::result::Result<(), Exit> {
-    host_standard::read(stack, gma::own());
+    host_standard::read(stack);
     // The first module compiles each of the others on first use: compiling all takes longer than a small job.
     load_module(stack, "gma2workers")?;
     host_standard::push_own_globals(stack);

@@ -133,12 +133,12 @@ fn read_job(stack: &Stack, pins: &Pins, config: &Config, chunk: Option<i64>) -> 
 fn start_workers(job: &Arc<Job>, workers: usize, watchdog: watchdog::Start) -> Result<()> {
     // Creates this thread's message buffer now, for the same reason.
     ffi::clear_message();
-    executor::create_threads()?;
-    watchdog.wait();
-    if job.shortest_timeout().is_some() {
-        watched::watch(job);
-    }
-    executor::start(job, workers)?;
+    executor::start(job, workers, || {
+        watchdog.wait();
+        if job.shortest_timeout().is_some() {
+            watched::watch(job);
+        }
+    })?;
     watchdog::watch_threads();
     Ok(())
 }

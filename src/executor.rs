@@ -419,18 +419,13 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
     encode_counted(stack, 1, &mut message, &policy).ok().map(|()| message)
 }
 
-/// Creates the pool's threads, unless they are there.
-pub fn create_threads() -> Result<(), Error> {
-    pool::get(HOOKS).map(drop)
-}
-
-/// Starts workers on the pool. The job has counted them already.
-pub fn start(job: &Arc<Job>, workers: usize) -> Result<(), Error> {
+/// Starts workers on the pool. Calls `ready` once their threads have started, before they work. The job has counted them already.
+pub fn start(job: &Arc<Job>, workers: usize, ready: impl FnOnce()) -> Result<(), Error> {
     let make = || {
         let (job, worker) = (Arc::clone(job), job.add_worker());
         move |busy| run(job, worker, busy)
     };
-    let started = pool::get(HOOKS)?.spawn(workers, make)?;
+    let started = pool::get(HOOKS)?.spawn(workers, ready, make)?;
     job.release_workers(workers - started);
     Ok(())
 }

@@ -84,7 +84,7 @@ pub fn is_module(name: &str) -> bool {
 
 impl Names for HostNames {
     fn name_of(&self, stack: &Protected) -> Option<String> {
-        host_standard::name_of(stack).or_else(|| {
+        host_standard::name_of(stack, gma::own).or_else(|| {
             if !self.has_read_gma.get() {
                 push_gma(stack);
                 names::read_gma(stack);
@@ -170,7 +170,7 @@ impl Resolve for HostNames {
             });
         }
         if !gma::is_gma(name) {
-            return match host_standard::push(stack, name) {
+            return match host_standard::push(stack, name, gma::own) {
                 Type::Nil => {
                     stack.pop(1);
                     Err(Error::Absent { name: name.to_owned() })

@@ -28,22 +28,18 @@ const SLOTS: c_int = 12;
 /// The name of the library of `require`.
 const PACKAGE: &str = "package";
 
-/// Copies the host's standard library. `own` are our own functions that have names, too.
-pub fn read(stack: &Protected, own: Own) {
+/// Our own functions that have names, too. A function, since finding them all takes longer than a small job.
+pub type FindOwn = fn() -> Own<'static>;
+
+/// Copies the host's standard library.
+pub fn read(stack: &Protected) {
     stack.create_table(0, 32);
-    let known = stack.top();
-    for (name, function) in own {
-        stack.push_native(*function);
-        stack.push_bytes(name.as_bytes());
-        record_name(stack, known, known + 1);
-        stack.set_top(known);
-    }
     stack.registry_set(&STANDARD);
     copy_globals(stack);
 }
 
-/// Pushes the names that [`read`] recorded. False, and nil, if it did not.
-fn push_names(stack: &Protected) -> bool {
+/// Pushes the names of our own functions and of the library that [`read`] copied. False, and nil, if it copied none.
+fn push_names(stack: &Protected, find_own: FindOwn) -> bool {
     let known = stack.top() + 1;
     if !stack.check(SLOTS) {
         stack.push_nil();
@@ -56,6 +52,12 @@ fn push_names(stack: &Protected) -> bool {
     let is_read = stack.raw_get(known) != Type::Nil;
     stack.set_top(known);
     if !is_read {
+        for (name, function) in find_own() {
+            stack.push_native(*function);
+            stack.push_bytes(name.as_bytes());
+            record_name(stack, known, known + 1);
+            stack.set_top(known);
+        }
         name_library(stack, known);
         stack.push_boolean(IS_READ);
         stack.push_boolean(true);
@@ -182,9 +184,9 @@ fn push_copy(stack: &Protected) {
     }
 }
 
-/// Pushes an object of the host's standard library by name, as [`read`] recorded it. Returns its kind.
-pub fn push(stack: &Protected, name: &str) -> Type {
-    if push_names(stack) {
+/// Pushes an object of the host's standard library by name, as it was when [`read`] copied it. Returns its kind.
+pub fn push(stack: &Protected, name: &str, find_own: FindOwn) -> Type {
+    if push_names(stack, find_own) {
         stack.raw_get_text(-1, name);
         stack.remove(-2);
     }
@@ -207,10 +209,10 @@ pub fn add(stack: &Protected) {
 }
 
 /// The name of the value on top, if it is in the host's standard library.
-pub fn name_of(stack: &Protected) -> Option<String> {
+pub fn name_of(stack: &Protected, find_own: FindOwn) -> Option<String> {
     // No function of the library is written in Lua.
     if is_named(stack) {
-        push_names(stack);
+        push_names(stack, find_own);
         stack.pop(1);
     }
     names::find_name(stack, &STANDARD)
@@ -229,7 +231,7 @@ mod tests {
         let found = &mut names;
         let done = state.stack().protected(0, |stack| {
             stack.open_libraries();
-            read(stack, gma::own());
+            read(stack);
             // The plugin sets `string.format` to `print`, and `math` to a table of its own.
             stack.push_globals();
             stack.raw_get_text(1, "math");
@@ -242,13 +244,13 @@ mod tests {
             stack.raw_set_text(1, "math");
             for (slot, name) in (1..).zip(found.iter_mut()) {
                 stack.push_value(slot);
-                *name = name_of(stack);
+                *name = name_of(stack, gma::own);
                 stack.pop(1);
             }
-            assert_eq!(push(stack, "string.format"), Type::Function);
+            assert_eq!(push(stack, "string.format", gma::own), Type::Function);
             assert!(stack.raw_equal(-1, 4));
-            assert_eq!(push(stack, "package.searchpath"), Type::Function);
-            assert_eq!(push(stack, "string.fromat"), Type::Nil);
+            assert_eq!(push(stack, "package.searchpath", gma::own), Type::Function);
+            assert_eq!(push(stack, "string.fromat", gma::own), Type::Nil);
             stack.set_top(0);
             Ok(())
         });

@@ -1,8 +1,9 @@
 //! The pool: threads that run closures. It knows no Lua.
 //!
-//! One pool serves the process. It is a list of segments. The first is a rayon pool with a thread for each usable core. If a
-//! job needs more threads than are idle, a segment of one thread is added for each missing one, so each of these threads can
-//! end by itself after it has been idle for a while. They are not rayon's: a rayon pool of one thread takes 12 KiB. A closure
+//! One pool serves the process. It is a list of segments, empty at first. If the first job can use all cores, the first segment is
+//! a rayon pool with a thread for each of them. Otherwise, and whenever a job needs more threads than are idle, a segment of one
+//! thread is added for each missing one: a small job waits for no threads that it can't use. Of these threads, those beyond the
+//! number of cores end after they have been idle for a while. They are not rayon's: a rayon pool of one thread takes 12 KiB. A closure
 //! only goes to a segment with an idle thread, so all closures run at the same time, even if there are more of them than cores.
 //! The threads are named `gma2worker-N`, block every signal, so that the host's handlers never run on them, and have stacks that
 //! hold Lua's deepest C recursion. A thread that is idle for a moment rests: it releases what it has kept for the next job.
@@ -32,7 +33,7 @@ const THREAD_LIMIT: usize = 1024;
 pub struct Hooks {
     /// Called as the thread starts, and each time its work is done.
     pub idle: fn(),
-    /// Called once it has been idle for [`AWAKE`] or, on the threads of the cores, for longer.
+    /// Called once it has been idle for [`AWAKE`] or, on rayon's threads, for longer.
     pub rest: fn(),
 }
 
@@ -57,6 +58,10 @@ enum Threads {
 }
 
 impl Segment {
+    fn is_one(&self) -> bool {
+        matches!(self.threads, Threads::One(_))
+    }
+
     fn is_idle(&self) -> bool {
         self.busy.load(Ordering::Relaxed) == 0
     }
@@ -195,7 +200,7 @@ pub fn get(hooks: Hooks) -> Result<&'static Pool> {
     POOL.get_or_try_init(|| {
         system::keep_loaded()?;
         watch_for_forks()?;
-        Pool::new(hooks)
+        Ok(Pool::new(hooks))
     })
 }
 
@@ -231,8 +236,8 @@ pub fn lost() -> usize {
 }
 
 impl Pool {
-    fn new(hooks: Hooks) -> Result<Pool> {
-        Ok(Pool { segments: Mutex::new(vec![build_cores(hooks)?]), hooks })
+    fn new(hooks: Hooks) -> Pool {
+        Pool { segments: Mutex::default(), hooks }
     }
 
     fn threads(&self) -> usize {
@@ -251,13 +256,21 @@ impl Pool {
                 checks => checks.saturating_add(periods),
             };
         }
-        if segments[0].idle_checks == RESTS_AT {
-            segments[0].rest(self.hooks);
-        }
-        let ended: Vec<Segment> =
-            segments.extract_if(1.., |segment| segment.idle_checks >= ENDS_AT).collect();
+        segments
+            .iter()
+            .filter(|segment| segment.idle_checks == RESTS_AT)
+            .for_each(|idle| idle.rest(self.hooks));
+        let size: usize = segments.iter().map(|segment| segment.size).sum();
+        let mut beyond_cores = size.saturating_sub(usable_cores());
+        let ended: Vec<Segment> = segments
+            .extract_if(.., |segment| {
+                let ends = segment.idle_checks >= ENDS_AT && segment.size <= beyond_cores && segment.is_one();
+                beyond_cores -= usize::from(ends);
+                ends
+            })
+            .collect();
         let least = segments.iter().map(|segment| segment.idle_checks).min();
-        let is_over = least >= Some(ENDS_AT);
+        let is_over = least.is_none_or(|least| least >= ENDS_AT);
         drop(segments);
         // Dropped without the lock. This doesn't wait for the threads to end.
         drop(ended);
@@ -272,22 +285,17 @@ impl Pool {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs closures from `make` on up to `wanted` threads at the same time, and returns how many it started. Each closure
+    /// Runs closures from `make` on up to `wanted` threads at the same time, and returns how many it started. Calls `ready` once all
+    /// these threads have started, before any has work. Each closure
     /// gets a [`Busy`] mark, and drops it when its thread may get other work. It must catch its panics: a panic would abort the
     /// process.
-    pub fn spawn<F>(&self, wanted: usize, make: impl Fn() -> F) -> Result<usize>
+    pub fn spawn<F>(&self, wanted: usize, ready: impl FnOnce(), make: impl Fn() -> F) -> Result<usize>
     where
         F: FnOnce(Busy) + Send + 'static,
     {
         let mut segments = self.lock();
-        let size: usize = segments.iter().map(|segment| segment.size).sum();
-        let idle: usize =
-            segments.iter().map(|segment| segment.size - segment.busy.load(Ordering::Relaxed)).sum();
-        let missing = wanted.saturating_sub(idle);
-        let allowed = missing.min(THREAD_LIMIT.saturating_sub(size)).max(usize::from(idle == 0));
-        if allowed > 0 {
-            self.add(&mut segments, allowed, idle == 0)?;
-        }
+        self.grow(&mut segments, wanted)?;
+        ready();
         let mut started = 0;
         for segment in segments.iter_mut() {
             while started < wanted && segment.busy.load(Ordering::Relaxed) < segment.size {
@@ -301,6 +309,23 @@ impl Pool {
             }
         }
         Ok(started)
+    }
+
+    /// Adds the threads that are missing for `wanted` closures to run at the same time, and waits until they have started.
+    fn grow(&self, segments: &mut Vec<Segment>, wanted: usize) -> Result<()> {
+        // Counting the cores takes as long as a small job, so it is not done for one closure.
+        if segments.is_empty() && wanted > 1 && wanted >= usable_cores() {
+            segments.push(build_cores(self.hooks)?);
+        }
+        let size: usize = segments.iter().map(|segment| segment.size).sum();
+        let idle: usize =
+            segments.iter().map(|segment| segment.size - segment.busy.load(Ordering::Relaxed)).sum();
+        let missing = wanted.saturating_sub(idle);
+        let allowed = missing.min(THREAD_LIMIT.saturating_sub(size)).max(usize::from(idle == 0));
+        if allowed > 0 {
+            self.add(segments, allowed, idle == 0)?;
+        }
+        Ok(())
     }
 
     /// Adds threads, with unused numbers. Adding fewer than `count` is an error only if `is_needed` and none could be added.

@@ -41,7 +41,7 @@ pub struct State {
     has_finalizers: bool,
     module_names: Option<Rc<ModuleNames>>,
     /// The job's functions on the state's stack, or the reason why a function could not be loaded.
-    functions: Vec<Result<Function>>,
+    functions: Vec<Result<Purity>>,
     /// The arguments that several tasks of the job share; the state has them.
     common: Arc<Common>,
     /// The common arguments that could not be decoded, each by the number of its first object, and the reason.
@@ -51,9 +51,13 @@ pub struct State {
     libraries: usize,
 }
 
+/// Whether a function of the job leaves the state unchanged. Judging it takes longer than restoring the state once, above all in
+/// the process's first job. So it is judged when it has run for the second time.
 #[derive(Clone, Copy, Debug)]
-struct Function {
-    is_pure: bool,
+enum Purity {
+    NotRun,
+    RunOnce,
+    Known(bool),
 }
 
 /// How often a state is used.
@@ -181,10 +185,7 @@ impl State {
                 if loaded.is_err() {
                     stack.push_nil();
                 }
-                // The proof holds in a state with Lua's own metatables, and the job's code may have set others.
-                let is_pure = !environment.has_code()
-                    && codec::bytecode(message).is_some_and(bytecode::has_no_side_effects);
-                self.functions.push(loaded.map(|_| Function { is_pure }));
+                self.functions.push(loaded.map(|_| Purity::NotRun));
             }
         }
         self.is_complete = true;
@@ -287,10 +288,27 @@ impl State {
     /// Restores the state from before the last task, which ended well and ran this function of the job. A pure function leaves
     /// only garbage, so restoring may then wait.
     pub fn restore_after(&mut self, function: usize) {
-        let is_pure = matches!(self.functions.get(function), Some(Ok(Function { is_pure: true })));
-        if !is_pure || self.own.growth() > RESTORE_ABOVE {
+        if !self.is_pure(function) || self.own.growth() > RESTORE_ABOVE {
             self.restore();
         }
+    }
+
+    /// Whether a function of the job, which a task has just run, is known to be pure.
+    fn is_pure(&mut self, function: usize) -> bool {
+        let Some(Ok(purity)) = self.functions.get_mut(function) else { return false };
+        *purity = match *purity {
+            Purity::NotRun => Purity::RunOnce,
+            Purity::RunOnce => {
+                let environment = &self.environment;
+                // The proof holds in a state with Lua's own metatables, and the job's code may have set others.
+                let is_pure = !environment.has_code()
+                    && codec::bytecode(&environment.functions[function])
+                        .is_some_and(bytecode::has_no_side_effects);
+                Purity::Known(is_pure)
+            }
+            known => known,
+        };
+        matches!(purity, Purity::Known(true))
     }
 
     /// Moves one of the job's functions to the coroutine that will run it.

@@ -152,7 +152,7 @@ fn give_up(job: &Arc<Job>, worker: &Worker, index: usize, why: Error) {
     job.cancel_after(index);
     // After a panic there is no other worker either. A cancelled job needs none, because no further task begins.
     let has_successor = !job.is_cancelled()
-        && matches!(catch_unwind(AssertUnwindSafe(|| executor::start(job, 1))), Ok(Ok(())));
+        && matches!(catch_unwind(AssertUnwindSafe(|| executor::start(job, 1, || {}))), Ok(Ok(())));
     if !has_successor {
         job.worker_left();
     }

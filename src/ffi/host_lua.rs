@@ -85,11 +85,15 @@ pub use lua_error::SLOT as LUA_ERROR;
 fn fill_from(library: &Library) -> bool {
     // SAFETY: what has the name is not touched.
     let find = |name: &str| unsafe { library.get::<*mut c_void>(name.as_bytes()).map(|found| *found) };
-    if !SLOTS.iter().all(|(name, _)| find(name).is_ok()) {
-        return false;
+    let mut found = [ptr::null_mut(); SLOTS.len()];
+    for ((name, _), address) in SLOTS.iter().zip(&mut found) {
+        match find(name) {
+            Ok(function) => *address = function,
+            Err(_) => return false,
+        }
     }
-    for (name, slot) in SLOTS {
-        slot.store(find(name).unwrap_or(ptr::null_mut()), Ordering::Release);
+    for ((_, slot), address) in SLOTS.iter().zip(found) {
+        slot.store(address, Ordering::Release);
     }
     true
 }

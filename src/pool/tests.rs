@@ -17,7 +17,7 @@ fn more_closures_than_cores_run_at_the_same_time() {
                     let _ = sender.send(());
                 }
             };
-            pool.spawn(wanted, make)
+            pool.spawn(wanted, || {}, make)
         })
         .expect("threads can be made here");
     assert_eq!(started, wanted);
@@ -25,8 +25,41 @@ fn more_closures_than_cores_run_at_the_same_time() {
 }
 
 #[test]
+fn a_job_gets_only_the_threads_that_it_can_use() {
+    let pool = Pool::new(NO_HOOKS);
+    // Runs that many closures at once, and waits until their threads are idle again.
+    let run = |wanted: usize| {
+        let barrier = Arc::new(Barrier::new(wanted));
+        let is_ready = Cell::new(false);
+        let make = || {
+            assert!(is_ready.get(), "work is given out before all threads have started");
+            let barrier = Arc::clone(&barrier);
+            move |busy| {
+                barrier.wait();
+                drop(busy);
+            }
+        };
+        assert_eq!(
+            pool.spawn(wanted, || is_ready.set(true), make).expect("threads can be made here"),
+            wanted
+        );
+        while pool.lock().iter().any(|segment| !segment.is_idle()) {
+            std::thread::yield_now();
+        }
+    };
+    assert_eq!(pool.threads(), 0);
+    run(1);
+    run(1);
+    assert_eq!(pool.threads(), 1);
+    run(usable_cores() + 1);
+    assert_eq!(pool.threads(), usable_cores() + 1);
+    (0..=ENDS_AT).for_each(|_| drop(pool.end_idle(1)));
+    assert_eq!(pool.threads(), usable_cores(), "as many as there are cores stay");
+}
+
+#[test]
 fn idle_threads_beyond_the_number_of_cores_end() {
-    let pool = Pool::new(NO_HOOKS).expect("threads can be made here");
+    let pool = Pool::new(NO_HOOKS);
     let cores = usable_cores();
     // Each closure reports that it runs, and then runs until it is told to end.
     let begin = |wanted| {
@@ -42,7 +75,7 @@ fn idle_threads_beyond_the_number_of_cores_end() {
                 drop(busy);
             }
         };
-        assert_eq!(pool.spawn(wanted, make).expect("threads can be made here"), wanted);
+        assert_eq!(pool.spawn(wanted, || {}, make).expect("threads can be made here"), wanted);
         let mut names: Vec<String> = receiver.iter().take(wanted).collect();
         names.sort();
         names.dedup();
@@ -78,7 +111,7 @@ fn an_idle_thread_rests_and_then_still_works() {
     let count = || {
         RESTED.fetch_add(usize::from(HAS_WORKED.replace(false)), Ordering::SeqCst);
     };
-    let pool = Pool::new(Hooks { idle: || {}, rest: count }).expect("threads can be made here");
+    let pool = Pool::new(Hooks { idle: || {}, rest: count });
     let wanted = usable_cores() + 3;
     for round in 1..=2 {
         let (sender, receiver) = mpsc::channel();
@@ -92,7 +125,7 @@ fn an_idle_thread_rests_and_then_still_works() {
                 let _ = sender.send(());
             }
         };
-        assert_eq!(pool.spawn(wanted, make).expect("threads can be made here"), wanted);
+        assert_eq!(pool.spawn(wanted, || {}, make).expect("threads can be made here"), wanted);
         receiver.iter().take(wanted).for_each(drop);
         // The threads of the cores rest at a check, the others by themselves.
         (0..RESTS_AT).for_each(|_| assert_eq!(pool.end_idle(1), Idle::NotYet));
@@ -119,7 +152,7 @@ fn workers_are_named_and_block_signals() {
                     let _ = sender.send((name, blocks));
                 }
             };
-            pool.spawn(1, make)
+            pool.spawn(1, || {}, make)
         })
         .expect("threads can be made here");
     let (name, blocks) = receiver.recv().expect("the closure ran");

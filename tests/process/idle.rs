@@ -23,8 +23,10 @@ const STATUS: &str = r#"
         assert(entry.data == 2 * i, entry.data)
       end
     end
-    run(1)
-    local cores = gma2workers.info.threads
+    -- By default, a job has a worker for each core.
+    local many = {}
+    for i = 1, 256 do many[i] = { func = add, args = { i, i } } end
+    local cores = gma2workers.RunSync { tasks = many }.workerCount
 "#;
 
 /// T14.

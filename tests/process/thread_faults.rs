@@ -68,7 +68,7 @@ fn a_job_that_could_not_start_leaves_nothing_running() {
 /// Tasks that hold their thread and can't be stopped, one for each thread; and three more tasks.
 const ALL_STUCK: &str = r#"
     local function stick() return ("a"):rep(60):find(("a*"):rep(30) .. "b") end
-    run(1, 1)
+    run(2, 2)
     local threads = gma2workers.info.threads
     local tasks = sums(threads + 3)
     -- Far more time than they need to get stuck. The other tasks have no limit.

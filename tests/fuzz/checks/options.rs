@@ -58,7 +58,7 @@ impl Host {
         let functions = lua.load(FUNCTIONS).set_name("=functions").into_function()?;
         lua.load(include_str!("../host.lua")).set_name("@host.lua").call::<()>(functions)?;
         let read: Result<()> = ffi::with_stack(&lua, (), |stack| {
-            host_standard::read(stack, gma::own());
+            host_standard::read(stack);
             Ok(())
         });
         read.expect("the standard library has names");
