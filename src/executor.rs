@@ -86,10 +86,10 @@ pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
 /// What a thread of the pool does without work.
 const HOOKS: Hooks = Hooks { idle: drop_job, rest: close_state };
 
-/// Drops everything of the last job. Called on a thread before it sleeps, and on a new thread, to create its thread-locals
-/// before memory can run out.
+/// Drops the last job, and its state if that is large: a smaller one helps the next job to start, until the thread has idled for a
+/// moment. Called on a thread before it sleeps, and on a new thread, to create its thread-locals before memory can run out.
 fn drop_job() {
-    CACHED.with_borrow_mut(|kept| kept.iter_mut().for_each(State::reset));
+    CACHED.with_borrow_mut(|kept| kept.iter_mut().for_each(State::reset_if_large));
     current::clear();
 }
 
@@ -428,4 +428,33 @@ pub fn start(job: &Arc<Job>, workers: usize, ready: impl FnOnce()) -> Result<(),
     let started = pool::get(HOOKS)?.spawn(workers, ready, make)?;
     job.release_workers(workers - started);
     Ok(())
+}
+
+#[cfg(all(test, feature = "linked"))]
+mod tests {
+    use super::*;
+
+    fn kept(test: impl FnOnce(&mut State)) {
+        CACHED.with_borrow_mut(|kept| test(kept.as_mut().expect("the thread's state")));
+    }
+
+    #[test]
+    fn a_sleeping_thread_keeps_a_small_state_until_it_rests() {
+        let environment = Environment { memory_limit: usize::MAX, ..Environment::default() };
+        CACHED.set(Some(State::new(&Arc::new(environment), Reuse::Pooled).expect("a state")));
+        drop_job();
+        kept(|state| assert!(state.is_fitted(), "the next job has to fit it again"));
+        kept(|state| {
+            let large = vec![b'x'; 8 << 20];
+            let filled = state.stack().protected(1, |stack| {
+                stack.push_bytes(&large);
+                Ok(())
+            });
+            filled.expect("memory");
+        });
+        drop_job();
+        kept(|state| assert!(!state.is_fitted(), "a large state is kept"));
+        close_state();
+        assert!(CACHED.take().is_none());
+    }
 }

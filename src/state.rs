@@ -85,6 +85,10 @@ const BYTES_KEPT: usize = 64 << 10;
 /// The state is restored once pure functions have left more bytes of garbage than this.
 const RESTORE_ABOVE: usize = 64 << 10;
 
+/// The most bytes that a state holds, besides its snapshots, once its thread sleeps. A thread that is idle for 0.1 s closes its
+/// state.
+const HELD_WHILE_AWAKE: usize = 4 << 20;
+
 /// The KiB that a task may allocate before the collector starts. Most tasks end before that, and restoring the state then
 /// removes their garbage. More than [`RESTORE_ABOVE`].
 const UNCOLLECTED: c_int = 256;
@@ -168,6 +172,11 @@ impl State {
         self.is_fitted = true;
         self.is_complete = false;
         if environment.has_code() { Ok(()) } else { self.complete() }
+    }
+
+    #[cfg(all(test, feature = "linked"))]
+    pub fn is_fitted(&self) -> bool {
+        self.is_fitted
     }
 
     /// Whether the state is ready for a task.
@@ -343,6 +352,13 @@ impl State {
     /// has left finalizers. It must not be restored after a task with finalizers either ([`crate::current::Notes::has_finalizers`]).
     pub fn is_restorable(&self) -> bool {
         !self.has_run_out() && !self.has_finalizers && self.own.stack().raw_len(LIBRARIES) == self.libraries
+    }
+
+    /// Resets the state if it is large. A smaller one serves a job at once that is like the last one.
+    pub fn reset_if_large(&mut self) {
+        if self.own.held() > HELD_WHILE_AWAKE {
+            self.reset();
+        }
     }
 
     /// Restores the state to a new one, which keeps nothing of its job, and releases memory.

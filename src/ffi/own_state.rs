@@ -155,6 +155,11 @@ impl OwnState {
         self.snapshots.clear();
     }
 
+    /// The bytes that the state holds, in use or not, besides its snapshots.
+    pub fn held(&mut self) -> usize {
+        self.heap.arena.get_mut().held()
+    }
+
     /// Bytes in use.
     pub fn memory(&self) -> usize {
         self.heap.account.used.get()

@@ -127,6 +127,11 @@ impl Arena {
         }
     }
 
+    /// The size of all large blocks and regions, in bytes.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// Takes a block from the system; null if it has no memory. States must not use up the library's spare area.
     fn take(&mut self, size: usize) -> *mut u8 {
         // SAFETY: no caller asks for zero bytes.
