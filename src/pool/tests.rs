@@ -53,7 +53,8 @@ fn a_job_gets_only_the_threads_that_it_can_use() {
     assert_eq!(pool.threads(), 1);
     run(usable_cores() + 1);
     assert_eq!(pool.threads(), usable_cores() + 1);
-    (0..=ENDS_AT).for_each(|_| drop(pool.end_idle(1)));
+    (1..ENDS_AT).for_each(|_| assert_ne!(pool.end_idle(1), Idle::Over));
+    assert_eq!(pool.end_idle(1), Idle::Over);
     assert_eq!(pool.threads(), usable_cores(), "as many as there are cores stay");
 }
 
