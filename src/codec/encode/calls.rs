@@ -19,8 +19,8 @@ pub fn encode_counted(stack: &Stack, count: c_int, out: &mut Vec<u8>, policy: &P
     encode_with(&mut Encoder::with_limit(stack.memory_left(), out, policy), stack, count)
 }
 
-/// Like [`encode_counted`]. A long message leaves in blocks: `out` gets the last one. After an error, the
-/// blocks that were sent are void. They are void as well if the message in `out` is whole.
+/// Like [`encode_counted`]. A long message leaves in blocks: `out` gets the last one. After an error, the blocks that were sent are
+/// void. They are void as well if the message in `out` is whole.
 pub fn encode_in_blocks(
     stack: &Stack,
     count: c_int,
