@@ -286,16 +286,18 @@ impl Pool {
     }
 
     /// Runs closures from `make` on up to `wanted` threads at the same time, and returns how many it started. Calls `ready` once all
-    /// these threads have started, before any has work. Each closure
-    /// gets a [`Busy`] mark, and drops it when its thread may get other work. It must catch its panics: a panic would abort the
-    /// process.
+    /// these threads have started, before any has work. Each closure gets a [`Busy`] mark, and drops it when its thread may get
+    /// other work. It must catch its panics: a panic would abort the process.
     pub fn spawn<F>(&self, wanted: usize, ready: impl FnOnce(), make: impl Fn() -> F) -> Result<usize>
     where
         F: FnOnce(Busy) + Send + 'static,
     {
-        let mut segments = self.lock();
-        self.grow(&mut segments, wanted)?;
+        self.grow(&mut self.lock(), wanted)?;
+        // Without the lock: the watchdog has one of its own when it asks for this one.
         ready();
+        let mut segments = self.lock();
+        // Meanwhile, other hosts may have got threads, and idle ones may have ended.
+        self.grow(&mut segments, wanted)?;
         let mut started = 0;
         for segment in segments.iter_mut() {
             while started < wanted && segment.busy.load(Ordering::Relaxed) < segment.size {

@@ -234,8 +234,8 @@ impl State {
         if !self.is_fitted {
             self.fit(environment)?;
         } else if !Arc::ptr_eq(&self.environment, environment)
-            // Each job runs its own `init`, even if it is the same code: its outcome may differ.
-            && (environment.init.is_some() || *self.environment != **environment)
+            // Each job runs its own code, even if it is the same: its outcome may differ, and modules may have changed.
+            && (environment.has_code() || *self.environment != **environment)
         {
             self.reset();
             self.fit(environment)?;

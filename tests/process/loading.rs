@@ -382,8 +382,9 @@ fn run_plugin_runs_a_plugin() {
         symlink(project().join(folder), root.join(folder)).expect("a link can be made");
     }
     symlink(module_folder(), root.join("target/release/lua")).expect("a link can be made");
-    fs::copy(project().join("scripts/run-plugin"), root.join("scripts/run-plugin"))
-        .expect("it can be copied");
+    for name in ["scripts/run-plugin", "scripts/lua"] {
+        fs::copy(project().join(name), root.join(name)).expect("it can be copied");
+    }
     symlink("/bin/true", root.join("scripts/build")).expect("a link can be made");
 
     let plugin = project().join("tests/examples/limited_workers.lua");
