@@ -66,6 +66,11 @@ impl Segment {
         self.busy.load(Ordering::Relaxed) == 0
     }
 
+    /// The number of threads without work.
+    fn idle(&self) -> usize {
+        self.size - self.busy.load(Ordering::Relaxed)
+    }
+
     /// Gives work to an idle thread. False if its thread has ended, which only a panic in [`Hooks`] could cause.
     fn give(&self, work: Work, hooks: Hooks) -> bool {
         match &self.threads {
@@ -296,11 +301,13 @@ impl Pool {
         // Without the lock: the watchdog has one of its own when it asks for this one.
         ready();
         let mut segments = self.lock();
-        // Meanwhile, other hosts may have got threads, and idle ones may have ended.
-        self.grow(&mut segments, wanted)?;
+        // Meanwhile, another host may have got the threads.
+        if segments.iter().all(|segment| segment.idle() == 0) {
+            self.grow(&mut segments, wanted)?;
+        }
         let mut started = 0;
         for segment in segments.iter_mut() {
-            while started < wanted && segment.busy.load(Ordering::Relaxed) < segment.size {
+            while started < wanted && segment.idle() > 0 {
                 let busy = Busy::new(&segment.busy);
                 segment.idle_checks = 0;
                 let work = make();
@@ -320,8 +327,7 @@ impl Pool {
             segments.push(build_cores(self.hooks)?);
         }
         let size: usize = segments.iter().map(|segment| segment.size).sum();
-        let idle: usize =
-            segments.iter().map(|segment| segment.size - segment.busy.load(Ordering::Relaxed)).sum();
+        let idle: usize = segments.iter().map(Segment::idle).sum();
         let missing = wanted.saturating_sub(idle);
         let allowed = missing.min(THREAD_LIMIT.saturating_sub(size)).max(usize::from(idle == 0));
         if allowed > 0 {
