@@ -307,7 +307,8 @@ impl Pool {
         }
         let mut started = 0;
         for segment in segments.iter_mut() {
-            while started < wanted && segment.idle() > 0 {
+            // Counted once: a thread that has soon done its work must not count as two.
+            for _ in 0..segment.idle().min(wanted - started) {
                 let busy = Busy::new(&segment.busy);
                 segment.idle_checks = 0;
                 let work = make();
