@@ -67,44 +67,54 @@ fn merge_taken(
     if lanes.iter().any(|lane| !lane.streams.is_empty()) {
         streams.extend(lanes.iter_mut().map(|lane| std::mem::take(&mut lane.streams)));
     }
+    let size = lanes.iter().map(Lane::size).chain(streams.iter().map(Streams::size)).sum();
+    let is_paused = decodes_blocks != Some(true) && stack.pause_collector_for(size);
     stack.push_value(failed - 1);
     stack.push_value(failed);
-    let merged = merge_lanes(stack, job, &lanes, &mut streams, names, decodes_blocks);
+    let merged = merge_lanes(stack, size, &lanes, &mut streams, names, decodes_blocks.is_some());
     stack.set_top(failed);
-    if merged.is_err() {
+    if merged.is_ok() {
+        streams.iter_mut().for_each(Streams::drop_ended);
+    } else {
         for n in failures + 1..=stack.raw_len(failed) {
             stack.push_integer(n as i64);
             stack.push_nil();
             stack.raw_set_existing(failed);
         }
         streams.iter_mut().for_each(Streams::begin_again);
-        job.give_back_streams(&mut streams);
+    }
+    let goes_on = streams.iter().any(|streams| !streams.is_empty());
+    job.give_back_streams(&mut streams);
+    if merged.is_err() {
         job.give_back_outcomes(lanes);
     }
-    merged
+    // Now all is in its place: a finalizer may merge what has come meanwhile, and an error undoes nothing.
+    if is_paused {
+        stack.unpause_collector()?;
+    }
+    merged.map(|()| goes_on)
 }
 
-/// Merges the lanes and their streams into the two lists on top. If that succeeds, the streams that go on are back in the job.
+/// Merges the lanes and their streams, of so many bytes, into the two lists on top.
 fn merge_lanes(
     stack: &Stack,
-    job: &Job,
+    size: usize,
     lanes: &[Lane],
     streams: &mut [Streams],
     names: &HostNames,
-    decodes_blocks: Option<bool>,
-) -> Result<bool> {
+    decodes_blocks: bool,
+) -> Result<()> {
     let mut decoder = Decoder::new(names);
     let mut unsendable = Vec::new();
     let mut no_streams = Streams::default();
-    let size = lanes.iter().map(Lane::size).chain(streams.iter().map(Streams::size)).sum();
-    let merge = |stack: &Protected| {
+    stack.with_large_blocks(size, 2, |stack| {
         let (result, failed_tasks) = (stack.table(RESULT), stack.table(FAILED));
         stack.push_bytes(b"success");
         stack.push_bytes(b"data");
         let mut failures = stack.raw_len(FAILED) as i64;
         for (at, lane) in lanes.iter().enumerate() {
             let streams = streams.get_mut(at).unwrap_or(&mut no_streams);
-            if decodes_blocks.is_some() {
+            if decodes_blocks {
                 decode_streams(stack, streams, names)?;
             }
             for (index, outcome) in lane.outcomes() {
@@ -138,17 +148,9 @@ fn merge_lanes(
                     failed_tasks.raw_set_i(failures);
                 }
             }
-            streams.drop_ended();
         }
-        let goes_on = streams.iter().any(|streams| !streams.is_empty());
-        // Before the collector runs: a finalizer may merge what has come meanwhile.
-        job.give_back_streams(streams);
-        Ok(goes_on)
-    };
-    match decodes_blocks {
-        Some(true) => stack.with_large_blocks(size, 2, merge),
-        _ => stack.with_collector_paused_on_host(size, 2, merge),
-    }
+        Ok(())
+    })
 }
 
 /// From now on, notes the order in which the job's tasks end. Takes the same lists as [`merge`].

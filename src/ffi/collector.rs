@@ -38,6 +38,11 @@ impl Stack<'_> {
         runs
     }
 
+    /// As [`Stack::pause_collector`], for the values of a message of so many bytes; false, too, if they are few.
+    pub fn pause_collector_for(&self, size: usize) -> bool {
+        size >= SMALL && self.pause_collector()
+    }
+
     /// Lets the collector run again; it steps at once if its debt calls for that. An error of a finalizer is dropped, any
     /// other (a hook's, say) is returned.
     pub fn unpause_collector(&self) -> Result<()> {
@@ -74,7 +79,7 @@ impl Stack<'_> {
     where
         F: FnOnce(&Protected) -> Result<R>,
     {
-        let is_paused = size >= SMALL && self.pause_collector();
+        let is_paused = self.pause_collector_for(size);
         let outcome = self.with_large_blocks(size, arguments, body);
         if is_paused {
             self.unpause_collector()?;
