@@ -218,7 +218,11 @@ local function turn(job, budget, is_enough, is_paced)
   local serves_until = is_paced and stop or stop + LONGEST_WAIT
   job.finalizer.is_untouched = false
   repeat
-    local has_work, over, has_results = core.wait(job.id, is_paced and math.min(left, pace.patience(job)) or left)
+    -- Results may have been merged elsewhere, and then nothing more may come that would end a wait.
+    local has_unshown = #job.order > job.shown
+    local longest = has_unshown and 0 or is_paced and math.min(left, pace.patience(job)) or left
+    local has_work, over, has_results = core.wait(job.id, longest)
+    has_work = has_work or has_unshown
     if has_work and not over then
       serve(job, serves_until, core.clock() - began)
       if has_results then

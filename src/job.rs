@@ -211,11 +211,10 @@ impl Job {
         self.progress.order.is_noted.load(Ordering::Relaxed)
     }
 
-    /// From now on, notes the order in which tasks end. Returns whether it was noted already. Tasks that have ended before are
-    /// not in it, see [`Job::note_earlier`].
-    pub fn note_order(&self) -> Result<bool, Error> {
+    /// From now on, notes the order in which tasks end. Tasks that have ended before are not in it, see [`Job::note_earlier`].
+    pub fn note_order(&self) -> Result<(), Error> {
         if self.notes_order() {
-            return Ok(true);
+            return Ok(());
         }
         self.progress.order.lock().try_reserve_exact(self.tasks.len())?;
         self.progress.order.is_noted.store(true, Ordering::Relaxed);
@@ -223,7 +222,7 @@ impl Job {
         for worker in self.workers() {
             drop(worker.lane.lock().unwrap_or_else(PoisonError::into_inner));
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Adds the tasks that had ended before the order was noted. `has_ended` says whether a task's outcome has been merged.

@@ -155,17 +155,15 @@ fn merge_lanes(
 
 /// From now on, notes the order in which the job's tasks end. Takes the same lists as [`merge`].
 pub fn note_order(stack: &Stack, job: &Job, names: &HostNames) -> Result<()> {
-    let was_noted = job.note_order()?;
+    job.note_order()?;
     merge(stack, job, names, Duration::ZERO)?;
-    if !was_noted {
-        let result = stack.top() - 1;
-        job.note_earlier(|index| {
-            let has_ended = stack.raw_get_i(result, index as i64 + 1) != Type::Nil;
-            stack.pop(1);
-            has_ended
-        })?;
-    }
-    Ok(())
+    // Each time, since an error may have come before this.
+    let result = stack.top() - 1;
+    job.note_earlier(|index| {
+        let has_ended = stack.raw_get_i(result, index as i64 + 1) != Type::Nil;
+        stack.pop(1);
+        has_ended
+    })
 }
 
 /// Adds to the list at index `order` the tasks that have ended since the last call, counted from 1. The outcomes of the last few

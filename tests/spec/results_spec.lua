@@ -489,3 +489,21 @@ describe("Poll", function()
     end)
   end)
 end)
+
+describe("a loop over job:results() #native", function()
+  it("begins with tasks that ended before it, while others go on (R11)", function()
+    for _ = 1, 20 do
+      local job = RunAsync { workers = 2, onComplete = ignore,
+        tasks = { { func = function() while true do end end, timeout = 60 }, { func = identity, args = { 5 } } } }
+      repeat until select(2, job:status()) == 1
+      for index, record in job:results() do
+        if index == 2 then
+          assert.equal(5, record.data)
+          job:cancel()
+        else
+          assert.equal("cancelled", record.kind)
+        end
+      end
+    end
+  end)
+end)
