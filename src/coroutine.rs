@@ -143,7 +143,26 @@ fn resume_with(
 fn note_failure(stack: &Protected, coroutine: &Stack) -> Result<(), Exit> {
     stack.push_traceback(coroutine, 0);
     stack.insert(-2);
-    // Until the next call that raises, this function may own things. On the stack: traceback, error.
+    let number = keep_failure(stack, coroutine)?;
+    if stack.kind(-1) == Type::String {
+        stack.push_where(1);
+        stack.insert(-2);
+        stack.concat(2);
+    }
+    // A finalizer may have run meanwhile.
+    let raised = raised_at(stack, -1);
+    current::with_notes(|notes| match &mut notes.wrap_failure {
+        Some(failure) if failure.raised == Raised::Unfinished(number) => {
+            failure.raised = raised;
+        }
+        _ => {}
+    });
+    Ok(())
+}
+
+/// Keeps what is known of the error on top, which has the coroutine's traceback below it, and closes the coroutine's variables.
+/// Returns the number of the failure.
+fn keep_failure(stack: &Stack, coroutine: &Stack) -> Result<u64, Exit> {
     let inner = take_failure(stack, -1);
     let missing = match &inner {
         Some(_) => None,
@@ -163,26 +182,12 @@ fn note_failure(stack: &Protected, coroutine: &Stack) -> Result<(), Exit> {
         }
         stack.remove(-2);
     }
-    let number = current::with_notes(|notes| {
+    Ok(current::with_notes(|notes| {
         notes.wrap_failures += 1;
         let raised = Raised::Unfinished(notes.wrap_failures);
         notes.wrap_failure = Some(WrapFailure { raised, traceback: whole, missing });
         notes.wrap_failures
-    });
-    if stack.kind(-1) == Type::String {
-        stack.push_where(1);
-        stack.insert(-2);
-        stack.concat(2);
-    }
-    // A finalizer may have run meanwhile.
-    let raised = raised_at(stack, -1);
-    current::with_notes(|notes| match &mut notes.wrap_failure {
-        Some(failure) if failure.raised == Raised::Unfinished(number) => {
-            failure.raised = raised;
-        }
-        _ => {}
-    });
-    Ok(())
+    }))
 }
 
 fn is_task(stack: &Stack) -> bool {
