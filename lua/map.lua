@@ -167,7 +167,11 @@ function map.prepare(job, func, list, options)
         modules.failures(plan.records, plan.failed, count, "items")
       end
     end
-    return job.outcome[1], job.outcome[2]
+    local results, failure = job.outcome[1], job.outcome[2]
+    if failure then
+      return nil, failure
+    end
+    return results -- alone: a nil behind it would be an argument where a call of Map is the last one
   end
   local onComplete = config.onComplete
   if onComplete then
