@@ -22,6 +22,8 @@ if _VERSION ~= "Lua 5.3" and _VERSION ~= "Lua 5.4" then
   error("gma2workers needs Lua 5.3 or 5.4, this is " .. _VERSION, 0)
 end
 
+-- The packed file begins like this one, up to here: see scripts/pack-cooperative.
+
 -- `require` passes the name and the path of this file. If it was loaded in another way, its source has the path.
 local _, path = ...
 local debugging = package.loaded.debug

@@ -98,7 +98,9 @@ local function show_results(job, queued)
   if not job.calls_before and #job.order > job.shown then
     job.calls_before, job.shown_next = queued, #job.order
   end
-  if job.calls_before and job.calls_before <= 0 then
+  -- Read once: with time slices, another pump of the job may set it to nil at any instruction.
+  local calls_before = job.calls_before
+  if calls_before and calls_before <= 0 then
     job.calls_before, job.shown = nil, job.shown_next
   end
   -- Always, since the order may have been ahead of the records before.
@@ -199,7 +201,9 @@ local function serve(job, stop, waited)
       job.calls_before = job.calls_before and 0
     else
       answered, unanswered = answered + (has_answer and 1 or 0), unanswered + (has_answer and 0 or 1)
-      job.calls_before = job.calls_before and job.calls_before - 1
+      -- Read once, as in `show_results`.
+      local calls_before = job.calls_before
+      job.calls_before = calls_before and calls_before - 1
     end
   until not has_served or core.clock() >= stop
   pace.note_calls(job, answered, unanswered, waited)

@@ -13,9 +13,9 @@ local ipairs, loadfile, math, pcall, require, table, tonumber = ipairs, loadfile
 -- The engine passes two names to the file: the plugin's own, and the one that the user gave it.
 local NAME = select(2, ...) or "Duplicate finder"
 
-local LAST_NUMBER, TASKS, BREATH, MOST_LETTERS = 9999, 32, 1000, 9
+local LAST_NUMBER, BREATH, MOST_LETTERS = 9999, 1000, 9
 
--- The part shared with the other plugins: Start, Cleanup and the functions called on it below. Start loads it.
+-- What all plugins here share: its functions are called below. Start loads it.
 ---@type gma2workers.plugin
 local plugin
 
@@ -48,21 +48,17 @@ local function is_near(from, to, letters)
   return row[#to] <= letters
 end
 
---- A task: compares its share of the labels with all later ones. Returns the indices of similar pairs.
-local function compare(labels, first, step, letters)
-  local texts, digits, found = {}, {}, {}
-  for i, label in ipairs(labels) do
-    texts[i] = label.text:lower():gsub("#%d+$", ""):gsub("%s+", "")
-    digits[i] = texts[i]:gsub("%D+", " ")
-  end
-  for i = first, #labels, step do
-    for j = i + 1, #labels do
-      if texts[i] == texts[j] or letters > 0 and digits[i] == digits[j] and is_near(texts[i], texts[j], letters) then
-        found[#found + 1] = { i, j }
-      end
+--- Runs in tasks: compares a label with all later ones. Returns the indices of the similar ones.
+local function similar_to(label, index, labels, letters)
+  local similar = {}
+  for i = index + 1, #labels do
+    local other = labels[i]
+    if label.key == other.key
+        or letters > 0 and label.digits == other.digits and is_near(label.key, other.key, letters) then
+      similar[#similar + 1] = i
     end
   end
-  return found
+  return similar
 end
 
 --- Reads the labels on the console's thread, and pauses now and then so that the console can go on.
@@ -73,9 +69,10 @@ local function labels_of(pool)
     local object = gma.show.getobj.handle(object_name(pool, number))
     local text = object and gma.show.getobj.label(object)
     if text and text:find("%S") then
-      labels[#labels + 1] = { number = number, text = text }
+      local key = text:lower():gsub("#%d+$", ""):gsub("%s+", "")
+      labels[#labels + 1] = { number = number, text = text, key = key, digits = key:gsub("%D+", " ") }
     end
-    if number % BREATH == 0 then
+    if number % BREATH == 0 or number == LAST_NUMBER then
       gma.gui.progress.set(plugin.bar, number)
       gma.sleep(0.01)
     end
@@ -84,16 +81,10 @@ local function labels_of(pool)
   return labels
 end
 
---- Groups of similar labels, each in the pool's order; nil if the job was cancelled or a task failed.
+--- Groups of similar labels, each in the pool's order.
 local function groups_of(labels, letters)
-  local tasks = {}
-  for first = 1, math.min(TASKS, #labels) do
-    tasks[first] = { func = compare, args = { labels, first, TASKS, letters }, name = ("share %d"):format(first) }
-  end
-  local response = plugin:run(tasks)
-  if response.cancelled then
-    return nil
-  end
+  local began = plugin.library.clock()
+  local similar = plugin:map(similar_to, labels, { index = true, args = { labels, letters } })
 
   -- Each label points to an earlier similar one; the first of a group points to itself.
   local earlier = {}
@@ -103,14 +94,9 @@ local function groups_of(labels, letters)
     end
     return i
   end
-  for i, result in ipairs(response.result) do
-    if not result.success then
-      plugin:say(("%s: %s"):format(tasks[i].name, result.data))
-      plugin:say("nothing is changed, since not all could be compared")
-      return nil
-    end
-    for _, pair in ipairs(result.data) do
-      local a, b = first_of(pair[1]), first_of(pair[2])
+  for i, others in ipairs(similar) do
+    for _, other in ipairs(others) do
+      local a, b = first_of(i), first_of(other)
       earlier[math.max(a, b)] = math.min(a, b)
     end
   end
@@ -125,7 +111,7 @@ local function groups_of(labels, letters)
       groups[#groups + 1] = #group == 2 and group or nil
     end
   end
-  plugin:say(("compared %d labels in %.2f s on %d workers"):format(#labels, response.duration, response.workerCount))
+  plugin:say(("compared %d labels in %.2f s"):format(#labels, plugin.library.clock() - began))
   return groups
 end
 
@@ -160,21 +146,17 @@ end
 
 --- Asks the user for pool, letters and action; returns nil and the reason if an answer is wrong.
 local function ask(argument)
-  local text = argument and argument:find("%S") and argument or gma.textinput(NAME .. ": pool", "Macro")
-  local pool = text and (text:match("^%s*(%a+)%s*$") or text:match("^%s*(%a+%s+%d+)%s*$"))
-  if text and not pool then
+  local text = argument and argument:find("%S") and argument or plugin:ask("pool", "Macro")
+  local pool = text:match("^%s*(%a+)%s*$") or text:match("^%s*(%a+%s+%d+)%s*$")
+  if not pool then
     return nil, ('no pool: "%s"; write as in Macro, or Preset 4'):format(text)
   end
-  local answer = pool and gma.textinput(NAME .. ": letters that may differ, 0 to 9", "0")
+  local answer = plugin:ask("letters that may differ, 0 to 9", "0")
   local letters = math.tointeger(tonumber(answer))
-  if answer and not (letters and letters >= 0 and letters <= MOST_LETTERS) then
+  if not letters or letters < 0 or letters > MOST_LETTERS then
     return nil, ('not a number of letters from 0 to %d: "%s"'):format(MOST_LETTERS, answer)
   end
-  local action = answer and gma.textinput(NAME .. ": then show, mark or delete the later ones", "show")
-  if not action then
-    return nil, "cancelled"
-  end
-  action = action:lower():match("^%s*(.-)%s*$")
+  local action = plugin:ask("then show, mark or delete the later ones", "show"):lower():match("^%s*(.-)%s*$")
   if action ~= "show" and action ~= "mark" and action ~= "delete" then
     return nil, ('write show, mark or delete, not "%s"'):format(action)
   elseif action == "delete" and letters > 0 then
@@ -194,11 +176,7 @@ local function work(argument)
     plugin:say(("%s has %d labels: nothing to compare"):format(pool, #labels))
     return
   end
-  local groups = groups_of(labels, letters)
-  if not groups then
-    return
-  end
-  local later = 0
+  local groups, later = groups_of(labels, letters), 0
   for _, group in ipairs(groups) do
     local names = {}
     for i, label in ipairs(group) do
@@ -226,31 +204,26 @@ local function work(argument)
   plugin:say(("%s: %d of %d"):format(action == "mark" and "marked" or "deleted", count, later))
 end
 
+-- Start and Cleanup find gma2-workers where `require` looks, or in the plugins folder.
+
 local function Start(argument)
-  if not plugin then
-    local ok, frame = pcall(require, "gma2-workers.plugins.frame")
-    if not ok then
-      -- The plugins folder need not be on `package.path`.
-      local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/plugins/frame.lua"
-      local chunk = loadfile(path)
-      if not chunk then
-        gma.echo(("%s: %s"):format(NAME, frame))
-        gma.feedback(NAME .. ": gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
-          .. "the System Monitor has the reason")
-        return
-      end
-      frame = chunk("gma2-workers.plugins.frame", path)
-    end
-    plugin = frame(NAME, work)
+  local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/plugins/plugin.lua"
+  local ok, new = pcall(require, "gma2-workers.plugins.plugin")
+  local chunk = not ok and loadfile(path)
+  if chunk then
+    new = chunk("gma2-workers.plugins.plugin", path)
+  elseif not ok then
+    gma.echo(NAME .. ": " .. new)
+    gma.feedback(NAME .. ": copy the folder gma2-workers into the plugins folder; the System Monitor has the reason")
+    return
   end
+  plugin = plugin or new(NAME, work)
   plugin.Start(argument)
 end
 
---- Called by Off Plugin and however else a plugin ends.
+-- The engine calls this on Off Plugin, and when the plugin ends.
 local function Cleanup()
-  if plugin then
-    plugin.Cleanup()
-  end
+  if plugin then plugin.Cleanup() end
 end
 
 return Start, Cleanup

@@ -5,7 +5,7 @@
 --   Plugin "gma2workers export reader" "D:/show"             the usual names in a folder
 --   Plugin "gma2workers export reader" "D:/show; front.xml"  these files in it
 --
--- Each file is one task; a big preset is several.
+-- Each file is read in one piece; a big preset in several. Tasks read the pieces.
 
 -- All plugins share one set of globals, and another plugin may change any of these.
 local error, io, ipairs, loadfile, math, pairs, pcall, require, select, table, tonumber = error, io, ipairs, loadfile, math,
@@ -17,7 +17,7 @@ local NAME = select(2, ...) or "Export reader"
 local USUAL_NAMES = { "patch.xml", "layout.xml", "preset_0.1.xml", "preset_0.2.xml" }
 local PIECE_BYTES = 64 * 1024
 
--- The part shared with the other plugins: Start, Cleanup and the functions called on it below. Start loads it.
+-- What all plugins here share: its functions are called below. Start loads it.
 ---@type gma2workers.plugin
 local plugin
 
@@ -40,8 +40,9 @@ local function fixture_of(attributes)
   return id or channel and "Channel " .. channel
 end
 
---- A task: reads a file or a piece of one. `kind` is given only for the later pieces of a preset.
-local function read(text, file, line, kind)
+--- Runs in tasks: reads a file or a piece of one. `kind` is given only for the later pieces of a preset.
+local function read(piece)
+  local text, file, line, kind = piece.text, piece.file, piece.line, piece.kind
   local kinds = { Layer = "patch", Preset = "preset", Group = "layout" }
   local found = { fixtures = {}, addresses = {}, parts = 0 }
   local fixture, in_values, at, counted = nil, kind ~= nil, 1, 1
@@ -92,7 +93,7 @@ local function read(text, file, line, kind)
   return found
 end
 
---- Cuts the values of a preset into pieces of about PIECE_BYTES, as arguments of `read`; any other file is one piece.
+--- Cuts the values of a preset into pieces of about PIECE_BYTES, for `read`; any other file is one piece.
 local function pieces(text, file)
   -- A file with comments is not cut, since text in a comment may look like a tag.
   local values_end = text:find("<Preset[%s>]") and not text:find("<!", 1, true) and text:find("</Values>", 1, true) or 0
@@ -100,11 +101,11 @@ local function pieces(text, file)
   while true do
     local cut = first + PIECE_BYTES < values_end and text:find("<PresetValue[%s>]", first + PIECE_BYTES)
     local last = cut and cut < values_end and cut - 1 or #text
-    list[#list + 1] = { text:sub(first, last), file, line, first > 1 and "preset" or nil }
+    list[#list + 1] = { text = text:sub(first, last), file = file, line = line, kind = first > 1 and "preset" or nil }
     if last == #text then
       return list
     end
-    line = line + select(2, list[#list][1]:gsub("\n", ""))
+    line = line + select(2, list[#list].text:gsub("\n", ""))
     first = cut
   end
 end
@@ -194,60 +195,47 @@ end
 
 local function work(argument)
   local text = argument and argument:find("%S") and argument
-    or gma.textinput(NAME .. ": folder, or folder; file; file", (gma.show.getvar("PATH") or ".") .. "/importexport")
-  if not text then
-    plugin:say("cancelled")
-    return
-  end
+    or plugin:ask("folder, or folder; file; file", (gma.show.getvar("PATH") or ".") .. "/importexport")
   local exports, folder = open_exports(text)
   if #exports == 0 then
-    plugin:say("nothing to read in " .. folder)
+    plugin:say(("nothing to read in %s: export there a patch, a layout or a preset, or name files"):format(folder))
     return
   end
-  local tasks = {}
+  local began, all = plugin.library.clock(), {}
   for _, export in ipairs(exports) do
-    export.first = #tasks + 1
-    for i, piece in ipairs(pieces(export.text, export.name)) do
-      tasks[#tasks + 1] = { func = read, args = piece, name = ("%s, piece %d"):format(export.name, i) }
-    end
-    export.last = #tasks
+    local list = pieces(export.text, export.name)
+    export.first, export.last = #all + 1, #all + #list
+    table.move(list, 1, #list, #all + 1, all)
   end
-  local response = plugin:run(tasks)
-  if response.cancelled then
-    return
-  end
+  -- A file that can't be read must not keep the others from being read.
+  local records = plugin:map(read, all, { chunk = 1, onError = "collect" })
   for _, export in ipairs(exports) do
-    export.content, export.problem = merge(table.move(response.result, export.first, export.last, 1, {}))
+    export.content, export.problem = merge(table.move(records, export.first, export.last, 1, {}))
   end
   show(exports)
-  plugin:say(("%d files in %.3f s on %d workers"):format(#exports, response.duration, response.workerCount))
+  plugin:say(("%d files in %.3f s"):format(#exports, plugin.library.clock() - began))
 end
 
+-- Start and Cleanup find gma2-workers where `require` looks, or in the plugins folder.
+
 local function Start(argument)
-  if not plugin then
-    local ok, frame = pcall(require, "gma2-workers.plugins.frame")
-    if not ok then
-      -- The plugins folder need not be on `package.path`.
-      local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/plugins/frame.lua"
-      local chunk = loadfile(path)
-      if not chunk then
-        gma.echo(("%s: %s"):format(NAME, frame))
-        gma.feedback(NAME .. ": gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
-          .. "the System Monitor has the reason")
-        return
-      end
-      frame = chunk("gma2-workers.plugins.frame", path)
-    end
-    plugin = frame(NAME, work)
+  local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/plugins/plugin.lua"
+  local ok, new = pcall(require, "gma2-workers.plugins.plugin")
+  local chunk = not ok and loadfile(path)
+  if chunk then
+    new = chunk("gma2-workers.plugins.plugin", path)
+  elseif not ok then
+    gma.echo(NAME .. ": " .. new)
+    gma.feedback(NAME .. ": copy the folder gma2-workers into the plugins folder; the System Monitor has the reason")
+    return
   end
+  plugin = plugin or new(NAME, work)
   plugin.Start(argument)
 end
 
---- Called by Off Plugin and however else a plugin ends.
+-- The engine calls this on Off Plugin, and when the plugin ends.
 local function Cleanup()
-  if plugin then
-    plugin.Cleanup()
-  end
+  if plugin then plugin.Cleanup() end
 end
 
 return Start, Cleanup

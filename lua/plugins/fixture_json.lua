@@ -16,7 +16,7 @@ local NAME = select(2, ...) or "Fixture json"
 
 local LAST_NUMBER, SHARE, BREATH = 9999, 100, 1000
 
--- The part shared with the other plugins: Start, Cleanup and the functions called on it below. Start loads it.
+-- What all plugins here share: its functions are called below. Start loads it.
 ---@type gma2workers.plugin
 local plugin
 
@@ -29,22 +29,18 @@ local function json_string(text)
   return '"' .. utf8_of(text):gsub('[%c"\\]', function(char) return ("\\u%04x"):format(char:byte()) end) .. '"'
 end
 
---- A task: encodes fixtures as JSON, one per line.
-local function encode(fixtures)
-  local lines = {}
-  for i, fixture in ipairs(fixtures) do
-    local fields, names = {}, {}
-    for name in pairs(fixture.properties) do
-      names[#names + 1] = name
-    end
-    table.sort(names)
-    for k, name in ipairs(names) do
-      fields[k] = json_string(name) .. ": " .. json_string(fixture.properties[name])
-    end
-    lines[i] = ('{ "number": %d, "name": %s, "class": %s, "properties": { %s } }'):format(fixture.number,
-      fixture.name and json_string(fixture.name) or "null", json_string(fixture.class), table.concat(fields, ", "))
+--- Runs in tasks: encodes a fixture as JSON, in one line.
+local function encode(fixture)
+  local fields, names = {}, {}
+  for name in pairs(fixture.properties) do
+    names[#names + 1] = name
   end
-  return table.concat(lines, ",\n")
+  table.sort(names)
+  for i, name in ipairs(names) do
+    fields[i] = json_string(name) .. ": " .. json_string(fixture.properties[name])
+  end
+  return ('{ "number": %d, "name": %s, "class": %s, "properties": { %s } }'):format(fixture.number,
+    fixture.name and json_string(fixture.name) or "null", json_string(fixture.class), table.concat(fields, ", "))
 end
 
 --- Decodes JSON into tables; null becomes nil. Malformed text raises an error with file and line.
@@ -135,7 +131,7 @@ local function patch_of(fixture)
   end
 end
 
---- A task: finds what a file would change in the show's fixtures, and which of its fixtures the show lacks.
+--- Runs in a task: finds what a file would change in the show's fixtures, and which of its fixtures the show lacks.
 local function compare(text, file, present)
   local whole = decode(text, file)
   if type(whole) ~= "table" or type(whole.fixtures) ~= "table" then
@@ -186,20 +182,6 @@ local function read_fixtures()
   return fixtures
 end
 
---- Runs the tasks and returns their results. If a task failed, says so and returns nil.
-local function results_of(tasks)
-  local response = plugin:run(tasks)
-  local results = {}
-  for i, result in ipairs(response.result) do
-    if response.cancelled or not result.success then
-      plugin:say(response.cancelled and "cancelled" or result.data)
-      return nil
-    end
-    results[i] = result.data
-  end
-  return results
-end
-
 local function export(path)
   local there = io.open(path, "rb")
   if there then
@@ -209,27 +191,20 @@ local function export(path)
       return
     end
   end
-  local fixtures, tasks = read_fixtures(), {}
+  local fixtures = read_fixtures()
   if #fixtures == 0 then
     plugin:say("the show has no fixtures: nothing is written")
     return
   end
-  for first = 1, #fixtures, SHARE do
-    local share = table.move(fixtures, first, math.min(first + SHARE - 1, #fixtures), 1, {})
-    tasks[#tasks + 1] = { func = encode, args = { share } }
-  end
-  local texts = results_of(tasks)
-  local file, problem = nil, nil
-  if texts then
-    file, problem = io.open(path, "wb")
-  end
-  if file then
-    file:write('{ "fixtures": [\n', table.concat(texts, ",\n"), "\n] }\n")
-    file:close()
-    plugin:say(("%d fixtures are in %s"):format(#fixtures, path))
-  elseif problem then
+  local lines = plugin:map(encode, fixtures)
+  local file, problem = io.open(path, "wb")
+  if not file then
     plugin:say("can't be written: " .. problem)
+    return
   end
+  file:write('{ "fixtures": [\n', table.concat(lines, ",\n"), "\n] }\n")
+  file:close()
+  plugin:say(("%d fixtures are in %s"):format(#fixtures, path))
 end
 
 --- The commands for a change, and a line that describes it.
@@ -268,11 +243,7 @@ local function import(path)
   for _, fixture in ipairs(read_fixtures()) do
     present[fixture.number] = fixture
   end
-  local results = results_of({ { func = compare, args = { text, path:match("[^/\\]*$"), present } } })
-  if not results then
-    return
-  end
-  local found, commands = results[1], {}
+  local found, commands = plugin:map(compare, { text }, { args = { path:match("[^/\\]*$"), present } })[1], {}
   for _, change in ipairs(found.changes) do
     local list, line = commands_of(change)
     table.move(list, 1, #list, #commands + 1, commands)
@@ -300,47 +271,38 @@ end
 
 local function work(argument)
   local action, path = (argument or ""):match("^%s*(%S*)%s*(.-)%s*$")
-  action = action ~= "" and action or gma.textinput(NAME .. ": export or import", "export")
-  if action and action ~= "export" and action ~= "import" then
+  action = action ~= "" and action or plugin:ask("export or import", "export")
+  if action ~= "export" and action ~= "import" then
     plugin:say(('write export or import, not "%s"'):format(action))
     return
   end
-  if action and path == "" then
-    path = gma.textinput(NAME .. ": file", (gma.show.getvar("PATH") or ".") .. "/importexport/fixtures.json")
-  end
-  if not action or not path then
-    plugin:say("cancelled")
-    return
+  if path == "" then
+    path = plugin:ask("file", (gma.show.getvar("PATH") or ".") .. "/importexport/fixtures.json")
   end
   local carry_out = action == "export" and export or import
   carry_out(path)
 end
 
+-- Start and Cleanup find gma2-workers where `require` looks, or in the plugins folder.
+
 local function Start(argument)
-  if not plugin then
-    local ok, frame = pcall(require, "gma2-workers.plugins.frame")
-    if not ok then
-      -- The plugins folder need not be on `package.path`.
-      local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/plugins/frame.lua"
-      local chunk = loadfile(path)
-      if not chunk then
-        gma.echo(("%s: %s"):format(NAME, frame))
-        gma.feedback(NAME .. ": gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
-          .. "the System Monitor has the reason")
-        return
-      end
-      frame = chunk("gma2-workers.plugins.frame", path)
-    end
-    plugin = frame(NAME, work)
+  local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/plugins/plugin.lua"
+  local ok, new = pcall(require, "gma2-workers.plugins.plugin")
+  local chunk = not ok and loadfile(path)
+  if chunk then
+    new = chunk("gma2-workers.plugins.plugin", path)
+  elseif not ok then
+    gma.echo(NAME .. ": " .. new)
+    gma.feedback(NAME .. ": copy the folder gma2-workers into the plugins folder; the System Monitor has the reason")
+    return
   end
+  plugin = plugin or new(NAME, work)
   plugin.Start(argument)
 end
 
---- Called by Off Plugin and however else a plugin ends.
+-- The engine calls this on Off Plugin, and when the plugin ends.
 local function Cleanup()
-  if plugin then
-    plugin.Cleanup()
-  end
+  if plugin then plugin.Cleanup() end
 end
 
 return Start, Cleanup

@@ -4,17 +4,17 @@
 --   Plugin "gma2workers pool report"                    asks for the pools
 --   Plugin "gma2workers pool report" "Group, Preset 4"  by their keywords
 --
--- Each task looks at a share of the numbers. The console carries out the gma calls of the tasks.
+-- Tasks look at all numbers. The console carries out their gma calls, and goes on in between.
 
 -- All plugins share one set of globals, and another plugin may change any of these.
-local io, ipairs, loadfile, math, pcall, require, table = io, ipairs, loadfile, math, pcall, require, table
+local io, ipairs, loadfile, pcall, require, table = io, ipairs, loadfile, pcall, require, table
 
 -- The engine passes two names to the file: the plugin's own, and the one that the user gave it.
 local NAME = select(2, ...) or "Pool report"
 
-local LAST_NUMBER, SHARE = 9999, 500
+local LAST_NUMBER = 9999
 
--- The part shared with the other plugins: Start, Cleanup and the functions called on it below. Start loads it.
+-- What all plugins here share: its functions are called below. Start loads it.
 ---@type gma2workers.plugin
 local plugin
 
@@ -23,17 +23,25 @@ local function object_name(pool, number)
   return pool .. (pool:find("%d$") and "." or " ") .. number
 end
 
---- A task: lists the objects with numbers from `first` to `last`.
-local function scan(pool, first, last)
-  local getobj, found = gma.show.getobj, {}
-  for number = first, last do
-    local object = getobj.handle(object_name(pool, number))
-    if object then
-      found[#found + 1] = { number = number, label = getobj.label(object), class = getobj.class(object),
-        children = getobj.amount(object) }
-    end
+--- Runs in tasks: describes an object; nil if there is none of this number.
+local function look_at(number, pool)
+  local getobj = gma.show.getobj
+  local object = getobj.handle(object_name(pool, number))
+  return object and { number = number, label = getobj.label(object), class = getobj.class(object),
+    children = getobj.amount(object) } or nil
+end
+
+--- The objects of a pool, in their order.
+local function objects_in(pool)
+  local numbers, objects = {}, {}
+  for number = 1, LAST_NUMBER do
+    numbers[number] = number
   end
-  return found
+  local found = plugin:map(look_at, numbers, { args = { pool }, progress = NAME .. ": " .. pool })
+  for number in ipairs(numbers) do
+    objects[#objects + 1] = found[number]
+  end
+  return objects
 end
 
 --- The pools that a text names; or nil and the word that is not a pool.
@@ -100,78 +108,42 @@ end
 
 local function work(argument)
   local text = argument and argument:find("%S") and argument
-    or gma.textinput(NAME .. ": pools, with commas between", "Group, Macro, Sequence, Effect")
-  if not text then
-    plugin:say("cancelled")
-    return
-  end
+    or plugin:ask("pools, with commas between", "Group, Macro, Sequence, Effect")
   local pools, wrong = pools_of(text)
   if not pools or #pools == 0 then
     plugin:say(('no pool: "%s"; write as in Group, Preset 4'):format(wrong or text))
     return
   end
 
-  local tasks, pool_of, objects_of = {}, {}, {}
+  local began, objects_of = plugin.library.clock(), {}
   for _, pool in ipairs(pools) do
-    if not objects_of[pool] then
-      objects_of[pool] = {}
-      for first = 1, LAST_NUMBER, SHARE do
-        local last = math.min(first + SHARE - 1, LAST_NUMBER)
-        tasks[#tasks + 1] = { func = scan, args = { pool, first, last }, name = ("%s %d to %d"):format(pool, first, last) }
-        pool_of[#tasks] = pool
-      end
-    end
-  end
-  local response = plugin:run(tasks)
-  if response.cancelled then
-    return
-  end
-  local is_whole = true
-  for i, result in ipairs(response.result) do
-    if result.success then
-      local objects = objects_of[pool_of[i]]
-      table.move(result.data, 1, #result.data, #objects + 1, objects)
-    else
-      is_whole = false
-      plugin:say(("%s: %s"):format(tasks[i].name, result.data))
-    end
-  end
-  if not is_whole then
-    plugin:say("no report, since not all could be read")
-    return
-  end
-  for _, pool in ipairs(pools) do
+    objects_of[pool] = objects_of[pool] or objects_in(pool)
     plugin:say(pool .. ": " .. summary(objects_of[pool]))
   end
   write(pools, objects_of)
-  plugin:say(("looked at 1 to %d in %.2f s on %d workers"):format(LAST_NUMBER, response.duration, response.workerCount))
+  plugin:say(("looked at 1 to %d in %.2f s"):format(LAST_NUMBER, plugin.library.clock() - began))
 end
 
+-- Start and Cleanup find gma2-workers where `require` looks, or in the plugins folder.
+
 local function Start(argument)
-  if not plugin then
-    local ok, frame = pcall(require, "gma2-workers.plugins.frame")
-    if not ok then
-      -- The plugins folder need not be on `package.path`.
-      local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/plugins/frame.lua"
-      local chunk = loadfile(path)
-      if not chunk then
-        gma.echo(("%s: %s"):format(NAME, frame))
-        gma.feedback(NAME .. ": gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
-          .. "the System Monitor has the reason")
-        return
-      end
-      frame = chunk("gma2-workers.plugins.frame", path)
-    end
-    plugin = frame(NAME, work)
+  local path = (gma.show.getvar("PLUGINPATH") or ".") .. "/gma2-workers/plugins/plugin.lua"
+  local ok, new = pcall(require, "gma2-workers.plugins.plugin")
+  local chunk = not ok and loadfile(path)
+  if chunk then
+    new = chunk("gma2-workers.plugins.plugin", path)
+  elseif not ok then
+    gma.echo(NAME .. ": " .. new)
+    gma.feedback(NAME .. ": copy the folder gma2-workers into the plugins folder; the System Monitor has the reason")
+    return
   end
+  plugin = plugin or new(NAME, work)
   plugin.Start(argument)
 end
 
---- Called by Off Plugin and however else a plugin ends.
+-- The engine calls this on Off Plugin, and when the plugin ends.
 local function Cleanup()
-  if plugin then
-    plugin.Cleanup()
-  end
+  if plugin then plugin.Cleanup() end
 end
 
 return Start, Cleanup

@@ -28,8 +28,8 @@ local checkout = string.match(package.searchpath("console.session", package.path
 local function load_from(path)
   return function(name) return assert(loadfile(path))(name, path) end
 end
-local load_library, load_frame = load_from(checkout .. "lua/init.lua"), load_from(checkout .. "lua/plugins/frame.lua")
-local stand_ins = { ["gma2-workers"] = load_library, ["gma2-workers.plugins.frame"] = load_frame }
+local load_library, load_shared = load_from(checkout .. "lua/init.lua"), load_from(checkout .. "lua/plugins/plugin.lua")
+local stand_ins = { ["gma2-workers"] = load_library, ["gma2-workers.plugins.plugin"] = load_shared }
 table.insert(package.searchers, function(name) return stand_ins[name] end)
 table.insert(package.searchers, 2, function(name) return name == "gma2workers" and load_library or nil end)
 

@@ -45,25 +45,21 @@ end
 
 local FOLDERS = { PATH = "", PLUGINPATH = "/plugins", TEMPPATH = "/temp" }
 
+-- The folders that a console has. Each is made when a plugin first asks for the variable.
+local MADE = { PATH = "/importexport", TEMPPATH = "/temp" }
+
 --- Adds these functions to the engine's `gma`.
 function variables.add(engine, gma)
   local get_show, set_show, of_show = store(engine.options.showvars)
   -- A function returns the folder when it is first needed.
-  local folder, temporary
+  local folder
+  local made = {}
   local function path()
     folder = folder or engine.options.folder or files.temporary_folder
     if type(folder) == "function" then
       folder = folder()
     end
     return folder
-  end
-  --- A console's folder for temporary files exists.
-  local function temporary_path()
-    if not temporary then
-      temporary = path() .. FOLDERS.TEMPPATH
-      files.make_folder(temporary)
-    end
-    return temporary
   end
   function gma.show.getvar(name)
     local upper = string.upper(tostring(name))
@@ -73,8 +69,9 @@ function variables.add(engine, gma)
       return os.date("%d.%m.%Y")
     end
     local value = get_show(name) or BUILT_IN[upper]
-    if not value and upper == "TEMPPATH" then
-      return temporary_path()
+    if not value and MADE[upper] and not made[upper] then
+      made[upper] = true
+      files.make_folder(path() .. MADE[upper])
     end
     return value or FOLDERS[upper] and path() .. FOLDERS[upper]
   end

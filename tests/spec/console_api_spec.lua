@@ -108,6 +108,8 @@ describe("the stand-in's gma", function()
     local path = engine.gma.show.getvar("TEMPPATH")
     assert.equal(path, engine.gma.show.getvar("PATH") .. "/temp")
     assert.equal(path, engine.gma.show.getvar("temppath"))
+    local exports = assert(io.open(engine.gma.show.getvar("PATH") .. "/importexport/list.csv", "w"))
+    exports:close()
     local file = assert(io.open(path .. "/list.csv", "w"))
     file:close()
     engine = nil -- luacheck: ignore 311

@@ -29,8 +29,10 @@ describe("the pool report", function()
     assert.equal(table.concat({ "pool,number,label,class,children", 'Group,1,"All",CMD_GROUP,0', 'Group,2,"",CMD_GROUP,0',
       'Group,3,"Say ""hi"", you",CMD_GROUP,0', 'Group,7,"Ünïcode\n2",CMD_GROUP,0', 'Group,9999,"Last",CMD_GROUP,0',
       'Preset 4,2,"Red",P,1', "" }, "\r\n"), read("pool_report.csv"))
-    local bar = engine.progress[1]
-    assert.same({ "P", { 0, 60 }, 60 }, { bar.name, bar.range, bar.values[#bar.values] })
+    for i, pool in ipairs { "Group", "Macro", "Preset 4" } do
+      local bar = engine.progress[i]
+      assert.same({ "P: " .. pool, { 0, 9999 }, 9999 }, { bar.name, bar.range, bar.values[#bar.values] })
+    end
   end)
 
   it("refuses a word that is not a pool, before anything else (K7)", function()
@@ -115,7 +117,8 @@ describe("the export reader", function()
       "odd.xml: Error: odd.xml:2: malformed tag < 5 /",
       "3 files in time",
     }, lines)
-    assert.same({ "nothing to read in /nowhere" }, (run("export_reader", { argument = "/nowhere" })))
+    assert.same({ "nothing to read in /nowhere: export there a patch, a layout or a preset, or name files" },
+      (run("export_reader", { argument = "/nowhere" })))
   end)
 end)
 
@@ -312,7 +315,7 @@ describe("fixture json", function()
     }
     for _, case in ipairs(cases) do
       write("fixtures.json", case[1])
-      assert.same({ "Error: " .. case[2] }, (run("fixture_json", { argument = "import " .. PATH, show = show() })))
+      assert.same({ "stopped by an error: " .. case[2] }, (run("fixture_json", { argument = "import " .. PATH, show = show() })))
     end
     assert.same({ 'write export or import, not "burn"' }, (run("fixture_json", { argument = "burn", show = show() })))
     local lines = run("fixture_json", { argument = "import /nowhere.json", show = show() })

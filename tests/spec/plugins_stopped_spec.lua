@@ -38,6 +38,39 @@ local RUNS = {
   end,
 }
 
+describe("an included plugin", function()
+  it("leaves the jobs of other plugins alone when it is stopped (K19)", function()
+    local gma2workers = require "gma2workers"
+    local options = RUNS.pool_report()
+    options.slice = 50000
+    local engine, plugin = open("pool_report", options)
+    local other = gma2workers.RunAsync { tasks = { { func = function() gma.sleep(0.2) return "done" end } },
+      onComplete = function() end }
+    while #plugin_runs.jobs == 0 do
+      engine:tick()
+    end
+    engine:stop(plugin)
+    engine:run()
+    engine:uninstall()
+    assert.equal("cancelled", (plugin_runs.jobs[1]:status()))
+    assert.equal("done", (other:status()))
+  end)
+
+  it("says that it was cancelled, if another plugin cancels all jobs (K19)", function()
+    local options = RUNS.pool_report()
+    options.slice = 50000
+    local engine = open("pool_report", options)
+    while #plugin_runs.jobs == 0 do
+      engine:tick()
+    end
+    require("gma2workers").cancelAll()
+    engine:run()
+    engine:uninstall()
+    assert_nothing_left(engine)
+    assert.same({ "P: cancelled" }, engine:texts("feedback"))
+  end)
+end)
+
 for name, options_for in pairs(RUNS) do
   describe(name .. ", like each included plugin,", function()
     it("is stopped by Off Plugin at any point, and leaves nothing behind (K8)", function()
@@ -71,7 +104,7 @@ for name, options_for in pairs(RUNS) do
     end)
 
     for missing, names in pairs {
-      ["the library"] = { "gma2-workers" }, ["the whole folder"] = { "gma2-workers", plugins_folder.FRAME },
+      ["the library"] = { "gma2-workers" }, ["the whole folder"] = { "gma2-workers", plugins_folder.SHARED },
     } do
       it(("says what to do if %s is missing (K8)"):format(missing), function()
         for _, module in ipairs(names) do
@@ -80,15 +113,14 @@ for name, options_for in pairs(RUNS) do
         local options = options_for()
         options.showvars = { PLUGINPATH = "/nowhere" }
         local lines, engine = run(name, options)
-        assert.same({ "gma2-workers can't be loaded: copy its folder, gma2-workers, into the plugins folder; "
-          .. "the System Monitor has the reason" }, lines)
+        assert.same({ "copy the folder gma2-workers into the plugins folder; the System Monitor has the reason" }, lines)
         assert.truthy(engine:texts("echo")[1]:find("^P: module 'gma2%-workers[%w.]*' not found"))
       end)
     end
 
     it("finds the folder in the plugins folder, on package.path or not (K8) #posix #long", function()
       for _, on_path in ipairs { "", "/?.lua", "/?/init.lua" } do
-        package.loaded["gma2-workers"], package.loaded[plugins_folder.FRAME] = nil, nil
+        package.loaded["gma2-workers"], package.loaded[plugins_folder.SHARED] = nil, nil
         local plugins, path = plugins_folder.make("refused"), package.path
         if on_path ~= "" then
           package.path = ("%s%s;%s"):format(plugins, on_path, path)
@@ -99,7 +131,7 @@ for name, options_for in pairs(RUNS) do
         package.path = path
         plugins_folder.remove(plugins)
         assert.is_true(ok, lines)
-        assert.is_falsy(lines[1]:find("can't be loaded", 1, true))
+        assert.is_falsy(lines[1]:find("copy the folder", 1, true))
         assert.is_true(#lines > 0)
       end
     end)

@@ -157,9 +157,10 @@ describe("onResult", function()
   end)
 
   it("may sleep, and other pumps go on without calling it twice (R3)", function()
-    for name, options in pairs { plain = {}, slices = { slice = 200, tick = 0.001 } } do
+    -- The shorter a slice, the more often two pumps meet in the same line.
+    for slice in ("0 200 7 5 3 2 1"):gmatch("%d+") do
       local indices, completed = {}, 0
-      in_engine(options, function()
+      in_engine(slice == "0" and {} or { slice = math.tointeger(slice), tick = 0.0001 }, function()
         local job = RunAsync { workers = 2, tasks = tasks_of(40, identity), onResult = function(index)
           -- The engine may switch to another call anywhere but in a C function.
           table.insert(indices, index)
@@ -167,7 +168,7 @@ describe("onResult", function()
         end, onComplete = function() completed = completed + 1 end }
         job:wait()
       end)
-      assert.equal(1, completed, name)
+      assert.equal(1, completed, slice)
       assert_each_once(40, indices)
     end
   end)
