@@ -80,6 +80,7 @@ build = {
       ["gma2-workers.pictures.export_reader_svg"] = "lua/pictures/export_reader.svg",
       ["gma2-workers.pictures.fixture_json_svg"] = "lua/pictures/fixture_json.svg",
       ["gma2-workers.pictures.pool_report_svg"] = "lua/pictures/pool_report.svg",
+      ["gma2-workers.pictures.timeline_dark_svg"] = "lua/pictures/timeline-dark.svg",
       ["gma2-workers.pictures.timeline_svg"] = "lua/pictures/timeline.svg",
       ["gma2-workers.plugins.readme_md"] = "lua/plugins/README.md",
       ["gma2-workers.plugins.probe_xml"] = "lua/plugins/probe.xml",

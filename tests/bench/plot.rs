@@ -1,99 +1,124 @@
 //! Draws the plots over a scale, each into files of its own. The plot of a row that was not run stays as it is.
 
-use std::error::Error;
 use std::path::Path;
 
 use plotters::prelude::*;
+use plotters::style::text_anchor::HPos;
 
 use crate::Row;
-use crate::theme::{THEMES, Theme};
+use crate::theme::{Area, Drawn, Theme, WIDTH, draw_themes};
 
 struct Plot {
     file: &'static str,
     title: &'static str,
     across: &'static str,
-    up: &'static str,
-    /// The row, and the positions of its sides' points on the horizontal axis.
+    /// The row, and the positions of its sides' points on the horizontal axis, with their names there.
     row: &'static str,
-    at: &'static [f64],
+    at: &'static [(f64, &'static str)],
+    /// The distance of two lines across.
+    step: f64,
 }
 
 /// Each side of these rows has one value per point, not one per round.
 const PLOTS: [Plot; 3] = [
     Plot {
         file: "speed-up",
-        title: "Speed-up over a plain loop, two cores",
-        across: "workers",
-        up: "times",
+        title: "Times as fast as a plain loop, on two cores",
+        across: "workers, or processes",
         row: "speed-up over workers",
-        at: &[1.0, 2.0, 4.0, 10.0, 19.0],
+        at: &[(1.0, "1"), (2.0, "2"), (4.0, "4"), (10.0, "10"), (19.0, "19")],
+        step: 0.5,
     },
     Plot {
         file: "cost-per-task",
-        title: "Cost of a tiny task",
+        title: "A tiny task: microseconds a task",
         across: "tasks in the job",
-        up: "µs a task",
         row: "growth in tasks",
-        at: &[1e3, 1e4, 1e5, 1e6],
+        at: &[(1e3, "1,000"), (1e4, "10,000"), (1e5, "100,000"), (1e6, "1,000,000")],
+        step: 0.2,
     },
     Plot {
         file: "transfer",
-        title: "A table of rows to a worker",
+        title: "A table to a worker: microseconds a row",
         across: "rows",
-        up: "µs a row",
         row: "growth of a table",
-        at: &[1e3, 1e4, 1e5, 4e5],
+        at: &[(1e3, "1,000"), (1e4, "10,000"), (1e5, "100,000"), (4e5, "400,000")],
+        step: 0.5,
     },
 ];
 
-pub fn draw(rows: &[Row], folder: &Path) -> Result<(), Box<dyn Error>> {
+/// The sides' colours, which can be told apart on both backgrounds.
+const COLOURS: [RGBColor; 2] = [RGBColor(47, 129, 247), RGBColor(219, 109, 40)];
+
+const HEIGHT: i32 = 320;
+const LEFT: i32 = 52;
+/// The last points have their values at their right.
+const RIGHT: i32 = WIDTH - 60;
+const TOP: i32 = 76;
+const BOTTOM: i32 = HEIGHT - 60;
+const TEXT: f64 = 15.0;
+/// The least distance of two values at the right.
+const LINE: i32 = 17;
+
+pub fn draw(rows: &[Row], folder: &Path) -> Drawn {
     for plot in &PLOTS {
         if let Some(row) = rows.iter().find(|row| row.name == plot.row) {
-            for theme in &THEMES {
-                draw_one(plot, row, theme, &folder.join(format!("{}{}.svg", plot.file, theme.ending)))?;
-            }
+            let path = folder.join(format!("{}.svg", plot.file));
+            draw_themes(&path, HEIGHT, |area, theme| draw_one(plot, row, area, theme))?;
         }
     }
     Ok(())
 }
 
-fn draw_one(plot: &Plot, row: &Row, theme: &Theme, path: &Path) -> Result<(), Box<dyn Error>> {
+fn draw_one(plot: &Plot, row: &Row, area: &Area, theme: &Theme) -> Drawn {
     let highest = row.sides.values().flatten().copied().fold(0.0, f64::max);
-    let (first, last) = (plot.at[0], plot.at[plot.at.len() - 1]);
-    let area = SVGBackend::new(path, (640, 360)).into_drawing_area();
-    area.fill(&theme.background)?;
-    let mut chart = ChartBuilder::on(&area)
-        .caption(plot.title, theme.text(18))
-        .margin(12)
-        .margin_right(40)
-        .x_label_area_size(40)
-        .y_label_area_size(50)
-        .build_cartesian_2d((first..last).log_scale(), 0.0..highest * 1.15)?;
-    chart
-        .configure_mesh()
-        .max_light_lines(2)
-        .axis_style(theme.ink)
-        .bold_line_style(theme.ink.mix(0.2))
-        .light_line_style(theme.ink.mix(0.1))
-        .label_style(theme.text(12))
-        .x_label_formatter(&|x| format!("{x:.0}"))
-        .x_desc(plot.across)
-        .y_desc(plot.up)
-        .draw()?;
-    for (number, (side, values)) in row.sides.iter().enumerate() {
-        let colour = Palette99::pick(number).to_rgba();
-        let points: Vec<(f64, f64)> = plot.at.iter().copied().zip(values.iter().copied()).collect();
-        chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
-            .label(side.as_str())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+    let lines = (highest / plot.step).ceil() as i32;
+    let up = |value: f64| BOTTOM - (value / (plot.step * f64::from(lines)) * f64::from(BOTTOM - TOP)) as i32;
+    let (first, last) = (plot.at[0].0, plot.at[plot.at.len() - 1].0);
+    let across =
+        |value: f64| LEFT + ((value / first).ln() / (last / first).ln() * f64::from(RIGHT - LEFT)) as i32;
+
+    theme.write(area, plot.title, 18.0, (WIDTH / 2, 20), HPos::Center)?;
+    for line in 0..=lines {
+        let value = plot.step * f64::from(line);
+        let shade = theme.ink.mix(if line == 0 { 0.8 } else { 0.2 });
+        area.draw(&PathElement::new([(LEFT, up(value)), (RIGHT, up(value))], shade))?;
+        theme.write(area, &format!("{value:.1}"), TEXT, (LEFT - 8, up(value)), HPos::Right)?;
     }
-    chart
-        .configure_series_labels()
-        .background_style(theme.background.mix(0.8))
-        .border_style(theme.ink)
-        .label_font(theme.text(12))
-        .draw()?;
-    area.present()?;
+    for (value, name) in plot.at {
+        area.draw(&PathElement::new(
+            [(across(*value), BOTTOM), (across(*value), BOTTOM + 5)],
+            theme.ink.mix(0.8),
+        ))?;
+        theme.write(area, name, TEXT, (across(*value), BOTTOM + 17), HPos::Center)?;
+    }
+    theme.write(area, plot.across, TEXT, ((LEFT + RIGHT) / 2, HEIGHT - 16), HPos::Center)?;
+
+    // A key says which line is which, where there are several.
+    let sides = || row.sides.iter().zip(COLOURS);
+    if row.sides.len() > 1 {
+        for (number, ((side, _), colour)) in sides().enumerate() {
+            let x = LEFT + 150 * number as i32;
+            area.draw(&Rectangle::new([(x, 45), (x + 22, 48)], colour.filled()))?;
+            theme.write(area, side, TEXT, (x + 30, 47), HPos::Left)?;
+        }
+    }
+    // The values of the last points, from the top down, so that none lies over another.
+    let mut ends: Vec<(f64, RGBColor)> =
+        sides().filter_map(|((_, values), colour)| Some((*values.last()?, colour))).collect();
+    ends.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let mut free = TOP - LINE;
+    for (value, colour) in ends {
+        free = up(value).max(free + LINE);
+        theme.write_in(&colour, area, &format!("{value:.2}"), TEXT, (RIGHT + 10, free), HPos::Left)?;
+    }
+    for ((_, values), colour) in sides() {
+        let points: Vec<(i32, i32)> =
+            plot.at.iter().zip(values).map(|((at, _), value)| (across(*at), up(*value))).collect();
+        area.draw(&PathElement::new(points.clone(), colour.stroke_width(3)))?;
+        for point in points {
+            area.draw(&Circle::new(point, 4, colour.filled()))?;
+        }
+    }
     Ok(())
 }

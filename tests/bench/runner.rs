@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! bench DATE FOLDER FILE...    lua5.3 runs each FILE, which prints one row per line, as JSON
+//! bench --draw RECORD          draws the plots of a record anew, beside it
 //! ```
 
 use std::collections::BTreeMap;
@@ -50,20 +51,24 @@ impl Figure {
     }
 }
 
-#[derive(Serialize)]
-struct Record<'a> {
-    date: &'a str,
+#[derive(Deserialize, Serialize)]
+struct Record {
+    date: String,
     machine: String,
-    rows: &'a [Row],
+    rows: Vec<Row>,
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [date, folder, files @ ..] = arguments.as_slice() else {
-        eprintln!("bench: write bench DATE FOLDER FILE...");
-        return ExitCode::from(2);
+    let result = match arguments.as_slice() {
+        [option, record] if option == "--draw" => draw_record(Path::new(record)),
+        [date, folder, files @ ..] => run(date, Path::new(folder), files),
+        _ => {
+            eprintln!("bench: write bench DATE FOLDER FILE... or bench --draw RECORD");
+            return ExitCode::from(2);
+        }
     };
-    match run(date, Path::new(folder), files) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
@@ -92,10 +97,19 @@ fn run(date: &str, folder: &Path, files: &[String]) -> Result<(), Box<dyn Error>
         }
     }
     fs::create_dir_all(folder)?;
-    let record = Record { date, machine, rows: &rows };
+    let record = Record { date: date.to_owned(), machine, rows };
     fs::write(folder.join(format!("{date}.json")), serde_json::to_string_pretty(&record)? + "\n")?;
-    plot::draw(&rows, folder)?;
-    bars::draw(&rows, folder)
+    draw(&record, folder)
+}
+
+fn draw_record(path: &Path) -> Result<(), Box<dyn Error>> {
+    let record: Record = serde_json::from_str(&fs::read_to_string(path)?)?;
+    draw(&record, path.parent().unwrap_or(Path::new("")))
+}
+
+fn draw(record: &Record, folder: &Path) -> Result<(), Box<dyn Error>> {
+    plot::draw(&record.rows, folder)?;
+    bars::draw(&record.rows, folder)
 }
 
 /// The processor, the number of its cores, and how busy it is.

@@ -1,12 +1,12 @@
 -- Traced: tasks that compute and ask the host in turn, and their timeline in a file.
 --
--- Shows `trace` and its use. Each task reads labels from the console, with one call for each label: while one task gets its
--- answer, the others wait. In the picture (scripts/trace-plot), most of the time is waiting.
+-- Shows `trace` and its use. Each task reads labels from the console, with two calls for each label, and computes in between.
+-- The picture (scripts/trace-plot) shows how long each task computed, and how long it waited for the console.
 -- The argument is the file's path: Plugin "Traced" "job.json"
 
 local gma2workers = require "gma2workers"
 
-local TASKS, WORKERS, LABELS = 12, 3, 4
+local TASKS, WORKERS, LABELS, STEPS = 12, 3, 4, 10000
 
 local function busy(steps)
   local sum = 0
@@ -16,12 +16,12 @@ local function busy(steps)
   return sum
 end
 
-local function work(first, labels, compute)
+local function work(first, labels, compute, steps)
   local found = {}
   for number = first, first + labels - 1 do
     local handle = gma.show.getobj.handle("Group " .. number)
     found[#found + 1] = handle and gma.show.getobj.label(handle)
-    compute(first * 1500)
+    compute(steps)
   end
   return #found
 end
@@ -30,7 +30,7 @@ local function Start(path)
   local tasks = {}
   for i = 1, TASKS do
     local first = (i - 1) * LABELS + 1
-    tasks[i] = { name = ("Group %d and on"):format(first), func = work, args = { first, LABELS, busy } }
+    tasks[i] = { name = ("Group %d and on"):format(first), func = work, args = { first, LABELS, busy, STEPS * (2 + i % 3) } }
   end
   local response = gma2workers.RunSync { tasks = tasks, workers = WORKERS, trace = path }
   local labels = 0

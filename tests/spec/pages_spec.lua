@@ -125,7 +125,13 @@ describe("in", function()
           return headings
         end
         local base = page:match("^.*/") or ""
-        for target in text:gmatch("%]%(([^)]+)%)") do
+        local targets = {}
+        for _, pattern in ipairs { "%]%(([^)]+)%)", ' src="([^"]+)"', ' srcset="([^"]+)"' } do
+          for target in text:gmatch(pattern) do
+            targets[#targets + 1] = target
+          end
+        end
+        for _, target in ipairs(targets) do
           local path, heading = target:match("^([^#]*)#?(.*)$")
           if not target:find("^https?:") then
             local file = path == "" and page or base .. path
