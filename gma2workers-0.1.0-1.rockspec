@@ -47,6 +47,7 @@ build = {
       ["gma2-workers.cooperative.values"] = "lua/cooperative/values.lua",
       ["gma2-workers.cooperative.workers"] = "lua/cooperative/workers.lua",
       ["gma2-workers.drivers"] = "lua/drivers.lua",
+      ["gma2-workers.engine"] = "lua/engine.lua",
       ["gma2-workers.failures"] = "lua/failures.lua",
       ["gma2-workers.gma2workers"] = "lua/gma2workers.lua",
       ["gma2-workers.hints"] = "lua/hints.lua",

@@ -162,6 +162,23 @@ function job:cancel() end
 ---@field threads integer The number of threads in the pool: 0 before the first job. Threads beyond the number of cores end after some idle time.
 ---@field lost integer How many of them are stuck in a task that could not be stopped.
 
+---The functions of a program's engine for progress bars. `start` returns a bar.
+---@class (exact) gma2workers.bars
+---@field start fun(title: string): any
+---@field stop fun(bar: any)
+---@field setrange? fun(bar: any, first: integer, last: integer)
+---@field set? fun(bar: any, done: integer)
+---@field settext? fun(bar: any, text: string)
+
+---The functions of a program's engine, which drive jobs. `timer` and `command` need `sleep`.
+---@class (exact) gma2workers.engine
+---@field sleep? fun(seconds: number) Suspends the running coroutine, and lets the program run.
+---@field timer? fun(func: function, seconds: number, count: integer) Calls `func` once, after `seconds`, in a coroutine that can sleep.
+---@field command? fun(code: string): any Runs a line of Lua soon, in such a coroutine. Returns nothing, or why not.
+---@field echo? fun(text: string) Shows a line to the user.
+---@field progress? gma2workers.bars
+---@field clock? fun(): number Wall-clock seconds, for the cooperative backend.
+
 ---Runs tasks of a plugin in parallel, on a pool of threads, each task in a separate Lua state.
 ---@class gma2workers
 ---@field info gma2workers.info
@@ -202,6 +219,10 @@ function gma2workers.jobs() end
 ---Cancels all running jobs, for a plugin's `Cleanup`.
 ---@return integer cancelled The number of jobs that it cancelled.
 function gma2workers.cancelAll() end
+
+---Sets the functions of the program's engine, which drive jobs from then on in place of those of `gma`. Raises an error if one is wrong, or while a job is running.
+---@param engine? gma2workers.engine nil for `gma`.
+function gma2workers.setEngine(engine) end
 
 ---Whether the running task is cancelled or out of time, and should end by itself: see `grace`. False on the host. Tasks may use it: `local isStopping = gma2workers.isStopping` crosses.
 ---@return boolean stopping

@@ -35,9 +35,12 @@ function async.run(job, mode)
   job.complete = complete
   pump.add(job)
   job.closed = drivers[mode]("gma2workers_job_" .. job.id, function()
+    if not drivers.can_sleep() then
+      error("the engine started a job outside of a coroutine in which it can sleep", 0)
+    end
     -- The engine may run this function before `RunAsync` returns. The job must not end before that.
     if not job.returned then
-      _G.gma.sleep(SOON)
+      drivers.sleep(SOON)
     end
     pump.run_in_background(job)
   end)

@@ -60,6 +60,14 @@ function calls.poll(seconds)
   return modules.pump.poll(seconds)
 end
 
+--- Sets the engine. Level 2 is the caller: `setEngine` ends with this call.
+function calls.set_engine(engine)
+  local refusal = modules.engine.set(engine)
+  if refusal then
+    error(refusal, 2)
+  end
+end
+
 --- Refuses a field that the module lacks, if its name is a misspelt one. Level 2 is the caller: the metamethod ends with this call.
 function calls.missing(name)
   local meant = core.meant(name)

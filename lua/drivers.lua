@@ -1,5 +1,8 @@
---- Starts engine coroutines, by a timer or a command line. A driver starts one coroutine and returns a function that cleans up
--- if the coroutine has not begun. On a host without an engine, it returns nil.
+--- Starts coroutines of the engine, by a timer or a command line. A driver starts one coroutine and returns a function that cleans
+-- up if the coroutine has not begun. On a host without an engine, it returns nil.
+
+local _, modules = ...
+local engine = modules.engine
 
 local drivers = {}
 
@@ -7,34 +10,34 @@ local drivers = {}
 local ONCE = 1
 local SOON = 0.01
 
---- The engine, if the host has one with this function.
-local function engine_with(name)
-  local engine = rawget(_G, "gma")
-  return type(engine) == "table" and type(engine[name]) == "function" and engine or nil
-end
-
 --- Whether this coroutine can sleep, so that the engine runs.
 function drivers.can_sleep()
-  return engine_with("sleep") ~= nil and coroutine.isyieldable()
+  return engine.find("sleep") ~= nil and coroutine.isyieldable()
+end
+
+--- Lets the engine run meanwhile.
+function drivers.sleep(seconds)
+  engine.find("sleep")(seconds)
 end
 
 local function no_cleanup() end
 
 function drivers.timer(_, body)
-  local engine = engine_with("timer")
-  if not engine then
+  local timer = engine.find("timer")
+  if not timer then
     return nil
   end
-  engine.timer(body, SOON, ONCE)
+  timer(body, SOON, ONCE)
   return no_cleanup
 end
 
---- A command line can only call a global function, so this sets one until the command begins.
+--- A command line can only call a global function, so this sets one until the command begins. An engine without a command line has
+-- its timer for both modes.
 -- @string alias its unique name
 function drivers.cmd(alias, body)
-  local engine = engine_with("cmd")
-  if not engine then
-    return nil
+  local command = engine.find("command")
+  if not command then
+    return drivers.timer(alias, body)
   end
   local function close()
     rawset(_G, alias, nil)
@@ -43,7 +46,7 @@ function drivers.cmd(alias, body)
     close()
     body()
   end)
-  local ok, refusal = pcall(engine.cmd, string.format('LUA "if %s then %s() end"', alias, alias))
+  local ok, refusal = pcall(command, string.format("if %s then %s() end", alias, alias))
   if not ok or refusal then
     close()
     error(ok and "the command line refused to run the job: " .. tostring(refusal) or refusal, 0)

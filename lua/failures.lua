@@ -9,8 +9,8 @@ local _, modules = ...
 -- @int total the number of tasks or items
 -- @string unit "tasks" or "items"
 return function(records, failed, total, unit)
-  local engine = rawget(_G, "gma")
-  if type(engine) ~= "table" or type(engine.echo) ~= "function" then
+  local echo = modules.engine.find("echo")
+  if not echo then
     return
   end
   local count, first = 0, nil
@@ -26,7 +26,7 @@ return function(records, failed, total, unit)
   end
   local message = string.gsub(tostring(records[first].data), "^Error: ", "")
   local text = string.format("gma2workers: %d of %d %s failed, the first one: %s", count, total, unit, message)
-  local ok, problem = pcall(engine.echo, text)
+  local ok, problem = pcall(echo, text)
   if not ok and modules.pump.is_interrupt(problem) then
     error(problem, 0)
   end

@@ -184,6 +184,12 @@ function gma2workers.cancelAll()
   return modules.job.cancel_all()
 end
 
+--- Sets the functions of the program's engine, which drive jobs instead of those of `gma`.
+-- @tparam ?table engine `sleep`, `timer`, `command`, `echo`, `clock` and `progress`, each of which may be left out; nil for `gma`
+function gma2workers.setEngine(...)
+  return modules.calls.set_engine(...)
+end
+
 return setmetatable(gma2workers, {
   __index = function(_, name)
     if name == "Dispatch" then

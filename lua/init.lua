@@ -151,7 +151,10 @@ local function fall_back(reason, wanted)
     error(("gma2workers: cannot load its binary, which belongs beside %s: %s"):format(source, reason), 0)
   end
   local gma2workers = chunk(read, VERSION)
-  read("report", _G)()("gma2workers: its binary can't be loaded, so tasks take turns on the host (the cooperative backend): " .. reason)
+  local modules = {}
+  modules.engine = read("engine", _G)(nil, modules)
+  read("report", _G)(nil, modules)("gma2workers: its binary can't be loaded, so tasks take turns on the host "
+    .. "(the cooperative backend): " .. reason)
   return gma2workers
 end
 

@@ -28,15 +28,6 @@ local function as_time(seconds)
   return string.format("%d:%02d", minutes, whole % 60)
 end
 
---- The engine's functions for progress bars, if it has them.
-local function engine_bars()
-  local engine = rawget(_G, "gma")
-  local gui = type(engine) == "table" and engine.gui
-  local bars = type(gui) == "table" and gui.progress
-  local is_there = type(bars) == "table" and type(bars.start) == "function" and type(bars.stop) == "function"
-  return is_there and bars or nil
-end
-
 --- Opens a bar of the engine. If the engine refuses, the job shows no bar.
 local function open_engine_bar(bar, bars, title, total)
   local handle = attempt(bars.start, title)
@@ -103,7 +94,7 @@ end
 function progress.open(job, title, total)
   local bar = setmetatable({ closers = {}, since = core.clock() }, Bar)
   job.bar, job.finalizer.bar = bar, bar
-  local bars = engine_bars()
+  local bars = modules.engine.bars()
   if bars then
     open_engine_bar(bar, bars, title, total)
   elseif core.is_on_terminal() and io then

@@ -344,7 +344,7 @@ function pump.run(job, deadline, is_enough, since)
     elseif is_enough and is_enough() or deadline and core.clock() >= deadline then
       return false
     elseif lets_engine_run then
-      _G.gma.sleep(math.min(pace.pause(job), left))
+      drivers.sleep(math.min(pace.pause(job), left))
     elseif not is_alone and not has_done and not has_work then
       table.insert(others, job)
       wait_for_any(others, math.min(LONGEST_WAIT, left))
@@ -355,7 +355,7 @@ end
 --- Pumps the job to its end in an engine coroutine.
 function pump.run_in_background(job)
   while not turn_in_engine(job, math.huge) do
-    _G.gma.sleep(pace.pause(job))
+    drivers.sleep(pace.pause(job))
   end
 end
 
@@ -383,7 +383,7 @@ function pump.poll(seconds)
     if has_done or not jobs[1] or left <= 0 then
       break
     elseif drivers.can_sleep() then
-      _G.gma.sleep(math.min(pace.pause(jobs[1]), left))
+      drivers.sleep(math.min(pace.pause(jobs[1]), left))
     else
       wait_for_any(jobs, math.min(LONGEST_WAIT, left))
     end

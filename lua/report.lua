@@ -1,9 +1,11 @@
 --- Shows a line of text to the user: in the engine's System Monitor or, without an engine, on standard error.
 
+local _, modules = ...
+
 return function(text)
-  local engine = rawget(_G, "gma")
-  if type(engine) == "table" and type(engine.echo) == "function" then
-    engine.echo(text)
+  local echo = modules.engine.find("echo")
+  if echo then
+    echo(text)
   elseif io then
     io.stderr:write(text, "\n")
   else

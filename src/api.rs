@@ -30,11 +30,12 @@ use crate::value;
 
 /// The Lua modules: name, name of the chunk, and code. A chunk gets the native functions and the table of all modules,
 /// and returns its own table or function.
-const MODULES: [(&str, &CStr, &str); 17] = [
+const MODULES: [(&str, &CStr, &str); 18] = [
     ("arguments", c"@gma2workers/arguments.lua", include_str!("../lua/arguments.lua")),
     ("async", c"@gma2workers/async.lua", include_str!("../lua/async.lua")),
     ("calls", c"@gma2workers/calls.lua", include_str!("../lua/calls.lua")),
     ("drivers", c"@gma2workers/drivers.lua", include_str!("../lua/drivers.lua")),
+    ("engine", c"@gma2workers/engine.lua", include_str!("../lua/engine.lua")),
     ("failures", c"@gma2workers/failures.lua", include_str!("../lua/failures.lua")),
     ("gma2workers", c"@gma2workers/gma2workers.lua", include_str!("../lua/gma2workers.lua")),
     ("hints", c"@gma2workers/hints.lua", include_str!("../lua/hints.lua")),

@@ -72,6 +72,7 @@
 //! | `pump` | serves a running job: its host calls, its progress, its outcomes |
 //! | `pace` | how long a turn of the pump may block the engine, and how long the engine runs in between |
 //! | `async` | pumps an asynchronous job, and calls its callbacks |
+//! | `engine` | finds the engine's functions: those that the program has set, or those of `gma` |
 //! | `drivers` | starts coroutines of the engine, by a timer or a command line |
 //! | `map`, `items`, `mapper`, `map_results` | `Map`: splits the list, reads it, runs in the tasks, joins the results |
 //! | `progress` | the progress bar |

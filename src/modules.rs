@@ -24,7 +24,8 @@ use crate::stdlib;
 pub const OWN_NAMES: [&str; 3] = ["gma2workers", "gma2-workers", "gma2_workers"];
 
 /// The functions of gma2workers that a task can't call.
-const FUNCTIONS: [&str; 7] = ["Dispatch", "Map", "Poll", "RunAsync", "RunSync", "cancelAll", "jobs"];
+const FUNCTIONS: [&str; 8] =
+    ["Dispatch", "Map", "Poll", "RunAsync", "RunSync", "cancelAll", "jobs", "setEngine"];
 
 /// The other fields of gma2workers.
 const OTHER_FIELDS: [&str; 3] = ["clock", "info", "isStopping"];

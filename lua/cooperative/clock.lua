@@ -1,5 +1,7 @@
 --- Wall-clock seconds since a fixed moment, as precise as pure Lua allows.
 
+local modules = ...
+
 -- The processor clock stops while the process sleeps. So it is corrected whenever it is more than a second behind the calendar.
 local begun, skipped = os and os.time() - os.clock(), 0
 
@@ -22,9 +24,8 @@ return function()
     return engine_clock() + offset
   end
   local now = processor_time()
-  local engine = rawget(_G, "gma")
-  local clock = type(engine) == "table" and rawget(engine, "gettime")
-  local engine_now = type(clock) == "function" and clock()
+  local clock = modules.engine.find("clock")
+  local engine_now = clock and clock()
   if type(engine_now) == "number" then
     offset = now - engine_now
     engine_clock = clock

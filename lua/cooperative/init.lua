@@ -22,16 +22,16 @@
 
 local read, version = ...
 
-local core = { version = version, backend = "cooperative", clock = read("cooperative/clock", _ENV)() }
+-- The files of this folder, and the files that both backends share.
+local parts, modules = {}, {}
+
+local core = { version = version, backend = "cooperative", clock = read("cooperative/clock", _ENV)(modules) }
 
 -- A host may have been built without `debug`.
 core.metatable = debug and debug.getmetatable or getmetatable
 core.traceback = debug and debug.traceback or function(text)
   return text or ""
 end
-
--- The files of this folder, and the files that both backends share.
-local parts, modules = {}, {}
 
 --- The jobs by number; false for a job that is over, so that its number is not used again.
 local jobs = {}
@@ -380,8 +380,8 @@ core.load = read
 for _, name in ipairs { "modules", "values", "options", "host", "tasks", "trace", "fields", "run", "workers" } do
   parts[name] = read("cooperative/" .. name, _ENV)(core, parts, modules)
 end
-for _, name in ipairs { "arguments", "drivers", "report", "hints", "failures", "pace", "pump", "results", "async", "progress", "job",
-  "items", "mapper", "map_results", "map", "gma2workers", "calls" } do
+for _, name in ipairs { "engine", "arguments", "drivers", "report", "hints", "failures", "pace", "pump", "results", "async", "progress",
+  "job", "items", "mapper", "map_results", "map", "gma2workers", "calls" } do
   modules[name] = read(name, _ENV)(core, modules)
 end
 return modules.gma2workers

@@ -102,7 +102,8 @@ function options.nearest(name, known)
 end
 
 -- The fields of the module, and the length from which on a name may be one letter away from one of them.
-local FIELDS = { "Dispatch", "Map", "Poll", "RunAsync", "RunSync", "cancelAll", "jobs", "clock", "info", "isStopping" }
+local FIELDS = { "Dispatch", "Map", "Poll", "RunAsync", "RunSync", "cancelAll", "jobs", "clock", "info", "isStopping",
+  "setEngine" }
 local LONG_NAME = 6
 
 local function plain(name)

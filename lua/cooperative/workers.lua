@@ -69,7 +69,7 @@ local function initialize(job)
     table.remove(job.initializing)
   end
   while workers.is_initializing(job) do
-    _G.gma.sleep(TICK)
+    modules.drivers.sleep(TICK)
   end
   return value
 end
@@ -121,7 +121,7 @@ local function work(job, worker)
   job.has_worker = true
   if not job.has_started and modules.drivers.can_sleep() then
     -- The engine is running this inside the call that started it.
-    _G.gma.sleep(TICK)
+    modules.drivers.sleep(TICK)
   end
   seen.last = here
   local since = core.clock()
@@ -131,7 +131,7 @@ local function work(job, worker)
     if seen.last ~= here then
       seen.last, since = here, core.clock()
     elseif core.clock() - since >= MAX_STINT and modules.drivers.can_sleep() then
-      _G.gma.sleep(TICK)
+      modules.drivers.sleep(TICK)
       since = core.clock()
     end
     task = table.remove(job.queue)

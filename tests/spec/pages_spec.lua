@@ -11,7 +11,7 @@ local write = require "spec.fixtures.write"
 -- How many examples of Lua each page has at least. Those of the stand-in's page are run by console_runs_spec.
 local PAGES = {
   ["README.md"] = 1, ["CONTRIBUTING.md"] = 0, ["CHANGELOG.md"] = 0, ["tests/README.md"] = 0, ["tests/bench/README.md"] = 0,
-  ["tests/console/README.md"] = 0, ["lua/README.md"] = 1, ["lua/GUIDE.md"] = 12, ["lua/WITHOUT_A_CONSOLE.md"] = 5,
+  ["tests/console/README.md"] = 0, ["lua/README.md"] = 1, ["lua/GUIDE.md"] = 12, ["lua/WITHOUT_A_CONSOLE.md"] = 5, ["lua/ENGINES.md"] = 1,
   ["lua/REFERENCE.md"] = 2, ["lua/FROM_THE_ORIGINAL.md"] = 4, ["lua/MESSAGES.md"] = 0, ["lua/plugins/README.md"] = 0,
 }
 
