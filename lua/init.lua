@@ -31,14 +31,30 @@ local source = type(path) == "string" and path or debugging and debugging.getinf
 local folder = source:match("^(.*[/\\])[^/\\]*$") or "./"
 local is_windows = package.config:sub(1, 1) == "\\"
 
+--- The processor, as the zips name it. On Linux, the program's own file says which it is.
+local function processor()
+  local program = not is_windows and io and io.open("/proc/self/exe", "rb")
+  local header = program and program:read(20) or ""
+  if program then
+    program:close()
+  end
+  -- The field `e_machine` of an ELF header.
+  local machines = { [3] = "x86", [40] = "arm", [62] = "x86_64", [183] = "aarch64" }
+  return machines[header:byte(19)] or string.packsize("T") == 8 and "x86_64" or "x86"
+end
+
 --- The possible names of the binary: its name in the zips, so that one folder can hold the binaries of all systems and of both
 -- Luas, and its name after a build.
 local function binary_names()
   local ending = is_windows and ".dll" or ".so"
   local system = is_windows and "windows" or "linux"
-  local word = string.packsize("T") == 8 and "x86_64" or "x86"
   local lua = _VERSION == "Lua 5.3" and "" or "-lua5.4"
-  return { ("gma2workers-%s-%s%s%s"):format(system, word, lua, ending), "gma2workers" .. ending, "gma2_workers" .. ending }
+  local names = { ("gma2workers-%s-%s%s%s"):format(system, processor(), lua, ending), "gma2workers" .. ending, "gma2_workers" .. ending }
+  if not io and system == "linux" then
+    -- Without `io`, the processor is a guess. The system refuses a binary for another one.
+    names[#names + 1] = "gma2workers-linux-aarch64" .. lua .. ending
+  end
+  return names
 end
 
 local function exists(name)

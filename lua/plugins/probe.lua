@@ -362,7 +362,8 @@ end
 local function find_binary()
   local is_windows, is_64 = package.config:sub(1, 1) == "\\", find("string.packsize", LUA) and string.packsize("T") == 8
   local ending = is_windows and ".dll" or ".so"
-  local full = ("-%s-%s"):format(is_windows and "windows" or "linux", is_64 and "x86_64" or "x86")
+  local machine = not is_windows and select(2, program()) == "ARM64" and "aarch64" or is_64 and "x86_64" or "x86"
+  local full = ("-%s-%s"):format(is_windows and "windows" or "linux", machine)
   local init = package.searchpath("gma2-workers", package.path) or ""
   for _, folder in ipairs(plugin_folders(init:match("^(.*)[/\\]gma2%-workers[/\\]init%.lua$"))) do
     for _, name in ipairs { full, "" } do

@@ -47,6 +47,17 @@ macro_rules! looked_up {
                 concat!(stringify!($name), ": jmp qword ptr [rip + {slot}]"),
                 slot = sym SLOT,
             );
+            // x16 is free for jumps between a call and its function.
+            #[cfg(target_arch = "aarch64")]
+            std::arch::global_asm!(
+                concat!(".globl ", stringify!($name)),
+                concat!(".type ", stringify!($name), ", %function"),
+                concat!(stringify!($name), ":"),
+                "adrp x16, {slot}",
+                "ldr x16, [x16, :lo12:{slot}]",
+                "br x16",
+                slot = sym SLOT,
+            );
             // On this target, a C name begins with an underscore.
             #[cfg(target_arch = "x86")]
             std::arch::global_asm!(

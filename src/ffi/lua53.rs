@@ -8,17 +8,23 @@ use mlua::ffi as lua;
 pub const VERSION: u32 = 503;
 
 /// Passes lists of functions on to a macro, with the functions that only this Lua has.
-#[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+#[cfg(all(
+    feature = "module",
+    any(windows, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))
+))]
 macro_rules! with_own_functions {
     ($then:ident; every_lua: $($every:ident)*; not_every_lua: $($some:ident)*;) => {
         $then! { every_lua: $($every)*; not_every_lua: $($some)* lua_newuserdata; }
     };
 }
-#[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+#[cfg(all(
+    feature = "module",
+    any(windows, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))
+))]
 pub(super) use with_own_functions;
 
 /// What a Lua of another version is told, before its name.
-#[cfg(all(feature = "module", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(feature = "module", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub const NEEDS_THIS: &CStr = c"gma2workers needs Lua 5.3, this is ";
 
 /// What a Lua with other numbers is told, before its own words.

@@ -36,7 +36,10 @@ mod engine;
 #[cfg(all(feature = "module", windows, target_arch = "x86"))]
 mod exceptions;
 mod functions;
-#[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+#[cfg(all(
+    feature = "module",
+    any(windows, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))
+))]
 mod host_lua;
 mod huge_pages;
 mod interrupt;

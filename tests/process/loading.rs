@@ -6,8 +6,8 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use crate::support::{
-    Case, drop_in, drop_in_without_binary, empty_folder, is_installed, module, module_folder, project,
-    whole_drop_in,
+    Case, drop_in, drop_in_without_binary, empty_folder, is_installed, module, module_folder, processor,
+    project, whole_drop_in,
 };
 
 /// Runs a sum under the name in use, so that loading alone does not pass.
@@ -266,7 +266,10 @@ fn a_folder_without_its_binary_says_where_to_put_it() {
         .run()
         .expect_clean()
         .expect_stdout_with(&format!("which belongs beside {}", init.display()))
-        .expect_stdout_with("there is no gma2workers-linux-x86_64.so and no gma2workers.so");
+        .expect_stdout_with(&format!(
+            "there is no gma2workers-linux-{}.so and no gma2workers.so",
+            processor()
+        ));
 }
 
 /// One folder may hold the binaries of all systems; this system's is preferred to one left by a build.
@@ -275,12 +278,14 @@ fn a_folder_with_many_binaries_takes_the_one_for_this_system() {
     let plugins = empty_folder();
     let folder = plugins.path().join("anything");
     drop_in_without_binary(&folder);
-    let others =
-        ["windows-x86_64.dll", "windows-x86.dll", "linux-x86.so"].map(|name| format!("gma2workers-{name}"));
+    let other = if processor() == "x86_64" { "linux-aarch64.so" } else { "linux-x86_64.so" };
+    let others = ["windows-x86_64.dll", "windows-x86.dll", "linux-x86.so", other]
+        .map(|name| format!("gma2workers-{name}"));
     for name in others.iter().map(String::as_str).chain(["gma2workers.so", "gma2workers.dll"]) {
         fs::write(folder.join(name), "none for this system").expect("a file can be written");
     }
-    fs::copy(module(), folder.join("gma2workers-linux-x86_64.so")).expect("the module can be copied");
+    let own = format!("gma2workers-linux-{}.so", processor());
+    fs::copy(module(), folder.join(own)).expect("the module can be copied");
     Case::new("local gma2workers = require 'anything'")
         .then(A_SUM)
         .then("assert(gma2workers.info.backend == 'native')")

@@ -33,6 +33,17 @@ pub fn module() -> PathBuf {
     module_folder().join("gma2workers.so")
 }
 
+/// The processor that the module is for, as its name in a zip has it.
+pub fn processor() -> &'static str {
+    let bytes = fs::read(module()).expect("the module can be read");
+    // The field `e_machine` of the ELF header.
+    match bytes[18] {
+        62 => "x86_64",
+        183 => "aarch64",
+        machine => panic!("no zip is for machine {machine}"),
+    }
+}
+
 /// The project's folder.
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

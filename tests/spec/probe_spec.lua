@@ -208,7 +208,7 @@ describe("the probe #native #posix #long", function()
 
   it("uses the backend that the environment asks for, as require does (K1)", function()
     -- Under the name that it has in the zips.
-    local full = ("%s/gma2-workers/gma2workers-linux-%s.so"):format(native, word == 8 and "x86_64" or "x86")
+    local full = ("%s/gma2-workers/gma2workers-linux-%s.so"):format(native, word == 4 and "x86" or machine)
     assert(os.execute(("cp %s/gma2-workers/gma2workers.so %s"):format(native, full)))
     for _, backend in ipairs { "native", "cooperative" } do
       local shown = probe(native, { slice = SLICE, environment = "GMA2WORKERS_BACKEND=" .. backend,
