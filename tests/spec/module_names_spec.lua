@@ -163,9 +163,9 @@ describe("a module that changes between two jobs", function()
           list[i] = { f = load("return " .. i) }
         end
         list[count + 1], list[count + 2] = M.first, M.inner
-        assert.same({ true, true }, { call(function(list, count)
+        assert.same({ true, true }, { call(function(sent, n)
           local module = require "changing"
-          return list[count + 1] == module.first, list[count + 2] == module.inner
+          return sent[n + 1] == module.first, sent[n + 2] == module.inner
         end, list, count) })
       end
     end)
