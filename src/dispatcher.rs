@@ -101,13 +101,15 @@ fn read_job(stack: &Stack, pins: &Pins, config: &Config, chunk: Option<i64>) -> 
     let names = HostNames::default();
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
-    let read = &mut environment;
+    let mut addresses = Vec::new();
+    let (read, modules) = (&mut environment, &mut addresses);
     stack.protected(0, |stack| {
         read_host(stack, &names, read)?;
         host::read_modules(stack, &mut read.modules);
-        host_modules::read_loaded(stack, &names, &mut read.modules.loaded);
+        host_modules::read_loaded(stack, &mut read.modules.loaded, modules);
         Ok(())
     })?;
+    names.set_modules(addresses);
     let mut reader = TaskReader::new(&names, config, Some(pins));
     reader.tasks.chunk = chunk;
     stack.push_value(config.tasks);

@@ -15,7 +15,7 @@ use crate::gma;
 use crate::host_standard;
 use crate::job::Job;
 use crate::mailbox::{self, Answer};
-use crate::module_names::ModuleNames;
+use crate::module_names::{ModuleNames, ModuleObjects};
 use crate::modules::OWN_NAMES;
 use crate::names;
 use crate::value::Value;
@@ -29,6 +29,10 @@ pub struct HostNames {
     values: OnceCell<Vec<usize>>,
     /// The names in modules, read when something is met that may be in one.
     modules: OnceCell<ModuleNames>,
+    /// What may have a name in a module; none if that can't be told. Read before the names, which most jobs don't need.
+    objects: OnceCell<Option<ModuleObjects>>,
+    /// How often that was asked.
+    looks: Cell<usize>,
     /// The modules that were met.
     required: RefCell<Vec<Required>>,
 }
@@ -49,9 +53,30 @@ impl HostNames {
         Ok(self.modules.get_or_init(ModuleNames::default))
     }
 
-    /// Notes that the host has loaded no modules.
-    pub fn has_no_modules(&self) {
-        let _ = self.values.set(Vec::new());
+    /// Whether the object with this address may be a module or a part of one. False only if it is none.
+    fn may_be_in_module(&self, stack: &Protected, address: usize) -> bool {
+        // More looks take longer than reading the names.
+        const FEW: usize = 64;
+        self.looks.set(self.looks.get() + 1);
+        if self.modules.get().is_some() || self.looks.get() > FEW {
+            return true;
+        }
+        if self.objects.get().is_none() {
+            let top = stack.top();
+            push_gma(stack);
+            let gma = stack.pointer(-1);
+            if names::push_loaded(stack) == Type::Table {
+                let _ = self.objects.set(ModuleObjects::read(stack, gma, is_module_key));
+            }
+            stack.set_top(top);
+        }
+        self.objects.get().and_then(Option::as_ref).is_none_or(|objects| objects.may_name(address))
+    }
+
+    /// Notes the addresses of the modules that the host has loaded.
+    pub fn set_modules(&self, mut values: Vec<usize>) {
+        values.sort_unstable();
+        let _ = self.values.set(values);
     }
 
     /// The module of the function or code table on top, if the modules were read.
@@ -61,8 +86,11 @@ impl HostNames {
 
     /// The name of the function or table on top, if it is a module or a part of one. Notes that its module was met.
     fn known_name(&self, stack: &Protected) -> Result<Option<String>> {
-        let names = self.modules(stack)?;
         let address = stack.pointer(-1);
+        if !self.may_be_in_module(stack, address) {
+            return Ok(None);
+        }
+        let names = self.modules(stack)?;
         let Some((module, module_address)) = names.module_of(address) else { return Ok(None) };
         let mut required = self.required.borrow_mut();
         if !required.iter().any(|known| known.name == module) {
@@ -77,9 +105,14 @@ impl HostNames {
     }
 }
 
-/// Whether a key of `package.loaded` is the name of a module that crosses by name.
+/// Whether this is the name of a module that crosses by name.
 pub fn is_module(name: &str) -> bool {
     !names::LIBRARIES.contains(&name) && name != names::GLOBALS && !OWN_NAMES.contains(&name)
+}
+
+/// Whether a key of `package.loaded` is the name of a module that crosses by name.
+pub fn is_module_key(key: &[u8]) -> bool {
+    std::str::from_utf8(key).is_ok_and(is_module)
 }
 
 impl Names for HostNames {
@@ -128,7 +161,7 @@ fn module_values(stack: &Stack) -> Vec<usize> {
     stack.push_nil();
     while stack.next(loaded) {
         let is_object = matches!(stack.kind(-1), Type::Table | Type::Function);
-        if is_object && stack.with_bytes(-2, |name| std::str::from_utf8(name).is_ok_and(is_module)) {
+        if is_object && stack.kind(-2) == Type::String && stack.with_bytes(-2, is_module_key) {
             values.push(stack.pointer(-1));
         }
         stack.pop(1);

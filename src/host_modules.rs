@@ -14,30 +14,23 @@ use crate::ffi::{Protected, Stack, Type};
 use crate::host::{self, HostNames};
 use crate::names;
 
-/// Reads the names of the modules that the host has loaded.
-pub fn read_loaded(stack: &Protected, names: &HostNames, loaded: &mut Vec<String>) {
+/// Reads the names of the modules that the host has loaded. `addresses` is for their addresses.
+pub fn read_loaded(stack: &Protected, loaded: &mut Vec<String>, addresses: &mut Vec<usize>) {
     let top = stack.top();
     if names::push_loaded(stack) == Type::Table {
         let table = stack.table(top + 1);
         stack.push_nil();
         while table.next() {
             let is_object = matches!(stack.kind(-1), Type::Table | Type::Function);
-            if is_object && names::is_name_part(stack, -2) && is_module_name(stack, -2) {
+            if is_object && names::is_name_part(stack, -2) && stack.with_bytes(-2, host::is_module_key) {
                 loaded.push(stack.text(-2));
+                addresses.push(stack.pointer(-1));
             }
             stack.pop(1);
         }
     }
     loaded.sort_unstable();
-    if loaded.is_empty() {
-        names.has_no_modules();
-    }
     stack.set_top(top);
-}
-
-/// Whether a key of `package.loaded` is the name of a module that crosses.
-fn is_module_name(stack: &Stack, key: c_int) -> bool {
-    stack.with_bytes(key, |name| std::str::from_utf8(name).is_ok_and(host::is_module))
 }
 
 /// The libraries that hosts add functions to: all but `package`, whose functions find the host's modules.

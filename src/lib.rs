@@ -24,7 +24,7 @@
 //! | `loading` | loads the host's modules into a state before its first task | worker |
 //! | `modules` | `require` in a task | worker |
 //! | `gma` | the `gma` table in a task | worker |
-//! | `coroutine`, `debug`, `stdlib`, `locale` | the parts of Lua's standard library that are different in a task | worker |
+//! | `coroutine`, `debug`, `random`, `stdlib`, `locale` | the parts of Lua's standard library that are different in a task | worker |
 //! | `hostcall` | makes a task's host calls and waits for their answers | worker |
 //! | `current` | the job and the task that this thread is working on | worker |
 //! | `registry` | finds running jobs by number | host |
@@ -125,6 +125,7 @@ mod modules;
 mod names;
 mod pinned;
 mod pool;
+mod random;
 mod reader;
 mod recurring;
 mod registry;

@@ -7,7 +7,7 @@
 
 use std::ffi::c_int;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::codec::{MODULE, SEPARATOR};
 use crate::error::Result;
@@ -188,6 +188,77 @@ impl ModuleNames {
     }
 }
 
+/// The addresses of all functions and tables that may have a name in a state's modules. Most jobs only have to know that theirs
+/// have none, and collecting addresses is much faster than reading names.
+#[derive(Debug, Default)]
+pub struct ModuleObjects {
+    tables: FxHashSet<usize>,
+    functions: Vec<usize>,
+    lacks_memory: bool,
+}
+
+impl ModuleObjects {
+    /// Collects what is in the modules in the table on top of the stack, `package.loaded`: at least all that
+    /// [`ModuleNames::read`] gives a name. None if there is no memory or no room on the stack, which keeps tables then.
+    ///
+    /// Never raises an error, so the addresses may be owned by any frame.
+    pub fn read(stack: &Stack, gma: usize, is_module: fn(&[u8]) -> bool) -> Option<ModuleObjects> {
+        let mut objects = ModuleObjects::default();
+        let loaded = stack.top();
+        stack.push_globals();
+        for left_out in [gma, stack.pointer(loaded), stack.pointer(-1)] {
+            objects.add(Type::Table, left_out);
+        }
+        stack.pop(1);
+        let first = stack.top() + 1;
+        stack.push_nil();
+        while stack.next(loaded) {
+            let kind = stack.kind(-1);
+            let is_object = matches!(kind, Type::Table | Type::Function) && is_name_part(stack, -2);
+            // What is no module is not looked into.
+            if !(is_object && objects.add(kind, stack.pointer(-1)) && stack.with_bytes(-2, is_module)) {
+                stack.pop(1);
+            } else if stack.check(STEP) {
+                stack.insert(-2);
+            } else {
+                return None;
+            }
+        }
+        let mut table = first;
+        while table <= stack.top() {
+            if stack.kind(table) == Type::Table
+                && !stack.push_tables_in(table, |kind, address| objects.add(kind, address))
+            {
+                return None;
+            }
+            table += 1;
+        }
+        (!objects.lacks_memory).then_some(objects)
+    }
+
+    /// Adds an object. True if it is a table that was not there.
+    fn add(&mut self, kind: Type, address: usize) -> bool {
+        let reserved = match kind {
+            Type::Function => self.functions.try_reserve(1).map_err(|_| ()),
+            _ => self.tables.try_reserve(1).map_err(|_| ()),
+        };
+        if reserved.is_err() {
+            self.lacks_memory = true;
+            return false;
+        }
+        if kind == Type::Function {
+            self.functions.push(address);
+            return false;
+        }
+        self.tables.insert(address)
+    }
+
+    /// Whether the function or table with this address may have a name.
+    pub fn may_name(&self, address: usize) -> bool {
+        self.functions.contains(&address) || self.tables.contains(&address)
+    }
+}
+
 fn is_empty(stack: &Stack, table: c_int) -> bool {
     stack.push_nil();
     let has_field = stack.next(table);
@@ -236,7 +307,10 @@ mod tests {
         stack.set_top(0);
         run(&stack, code);
         run(&stack, "return package.loaded");
+        let objects = ModuleObjects::read(&stack, 0, |name| name.starts_with(b"m")).expect("memory");
+        stack.set_top(2);
         let names = ModuleNames::read(&stack, 0, |name| name.starts_with('m')).expect("memory");
+        assert!(names.entries.iter().all(|entry| objects.may_name(entry.address)), "{objects:?}");
         assert_eq!(stack.top() as usize, 2 + names.count() + left_over(&stack, &names));
         expressions.map(|expression| {
             run(&stack, &format!("return {expression}"));
@@ -312,5 +386,33 @@ mod tests {
                 Some("require.m1".into())
             ]
         );
+    }
+    #[test]
+    fn objects_are_what_may_have_a_name() {
+        let state = OwnState::new(usize::MAX).expect("a state");
+        let stack = state.unprotected();
+        stack.open_libraries();
+        stack.set_top(0);
+        let code = "shared, inner, class, list = { f = function() end }, { deep = { f = function() end } }, {}, { {}, function() end }
+            m = { shared = shared, inner = inner, list = list, G = _G, other = other, self = class }
+            other = { f = function() end } class.up = m
+            package.loaded.m, package.loaded['\\255'], package.loaded.other = m, shared, other
+            return package.loaded";
+        run(&stack, code);
+        let objects = ModuleObjects::read(&stack, 0, |name| name == b"m").expect("memory");
+        let may_name = |expression: &str| {
+            run(&stack, &format!("return {expression}"));
+            let may_name = objects.may_name(stack.pointer(-1));
+            stack.pop(1);
+            may_name
+        };
+        // A key that is no text leaves nothing out.
+        for expression in ["m", "shared", "shared.f", "inner", "inner.deep", "inner.deep.f", "class", "list"]
+        {
+            assert!(may_name(expression), "{expression}");
+        }
+        for expression in ["list[1]", "other.f", "string.format", "print"] {
+            assert!(!may_name(expression), "{expression}");
+        }
     }
 }

@@ -29,17 +29,17 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames, patience: Duration) ->
     fault::point("collect")?;
     let lanes = job.take_outcomes();
     if patience.is_zero() || lanes.iter().all(|lane| lane.streams.is_empty()) {
-        return merge_taken(stack, job, lanes, names, None).map(drop);
+        return merge_taken(stack, job, lanes, names, false, false).map(drop);
     }
     let deadline = Instant::now() + patience;
     let is_paused = stack.pause_collector();
-    let mut merged = merge_taken(stack, job, lanes, names, Some(is_paused));
+    let mut merged = merge_taken(stack, job, lanes, names, true, is_paused);
     while merged == Ok(true)
         && job.mailbox.wait(deadline.saturating_duration_since(Instant::now()))
         && job.mailbox.queued() == 0
         && job.mailbox.has_results()
     {
-        merged = merge_taken(stack, job, job.take_outcomes(), names, Some(is_paused));
+        merged = merge_taken(stack, job, job.take_outcomes(), names, true, is_paused);
     }
     if is_paused {
         stack.unpause_collector()?;
@@ -47,14 +47,15 @@ pub fn merge(stack: &Stack, job: &Job, names: &HostNames, patience: Duration) ->
     merged.map(drop)
 }
 
-/// Merges what was taken from the lanes. If the results that come in blocks are to be decoded while they come, `decodes_blocks` says
-/// whether the collector is paused. Returns whether there are such results whose last block has not come.
+/// Merges what was taken from the lanes. With `decodes_blocks`, decodes the results that come in blocks while they come.
+/// `is_paused` tells that the collector is paused already. Returns whether there are such results whose last block has not come.
 fn merge_taken(
     stack: &Stack,
     job: &Job,
     mut lanes: Vec<Lane>,
     names: &HostNames,
-    decodes_blocks: Option<bool>,
+    decodes_blocks: bool,
+    is_paused: bool,
 ) -> Result<bool> {
     let _span = job.trace.as_ref().map(|trace| trace.host("merge results"));
     let failed = stack.top();
@@ -68,10 +69,10 @@ fn merge_taken(
         streams.extend(lanes.iter_mut().map(|lane| std::mem::take(&mut lane.streams)));
     }
     let size = lanes.iter().map(Lane::size).chain(streams.iter().map(Streams::size)).sum();
-    let is_paused = decodes_blocks != Some(true) && stack.pause_collector_for(size);
+    let pauses = !is_paused && stack.pause_collector_for(size);
     stack.push_value(failed - 1);
     stack.push_value(failed);
-    let merged = merge_lanes(stack, size, &lanes, &mut streams, names, decodes_blocks.is_some());
+    let merged = merge_lanes(stack, size, &lanes, &mut streams, names, decodes_blocks);
     stack.set_top(failed);
     if merged.is_ok() {
         streams.iter_mut().for_each(Streams::drop_ended);
@@ -89,7 +90,7 @@ fn merge_taken(
         job.give_back_outcomes(lanes);
     }
     // Now all is in its place: a finalizer may merge what has come meanwhile, and an error undoes nothing.
-    if is_paused {
+    if pauses {
         stack.unpause_collector()?;
     }
     merged.map(|()| goes_on)

@@ -16,7 +16,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::ffi::{Key, OwnState, Stack, Type};
 use crate::module_names::ModuleNames;
-use crate::{bytecode, codec, coroutine, debug, fault, gma, loading, modules, stdlib};
+use crate::{bytecode, codec, coroutine, debug, fault, gma, loading, modules, random, stdlib};
 
 /// The key of a mark in the registry of every worker's state.
 static WORKER: Key = Key::new();
@@ -112,6 +112,7 @@ impl State {
             stack.push_boolean(true);
             stack.registry_set(&WORKER);
             stdlib::install(stack);
+            random::install(stack);
             modules::install(stack);
             coroutine::install(stack);
             debug::install(stack);

@@ -64,6 +64,44 @@ impl Stack<'_> {
         unsafe { lua::lua_next(self.l, table) != 0 }
     }
 
+    /// Calls `keeps` with the kind and the identity of each function in the table's fields, and of each table under a text key.
+    /// Leaves on the stack the tables for which it returns true. No stack is [`Send`], so `keeps` has none with which it
+    /// could change the table. False if there is no room for them; then it leaves nothing.
+    pub fn push_tables_in(&self, table: c_int, mut keeps: impl FnMut(Type, usize) -> bool + Send) -> bool {
+        const STEP: c_int = 4;
+        let table = self.absolute(table);
+        self.assert_table(table);
+        let base = self.top();
+        let mut has_room = self.check(STEP);
+        if has_room {
+            self.push_nil();
+        }
+        // SAFETY: `l` is live; there are a table and room for a key and a value. Nothing changes the table meanwhile, so it holds
+        // the key, and Lua does not raise.
+        while has_room && unsafe { lua::lua_next(self.l, table) != 0 } {
+            let kind = self.kind(-1);
+            let is_kept = match kind {
+                Type::Function => {
+                    keeps(kind, self.pointer(-1));
+                    false
+                }
+                Type::Table => self.kind(-2) == Type::String && keeps(kind, self.pointer(-1)),
+                _ => false,
+            };
+            if is_kept {
+                // The table stays, below the key for the next step.
+                self.insert(-2);
+                has_room = self.check(STEP);
+            } else {
+                self.pop(1);
+            }
+        }
+        if !has_room {
+            self.set_top(base);
+        }
+        has_room
+    }
+
     /// Pushes the metatable, if there is one.
     pub fn metatable(&self, index: c_int) -> bool {
         // SAFETY: `l` is live; an index without a value has no metatable. The caller has room for one more value.

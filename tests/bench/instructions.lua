@@ -1,6 +1,6 @@
 --- Loads for callgrind to count: the instructions of one more job are the difference between two counts.
 --
---   lua5.3 tests/bench/instructions.lua tiny|one|table JOBS
+--   lua5.3 tests/bench/instructions.lua tiny|one|modules|table JOBS
 
 local gma2workers = require "gma2workers"
 
@@ -34,6 +34,18 @@ function loads.one()
   return function()
     assert(gma2workers.RunSync { tasks = tasks }.result[1].data == 2)
   end
+end
+
+--- One task, in a program with modules of 600 functions.
+function loads.modules()
+  for n = 1, 30 do
+    local module = {}
+    for i = 1, 20 do
+      module["f" .. i] = function() return i end
+    end
+    package.loaded["module " .. n] = module
+  end
+  return loads.one()
 end
 
 --- A table of 20,000 rows.

@@ -95,6 +95,83 @@ describe("a module that a function has captured", function()
   end)
 end)
 
+describe("a module that changes between two jobs", function()
+  -- What a task's own module has.
+  local function load_changing()
+    -- Lua 5.3 may take a function of the source for the one that it made before.
+    return { first = load "return 1", second = load "return 2", inner = { deep = load "return 3" } }
+  end
+
+  --- The fields of the task's module that a function of the host's becomes; none if it crosses as code.
+  local function fields_of(f)
+    return call(function()
+      local module, found = require "changing", {}
+      for _, name in ipairs { "first", "second" } do
+        found[#found + 1] = module[name] == f and name or nil
+      end
+      found[#found + 1] = module.inner.deep == f and "deep" or nil
+      return table.concat(found, " ")
+    end)
+  end
+
+  it("gives each job the names that it has then (F27) #native", function()
+    with_preload({ changing = load_changing }, function()
+      local M = require "changing"
+      local first, deep, own = M.first, M.inner.deep, function() end
+      assert.same({ "first", "deep", "" }, { fields_of(first), fields_of(deep), fields_of(own) })
+      -- A function is replaced, and a field removed.
+      M.first = own
+      assert.same({ "", "first" }, { fields_of(first), fields_of(own) })
+      M.first = nil
+      assert.same({ "", "" }, { fields_of(first), fields_of(own) })
+      -- A field is added, then one with a shorter name.
+      M.inner.deep = own
+      assert.same({ "", "deep" }, { fields_of(deep), fields_of(own) })
+      M.second = own
+      assert.equal("second", fields_of(own))
+      -- A table is replaced.
+      M.second, M.inner = nil, { deep = deep }
+      assert.same({ "deep", "" }, { fields_of(deep), fields_of(own) })
+    end)
+  end)
+
+  it("is one only while it is in package.loaded (F27) #native", function()
+    with_preload({ changing = load_changing }, function()
+      local M = require "changing"
+      local first = M.first
+      assert.equal("first", fields_of(first))
+      package.loaded.changing = nil
+      assert.equal("", fields_of(first))
+      -- What a metatable of package.loaded shows is no module.
+      setmetatable(package.loaded, { __index = { changing = M }, __pairs = function() return next, { changing = M } end })
+      local ok, field = pcall(fields_of, first)
+      setmetatable(package.loaded, nil)
+      assert.same({ true, "" }, { ok, field })
+      package.loaded.changing = M
+      assert.equal("first", fields_of(first))
+      package.loaded.changing = load_changing()
+      assert.equal("", fields_of(first))
+    end)
+  end)
+
+  it("is found behind any number of other functions and tables (F27) #native", function()
+    with_preload({ changing = load_changing }, function()
+      local M = require "changing"
+      for _, count in ipairs { 1, 10, 100, 1000 } do
+        local list = {}
+        for i = 1, count do
+          list[i] = { f = load("return " .. i) }
+        end
+        list[count + 1], list[count + 2] = M.first, M.inner
+        assert.same({ true, true }, { call(function(sent, n)
+          local module = require "changing"
+          return sent[n + 1] == module.first, sent[n + 2] == module.inner
+        end, list, count) })
+      end
+    end)
+  end)
+end)
+
 describe("a module's function or table as a task's func", function()
   it("runs there (F21)", function()
     assert.equal(12, run(area, { 2, 3 }).data)
