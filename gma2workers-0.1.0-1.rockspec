@@ -8,7 +8,7 @@ source = {
 description = {
   summary = "Real parallelism for grandMA2 plugins: tasks in isolated Lua states on a thread pool",
   detailed = [[
-    A native Lua 5.3 module. It dumps each task's function, runs it in a Lua state of its own on a pool
+    A native module for Lua 5.3 and Lua 5.4. It dumps each task's function, runs it in a Lua state of its own on a pool
     of real threads, carries gma.* calls back to the engine's thread and merges the results.
     Building it needs a Rust toolchain (cargo).
   ]],
@@ -17,11 +17,14 @@ description = {
   labels = { "parallel", "threads" },
 }
 supported_platforms = { "linux" }
-dependencies = { "lua >= 5.3, < 5.4" }
+dependencies = { "lua >= 5.3, < 5.5" }
 build = {
   type = "command",
-  -- Cargo's own name for the binary has a "lib" before it. CARGO_TARGET_DIR may keep what was built for the next time.
-  build_command = [[cargo build --release --locked --lib --target-dir "${CARGO_TARGET_DIR:-target}" \
+  -- The feature is that of the Lua which LuaRocks builds for: lua53 or lua54. Cargo's own name for the binary has a "lib" before
+  -- it. CARGO_TARGET_DIR may keep what was built for the next time.
+  build_command = [[feature=$("$(LUA)" -e 'io.write("lua", (_VERSION:gsub("%D", "")))') \
+    && cargo build --release --locked --lib --no-default-features --features "module $feature" \
+      --target-dir "${CARGO_TARGET_DIR:-target}" \
     && mkdir -p target/rock \
     && cp "${CARGO_TARGET_DIR:-target}/release/libgma2workers.so" target/rock/gma2workers.so]],
   install = {
@@ -71,6 +74,7 @@ build = {
       ["gma2-workers.plugins.export_reader_xml"] = "lua/plugins/export_reader.xml",
       ["gma2-workers.plugins.fixture_json_xml"] = "lua/plugins/fixture_json.xml",
       ["gma2-workers.plugins.pool_report_xml"] = "lua/plugins/pool_report.xml",
+      ["gma2-workers.engines_md"] = "lua/ENGINES.md",
       ["gma2-workers.from_the_original_md"] = "lua/FROM_THE_ORIGINAL.md",
       ["gma2-workers.guide_md"] = "lua/GUIDE.md",
       ["gma2-workers.messages_md"] = "lua/MESSAGES.md",

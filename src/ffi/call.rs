@@ -319,8 +319,7 @@ where
     unsafe {
         #[cfg(all(
             feature = "module",
-            target_os = "linux",
-            any(target_arch = "x86_64", target_arch = "aarch64")
+            any(windows, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))
         ))]
         super::host_lua::find(l);
         if engine::check(l) == Errors::Unwind {

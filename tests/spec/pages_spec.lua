@@ -1,12 +1,14 @@
 -- The pages are true: each example runs as it stands and shows what the page says, and each link and file is there.
 --
 -- A fenced block of Lua is a file of its own, with the name that its first line gives ("-- name.lua"). It runs beside the
--- page's earlier files: with scripts/run-plugin if it returns Start, otherwise with lua5.3; or by the command in the block of
--- shell right after it. It must show the block of text that follows, or what stands after "-->" in it, and nothing else.
+-- page's earlier files: with scripts/run-plugin if it returns Start, otherwise with the Lua of the specs; or by the command in the
+-- block of shell right after it. It must show the block of text that follows, or what stands after "-->" in it, and nothing else.
 
 local read = require "spec.fixtures.read"
 local system = require "spec.fixtures.system"
 local write = require "spec.fixtures.write"
+
+local LUA = _VERSION == "Lua 5.3" and "lua5.3" or "lua5.4"
 
 -- How many examples of Lua each page has at least. Those of the stand-in's page are run by console_runs_spec.
 local PAGES = {
@@ -43,7 +45,7 @@ local function examples_of(text)
       local name = block.text:match("^%-%- ([%w_]+%.lua)\n") or block.text:find("^local response = {\n") and "response.lua"
       local is_plugin = block.text:find("\nreturn Start[,\n]")
       last = { name = name, line = block.line, code = block.text, shows = "",
-        command = (is_plugin and "scripts/run-plugin " or "lua5.3 ") .. (name or "none") }
+        command = (is_plugin and "scripts/run-plugin " or LUA .. " ") .. (name or "none") }
       for shown in block.text:gmatch("%-%-> ([^\n]+)") do
         last.shows = last.shows .. shown .. "\n"
       end
@@ -107,7 +109,7 @@ describe("in", function()
         for _, example in ipairs(examples) do
           local tag = NATIVE[example.name] and " #native" or ""
           it(("after line %d shows what the page says (K17)%s"):format(example.line, tag), function()
-            write(folder .. "/run.sh", (example.command:gsub("^scripts/run%-plugin", 'lua5.3 "$root/tests/console/main.lua"')))
+            write(folder .. "/run.sh", (example.command:gsub("^scripts/run%-plugin", LUA .. ' "$root/tests/console/main.lua"')))
             local pipe = io.popen(("export root=\"$PWD\"; cd '%s' && timeout 60 sh run.sh 2>&1"):format(folder))
             local shown = pipe:read("a")
             pipe:close()

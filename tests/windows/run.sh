@@ -36,7 +36,7 @@ QUICK_START='
   local response = gma2workers.RunSync { tasks = { { func = add, args = { 1, 2 } } } }
   print(response.result[1].data, gma2workers.info.backend)
 '
-for host in lua named exporting; do
+for host in lua named exporting lua5.4/lua; do
   expect "the bare binary in $host.exe" $host 0 '^3	native $' <<EOF
     local gma2workers = require "gma2workers"
     $QUICK_START
@@ -45,6 +45,14 @@ EOF
     package.cpath = ""
     local gma2workers = require "gma2-workers"
     $QUICK_START
+EOF
+done
+for pair in "lua lua5.4/ 4 3" "lua5.4/lua / 3 4"; do
+  # shellcheck disable=SC2086 # four words
+  set -- $pair
+  expect "the bare binary for the other Lua in $1.exe" "$1" 1 "^gma2workers needs Lua 5.$3, this is Lua 5.$4" <<EOF
+    package.cpath = "$programs/${2#/}?.dll"
+    require "gma2workers"
 EOF
 done
 expect "the bare binary where no Lua is shown" hidden 1 "error loading module 'gma2workers'" <<EOF
@@ -57,7 +65,7 @@ expect "the folder where no Lua is shown" hidden 0 '(a host that exports no Lua 
 EOF
 
 # Errors of every kind leave the library's code: by a jump that unwinds, and by an exception.
-for host in lua thrown; do
+for host in lua thrown lua5.4/lua; do
   expect "the smoke test in $host.exe" $host 0 ' [0-9]+ steps $' <<'EOF'
     function open_binary() return require "gma2workers" end
     dofile("tests/vendor/smoke.lua")
@@ -81,13 +89,15 @@ SPINNING='
   gma2workers.RunAsync { tasks = tasks, workers = 3, onComplete = print }
   repeat gma2workers.Poll() until begun == 3
 '
-expect "a script that ends while tasks run" lua 0 '^$' <<EOF
-  $SPINNING
+for host in lua lua5.4/lua; do
+  expect "a script that ends while tasks run in $host.exe" $host 0 '^$' <<EOF
+    $SPINNING
 EOF
-expect "os.exit while tasks run" lua 5 '^$' <<EOF
-  $SPINNING
-  os.exit(5)
+  expect "os.exit while tasks run in $host.exe" $host 5 '^$' <<EOF
+    $SPINNING
+    os.exit(5)
 EOF
+done
 expect "os.exit that closes the state while tasks run" lua 6 '^$' <<EOF
   $SPINNING
   os.exit(6, true)
@@ -111,12 +121,18 @@ EOF
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
 
-# The specs, with the native and the cooperative backend.
+# The specs.
 export LUA_CPATH="Z:$PWD/$programs/?.dll"
 shared="Z:/usr/share/lua"
 own="tests/?.lua;tests/?/init.lua;tests/examples/?.lua"
 busted="$shared/5.3/?.lua;$shared/5.3/?/init.lua;$shared/5.1/?.lua;$shared/5.1/?/init.lua"
+# specs PROGRAM TAG: those without the tag.
 specs() {
-  timeout 600 wine "$programs/lua.exe" tests/windows/run.lua --output=plainTerminal --exclude-tags="$1,long,posix" tests/spec/*_spec.lua
+  timeout 600 wine "$programs/$1.exe" tests/windows/run.lua --output=plainTerminal --exclude-tags="$2,long,posix" tests/spec/*_spec.lua
 }
-LUA_PATH="$own;$busted" specs cooperative
+export LUA_PATH="$own;$busted"
+specs lua cooperative
+if [ "$word" = x86_64 ]; then
+  export LUA_CPATH="Z:$PWD/$programs/lua5.4/?.dll"
+  specs lua5.4/lua cooperative
+fi
