@@ -29,7 +29,8 @@ local function load_from(path)
   return function(name) return assert(loadfile(path))(name, path) end
 end
 local load_library, load_shared = load_from(checkout .. "lua/init.lua"), load_from(checkout .. "lua/plugins/plugin.lua")
-local stand_ins = { ["gma2-workers"] = load_library, ["gma2-workers.plugins.plugin"] = load_shared }
+local stand_ins = { ["gma2-workers"] = load_library, ["gma2_workers"] = load_library,
+  ["gma2-workers.plugins.plugin"] = load_shared }
 table.insert(package.searchers, function(name) return stand_ins[name] end)
 table.insert(package.searchers, 2, function(name) return name == "gma2workers" and load_library or nil end)
 

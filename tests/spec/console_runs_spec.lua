@@ -157,12 +157,14 @@ describe("a run in the stand-in #posix", function()
 
   it("gives plugins the requested backend, by each name, and refuses others (K13)", function()
     write("backend.lua", "return function() gma.echo(require('gma2-workers').info.backend, require('gma2workers').info.backend, "
-      .. "require('gma2workers') == require('gma2-workers')) end")
+      .. "require('gma2workers') == require('gma2-workers') and require('gma2_workers') == require('gma2workers')) end")
+    write("original.lua", "return function() gma.echo(require('gma2_workers').info.backend, require('gma2workers').info.backend) end")
     write("backwards.lua", "return function() gma.echo(require('gma2workers').info.backend, require('gma2-workers').info.backend) end")
     for _, backend in ipairs { "native", "cooperative" } do
       local setting = "GMA2WORKERS_BACKEND=" .. backend
       assert.equal(("echo: %s %s true\n"):format(backend, backend), (run("@/backend.lua", nil, setting)))
       assert.equal(("echo: %s %s\n"):format(backend, backend), (run("@/backwards.lua", nil, setting)))
+      assert.equal(("echo: %s %s\n"):format(backend, backend), (run("@/original.lua", nil, setting)))
     end
     assert.equal("echo: native native true\n", (run("@/backend.lua", nil, "GMA2WORKERS_BACKEND=")))
     local text, code = run("@/backend.lua", nil, "GMA2WORKERS_BACKEND=fast")

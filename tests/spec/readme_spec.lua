@@ -1,47 +1,64 @@
--- The README's lists and quotes are true; pages_spec runs its examples.
+-- The lists and quotes of the README and the reference are true; pages_spec runs their examples.
 
 local gma2workers = require "gma2workers"
+local read = require "spec.fixtures.read"
 
-local function readme()
-  local file = assert(io.open("README.md"))
-  local text = file:read("a")
-  file:close()
-  return text
+--- The options that a call accepts, as its refusal of another one lists them.
+local function accepted_by(call, ...)
+  local _, message = pcall(call, ...)
+  local options = {}
+  for name in message:match("there are (.+)$"):gmatch("%a+") do
+    options[name] = true
+  end
+  return options
 end
+
+local OF_JOBS = accepted_by(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })
+local OF_MAP = accepted_by(gma2workers.Map, print, {}, { nothing_of_the_kind = 1 })
+
+describe("the reference", function()
+  local text = read "lua/REFERENCE.md"
+
+  it("explains every option of a job and of Map", function()
+    for _, options in ipairs { OF_JOBS, OF_MAP } do
+      for name in pairs(options) do
+        assert.truthy(text:find("`" .. name .. "%f[^%w_]"), name)
+      end
+    end
+  end)
+
+  it("has no heading for an option that does not exist", function()
+    local count = 0
+    for name in text:match("\n## Options\n(.-)\n## "):gmatch("\n%- %*%*`(%a+)`%*%*") do
+      assert.is_true(OF_JOBS[name], name)
+      count = count + 1
+    end
+    assert.is_true(count >= 10, count)
+  end)
+end)
 
 describe("the README", function()
   it("names exactly the existing options", function()
-    local _, message = pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })
-    local options = {}
-    for name in message:match("there are (.+)$"):gmatch("%a+") do
-      options[name] = true
-    end
     local documented = {}
-    for name in readme():match("| option | type, default | meaning |(.-)\n\n"):gmatch("\n| `(%a+)`") do
+    for name in read("README.md"):match("| option | type, default | meaning |(.-)\n\n"):gmatch("\n| `(%a+)`") do
       documented[name] = true
     end
-    assert.same(options, documented)
+    assert.same(OF_JOBS, documented)
   end)
 
   it("names existing options of Map, and all of Map's own", function()
-    local _, message = pcall(gma2workers.Map, print, {}, { nothing_of_the_kind = 1 })
-    local accepted = {}
-    for name in message:match("there are (.+)$"):gmatch("%a+") do
-      accepted[name] = true
-    end
     local documented = {}
-    for name in readme():match("| option of `Map` | type, default | meaning |(.-)\n\n"):gmatch("\n| `(%a+)`") do
-      assert.is_true(accepted[name], name)
+    for name in read("README.md"):match("| option of `Map` | type, default | meaning |(.-)\n\n"):gmatch("\n| `(%a+)`") do
+      assert.is_true(OF_MAP[name], name)
       documented[name] = true
     end
-    local _, jobs = pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })
-    for name in message:match("there are (.+)$"):gmatch("%a+") do
-      assert.is_true(documented[name] or jobs:find("%f[%a]" .. name .. "%f[%A]") ~= nil, name)
+    for name in pairs(OF_MAP) do
+      assert.is_true(documented[name] or OF_JOBS[name], name)
     end
   end)
 
   describe("quotes messages word for word:", function()
-    local text = readme()
+    local text = read("README.md")
     local rate = 5
     local function failing(func, args, options)
       options = options or {}
