@@ -13,7 +13,7 @@ describe("the README", function()
   it("names exactly the existing options", function()
     local _, message = pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })
     local options = {}
-    for name in message:match("there are (.+)$"):gmatch("%a+") do
+    for name in message:match("the options are (.+)$"):gmatch("%a+") do
       options[name] = true
     end
     local documented = {}
@@ -26,7 +26,7 @@ describe("the README", function()
   it("names existing options of Map, and all of Map's own", function()
     local _, message = pcall(gma2workers.Map, print, {}, { nothing_of_the_kind = 1 })
     local accepted = {}
-    for name in message:match("there are (.+)$"):gmatch("%a+") do
+    for name in message:match("the options are (.+)$"):gmatch("%a+") do
       accepted[name] = true
     end
     local documented = {}
@@ -35,7 +35,7 @@ describe("the README", function()
       documented[name] = true
     end
     local _, jobs = pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })
-    for name in message:match("there are (.+)$"):gmatch("%a+") do
+    for name in message:match("the options are (.+)$"):gmatch("%a+") do
       assert.is_true(documented[name] or jobs:find("%f[%a]" .. name .. "%f[%A]") ~= nil, name)
     end
   end)
