@@ -122,7 +122,7 @@ pub enum Error {
     Corrupt(&'static str),
     /// A value that a message refers to again left in a block before. The message is encoded again, whole.
     BlockSent,
-    /// A message refers to a common value that its state does not have. `number` is that of the object.
+    /// A message refers to a common value that its state does not have. `number` is the object's number.
     NoCommon { number: usize },
     /// The operating system refused to start threads.
     NoWorkers(String),
@@ -274,7 +274,7 @@ impl Error {
         matches!(self, Error::Lua(text) if text.ends_with(INTERRUPTED))
     }
 
-    /// Whether a hook of the host raised it, such as that of Ctrl-C in a stock interpreter. While values are read from the
+    /// Whether a hook of the host raised it, such as the one for Ctrl-C in a stock interpreter. While values are read from the
     /// host's state or built in it, only hooks and finalizers run Lua code.
     pub fn is_a_hooks(&self) -> bool {
         matches!(self, Error::Lua(_))

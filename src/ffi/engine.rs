@@ -15,8 +15,8 @@ use super::version;
 /// How an error leaves C functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errors {
-    /// It runs no destructors. So does a `longjmp`, also on 64-bit Windows, where it unwinds the stack but skips the
-    /// destructors of a GNU compiler's code, such as ours; and so does an exception of Microsoft's compiler.
+    /// It runs no destructors: a `longjmp`, also on 64-bit Windows, where it unwinds the stack but skips the
+    /// destructors of a GNU compiler's code, such as ours; or an exception of Microsoft's compiler.
     Jump,
     /// It runs destructors, and their code may catch it: an exception of C++.
     Unwind,
