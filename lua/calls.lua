@@ -1,4 +1,4 @@
---- The public calls but `RunSync`, and the refusals of all: what a small job does without.
+--- All public calls except `RunSync`, and the refusals of all calls. A small job does without this file.
 
 local core, modules = ...
 local sync = modules.sync

@@ -74,7 +74,7 @@ local function of_global(name, about)
   if rawget(about, "sandbox") and NOT_IN_SANDBOX[name] then
     return "a sandbox does not have it"
   elseif is_on_host and is_in_tasks(name, about) then
-    return "every task starts with it in _G: do not clear it, and give the function no _ENV other than _G"
+    return "every task has it in _G: do not set it to nil, and do not give the function another _ENV"
   elseif is_on_host then
     return string.format("the host has it, a task does not (%s)", listing({ string.format("%q", name) }, about))
   elseif name == "gma" then
@@ -258,7 +258,7 @@ local function of_library(message, about)
   for _, library in ipairs(method and { "string" } or LIBRARIES) do
     local fields, full_name = table_or_nil(rawget(_G, library)), library .. "." .. name
     if fields and stays_in_library(rawget(fields, name), about) and not is_listed(full_name, about) then
-      return string.format("the host has %s, a task does not: if that is meant, list it in globals = { %q }", full_name, full_name)
+      return string.format("the host has %s, but a task does not: to use it there, list it in globals = { %q }", full_name, full_name)
     end
   end
 end
@@ -266,7 +266,7 @@ end
 --- The hint for what tasks never have.
 local function of_absent(message)
   if string.find(message, "attempt to yield from outside a coroutine$") then
-    return "a task has no engine to yield to: to wait, write gma.sleep(seconds), if the host has gma"
+    return "a task has no engine to yield to: to wait, call gma.sleep(seconds), if the host has gma"
   end
   local name = core.backend == "native" and string.match(message, "a nil value %(field '([^']+)'%)$")
   if name and NOT_IN_DEBUG[name] and debug and debug[name] then

@@ -95,7 +95,7 @@ local function load_binary(binary)
     end
     problem = problem .. " (the host shows its Lua to no other library)"
   elseif not open and is_windows and where == "open" then
-    problem = problem .. " (a host that exports no Lua refuses it so)"
+    problem = problem .. " (the program may hide its Lua from binaries)"
   end
   return open, problem
 end
@@ -134,7 +134,7 @@ local function open_binary(open, binary)
     error(problem, 0)
   end
   if gma2workers.info.version ~= VERSION then
-    error(("gma2workers: %s is of version %s, and the binary %s of version %s: copy both from one release")
+    error(("gma2workers: %s has version %s, but the binary %s has version %s: copy both from one release")
       :format(source, VERSION, binary, gma2workers.info.version), 0)
   end
   return gma2workers

@@ -22,7 +22,7 @@ local function find_problem(list, count)
     end
   end
   if count then
-    local problem = "list.n is %d, but it has [%d]: with more items, set list.n to how many"
+    local problem = "list.n is %d, but there is an item at [%d]: set list.n to the number of items"
     return last > count and string.format(problem, count, last) or nil
   end
   local hole = 1
@@ -30,7 +30,7 @@ local function find_problem(list, count)
     hole = hole + 1
   end
   if found ~= last then
-    return string.format("list[%d] is missing: the list has a hole (list[%d] is there); with nils, set list.n", hole, last)
+    return string.format("list[%d] is missing: the list has a hole (list[%d] is there); for a list with nils, set list.n", hole, last)
   end
 end
 

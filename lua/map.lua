@@ -89,15 +89,15 @@ local function read_extra(args, has_index)
       return nil, string.format("option 'args' has a value at [%s], which would be lost: arguments are numbered from 1", tostring(key))
     elseif key ~= "n" then
       return nil, string.format("option 'args' has a field '%s', which would be lost: %s", key,
-        "arguments have no names, so pass a table that has it, args = { { name = value } }")
+        "arguments have no names, so pass it in a table, args = { { name = value } }")
     end
   end
   local n = args and rawget(args, "n")
   extra.n = n == nil and last or math.type(n) and math.tointeger(n)
   if not extra.n then
-    return nil, "option 'args' has an n that is not a whole number of arguments: " .. tostring(n)
+    return nil, "option 'args'.n must be a whole number of arguments, got " .. tostring(n)
   elseif extra.n < 0 or extra.n > ARGUMENT_LIMIT then
-    return nil, string.format("option 'args' must hold 0 to %d arguments, got %d: pass one table with them instead", ARGUMENT_LIMIT,
+    return nil, string.format("option 'args' must hold 0 to %d arguments, got %d: pass them in one table instead", ARGUMENT_LIMIT,
       extra.n)
   end
   return (has_index or extra.n > 0) and extra

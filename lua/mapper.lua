@@ -16,7 +16,7 @@ local function describe(at, failure, upvalues)
   end
   if not ok then
     local why = type(message) == "string" and message or string.format("(error object is a %s value)", type(message))
-    message = "error in the error's own __tostring: " .. why
+    message = "error in the __tostring of the error: " .. why
   end
   local is_out_of_memory = message == "not enough memory" or string.find(message, "not enough memory for buffer allocation$")
   local described = { at = at, kind = is_out_of_memory and "memory" or "runtime", message = message, traceback = traceback,

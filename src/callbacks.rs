@@ -1,6 +1,6 @@
 //! Native functions that call a Lua function: a public function, a host function, a user's callback.
 //!
-//! Host side. A hook, such as that of Ctrl-C, may raise an error at any instruction of Lua code. So steps that must not be
+//! Host side. A hook, such as the one for Ctrl-C, may raise an error at any instruction of Lua code. So steps that must not be
 //! separated are one native function here. It acts before or after the function that it calls, which may yield.
 
 use std::ffi::c_int;

@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Workers {
     }
 }
 
-/// How many tasks run at the same time: the number that the caller set, or else that of the usable cores.
+/// How many tasks run at the same time: the number that the caller set, or else the number of usable cores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WorkerCount(pub Option<usize>);
 

@@ -3,7 +3,7 @@
 //! A task has all of it but `sethook`, which would undo a stop, the registry, and `debug.debug`, which reads standard input.
 //! What a task changes is undone with its state.
 //!
-//! Lua trusts whoever calls this library, and crashes if C code then finds a value of another type than it left. So a task
+//! Lua trusts the callers of this library, and crashes if C code then finds a value of another type than it left. So a task
 //! can't change, nor see, what belongs to C code:
 //!
 //! - The upvalues of native functions. Ours also keep Lua's originals there, such as a `load` that takes bytecode.

@@ -145,7 +145,7 @@ fn start_workers(job: &Arc<Job>, workers: usize, watchdog: watchdog::Start) -> R
     Ok(())
 }
 
-/// Reads what the job takes along of the host's modules. Its functions, arguments and globals have been read.
+/// Reads what the job takes along from the host's modules. Its functions, arguments and globals have been read.
 fn read_modules(stack: &Stack, names: &HostNames, config: &Config, modules: &mut HostModules) -> Result<()> {
     modules.required = names.take_required();
     if let Some(Required { name, .. }) = modules.required.first().filter(|_| config.sandbox) {
@@ -203,7 +203,7 @@ fn read_host(stack: &Protected, names: &HostNames, environment: &mut Environment
     Ok(())
 }
 
-/// The field of which `name` is probably a misspelling, in the table at an index: that of the host's globals, or a library.
+/// The field that `name` probably misspells, in the table at an index: the host's globals, or a library.
 fn nearest_field(stack: &Stack, table: c_int, name: &str) -> Option<String> {
     let mut known = Vec::new();
     stack.push_nil();

@@ -122,7 +122,7 @@ pub enum Error {
     Corrupt(&'static str),
     /// A value that a message refers to again left in a block before. The message is encoded again, whole.
     BlockSent,
-    /// A message refers to a common value that its state does not have. `number` is that of the object.
+    /// A message refers to a common value that its state does not have. `number` is the object's number.
     NoCommon { number: usize },
     /// The operating system refused to start threads.
     NoWorkers(String),
@@ -219,7 +219,7 @@ impl fmt::Display for Problem {
                 write!(f, "is unknown: did you mean '{nearest}'?")
             }
             Problem::UnknownOption { nearest: None, known } => {
-                write!(f, "is unknown: there are {}", known.join(", "))
+                write!(f, "is unknown: the options are {}", known.join(", "))
             }
             Problem::StartsBefore(index) => write!(f, "must be a list that starts at 1, but has [{index}]"),
             Problem::BadKey(kind) => write!(f, "must be a list, but has a {kind} as a key"),
@@ -241,29 +241,28 @@ impl fmt::Display for Problem {
                 write!(f, "has a value at [{key}], which would be lost: arguments are numbered from 1")
             }
             Problem::LostField { name } => {
-                let advice =
-                    "arguments have no names, so pass a table that has it, args = { { name = value } }";
+                let advice = "arguments have no names, so pass it in a table, args = { { name = value } }";
                 write!(f, "has a field '{name}', which would be lost: {advice}")
             }
             Problem::TooMany { limit, got } => {
-                write!(f, "must hold 0 to {limit} arguments, got {got}: pass one table with them instead")
+                write!(f, "must hold 0 to {limit} arguments, got {got}: pass them in one table instead")
             }
             Problem::Unwritable { path, cause } => {
                 write!(f, "names a file that can't be written, \"{path}\": {cause}")
             }
-            Problem::Unsendable(cause) => write!(f, "holds what cannot cross: {cause}"),
+            Problem::Unsendable(cause) => write!(f, "cannot cross: {cause}"),
             Problem::NoLibrary { name, table } => {
-                write!(f, "names a field of a table that is no standard library: '{name}': list '{table}'")
+                write!(f, "{NO_LIBRARY}, got '{name}': list '{table}' instead")
             }
             Problem::KeepsOut { module } => {
                 let advice = "leave the option out, or pass what the tasks need in args";
                 write!(f, "keeps out modules, but the tasks use '{module}': {advice}")
             }
             Problem::NoGlobal { name, nearest: Some(nearest) } => {
-                write!(f, "names no global of the host: '{name}': did you mean '{nearest}'?")
+                write!(f, "must be the name of a global, got '{name}': did you mean '{nearest}'?")
             }
             Problem::NoGlobal { name, nearest: None } => {
-                write!(f, "names no global of the host: '{name}': a local is passed in args")
+                write!(f, "must be the name of a global, got '{name}': pass a local in args")
             }
         }
     }
@@ -275,7 +274,7 @@ impl Error {
         matches!(self, Error::Lua(text) if text.ends_with(INTERRUPTED))
     }
 
-    /// Whether a hook of the host raised it, such as that of Ctrl-C in a stock interpreter. While values are read from the
+    /// Whether a hook of the host raised it, such as the one for Ctrl-C in a stock interpreter. While values are read from the
     /// host's state or built in it, only hooks and finalizers run Lua code.
     pub fn is_a_hooks(&self) -> bool {
         matches!(self, Error::Lua(_))
@@ -331,7 +330,8 @@ impl Error {
 }
 
 /// The advice for a module whose loader needs the module itself, and for what a task's module lacks.
-const NEEDS_ITSELF: &str = "its function has to make the module, not return the host's";
+const NEEDS_ITSELF: &str = "but the function there uses the host's module: it must make a new one";
+const NO_LIBRARY: &str = "must be the name of a global, or of a field of a standard library";
 const NOT_IN_MODULE: &str = "define it in the module itself, or keep it in a local instead";
 
 /// The advice for a kind of value that can't cross.
@@ -348,7 +348,7 @@ fn instead_of(what: &str) -> &'static str {
 fn instead_of_absent(name: &str) -> &'static str {
     match name.strip_prefix("gma2workers") {
         Some(_) => {
-            "start jobs on the host, and take its clock or isStopping as a local: local clock = gma2workers.clock"
+            "start jobs on the host; to use clock or isStopping, make it a local: local clock = gma2workers.clock"
         }
         None => "call it on the host",
     }
@@ -366,7 +366,7 @@ impl fmt::Display for Error {
                 write!(f, "cannot send a {what} (at {path}): {}", instead_of(what))
             }
             Error::UnnamedOption { key, example } => {
-                write!(f, "options have names, but there is one at [{key}]: write {{ {example} }}")
+                write!(f, "options have names, but there is a value at [{key}]: write {{ {example} }}")
             }
             Error::Upvalues(refusals) => upvalues::describe(refusals, f),
             Error::MapFunction { holds } => write!(f, "cannot send {holds} (at func)"),
@@ -378,10 +378,7 @@ impl fmt::Display for Error {
                 write!(f, "module '{module}' is not loaded in the task: require it there")
             }
             Error::NeedsItself { module } => {
-                write!(
-                    f,
-                    "module '{module}' is in the host's package.preload, and needs itself: {NEEDS_ITSELF}"
-                )
+                write!(f, "module '{module}' is in the host's package.preload, {NEEDS_ITSELF}")
             }
             Error::NotInModule { module, field } => {
                 write!(
@@ -417,7 +414,7 @@ impl fmt::Display for Error {
             Error::Stuck(why) => write!(f, "{why}, and could not be stopped: its thread was given up"),
             Error::NeverBegun => f.write_str("no worker was left to run it"),
             Error::Forked => {
-                f.write_str("gma2workers is not usable after fork: the workers are the parent's")
+                f.write_str("gma2workers can't be used after fork: its workers belong to the parent process")
             }
             Error::BlockSent => f.write_str("internal error: a value left in a block before"),
             Error::Corrupt(what) => write!(f, "internal error: corrupt message ({what})"),

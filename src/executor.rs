@@ -394,7 +394,7 @@ fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
         Ok(())
     });
     if let Err(error) = described {
-        message = b"error in the error's own __tostring: ".to_vec();
+        message = b"error in the __tostring of the error: ".to_vec();
         message.extend_from_slice(&error.text());
     }
     let missing = match inner {

@@ -408,7 +408,7 @@ pub fn next_call(stack: &Stack, job: &Job, names: &HostNames) -> Result<Option<c
 }
 
 /// Answers a host call with the values from index `first` up: its results, or the error that it raised. Returns only errors
-/// of hooks, such as that of Ctrl-C, which ran meanwhile.
+/// of hooks, such as the one for Ctrl-C, which ran meanwhile.
 pub fn answer(
     stack: &Stack,
     job: &Job,

@@ -1,4 +1,4 @@
-//! What a job takes along of the host's modules: their names, their plain data, and the functions that the host has added to
+//! What a job takes along from the host's modules: their names, their plain data, and the functions that the host has added to
 //! the standard libraries.
 //!
 //! Host side. Access is raw.

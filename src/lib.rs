@@ -15,7 +15,7 @@
 //! | `tasks` | reads the list of tasks, and encodes their functions and arguments | host |
 //! | `recurring` | finds the arguments that several tasks have, to encode each once | host |
 //! | `response` | merges the outcomes of tasks into the response | host |
-//! | `host_modules` | what a job takes along of the host's modules and libraries | host |
+//! | `host_modules` | what a job takes along from the host's modules and libraries | host |
 //! | `host` | finds the host's functions by name, takes host calls and sends their answers | host |
 //! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and makes idle threads rest and end | its own |
 //! | `executor` | runs a job's tasks on a thread of the pool | worker |

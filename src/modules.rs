@@ -33,7 +33,7 @@ const OTHER_FIELDS: [&str; 3] = ["clock", "info", "isStopping"];
 /// A shorter name is one letter away from too many other words.
 const LONG_NAME: usize = 6;
 
-/// The field of gma2workers of which a name is a misspelling: it differs in case or underscores or, if it is long, by one letter.
+/// The field of gma2workers that a name misspells: it differs in case or underscores or, if it is long, by one letter.
 pub fn meant(name: &[u8]) -> Option<&'static str> {
     let name = std::str::from_utf8(name).ok().filter(|name| name.len() < 32)?;
     let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
@@ -45,7 +45,7 @@ pub fn meant(name: &[u8]) -> Option<&'static str> {
     (is_slip && fields().all(|field| field != name)).then_some(nearest)
 }
 
-/// `meant(name)`: returns the field of the module of which the name is a misspelling, or nil.
+/// `meant(name)`: returns the field of the module that the name misspells, or nil.
 pub fn find_meant(stack: &Protected) -> NativeResult {
     let is_text = stack.kind(1) == Type::String;
     match is_text.then(|| meant(&stack.bytes(1))).flatten() {

@@ -135,7 +135,7 @@ pub fn push_loaded(stack: &Protected) -> Type {
     kind
 }
 
-/// Whether a name is a module's, or that of a part of one.
+/// Whether a name belongs to a module or to a part of one.
 pub fn is_in_module(name: &str) -> bool {
     name.strip_prefix(MODULE).is_some_and(|rest| rest.starts_with(SEPARATOR))
 }

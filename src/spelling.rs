@@ -2,7 +2,7 @@
 
 use crate::error::Meant;
 
-/// The known name of which `name` is probably a misspelling: most of its letters are right.
+/// The known name that `name` probably misspells: most of its letters are right.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     known

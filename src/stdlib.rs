@@ -371,7 +371,9 @@ fn is_standard_stream(stack: &Stack) -> bool {
 fn refuse_change(stack: &Protected) -> NativeResult {
     const NOT_PERMITTED: i64 = 1;
     stack.push_nil();
-    stack.push_bytes(b"the standard streams are the host's: a task can't change their buffering or position");
+    stack.push_bytes(
+        b"the standard streams belong to the host: a task can't change their buffering or position",
+    );
     stack.push_integer(NOT_PERMITTED);
     Ok(3)
 }

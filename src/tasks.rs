@@ -387,7 +387,7 @@ fn count_tasks(stack: &Protected, list: c_int) -> Result<i64> {
 /// The addresses of the names of a task's fields. Lua interns short strings, so equal ones are identical.
 type FieldNames = [usize; FIELDS.len()];
 
-/// The address of the bytes of a string; that of no string for any other value.
+/// The address of a string's bytes; for any other value, an address that no string has.
 fn address(stack: &Stack, index: c_int) -> usize {
     stack.with_bytes(index, |bytes| bytes.as_ptr() as usize)
 }

@@ -44,8 +44,8 @@ end
 function host.check(functions)
   local global = rawget(_G, "host")
   if functions and global ~= nil and global ~= proxy then
-    options.refuse("option 'host'", string.format("sets the tasks' global 'host', but this is already %s of the host's: "
-      .. "the cooperative backend shares its globals, so rename that one", options.describe(global)))
+    options.refuse("option 'host'", string.format("sets the global 'host', but there is already %s of that name: "
+      .. "without the binary, tasks share your globals, so rename yours", options.describe(global)))
   end
 end
 

@@ -38,7 +38,7 @@ local jobs = {}
 
 local IN_TASK = "gma2workers is not available in a worker: start jobs on the host"
 
-local CANNOT_WAIT = "cannot wait here: the tasks that have begun need the engine, and it can't be given time from here"
+local CANNOT_WAIT = "cannot wait here: running tasks need the engine, which stands still while this code waits: use onComplete"
 
 -- Seconds to wait for the first worker. After that, the waiting call runs the tasks.
 local START_TIMEOUT = 1

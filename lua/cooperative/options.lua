@@ -162,7 +162,7 @@ local function given(config, names)
   local found = {}
   for key, value in next, config do
     if type(key) ~= "string" then
-      options.refuse("options", string.format("have names, but there is one at [%s]: write { %s }",
+      options.refuse("options", string.format("have names, but there is a value at [%s]: write { %s }",
         options.describe(key), names == RUN and "tasks = { ... }" or "chunk = 10"))
     end
     found[key] = value
@@ -175,7 +175,7 @@ local function given(config, names)
     if not is_known then
       local meant = options.nearest(key, names)
       refuse_option(key, "is unknown: "
-        .. (meant and string.format("did you mean '%s'?", meant) or "there are " .. table.concat(names, ", ")))
+        .. (meant and string.format("did you mean '%s'?", meant) or "the options are " .. table.concat(names, ", ")))
     end
   end
   return found
@@ -317,7 +317,8 @@ function options.check_globals(names)
     local library, rest = string.match(name, "^([^.]*)%.(.*)$")
     if rawget(_G, name) == nil and library and type(rawget(_G, library)) == "table" then
       if not parts.modules.IS_LIBRARY[library] then
-        options.refuse(place, string.format("names a field of a table that is no standard library: '%s': list '%s'", name,
+        options.refuse(place, string.format("%s, got '%s': list '%s' instead",
+          "must be the name of a global, or of a field of a standard library", name,
           library == "_G" and rest or library))
       end
       owner, field, prefix = rawget(_G, library), rest, library .. "."
@@ -325,13 +326,13 @@ function options.check_globals(names)
     copies[name] = rawget(owner, field)
     if copies[name] == nil then
       local meant = (owner ~= _G or not library) and nearest_field(owner, field)
-      options.refuse(place, string.format("names no global of the host: '%s': %s", name,
-        meant and string.format("did you mean '%s%s'?", prefix, meant) or "a local is passed in args"))
+      options.refuse(place, string.format("must be the name of a global, got '%s': %s", name,
+        meant and string.format("did you mean '%s%s'?", prefix, meant) or "pass a local in args"))
     end
   end
   local _, failure = values.clone({ copies }, 1, function(_, keys) return "globals" .. values.path(keys) end)
   if failure then
-    refuse_option("globals", "holds what cannot cross: " .. failure.message)
+    refuse_option("globals", "cannot cross: " .. failure.message)
   end
 end
 

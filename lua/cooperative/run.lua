@@ -83,7 +83,7 @@ local function raised(task, failure)
   end
   if not ok then
     local why = type(message) == "string" and message or string.format("(error object is a %s value)", type(message))
-    message = "error in the error's own __tostring: " .. why
+    message = "error in the __tostring of the error: " .. why
   end
   local head = task.name and string.format("in task %d '%s'\n", task.index, task.name) or ""
   local entry = run.failed("runtime", message, head .. own_part(failure.traceback))

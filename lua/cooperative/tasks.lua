@@ -89,7 +89,7 @@ local function count_arguments(args, index)
         options.describe(key)))
     elseif key ~= "n" then
       refuse_task(index, ".args", string.format("has a field '%s', which would be lost: %s", key,
-        "arguments have no names, so pass a table that has it, args = { { name = value } }"))
+        "arguments have no names, so pass it in a table, args = { { name = value } }"))
     end
   end
   local n = rawget(args, "n")
@@ -99,7 +99,7 @@ local function count_arguments(args, index)
     local got = shows and options.describe(n) or "a " .. values.kind(n)
     refuse_task(index, ".args.n", "must be a whole number of arguments, got " .. got)
   elseif count < 0 or count > ARGUMENT_LIMIT then
-    refuse_task(index, ".args", string.format("must hold 0 to %d arguments, got %d: pass one table with them instead",
+    refuse_task(index, ".args", string.format("must hold 0 to %d arguments, got %d: pass them in one table instead",
       ARGUMENT_LIMIT, count))
   end
   return count
@@ -169,7 +169,7 @@ function tasks.read_init(init)
   local task = read_task(type(init) == "function" and { func = init } or init, INIT)
   if task.failure then
     local message = string.gsub(task.failure.message, "%(at args", "(at init.args", 1)
-    options.refuse("option 'init'", "holds what cannot cross: " .. message)
+    options.refuse("option 'init'", "cannot cross: " .. message)
   end
   task.unset = { true }
   return task

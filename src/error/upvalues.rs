@@ -78,14 +78,12 @@ impl Remedy {
             Remedy::PassOrCopy => "pass it in args, or set upvalues = \"copy\"",
             Remedy::Copy => "set upvalues = \"copy\"",
             Remedy::Return => {
-                "make it a local of the task, or pass it in args, and return it, since what a task writes elsewhere is \
-                 lost; for a cache alone, set upvalues = \"private\""
+                "make it a local of the task, or pass it in args, and return it, since other writes are \
+                 lost; for a cache, set upvalues = \"private\""
             }
-            Remedy::Private => {
-                "for a cache alone, set upvalues = \"private\", since what a task writes elsewhere is lost"
-            }
+            Remedy::Private => "for a cache, set upvalues = \"private\", since other writes are lost",
             Remedy::PlainEnvironment => {
-                "give that __index = _G and nothing else, or the function _G as its _ENV"
+                "give its metatable only __index = _G, or use _G as the function's _ENV"
             }
             Remedy::Make => "make it in the task",
             Remedy::MakeOrPass => "make it in the task, or pass what it holds in args",
@@ -99,8 +97,8 @@ impl Remedy {
         match self {
             Remedy::PassOrCopy => "pass them in args, or set upvalues = \"copy\"",
             Remedy::Return => {
-                "make them locals of the task, or pass them in args, and return them, since what a task writes \
-                 elsewhere is lost; for a cache alone, set upvalues = \"private\""
+                "make them locals of the task, or pass them in args, and return them, since other writes are \
+                 lost; for a cache, set upvalues = \"private\""
             }
             Remedy::Make => "make them in the task",
             Remedy::MakeOrPass => "make them in the task, or pass what they hold in args",
@@ -217,8 +215,8 @@ mod tests {
             "upvalues 'limit' (a number), 'labels' (a table) and 'found' (a table, written to) of the function at \
              plugin.lua:12, and 'log' (a userdata) of the function at plugin.lua:3 cannot cross: for 'limit' and \
              'labels', pass them in args, or set upvalues = \"copy\"; for 'log', make it in the task, or pass what it \
-             holds in args; for 'found', make it a local of the task, or pass it in args, and return it, since what a \
-             task writes elsewhere is lost; for a cache alone, set upvalues = \"private\""
+             holds in args; for 'found', make it a local of the task, or pass it in args, and return it, since other \
+             writes are lost; for a cache, set upvalues = \"private\""
         );
     }
 

@@ -15,8 +15,8 @@ use super::version;
 /// How an error leaves C functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errors {
-    /// It runs no destructors. So does a `longjmp`, also on 64-bit Windows, where it unwinds the stack but skips the
-    /// destructors of a GNU compiler's code, such as ours; and so does an exception of Microsoft's compiler.
+    /// It runs no destructors: a `longjmp`, also on 64-bit Windows, where it unwinds the stack but skips the
+    /// destructors of a GNU compiler's code, such as ours; or an exception of Microsoft's compiler.
     Jump,
     /// It runs destructors, and their code may catch it: an exception of C++.
     Unwind,
@@ -24,7 +24,7 @@ pub enum Errors {
 
 /// Why a Lua with exceptions is refused: Rust catches only panics, and ends the process at any other exception.
 pub const EXCEPTIONS: &CStr =
-    c"gma2workers needs a Lua whose errors jump (longjmp), this one's are exceptions: it was compiled as C++";
+    c"gma2workers needs a Lua that raises errors by longjmp, but this one was compiled as C++ and throws exceptions";
 
 /// How far a checked call came.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,7 +117,7 @@ unsafe fn check_indices(l: *mut lua::lua_State) {
     // SAFETY: as promised by `check`'s caller.
     unsafe {
         if lua::lua_absindex(l, REGISTRY) != REGISTRY || lua::lua_absindex(l, REGISTRY + 1) == REGISTRY + 1 {
-            refuse(l, c"gma2workers needs a Lua with the usual limit of a stack (LUAI_MAXSTACK), this one has another");
+            refuse(l, c"gma2workers needs a Lua with the usual stack limit (LUAI_MAXSTACK), but this one has another limit");
         }
     }
 }
@@ -159,7 +159,7 @@ unsafe fn check_depth(l: *mut lua::lua_State) {
         if STEP.get() != Step::Refused {
             refuse(
                 l,
-                c"gma2workers needs a Lua with at most 500 nested C calls (LUAI_MAXCCALLS), this one allows more",
+                c"gma2workers needs a Lua with at most 500 nested C calls (LUAI_MAXCCALLS), but this one allows more",
             );
         }
     }
@@ -169,11 +169,11 @@ unsafe fn check_depth(l: *mut lua::lua_State) {
 /// something else, or removed the library from `package.loaded`.
 fn check_libraries(stack: &Protected) {
     let needed: [(&str, &CStr); 5] = [
-        ("_G", c"gma2workers needs Lua's base library, which this host was built without"),
-        ("coroutine", c"gma2workers needs Lua's library 'coroutine', which this host was built without"),
-        ("math", c"gma2workers needs Lua's library 'math', which this host was built without"),
-        ("string", c"gma2workers needs Lua's library 'string', which this host was built without"),
-        ("table", c"gma2workers needs Lua's library 'table', which this host was built without"),
+        ("_G", c"gma2workers needs Lua's base library, but this host was built without it"),
+        ("coroutine", c"gma2workers needs Lua's library 'coroutine', but this host was built without it"),
+        ("math", c"gma2workers needs Lua's library 'math', but this host was built without it"),
+        ("string", c"gma2workers needs Lua's library 'string', but this host was built without it"),
+        ("table", c"gma2workers needs Lua's library 'table', but this host was built without it"),
     ];
     let top = stack.top();
     stack.push_globals();

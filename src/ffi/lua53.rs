@@ -32,7 +32,7 @@ pub const NEEDS_THIS: &CStr = c"gma2workers needs Lua 5.3, this is ";
 
 /// What a Lua with other numbers is told, before its own words.
 pub const NEEDS_NUMBERS: &CStr =
-    c"gma2workers needs Lua 5.3 with integers and floats of 64 bits, this is another one: ";
+    c"gma2workers needs Lua 5.3 with 64-bit integers and floats, but this one was built differently: ";
 
 /// The status of the parser for code that is nested too deep.
 pub const TOO_DEEP: c_int = lua::LUA_ERRSYNTAX;

@@ -75,7 +75,7 @@ mod linux {
         /// Whether to give up the copies of so many pages, which have just been overwritten.
         fn are_to_go(&mut self, pages: usize) -> bool {
             if self.given_up > 0 {
-                // Where each task writes to the same pages, giving them up was in vain.
+                // Where each task writes to the same pages, giving them up gained nothing.
                 let are_back = 2 * pages > self.given_up;
                 self.patience =
                     if are_back { 2 * self.patience } else { 0 }.clamp(Self::PATIENCE, Self::MOST_PATIENCE);
@@ -239,7 +239,7 @@ mod linux {
         }
     }
 
-    /// Tries it out on three pages, of which one is written, one only read, and one not touched.
+    /// Tries it out on three pages: one is written, one only read, and one not touched.
     fn check() -> Option<bool> {
         let page = page();
         let mut pages = MmapMut::map_anon(3 * page).ok()?;

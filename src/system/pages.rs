@@ -9,7 +9,7 @@ use std::ptr;
 #[cfg(target_os = "linux")]
 use std::sync::LazyLock;
 
-/// The size from which a block gets huge pages: that of two of them.
+/// Blocks of this size or more get huge pages. It is the size of two such pages.
 pub const LARGE: usize = 4 << 20;
 
 /// The size of a page, a power of two: 4 KiB on x86, up to 64 KiB on 64-bit Arm.

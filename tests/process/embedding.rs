@@ -312,7 +312,7 @@ const REFUSED: &str = r#"
     local function refused(func, ...)
       local ok, message = pcall(func, ...)
       assert(not ok, "it worked")
-      assert(type(message) == "string" and message:find("not usable after fork", 1, true), message)
+      assert(type(message) == "string" and message:find("used after fork", 1, true), message)
     end
     local options = { tasks = { { func = print } }, onComplete = print }
     refused(gma2workers.RunSync, options)
@@ -460,7 +460,7 @@ fn a_lua_compiled_as_cpp_is_refused_and_the_folder_falls_back() {
         Case::command([program.clone().into_os_string()].into_iter().chain(steps))
     };
     run("for _ = 1, 2 do print(pcall(require, 'gma2workers')) end").run().expect_clean().expect_stdout(
-        &"false\tgma2workers needs a Lua whose errors jump (longjmp), this one's are exceptions: it was compiled as C++\n".repeat(2),
+        &"false\tgma2workers needs a Lua that raises errors by longjmp, but this one was compiled as C++ and throws exceptions\n".repeat(2),
     );
     let plugins = empty_folder();
     let folder = plugins.path().join("anything");
@@ -480,5 +480,5 @@ fn a_lua_compiled_as_cpp_is_refused_and_the_folder_falls_back() {
         .without_cpath()
         .run()
         .expect_code(0)
-        .expect_stderr_with("tasks take turns on the host (the cooperative backend): gma2workers needs a Lua whose errors jump");
+        .expect_stderr_with("tasks take turns on the host (the cooperative backend): gma2workers needs a Lua that raises errors by longjmp");
 }

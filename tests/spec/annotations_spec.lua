@@ -120,7 +120,7 @@ describe("the annotations", function()
 
   it("have exactly the accepted options", function()
     local accepted = {}
-    for name in message_of({ tasks = {}, nothing_of_the_kind = 1 }):match("there are (.+)$"):gmatch("%a+") do
+    for name in message_of({ tasks = {}, nothing_of_the_kind = 1 }):match("the options are (.+)$"):gmatch("%a+") do
       accepted[name] = true
     end
     local declared = CLASSES["gma2workers.options"]
@@ -137,7 +137,7 @@ describe("the annotations", function()
   it("have exactly the options that Map accepts", function()
     local accepted = {}
     local message = select(2, pcall(gma2workers.Map, print, {}, { nothing_of_the_kind = 1 }))
-    for name in message:match("there are (.+)$"):gmatch("%a+") do
+    for name in message:match("the options are (.+)$"):gmatch("%a+") do
       accepted[name] = true
     end
     local declared = CLASSES["gma2workers.map_options"]

@@ -8,8 +8,8 @@ local assert_failed, plugin, run = assertions.failed, crossing.plugin, crossing.
 
 local READ = 'pass it in args, or set upvalues = "copy"'
 local ALL_READ = 'pass them in args, or set upvalues = "copy"'
-local WRITTEN = "make it a local of the task, or pass it in args, and return it, since what a task writes elsewhere is lost; "
-  .. 'for a cache alone, set upvalues = "private"'
+local WRITTEN = "make it a local of the task, or pass it in args, and return it, since other writes are lost; "
+  .. 'for a cache, set upvalues = "private"'
 
 local function message_of(func, options, ...)
   local entry = run(func, { ... }, options)
@@ -214,8 +214,8 @@ describe("a function #native", function()
         globals = { "captures_spec_count" }, upvalues = "copy" }
       local ok, message = pcall(gma2workers.RunSync, config)
       assert.is_false(ok)
-      assertions.says("upvalue 'n' (a number, written to) of the function at plugin.lua:1 cannot cross: for a cache alone, set "
-        .. 'upvalues = "private", since what a task writes elsewhere is lost', message)
+      assertions.says("upvalue 'n' (a number, written to) of the function at plugin.lua:1 cannot cross: for a cache, set "
+        .. 'upvalues = "private", since other writes are lost', message)
       config.upvalues = "private"
       assert.equal(1, gma2workers.RunSync(config).result[1].data)
     end)

@@ -367,7 +367,7 @@ describe("tasks in an engine #cooperative", function()
         may_end = true
         value = data_of(job:wait())
       end)
-      assert_says("cannot wait here: the tasks that have begun need the engine", message)
+      assert_says("cannot wait here: running tasks need the engine", message)
       assert.same({ 1 }, value)
       assert_clean(engine, before)
     end)

@@ -78,7 +78,7 @@ describe("a custom _ENV", function()
         local env = setmetatable({}, metatable)
         assert_failed(run(loaded("return math.floor(2.5)", env), {}, { upvalues = upvalues }), "upvalue",
           "upvalue '_ENV' (a table with a metatable) of the function at plugin.lua:0 cannot cross: "
-          .. "give that __index = _G and nothing else, or the function _G as its _ENV")
+          .. "give its metatable only __index = _G, or use _G as the function's _ENV")
       end
     end
     assert.equal(2, call(loaded("return math.floor(2.5)", setmetatable({}, { __index = _G }))))
@@ -90,11 +90,11 @@ describe("a custom _ENV", function()
     for _, name in ipairs { "math", "clean" } do
       local func = loaded(name .. ".x()", {})
       local entry = run(func, {}, { upvalues = "copy", globals = { "clean" } })
-      assert_failed(entry, "runtime", ("(global '%s'): every task starts with it in _G: do not clear it, and "
-        .. "give the function no _ENV other than _G"):format(name))
+      assert_failed(entry, "runtime", ("(global '%s'): every task has it in _G: do not set it to nil, and "
+        .. "do not give the function another _ENV"):format(name))
     end
     local _, problem = pcall(gma2workers.Map, loaded("math.x()", {}), { 1 }, { upvalues = "copy" })
-    assert.is_truthy(problem:find("no _ENV other than _G", 1, true), problem)
+    assert.is_truthy(problem:find("do not give the function another _ENV", 1, true), problem)
     rawset(_G, "clean", nil)
   end)
 end)

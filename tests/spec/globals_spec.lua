@@ -72,16 +72,16 @@ describe("a dotted name among the globals", function()
     end
     crossing.with_globals({ globals_spec_settings = { rate = 5 } }, function()
       for name, part in pairs {
-        ["globals_spec_settings.rate"] = "option 'globals'[2] names a field of a table that is no standard library: "
-          .. "'globals_spec_settings.rate': list 'globals_spec_settings'",
+        ["globals_spec_settings.rate"] = "option 'globals'[2] must be the name of a global, or of a field of a standard library, got "
+          .. "'globals_spec_settings.rate': list 'globals_spec_settings' instead",
         ["_G.globals_spec_settings"] = "'_G.globals_spec_settings': list 'globals_spec_settings'",
-        ["zq_"] = "option 'globals'[2] names no global of the host: 'zq_': a local is passed in args",
-        ["string.formt"] = "option 'globals'[2] names no global of the host: 'string.formt': did you mean 'string.format'?",
-        ["string.nope_nope"] = "option 'globals'[2] names no global of the host: 'string.nope_nope'",
-        ["no_such_table.x"] = "option 'globals'[2] names no global of the host: 'no_such_table.x'",
-        ["string."] = "names no global of the host: 'string.'",
-        [".x"] = "names no global of the host: '.x'",
-        ["string.format.x"] = "names no global of the host: 'string.format.x'",
+        ["zq_"] = "option 'globals'[2] must be the name of a global, got 'zq_': pass a local in args",
+        ["string.formt"] = "option 'globals'[2] must be the name of a global, got 'string.formt': did you mean 'string.format'?",
+        ["string.nope_nope"] = "option 'globals'[2] must be the name of a global, got 'string.nope_nope'",
+        ["no_such_table.x"] = "option 'globals'[2] must be the name of a global, got 'no_such_table.x'",
+        ["string."] = "must be the name of a global, got 'string.'",
+        [".x"] = "must be the name of a global, got '.x'",
+        ["string.format.x"] = "must be the name of a global, got 'string.format.x'",
       } do
         assert.is_truthy(refused(name):find(part, 1, true), refused(name))
       end
@@ -91,7 +91,7 @@ describe("a dotted name among the globals", function()
   it("must be able to cross (C15)", function()
     with_fields({ string = { handle = coroutine.create(print) } }, function()
       local _, message = pcall(RunSync, { tasks = running.tasks(1, print), globals = { "string.handle" } })
-      assert.is_truthy(message:find("option 'globals' holds what cannot cross: cannot send a coroutine (at globals", 1, true), message)
+      assert.is_truthy(message:find("option 'globals' cannot cross: cannot send a coroutine (at globals", 1, true), message)
     end)
   end)
 end)

@@ -223,7 +223,7 @@ end)
 
 describe("coroutine.yield in a task", function()
   it("gets a hint to gma.sleep (E22) #native", function()
-    local hint = "a task has no engine to yield to: to wait, write gma.sleep(seconds), if the host has gma"
+    local hint = "a task has no engine to yield to: to wait, call gma.sleep(seconds), if the host has gma"
     local function yields() coroutine.yield(0.1) end
     assert_says(hint, message_of(yields))
     assert_says(hint, map_message(yields, { 1 }))
@@ -243,7 +243,7 @@ end)
 
 -- luacheck: push ignore 142 143
 describe("a field of a library that stayed on the host #native", function()
-  local HINT = 'the host has string.strip, a task does not: if that is meant, list it in globals = { "string.strip" }'
+  local HINT = 'the host has string.strip, but a task does not: to use it there, list it in globals = { "string.strip" }'
   local blank = "^%s*"
   local function skip(text) return (text:gsub(blank, "")) end
 
@@ -264,7 +264,7 @@ describe("a field of a library that stayed on the host #native", function()
       local job = gma2workers.RunAsync { tasks = { { func = func } }, onComplete = function() end }
       assert_says(HINT, job:wait().result[1].data)
     end
-    assert_says("the host has math.limits, a task does not", message_of(function() return math.limits.most end))
+    assert_says("the host has math.limits, but a task does not", message_of(function() return math.limits.most end))
   end)
 
   it("is there if it is listed, as the hint and then the refusal say (E24)", function()

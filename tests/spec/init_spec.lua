@@ -161,7 +161,7 @@ describe("a failing init", function()
   it("that can't cross is refused at the call (C4) #native", function()
     local rate = 5
     local _, message = pcall(RunSync, { tasks = tasks_of(1, function() end), init = function() base = rate end })
-    assert.is_truthy(message:find("option 'init' holds what cannot cross: .*'rate'"), message)
+    assert.is_truthy(message:find("option 'init' cannot cross: .*'rate'"), message)
   end)
 
   it("with wrong fields is refused with its place (C4)", function()

@@ -274,7 +274,7 @@ describe("the library in a task #native", function()
         local entry = run(task, {}, { upvalues = upvalues })
         assert.equal("upvalue", entry.kind)
         assert.is_truthy(entry.data:find(("(%s) of the function at "):format(name), 1, true), entry.data)
-        assert.is_truthy(entry.data:find("cannot cross: start jobs on the host, and take its clock or isStopping", 1, true), entry.data)
+        assert.is_truthy(entry.data:find("cannot cross: start jobs on the host; to use clock or isStopping", 1, true), entry.data)
       end
     end
   end)

@@ -130,7 +130,7 @@ describe("the page of messages", function()
   end
 
   it("has each option", function()
-    local options = select(2, pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })):match("there are (.+)$")
+    local options = select(2, pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })):match("the options are (.+)$")
     for name in options:gmatch("%a+") do
       local count = 0
       for message in pairs(ROWS) do

@@ -463,8 +463,8 @@ describe("a module that can't be loaded in a task #native", function()
     -- A function that only hands out the host's module needs that itself.
     local module = package.loaded["only loaded"]
     package.preload["only loaded"] = function() return module end
-    assert_failed(run(f), "runtime", "module 'only loaded' is in the host's package.preload, and needs itself: "
-      .. "its function has to make the module, not return the host's")
+    assert_failed(run(f), "runtime", "module 'only loaded' is in the host's package.preload, but the function there "
+      .. "uses the host's module: it must make a new one")
     package.preload["only loaded"], package.loaded["only loaded"] = nil, nil
   end)
 

@@ -202,9 +202,9 @@ describe("an option", function()
       local ok, message = pcall(refusal, "RunSync", options)
       _G.options_spec_global = nil
       assert.is_true(ok, message)
-      assert_says("names no global of the host: 'options_spec_gobal': did you mean 'options_spec_global'?", message)
+      assert_says("must be the name of a global, got 'options_spec_gobal': did you mean 'options_spec_global'?", message)
       options.globals = { "options_spec_nothing_like_it" }
-      assert_says("names no global of the host: 'options_spec_nothing_like_it': a local is passed in args",
+      assert_says("must be the name of a global, got 'options_spec_nothing_like_it': pass a local in args",
         refusal("RunSync", options))
     end)
 
@@ -321,7 +321,7 @@ describe("an option", function()
     end)
 
     it("that is an option of the job is refused with its place (E18)", function()
-      local names = select(2, pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })):match("there are (.+)$")
+      local names = select(2, pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })):match("the options are (.+)$")
       -- A task may have a timeout of its own.
       names = names:gsub(", timeout", "")
       for option in (names .. ", oncomplete"):gmatch("%a+") do

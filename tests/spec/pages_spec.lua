@@ -181,3 +181,29 @@ describe("the guide", function()
     assert.is_true(count >= 3)
   end)
 end)
+
+describe("the pictures", function()
+  it("that are drawn for dark pages, too, are shown there (K17)", function()
+    local count = 0
+    for page in pairs(PAGES) do
+      local text = read(page)
+      for dark, light in text:gmatch('srcset="([^"]+)%-dark%.svg">%s*<img [^>]*src="([^"]+)%.svg"') do
+        assert.equal(dark, light)
+        count = count + 1
+      end
+      for path in text:gmatch("%]%(([^)]+)%.svg%)") do
+        assert.is_nil(io.open((page:match("^.*/") or "") .. path .. "-dark.svg", "rb"), page .. " shows " .. path)
+      end
+    end
+    assert.is_true(count >= 6)
+  end)
+
+  it("of a timeline have a number for each of the twelve tasks (K17)", function()
+    for _, ending in ipairs { "", "-dark" } do
+      local picture = read("lua/pictures/timeline" .. ending .. ".svg")
+      for task = 1, 12 do
+        assert.is_truthy(picture:find(('fill="#FFFFFF">\n%d\n</text>'):format(task)), task)
+      end
+    end
+  end)
+end)

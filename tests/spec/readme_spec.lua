@@ -7,7 +7,7 @@ local read = require "spec.fixtures.read"
 local function accepted_by(call, ...)
   local _, message = pcall(call, ...)
   local options = {}
-  for name in message:match("there are (.+)$"):gmatch("%a+") do
+  for name in message:match("the options are (.+)$"):gmatch("%a+") do
     options[name] = true
   end
   return options

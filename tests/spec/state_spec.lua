@@ -185,7 +185,7 @@ describe("the standard streams #native", function()
   end)
 
   it("refuse in Lua's way, and accept requests that change nothing (P10)", function()
-    local message = "the standard streams are the host's: a task can't change their buffering or position"
+    local message = "the standard streams belong to the host: a task can't change their buffering or position"
     local answers = call(function()
       local answers = {}
       local function add(...) answers[#answers + 1] = table.pack(...) end

@@ -58,7 +58,7 @@ done
 expect "the bare binary where no Lua is shown" hidden 1 "error loading module 'gma2workers'" <<EOF
   require "gma2workers"
 EOF
-expect "the folder where no Lua is shown" hidden 0 '(a host that exports no Lua refuses it so.*3	cooperative|3	cooperative.*a host that exports no Lua refuses it so)' <<EOF
+expect "the folder where no Lua is shown" hidden 0 '(the program may hide its Lua from binaries.*3	cooperative|3	cooperative.*the program may hide its Lua from binaries)' <<EOF
   package.cpath = ""
   local gma2workers = require "gma2-workers"
   $QUICK_START
@@ -71,10 +71,10 @@ for host in lua thrown lua5.4/lua; do
     dofile("tests/vendor/smoke.lua")
 EOF
 done
-expect "the bare binary where Lua was compiled as C++" cxx 1 '^gma2workers needs a Lua whose errors jump .* C\+\+ stack traceback:' <<EOF
+expect "the bare binary where Lua was compiled as C++" cxx 1 '^gma2workers needs a Lua that raises errors by longjmp .* C\+\+ stack traceback:' <<EOF
   require "gma2workers"
 EOF
-expect "the folder where Lua was compiled as C++" cxx 0 '(needs a Lua whose errors jump.*3	cooperative|3	cooperative.*needs a Lua whose errors jump)' <<EOF
+expect "the folder where Lua was compiled as C++" cxx 0 '(needs a Lua that raises errors by longjmp.*3	cooperative|3	cooperative.*needs a Lua that raises errors by longjmp)' <<EOF
   package.cpath = ""
   local gma2workers = require "gma2-workers"
   $QUICK_START

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack};
 
-/// A message of which not all blocks have been decoded: what is not on the coroutine's stack.
+/// A message whose blocks have not all been decoded: the parts that are not on the coroutine's stack.
 #[derive(Debug, Default)]
 pub struct Begun {
     has_begun: bool,

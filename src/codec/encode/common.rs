@@ -82,7 +82,7 @@ impl Encoder<'_> {
         }
     }
 
-    /// Exchanges the buffer of the messages with that of the common values.
+    /// Swaps the messages' buffer with the common values' buffer.
     fn exchange_buffers(&mut self, is_in_common: bool) {
         if let Some(common) = &mut self.common {
             std::mem::swap::<Vec<u8>>(&mut self.out, common.messages());

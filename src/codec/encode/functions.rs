@@ -133,7 +133,7 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// Notes the current upvalue. `number` is that of its variable if it holds data.
+    /// Notes the current upvalue. `number` is its variable's number, if it holds data.
     fn note_upvalue(&mut self, here: &Stack, kind: Type, number: Option<u32>) -> Result<()> {
         let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
         self.captures.note(function.refusal(here, kind), number.map(|number| (number, kind)))
