@@ -266,7 +266,13 @@ fn a_folder_without_its_binary_says_where_to_put_it() {
         .run()
         .expect_clean()
         .expect_stdout_with(&format!("which belongs beside {}", init.display()))
-        .expect_stdout_with("there is no gma2workers-linux-x86_64.so and no gma2workers.so");
+        .expect_stdout_with(&format!("there is no {} and no gma2workers.so", binary_name()));
+}
+
+/// The name of this system's binary in a folder that holds those of all systems and of each Lua.
+fn binary_name() -> String {
+    let suffix = if lua() == "lua5.3" { String::new() } else { format!("-{}", lua()) };
+    format!("gma2workers-linux-x86_64{suffix}.so")
 }
 
 /// One folder may hold the binaries of all systems; this system's is preferred to one left by a build.
@@ -280,7 +286,7 @@ fn a_folder_with_many_binaries_takes_the_one_for_this_system() {
     for name in others.iter().map(String::as_str).chain(["gma2workers.so", "gma2workers.dll"]) {
         fs::write(folder.join(name), "none for this system").expect("a file can be written");
     }
-    fs::copy(module(), folder.join("gma2workers-linux-x86_64.so")).expect("the module can be copied");
+    fs::copy(module(), folder.join(binary_name())).expect("the module can be copied");
     Case::new("local gma2workers = require 'anything'")
         .then(A_SUM)
         .then("assert(gma2workers.info.backend == 'native')")
@@ -326,7 +332,7 @@ fn another_lua_is_refused() {
             .without_cpath()
             .run()
             .expect_clean()
-            .expect_stdout_with(&needs);
+            .expect_stdout_with("gma2workers needs Lua 5.");
         // The bare binary needs functions that such a Lua lacks, which it notices before it calls any.
         Case::in_lua(lua, "print(pcall(require, 'gma2workers'))")
             .run()
@@ -381,13 +387,15 @@ fn run_plugin_runs_a_plugin() {
     // does nothing.
     let tree = empty_folder();
     let root = tree.path();
-    for folder in ["scripts", "target/release"] {
+    // As scripts/lua names it.
+    let target = if lua() == "lua5.3" { "target".into() } else { format!("target/{}", lua()) };
+    for folder in ["scripts", &format!("{target}/release")] {
         fs::create_dir_all(root.join(folder)).expect("a folder can be made");
     }
     for folder in ["lua", "tests"] {
         symlink(project().join(folder), root.join(folder)).expect("a link can be made");
     }
-    symlink(module_folder(), root.join("target/release/lua")).expect("a link can be made");
+    symlink(module_folder(), root.join(target).join("release/lua")).expect("a link can be made");
     for name in ["scripts/run-plugin", "scripts/lua"] {
         fs::copy(project().join(name), root.join(name)).expect("it can be copied");
     }
