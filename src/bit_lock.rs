@@ -17,7 +17,7 @@ impl BitLock {
     /// Replaces the word with an even number and returns the old one, which no thread holds any more. Only the owner may
     /// call this.
     pub fn replace(&self, word: usize) -> usize {
-        let mut before = self.word.load(Ordering::Relaxed) & !HELD;
+        let mut before = self.owned();
         // SeqCst: the owner's later load of the seat's word must not come before this store. See `waiting.md`.
         while let Err(now) =
             self.word.compare_exchange_weak(before, word, Ordering::SeqCst, Ordering::Relaxed)
@@ -28,6 +28,11 @@ impl BitLock {
             }
         }
         before
+    }
+
+    /// The word. Only the owner may call this, or the thread that holds the word.
+    pub fn owned(&self) -> usize {
+        self.word.load(Ordering::Relaxed) & !HELD
     }
 
     /// Calls `body` with the word, unless it is 0. The word does not change until `body` returns.

@@ -269,7 +269,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ffi::OwnState;
+    use crate::ffi::{self, OwnState};
     use crate::job::Job;
     use crate::seat::Reason;
 
@@ -282,6 +282,7 @@ mod tests {
 
     /// Runs a task on a new thread, without the watchdog, which would repeat a stop. Returns how the task ended.
     fn run_task(code: &'static str) -> Resumed {
+        ffi::prepare_interruptions().expect("a signal");
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let state = OwnState::new(usize::MAX).expect("a state");

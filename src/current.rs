@@ -97,6 +97,7 @@ thread_local! {
 
 /// Makes this the thread of a job's worker until the guard is dropped.
 pub fn enter(job: Arc<Job>, worker: Arc<Worker>) -> Entered {
+    worker.seat.enter();
     let work = Rc::new(Work { job, worker, reply: Arc::default(), has_host: Cell::new(true) });
     CURRENT.replace(Current::new(Some(work)));
     Entered(())
@@ -107,6 +108,7 @@ pub struct Entered(());
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        with_work(|work| work.worker.seat.leave());
         clear();
     }
 }
@@ -115,6 +117,7 @@ impl Drop for Entered {
 /// memory.
 pub fn clear() {
     CURRENT.replace(Current::new(None));
+    ffi::prepare_to_be_interrupted();
     ffi::take_stopped_at();
     ffi::clear_message();
 }

@@ -425,7 +425,10 @@ pub fn start(job: &Arc<Job>, workers: usize, ready: impl FnOnce()) -> Result<(),
         let (job, worker) = (Arc::clone(job), job.add_worker());
         move |busy| run(job, worker, busy)
     };
-    let started = pool::get(HOOKS)?.spawn(workers, ready, make)?;
+    let pool = pool::get(HOOKS)?;
+    // The library stays loaded now.
+    ffi::prepare_interruptions()?;
+    let started = pool.spawn(workers, ready, make)?;
     job.release_workers(workers - started);
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! thread is added for each missing one: a small job waits for no threads that it can't use. Of these threads, those beyond the
 //! number of cores end after they have been idle for a while. They are not rayon's: a rayon pool of one thread takes 12 KiB. A closure
 //! only goes to a segment with an idle thread, so all closures run at the same time, even if there are more of them than cores.
-//! The threads are named `gma2worker-N`, block every signal, so that the host's handlers never run on them, and have stacks that
+//! The threads are named `gma2worker-N`, block the host's signals, so that its handlers never run on them, and have stacks that
 //! hold Lua's deepest C recursion. A thread that is idle for a moment rests: it releases what it has kept for the next job.
 
 use std::cell::Cell;
@@ -418,7 +418,7 @@ fn start(
 }
 
 /// Runs `body` with all signals blocked. A thread inherits the mask of the thread that starts it, so a worker never takes a
-/// signal.
+/// signal, but for that of `system::Thread`.
 #[cfg(unix)]
 fn without_signals<R>(body: impl FnOnce() -> R) -> R {
     use nix::sys::signal::{SigSet, SigmaskHow};

@@ -112,6 +112,16 @@ fn nanoseconds(moment: Instant) -> u64 {
 }
 
 impl Seat {
+    /// Makes the calling thread the seat's, whose tasks can be stopped. For the worker, before its first task.
+    pub fn enter(&self) {
+        self.running.enter();
+    }
+
+    /// Ends that. For the worker.
+    pub fn leave(&self) {
+        self.running.leave();
+    }
+
     /// Begins a task, which must end within the limit if there is one. For the worker.
     pub fn begin(&self, index: usize, limit: Option<Duration>) {
         self.waits.store(false, Ordering::Relaxed);

@@ -1,34 +1,82 @@
 //! Stops Lua code from any thread, at no cost to code that is never stopped.
 //!
-//! `lua_sethook` may be called on a state that another thread runs. Lua then calls the hook there, at the next
-//! instruction. The hook stops the code in two ways that Lua code can't catch:
+//! A hook is set in the coroutine that runs. Lua then calls the hook at the next instruction. The hook stops the code in two ways
+//! that Lua code can't catch:
 //!
 //! - Where the coroutine may yield, it yields and is never resumed.
 //! - Elsewhere (in a sort comparator, a metamethod, a message handler), an allocation is made to fail. No message handler
 //!   sees that error. A `pcall` may catch it, but the hook is called again at the next instruction.
 //!
 //! So every stopped coroutine has the hook, also one that stops because the coroutine that it resumed was stopped.
+//!
+//! # Where the hook is set
+//!
+//! The `lua_sethook` of Lua 5.3 may be called on a state that another thread runs: it writes a few plain fields. That of Lua 5.4 may
+//! not. It also walks the list of calls, from `L->ci` by `previous` to the first, and writes `u.l.trap` in each call of a Lua
+//! function. For another thread, any of these records may meanwhile be a call of a C function, where `u.c.old_errfunc` is in this
+//! place, or be freed. So on Lua 5.4 the worker's own thread sets the hook, in a signal's handler, or it stands still meanwhile.
+//! Lua's own interpreter sets a hook in a handler, too. In 5.4, that is right after any instruction of the thread, because:
+//!
+//! - The list is whole. A new record has its `previous` before `L->ci` or another record leads to it (`luaE_extendCI`). Records
+//!   are freed only behind `L->ci` (`luaE_shrinkCI`), or after it was set to the first (`luaE_freethread`, `lua_close`); a return or
+//!   an error sets `L->ci` to an earlier record before the later ones can be freed.
+//! - The record of a call that just begins may still say what it was used for last. If it gets a `trap` and becomes a call
+//!   of a C function, nothing has been written to `u.c` yet: that is done before it is used. If it gets none and becomes a
+//!   call of a Lua function, `luaV_execute` reads `L->hookmask` at its beginning, which was set before the list was walked.
+//! - `lua_sethook` reads and writes nothing else that may move or be half written: no stack, no allocation.
+//! - A `trap` may get lost if the function was just about to clear it (`luaG_traceexec`). A stop is repeated until the task ends.
+//! - A coroutine that is noted as running is alive as long as its thread is between the two [`BitLock::replace`] of
+//!   [`Running::during`]. Outside of these none is noted, when states are closed or restored.
 
 use std::cell::RefCell;
 use std::ffi::c_int;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mlua::ffi as lua;
 
 use super::own_state::Account;
 use super::protected::Protected;
 use super::stack::Stack;
+use super::version::Thread;
 use crate::bit_lock::BitLock;
+use crate::error::Result;
 
 /// Which coroutine runs on a worker's thread, so that another thread can interrupt it.
 #[derive(Debug, Default)]
 pub struct Running {
     /// The address of its `lua_State`, 0 for none. States are aligned, so the lowest bit is free.
     coroutine: BitLock,
+    thread: Thread,
+    /// An interruption is on its way to the thread. Only one is at a time: signals that come faster than the thread can handle
+    /// them would keep it from ever reaching its next instruction. A signal that comes without this is not from here.
+    is_underway: AtomicBool,
+}
+
+/// Prepares the process for interruptions. The library must stay loaded from then on.
+pub fn prepare_interruptions() -> Result<()> {
+    Thread::prepare(set_hook)
+}
+
+/// Prepares the calling thread, so that [`Running::enter`] needs no memory.
+pub fn prepare_to_be_interrupted() {
+    Thread::prepare_here();
 }
 
 impl Running {
+    /// Makes the calling thread the worker's. It has to call [`Running::leave`] before this is dropped.
+    pub fn enter(&self) {
+        // SAFETY: `leave` will be called: by the guard of `current::enter`, which keeps the worker alive.
+        unsafe { self.thread.enter(ptr::from_ref(self).cast()) }
+    }
+
+    /// Ends that.
+    pub fn leave(&self) {
+        self.thread.leave();
+    }
+
     /// Runs `body` on the worker's thread, and notes that the coroutine runs meanwhile; after that, the one before runs
-    /// again. No other thread interrupts the coroutine once this has returned, so it may be freed.
+    /// again. No hook is set in the coroutine once this has returned, so it may be freed.
     pub fn during<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
         struct Before<'a> {
             running: &'a Running,
@@ -43,24 +91,50 @@ impl Running {
         body()
     }
 
-    /// Notes that no coroutine runs.
+    /// Notes that no coroutine runs. No interruption is on its way once this has returned: it would disturb what the next task
+    /// asks of the system.
     pub fn clear(&self) {
         self.coroutine.replace(0);
+        // Relaxed: other threads set it only while they hold the word, which `replace` has just got back.
+        if self.is_underway.load(Ordering::Relaxed) {
+            self.thread.settle();
+            self.is_underway.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Stops the coroutine that runs, from any thread, if it is `still_wanted`. That is asked while the coroutine is held:
     /// the worker can't leave it before this returns.
     pub fn interrupt(&self, still_wanted: impl FnOnce() -> bool) {
-        self.coroutine.hold(|running| {
-            if still_wanted() {
-                // SAFETY: the worker can't leave this coroutine while it is held, so it is alive; and
-                // `lua_sethook` is made to be called while the state runs.
-                unsafe {
-                    lua::lua_sethook(running as *mut lua::lua_State, Some(stop_hook), lua::LUA_MASKCOUNT, 1)
-                };
+        self.coroutine.hold(|_| {
+            // AcqRel: the thread may read it at once, and may just have cleared it.
+            if still_wanted() && !self.is_underway.swap(true, Ordering::AcqRel) {
+                // SAFETY: a coroutine runs, so the worker's thread has entered, and can't leave while it is held.
+                let is_sent = unsafe { self.thread.interrupt(set_hook, ptr::from_ref(self).cast()) };
+                if !is_sent {
+                    self.is_underway.store(false, Ordering::Release);
+                }
             }
         });
     }
+}
+
+/// Sets the hook in the coroutine that runs. Does nothing that a signal's handler may not do.
+///
+/// # Safety
+/// The data is a [`Running`]. This is its worker's thread, which may be in the middle of anything; or another one that holds the
+/// coroutine, while the worker's thread stands still if this Lua needs that.
+unsafe fn set_hook(data: *const ()) {
+    // SAFETY: as promised by the caller.
+    let running = unsafe { &*data.cast::<Running>() };
+    if !running.is_underway.load(Ordering::Acquire) {
+        return;
+    }
+    let coroutine = running.coroutine.owned();
+    if coroutine != 0 {
+        // SAFETY: the worker is in this coroutine, so it is alive. The rest is argued above.
+        unsafe { lua::lua_sethook(coroutine as *mut lua::lua_State, Some(stop_hook), lua::LUA_MASKCOUNT, 1) };
+    }
+    running.is_underway.store(false, Ordering::Release);
 }
 
 impl Stack<'_> {
@@ -114,4 +188,83 @@ pub(super) fn stop(stack: &Protected) -> c_int {
         stack.create_table(0, 0);
     }
     0
+}
+
+#[cfg(all(test, unix, feature = "linked", feature = "lua54"))]
+mod tests {
+    use std::cell::Cell;
+
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
+
+    use super::*;
+    use crate::ffi::{NativeResult, OwnState, Resumed, native};
+
+    type Body = fn(&Protected, &'static Running) -> NativeResult;
+
+    /// Calls `body` in a coroutine, as a worker on this thread does.
+    fn in_coroutine(running: &'static Running, body: Body) {
+        thread_local! {
+            static TEST: Cell<Option<(&'static Running, Body)>> = const { Cell::new(None) };
+        }
+        fn call(stack: &Protected) -> NativeResult {
+            let (running, body) = TEST.get().expect("it was set");
+            body(stack, running)
+        }
+        prepare_interruptions().expect("a signal");
+        TEST.set(Some((running, body)));
+        let state = OwnState::new(usize::MAX).expect("a state");
+        let stack = state.unprotected();
+        let coroutine = stack.new_thread();
+        coroutine.push_native(native(call));
+        running.enter();
+        let resumed = running.during(&coroutine, || coroutine.resume(&stack, 0));
+        running.clear();
+        running.leave();
+        assert_eq!(resumed, Resumed::Returned(0));
+    }
+
+    fn interrupt_from_another_thread(running: &'static Running) {
+        std::thread::spawn(move || running.interrupt(|| true)).join().expect("it ends");
+    }
+
+    fn new_running() -> &'static Running {
+        Box::leak(Box::default())
+    }
+
+    #[test]
+    fn only_the_workers_own_thread_sets_the_hook() {
+        in_coroutine(new_running(), |stack, running| {
+            let blocked = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+            interrupt_from_another_thread(running);
+            assert!(!stack.is_hooked(), "another thread has set the hook");
+            blocked.expect("the mask before").thread_set_mask().expect("the mask before");
+            assert!(stack.is_hooked());
+            Ok(0)
+        });
+    }
+
+    #[test]
+    fn a_stop_comes_before_the_task_is_left() {
+        for _ in 0..100 {
+            let running = new_running();
+            in_coroutine(running, |_, running| {
+                interrupt_from_another_thread(running);
+                Ok(0)
+            });
+            assert!(!running.is_underway.load(Ordering::Relaxed));
+        }
+    }
+
+    #[test]
+    fn a_signal_from_elsewhere_stops_nothing() {
+        in_coroutine(new_running(), |stack, running| {
+            raise(Signal::SIGURG).expect("this thread lives");
+            assert!(!stack.is_hooked());
+            interrupt_from_another_thread(running);
+            assert!(stack.is_hooked());
+            Ok(0)
+        });
+        // A thread that is no worker's ignores it.
+        raise(Signal::SIGURG).expect("this thread lives");
+    }
 }

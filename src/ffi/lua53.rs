@@ -4,6 +4,8 @@ use std::ffi::{CStr, c_int};
 
 use mlua::ffi as lua;
 
+use crate::error::Result;
+
 /// The version, as `LUA_VERSION_NUM` has it.
 pub const VERSION: u32 = 503;
 
@@ -70,3 +72,41 @@ pub unsafe fn show_warnings(_: *mut lua::lua_State) {}
 
 /// This Lua has no warnings.
 pub fn reset_warnings() {}
+
+/// The thread of a worker, as other threads know it. Any thread may set a hook in this Lua: `lua_sethook` writes only fields of the
+/// coroutine itself, and reads the record of the running call for a field that only line hooks use. So nothing has to be done
+/// on the worker's thread.
+#[derive(Debug, Default)]
+pub struct Thread;
+
+impl Thread {
+    /// Nothing has to be prepared.
+    pub fn prepare(_: unsafe fn(*const ())) -> Result<()> {
+        Ok(())
+    }
+
+    /// Nothing has to be prepared.
+    pub fn prepare_here() {}
+
+    /// Every thread can be interrupted.
+    ///
+    /// # Safety
+    /// None is needed for this Lua.
+    pub unsafe fn enter(&self, _: *const ()) {}
+
+    /// Does nothing.
+    pub fn leave(&self) {}
+
+    /// Calls the action, and returns true.
+    ///
+    /// # Safety
+    /// The data is the action's.
+    pub unsafe fn interrupt(&self, action: unsafe fn(*const ()), data: *const ()) -> bool {
+        // SAFETY: as promised by the caller.
+        unsafe { action(data) };
+        true
+    }
+
+    /// No interruption is ever on its way.
+    pub fn settle(&self) {}
+}

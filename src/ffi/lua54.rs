@@ -7,6 +7,9 @@ use std::ptr;
 
 use mlua::ffi as lua;
 
+/// The thread of a worker, as other threads know it. In this Lua, only that thread may set a hook, see `interrupt`.
+pub use crate::system::Thread;
+
 /// The version, as `LUA_VERSION_NUM` has it.
 pub const VERSION: u32 = 504;
 

@@ -61,7 +61,7 @@ pub use coroutine::Resumed;
 pub use exceptions::refuse_exceptions;
 #[cfg(all(feature = "module", windows, target_arch = "x86"))]
 pub use host_lua::LUA_ERROR;
-pub use interrupt::{Running, take_stopped_at};
+pub use interrupt::{Running, prepare_interruptions, prepare_to_be_interrupted, take_stopped_at};
 pub use own_state::OwnState;
 pub use pinned::{PinnedBytes, Pins};
 pub use protected::Protected;

@@ -9,12 +9,15 @@
 //! | `headroom` | reserved memory, released when a task has used up the rest |
 //! | `blocks` | the system's allocator, with large blocks as cached pages |
 //! | `pages` | huge pages, and the release of unused stack |
+//! | `interruption` | runs a function in the middle of another thread's work; for Lua 5.4 |
 //! | `process` | keeps the library loaded, and notices forks |
 
 mod arena;
 mod blocks;
 mod headroom;
 mod image;
+#[cfg(feature = "lua54")]
+mod interruption;
 mod page_buffer;
 mod pages;
 mod process;
@@ -23,6 +26,8 @@ mod spare;
 pub use arena::Arena;
 pub use blocks::{cache_pages, trim_allocator};
 pub use headroom::{LITTLE, put_aside, with_headroom};
+#[cfg(feature = "lua54")]
+pub use interruption::Thread;
 pub use pages::{LARGE, expect_filling, release_stack};
 #[cfg(unix)]
 pub use process::at_fork;

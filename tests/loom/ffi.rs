@@ -45,6 +45,10 @@ pub struct Running {
 }
 
 impl Running {
+    pub fn enter(&self) {}
+
+    pub fn leave(&self) {}
+
     pub fn during<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
         self.by_address.lock().unwrap().insert(coroutine.address(), coroutine.clone());
         let before = self.coroutine.replace(coroutine.address());

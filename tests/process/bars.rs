@@ -1,6 +1,6 @@
 //! The progress bars of jobs: on a terminal, and when the process ends.
 
-use crate::support::{Case, empty_folder};
+use crate::support::{Case, empty_folder, lua};
 
 /// A job of four tasks that take a while.
 const JOB: &str = r#"
@@ -16,7 +16,7 @@ fn on_terminal(script: &str) -> String {
     let folder = empty_folder();
     let file = folder.path().join("script.lua");
     std::fs::write(&file, script).expect("a file to write");
-    let command = format!("lua5.3 '{}'", file.display());
+    let command = format!("{} '{}'", lua(), file.display());
     let outcome = Case::command(["script", "-qec", &command, "/dev/null"]).run();
     outcome.expect_code(0).stdout
 }

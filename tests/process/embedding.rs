@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
 
-use crate::support::{Case, drop_in, empty_folder, module_folder, project};
+use crate::support::{Case, drop_in, empty_folder, lua, module_folder, project, version};
 
 /// Compiles a program of this folder.
 fn compile(name: &str) -> PathBuf {
-    compile_with(name, "lua5.3")
+    compile_with(name, lua())
 }
 
 /// Compiles a program of this folder with that Lua library.
@@ -18,9 +18,9 @@ fn compile_with(name: &str, lua: &str) -> PathBuf {
     let program = module_folder().with_file_name(format!("process-{name}-{lua}"));
     let source = project().join("tests/process").join(name).with_extension("c");
     let output = Command::new("cc")
-        .args(["-std=gnu99", "-Wall", "-Wextra", "-Werror", "-I/usr/include/lua5.3", "-o"])
+        .args(["-std=gnu99", "-Wall", "-Wextra", "-Werror", "-o"])
         .args([&program, &source])
-        .args([&format!("-l{lua}"), "-ldl", "-lpthread"])
+        .args([&format!("-I/usr/include/lua{}", version()), &format!("-l{lua}"), "-ldl", "-lpthread"])
         .output()
         .expect("cc links Rust programs too");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -28,7 +28,7 @@ fn compile_with(name: &str, lua: &str) -> PathBuf {
 }
 
 /// Runs these steps in the program, see host.c.
-fn host<'a>(steps: impl IntoIterator<Item = &'a str>) -> Case {
+pub fn host<'a>(steps: impl IntoIterator<Item = &'a str>) -> Case {
     static HOST: LazyLock<PathBuf> = LazyLock::new(|| compile("host"));
     Case::command([HOST.clone().into_os_string()].into_iter().chain(steps.into_iter().map(OsString::from)))
 }
@@ -422,10 +422,10 @@ fn the_module_may_be_loaded_and_used_in_coroutines() {
 fn a_program_that_hides_its_lua_gets_a_load_error_but_can_use_the_folder() {
     static HIDDEN: LazyLock<PathBuf> = LazyLock::new(|| compile("hidden"));
     let hidden = |chunk: &str| {
-        let words = [HIDDEN.clone().into_os_string(), "liblua5.3.so.0".into(), chunk.into()];
+        let words = [HIDDEN.clone().into_os_string(), format!("lib{}.so.0", lua()).into(), chunk.into()];
         Case::command(words).run().expect_clean()
     };
-    hidden("print(_VERSION)").expect_stdout("Lua 5.3\n");
+    hidden("print(_VERSION)").expect_stdout(&format!("Lua {}\n", version()));
     hidden(
         r#"
         for _ = 1, 2 do
@@ -440,7 +440,7 @@ fn a_program_that_hides_its_lua_gets_a_load_error_but_can_use_the_folder() {
     drop_in(&plugins.path().join("anything"));
     let words = [
         HIDDEN.clone().into_os_string(),
-        "liblua5.3.so.0".into(),
+        format!("lib{}.so.0", lua()).into(),
         RUN.replace("gma2workers", "anything").into(),
     ];
     Case::command(words)
@@ -454,7 +454,7 @@ fn a_program_that_hides_its_lua_gets_a_load_error_but_can_use_the_folder() {
 /// B11. Errors are exceptions in such a Lua.
 #[test]
 fn a_lua_compiled_as_cpp_is_refused_and_the_folder_falls_back() {
-    let program = compile_with("host", "lua5.3-c++");
+    let program = compile_with("host", &format!("{}-c++", lua()));
     let run = |chunk: &str| {
         let steps = ["open", "a", "run", "a", chunk, "close", "a"].map(OsString::from);
         Case::command([program.clone().into_os_string()].into_iter().chain(steps))

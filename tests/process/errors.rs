@@ -40,7 +40,8 @@ fn the_library_is_silent_whatever_fails() {
             gma2workers.RunAsync { tasks = tasks, workers = workers, onComplete = count }:wait()
           end
         end
-        assert(failed >= 8 * 11, failed)
+        -- In Lua 5.4, a finalizer's error is a warning, which is hidden.
+        assert(failed >= 8 * (_VERSION == "Lua 5.3" and 11 or 10), failed)
         local few, none = { tasks = {}, workers = 0 }, {}
         for _, wrong in ipairs { { tasks = 1 }, { tasks = { 1 } }, few, none } do
           assert(not pcall(gma2workers.RunSync, wrong))

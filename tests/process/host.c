@@ -5,10 +5,12 @@
  *   elsewhere S CHUNK               runs a chunk in it on a thread of its own, and waits for that thread
  *   together S CHUNK S CHUNK        runs two chunks in two states at the same time
  *   close S                         closes it
+ *   handle                          handles SIGURG from now on: writes a line and ends the program, with code 1
  *   fork STEP... parent             forks: the child takes these steps and exits, the parent waits for it
  *
  * A chunk that fails ends the program, with code 1. */
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +70,14 @@ static void run_on_threads(char **words, int count)
   }
 }
 
+static void on_urgent(int number)
+{
+  static const char line[] = "host: its handler ran\n";
+  (void)number;
+  (void)!write(STDERR_FILENO, line, sizeof line - 1);
+  _exit(1);
+}
+
 static void wait_for(pid_t child)
 {
   int status;
@@ -98,6 +108,8 @@ int main(int count, char **words)
       at += 4;
     } else if (strcmp(step, "close") == 0) {
       lua_close(*state(*++at));
+    } else if (strcmp(step, "handle") == 0) {
+      signal(SIGURG, on_urgent);
     } else if (strcmp(step, "fork") == 0) {
       fflush(NULL);
       pid_t child = fork();

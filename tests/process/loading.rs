@@ -6,8 +6,8 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use crate::support::{
-    Case, drop_in, drop_in_without_binary, empty_folder, is_installed, module, module_folder, processor,
-    project, whole_drop_in,
+    Case, drop_in, drop_in_without_binary, empty_folder, is_installed, lua, module, module_folder, processor,
+    project, version, whole_drop_in,
 };
 
 /// Runs a sum under the name in use, so that loading alone does not pass.
@@ -266,10 +266,13 @@ fn a_folder_without_its_binary_says_where_to_put_it() {
         .run()
         .expect_clean()
         .expect_stdout_with(&format!("which belongs beside {}", init.display()))
-        .expect_stdout_with(&format!(
-            "there is no gma2workers-linux-{}.so and no gma2workers.so",
-            processor()
-        ));
+        .expect_stdout_with(&format!("there is no {} and no gma2workers.so", binary_name()));
+}
+
+/// The name of this system's binary in a folder that holds those of all systems and of each Lua.
+fn binary_name() -> String {
+    let suffix = if lua() == "lua5.3" { String::new() } else { format!("-{}", lua()) };
+    format!("gma2workers-linux-{}{suffix}.so", processor())
 }
 
 /// One folder may hold the binaries of all systems; this system's is preferred to one left by a build.
@@ -284,8 +287,7 @@ fn a_folder_with_many_binaries_takes_the_one_for_this_system() {
     for name in others.iter().map(String::as_str).chain(["gma2workers.so", "gma2workers.dll"]) {
         fs::write(folder.join(name), "none for this system").expect("a file can be written");
     }
-    let own = format!("gma2workers-linux-{}.so", processor());
-    fs::copy(module(), folder.join(own)).expect("the module can be copied");
+    fs::copy(module(), folder.join(binary_name())).expect("the module can be copied");
     Case::new("local gma2workers = require 'anything'")
         .then(A_SUM)
         .then("assert(gma2workers.info.backend == 'native')")
@@ -316,21 +318,27 @@ fn an_invalid_binary_is_refused() {
 fn another_lua_is_refused() {
     let plugins = empty_folder();
     drop_in(&plugins.path().join("anything"));
-    for (lua, name) in
-        [("lua5.1", "Lua 5.1"), ("lua5.2", "Lua 5.2"), ("lua5.4", "Lua 5.4"), ("luajit", "LuaJIT")]
-    {
+    let others = [
+        ("lua5.1", "Lua 5.1"),
+        ("lua5.2", "Lua 5.2"),
+        ("lua5.3", "Lua 5.3"),
+        ("lua5.4", "Lua 5.4"),
+        ("luajit", "LuaJIT"),
+    ];
+    let needs = format!("gma2workers needs Lua {}", version());
+    for (lua, name) in others.into_iter().filter(|(other, _)| *other != lua()) {
         assert!(is_installed(lua), "{lua} is missing: scripts/test installs it");
         Case::in_lua(lua, REFUSED)
             .path(plugins.path())
             .without_cpath()
             .run()
             .expect_clean()
-            .expect_stdout_with("gma2workers needs Lua 5.3");
+            .expect_stdout_with("gma2workers needs Lua 5.");
         // The bare binary needs functions that such a Lua lacks, which it notices before it calls any.
         Case::in_lua(lua, "print(pcall(require, 'gma2workers'))")
             .run()
             .expect_clean()
-            .expect_stdout(&format!("false\tgma2workers needs Lua 5.3, this is {name}\n"));
+            .expect_stdout(&format!("false\t{needs}, this is {name}\n"));
     }
 }
 
@@ -367,7 +375,7 @@ fn only_the_entry_points_are_exported() {
 
 #[test]
 fn the_quick_start_runs() {
-    Case::command([OsStr::new("lua5.3"), project().join("tests/examples/quick_start.lua").as_os_str()])
+    Case::command([OsStr::new(lua()), project().join("tests/examples/quick_start.lua").as_os_str()])
         .run()
         .expect_clean()
         .expect_stdout_with("4\ttrue\t");
@@ -380,13 +388,15 @@ fn run_plugin_runs_a_plugin() {
     // does nothing.
     let tree = empty_folder();
     let root = tree.path();
-    for folder in ["scripts", "target/release"] {
+    // As scripts/lua names it.
+    let target = if lua() == "lua5.3" { "target".into() } else { format!("target/{}", lua()) };
+    for folder in ["scripts", &format!("{target}/release")] {
         fs::create_dir_all(root.join(folder)).expect("a folder can be made");
     }
     for folder in ["lua", "tests"] {
         symlink(project().join(folder), root.join(folder)).expect("a link can be made");
     }
-    symlink(module_folder(), root.join("target/release/lua")).expect("a link can be made");
+    symlink(module_folder(), root.join(target).join("release/lua")).expect("a link can be made");
     for name in ["scripts/run-plugin", "scripts/lua"] {
         fs::copy(project().join(name), root.join(name)).expect("it can be copied");
     }

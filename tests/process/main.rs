@@ -1,4 +1,5 @@
-//! Process-level tests. Each case runs a fresh `lua5.3` and checks its exit code, output and signals.
+//! Process-level tests. Each case runs a fresh `lua5.3`, or the interpreter that LUA names, and checks its exit code,
+//! output and signals.
 //!
 //! They run the module in `target/PROFILE/lua` of their own profile, which `scripts/build PROFILE` puts
 //! there.

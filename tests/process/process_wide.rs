@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::Case;
+use crate::embedding::host;
+use crate::support::{Case, lua};
 
 /// `status(field)` of this process or of one of its threads.
 const STATUS: &str = r#"
@@ -17,7 +18,7 @@ const STATUS: &str = r#"
 "#;
 
 #[test]
-fn workers_are_named_and_block_all_signals() {
+fn workers_are_named_and_block_the_hosts_signals() {
     Case::new(STATUS)
         .then(
             r#"
@@ -37,9 +38,11 @@ fn workers_are_named_and_block_all_signals() {
               else
                 names[#names + 1] = assert(io.open(folder .. "/comm")):read()
                 for signal = 1, 64 do
-                  -- KILL and STOP can't be blocked, and the C library reserves two signals.
+                  -- KILL and STOP can't be blocked, and the C library reserves two signals. In Lua 5.4, a worker is stopped
+                  -- by URG.
                   local is_blockable = signal ~= 9 and signal ~= 19 and signal ~= 32 and signal ~= 33
-                  assert(not is_blockable or mask & 1 << signal - 1 ~= 0, "a worker takes signal " .. signal)
+                  local is_own = _VERSION ~= "Lua 5.3" and signal == 23 and not names[#names]:find "watc"
+                  assert(not is_blockable or is_own == (mask & 1 << signal - 1 == 0), "a worker takes signal " .. signal)
                 end
               end
             end
@@ -66,11 +69,12 @@ fn the_hosts_signal_handlers_and_hook_stay() {
             local count = 0
             local function hook() count = count + 1 end
             debug.sethook(hook, "c", 1000)
-            -- The C library reserves two signals as soon as there are threads.
+            -- The C library reserves two signals as soon as there are threads, and tasks in Lua 5.4 are stopped by URG.
+            local others = ~(3 << 31 | (_VERSION == "Lua 5.3" and 0 or 1 << 22))
             local function all()
               local masks = {}
               for i, field in ipairs { "SigCgt", "SigIgn", "SigBlk" } do
-                masks[i] = ("%x"):format(tonumber("0x" .. status(field)) & ~(3 << 31))
+                masks[i] = ("%x"):format(math.tointeger("0x" .. status(field)) & others)
               end
               return table.concat(masks, " ")
             end
@@ -88,6 +92,28 @@ fn the_hosts_signal_handlers_and_hook_stay() {
         )
         .run()
         .expect_clean();
+}
+
+/// A job whose task must be stopped. Prints the kind of its failure.
+const STOP: &str = r#"
+    local gma2workers = require "gma2workers"
+    local function loop() while true do end end
+    print(gma2workers.RunSync({ tasks = { { func = loop } }, timeout = 0.01 }).result[1].kind)
+"#;
+
+/// In Lua 5.4, a signal stops tasks. If the host handles the usual one, another is taken.
+#[test]
+fn a_stop_leaves_the_hosts_handlers_alone() {
+    let steps = ["handle", "open", "a", "run", "a", STOP, "run", "a", STOP, "close", "a"];
+    host(steps).run().expect_clean().expect_stdout("timeout\ntimeout\n");
+}
+
+/// Then the threads that run already can't be stopped in Lua 5.4.
+#[test]
+fn a_handler_that_the_host_sets_later_never_runs_on_a_worker() {
+    let steps = ["open", "a", "run", "a", STOP, "handle", "run", "a", STOP];
+    let last = if lua() == "lua5.3" { "timeout" } else { "lost" };
+    host(steps).run().expect_clean().expect_stdout(&format!("timeout\n{last}\n"));
 }
 
 #[test]

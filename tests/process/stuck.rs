@@ -227,8 +227,10 @@ fn os_exit_is_refused_wherever_a_task_calls_it() {
             add(function() return (("x"):gsub("x", os.exit)) end)
             add(function() return setmetatable({}, { __index = os.exit }).field end)
             add(function() tostring(setmetatable({}, { __tostring = os.exit })) end)
-            add(function() setmetatable({}, { __gc = os.exit }) collectgarbage() end)
-            add(function() setmetatable({}, { __gc = function() os.exit(9, true) end }) collectgarbage() end)
+            -- In Lua 5.4, a finalizer's error is a warning.
+            local function collect() collectgarbage() if _VERSION ~= "Lua 5.3" then error("went on") end end
+            add(function() setmetatable({}, { __gc = os.exit }) collect() end)
+            add(function() setmetatable({}, { __gc = function() os.exit(9, true) end }) collect() end)
             add(function() error(setmetatable({}, { __tostring = function() os.exit(9, true) end })) end)
             -- Its finalizers run when its state closes, during any caller's code.
             local function at_the_end()

@@ -1,4 +1,4 @@
-//! Runs a Lua script in a fresh `lua5.3` and reports how it ended.
+//! Runs a Lua script in a fresh interpreter and reports how it ended.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,12 +18,26 @@ use wait_timeout::ChildExt;
 /// A process that runs longer is hanging, and is killed. The longest needs some seconds on an idle machine.
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// The interpreter: `lua5.3`, or the one that LUA names.
+pub fn lua() -> &'static str {
+    static LUA: LazyLock<String> = LazyLock::new(|| std::env::var("LUA").unwrap_or("lua5.3".into()));
+    &LUA
+}
+
+/// The version of that Lua: "5.3".
+pub fn version() -> &'static str {
+    lua().trim_start_matches("lua")
+}
+
 /// The folder of the module that `scripts/build` made in this test's own profile.
 pub fn module_folder() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     // target/PROFILE/deps/process-HASH
     let profile = test.ancestors().nth(2).expect("cargo puts tests two folders below target");
-    let folder = profile.join("lua");
+    let folder = match (profile.parent(), profile.file_name()) {
+        (Some(target), Some(name)) if lua() != "lua5.3" => target.join(lua()).join(name).join("lua"),
+        _ => profile.join("lua"),
+    };
     let module = folder.join("gma2workers.so");
     assert!(module.exists(), "{} is missing: run scripts/build first", module.display());
     folder
@@ -83,7 +98,7 @@ pub struct Case {
 impl Case {
     /// A script for stock Lua that finds the module under its name, and no other module.
     pub fn new(script: &str) -> Case {
-        Case::in_lua("lua5.3", script)
+        Case::in_lua(lua(), script)
     }
 
     /// A script for another Lua.
@@ -293,7 +308,7 @@ impl Outcome {
     #[track_caller]
     pub fn expect_own_error(self, message: &str) -> Outcome {
         let (first, rest) = self.stderr.split_once('\n').unwrap_or((&self.stderr, ""));
-        let is_report = first.starts_with("lua5.3: ") && first.ends_with(message);
+        let is_report = first.starts_with(&format!("{}: ", lua())) && first.ends_with(message);
         let is_trace =
             rest.starts_with("stack traceback:\n") && rest.lines().skip(1).all(|l| l.starts_with('\t'));
         assert!(is_report && is_trace, "expected the error {message:?} alone on stderr, got {self}");
