@@ -175,7 +175,7 @@ local function place(name, what, folder)
   if type(name) ~= "string" then
     error(string.format("bad argument #1 to '%s' (string expected, got %s)", what, type(name)), 3)
   elseif name == "" or string.find(name, "[/\\]") then
-    error(string.format("gma.%s: '%s' is no file name: it may have no folder in it", what, name), 3)
+    error(string.format("gma.%s: '%s' must be the name of a file, without a folder", what, name), 3)
   end
   return folder .. "/" .. name
 end

@@ -14,7 +14,7 @@ local ABSENT = {
 
 local function absent(name, reason)
   return function()
-    error(string.format("%s can't mean anything off the console: %s", name, reason), 2)
+    error(string.format("%s works only on a console: %s", name, reason), 2)
   end
 end
 

@@ -54,7 +54,7 @@ end
 
 local function finish(code)
   if own_folder and files.remove_folder(own_folder) then
-    print(("note: %s was the console's folder, and is gone with what was written to it: --folder FOLDER keeps one")
+    print(("note: the console's folder %s was removed with the files in it: to keep them, use --folder FOLDER")
       :format(own_folder))
   end
   os.exit(code, true)
@@ -100,7 +100,7 @@ local ok, problem = pcall(function()
   end
 end)
 if not ok and tostring(problem):find("interrupted!", 1, true) then
-  io.stderr:write("run-plugin: interrupted: Off Plugin; once more ends at once\n")
+  io.stderr:write("run-plugin: interrupted: Off Plugin for all; press Ctrl-C again to end at once\n")
   given.commands_at = {}
   state:call("off")
   run()

@@ -39,8 +39,8 @@ local function check(description, place)
     if math.type(key) == "integer" then
       check(value, string.format("%s, object %d", place, key))
     elseif not FIELDS[key] then
-      error(string.format("the show's %s has a field '%s': there are name, label, class, file, properties, and numbers", place,
-        tostring(key)), 0)
+      error(string.format("the show's %s has an unknown field '%s': the fields are name, label, class, file, properties, and numbers",
+        place, tostring(key)), 0)
     elseif type(value) ~= FIELDS[key] and value ~= false then
       error(string.format("the show's %s: %s must be a %s, got a %s", place, key, FIELDS[key], type(value)), 0)
     end

@@ -185,7 +185,7 @@ function show_file.load(paths)
   for _, path in ipairs(paths) do
     local kind = string.match(string.lower(path), "%.(%w+)$")
     local from = LOAD[kind]
-      or error(string.format("the show %s: what kind of file is it? there are .lua, .json and .xml", path), 0)
+      or error(string.format("the show %s must be a .lua, .json or .xml file", path), 0)
     local found = from(read(path), path)
     if type(found) ~= "table" then
       error(string.format("%s: a show is a list of pools, got a %s", path, type(found)), 0)

@@ -64,7 +64,7 @@ describe("the stand-in's gma", function()
       for _, name in ipairs(names) do
         local ok, message = pcall(function() functions[path .. "." .. name](1) end)
         assert.is_false(ok)
-        local expected = ("console_api_spec.lua:%%d+: %s.%s can't mean anything off the console: there "):format(path, name)
+        local expected = ("console_api_spec.lua:%%d+: %s.%s works only on a console: there "):format(path, name)
         assert.truthy(message:find(expected:gsub("%.", "%%."):gsub("%-", "%%-"), 1), message)
       end
     end

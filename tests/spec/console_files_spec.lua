@@ -83,7 +83,7 @@ describe("the files of the engine", function()
     refused("a row must be a table, got a number (at table.2)", gma.export_csv, "x.csv", { {}, 5 })
     refused("bad argument #2 to 'export' (table expected, got nil)", gma.export, "x.xml")
     refused("bad argument #1 to 'export_csv' (string expected, got nil)", gma.export_csv)
-    refused("'../x.xml' is no file name", gma.export, "../x.xml", {})
+    refused("'../x.xml' must be the name of a file, without a folder", gma.export, "../x.xml", {})
     assert.same({}, engine:texts("file"))
   end)
 

@@ -118,12 +118,12 @@ describe("a show from a file", function()
   end)
 
   local refused = {
-    { "x.txt", "", "what kind of file is it? there are .lua, .json and .xml" },
+    { "x.txt", "", "must be a .lua, .json or .xml file" },
     { ".lua", "return 5", ": a show is a list of pools, got a number" },
     { ".lua", "return {", "near <eof>" },
     { ".lua", "return { Group = { 'Front' } }", ": a show is a list of pools, each with its name" },
     { ".lua", "return { { 'Front' } }", "the show's pool 1 has no name" },
-    { ".lua", "return { { name = 'Group', { lable = 'x' } } }", "the show's pool Group, object 1 has a field 'lable'" },
+    { ".lua", "return { { name = 'Group', { lable = 'x' } } }", "the show's pool Group, object 1 has an unknown field 'lable'" },
     { ".lua", "return { { name = 'Group', 5 } }", "the show's pool Group, object 1 must be a table, a label, or false, got a number" },
     { ".lua", "return { { name = 'Group', { label = 5 } } }", "object 1: label must be a string, got a number" },
     { ".json", "[ 1", ":1: expected , or ], found the end" },

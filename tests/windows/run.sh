@@ -71,7 +71,7 @@ for host in lua thrown lua5.4/lua; do
     dofile("tests/vendor/smoke.lua")
 EOF
 done
-expect "the bare binary where Lua was compiled as C++" cxx 1 '^gma2workers needs a Lua that raises errors by longjmp .* C\+\+ stack traceback:' <<EOF
+expect "the bare binary where Lua was compiled as C++" cxx 1 '^gma2workers needs a Lua that raises errors by longjmp, .* throws exceptions stack traceback:' <<EOF
   require "gma2workers"
 EOF
 expect "the folder where Lua was compiled as C++" cxx 0 '(needs a Lua that raises errors by longjmp.*3	cooperative|3	cooperative.*needs a Lua that raises errors by longjmp)' <<EOF
