@@ -231,8 +231,8 @@ describe("the generational mode of the collector (T19) #native", function()
       collectgarbage("generational")
       for _ = 1, 3 do
         local ok, message = pcall(function()
-          local list = {}
-          while true do list[#list + 1] = { list } end
+          local last
+          while true do last = { last } end
         end)
         assert(not ok and message == "not enough memory", message)
       end
