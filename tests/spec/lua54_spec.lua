@@ -157,3 +157,132 @@ describe("a captured constant #native", function()
     assert.equal(6, run(func, nil, { upvalues = "copy" }).data)
   end)
 end)
+
+-- Lua tells the mode only when it is set.
+local function mode()
+  local before = collectgarbage("incremental")
+  collectgarbage(before)
+  return before
+end
+
+describe("the generational mode of the collector (T19) #native", function()
+  local at_start = mode()
+  after_each(function() collectgarbage(at_start) end)
+
+  local function churn(rounds)
+    local kept = {}
+    for i = 1, rounds do
+      kept[i % 1000 + 1] = { text = ("x"):rep(i % 50) .. i, list = { i } }
+    end
+    for i, entry in ipairs(kept) do
+      assert(#entry.list == 1 and entry.list[1] % 1000 == i - 1 and entry.text:match("%d+$"))
+    end
+    return #kept
+  end
+
+  it("works in a task, and the next task starts as a new one", function()
+    local function generational(rounds)
+      local before = collectgarbage("generational")
+      return churn(rounds), before, mode()
+    end
+    local tasks = {}
+    for i = 1, 40 do
+      tasks[i] = { func = i % 2 == 0 and mode or generational, args = { 20000 } }
+    end
+    local response = gma2workers.RunSync { tasks = tasks, workers = 2, upvalues = "copy" }
+    for i, entry in ipairs(response.result) do
+      assert.is_true(entry.success, entry.data)
+      assert.same(i % 2 == 0 and "incremental" or { 1000, "incremental", "generational", n = 3 }, entry.returns or entry.data)
+    end
+  end)
+
+  it("stays if init has set it, in each task", function()
+    local function init()
+      collectgarbage("generational")
+      kept = {} -- luacheck: ignore
+      for i = 1, 5000 do kept[i] = { i } end -- luacheck: ignore
+    end
+    local function task(rounds)
+      -- Old objects that point to new ones: both are part of the snapshot, or gone with it.
+      for i = 1, 5000 do
+        assert(kept[i][1] == i and kept[i].new == nil) -- luacheck: ignore
+        kept[i].new = { i } -- luacheck: ignore
+      end
+      local result = churn(rounds)
+      for i = 1, 5000 do assert(kept[i].new[1] == i) end -- luacheck: ignore
+      return result, mode()
+    end
+    local tasks = {}
+    for i = 1, 20 do tasks[i] = { func = task, args = { 20000 } } end
+    local response = gma2workers.RunSync { tasks = tasks, init = init, workers = 2, upvalues = "copy" }
+    for _, entry in ipairs(response.result) do
+      assert.is_true(entry.success, entry.data)
+      assert.same({ 1000, "generational", n = 2 }, entry.returns)
+    end
+  end)
+
+  it("keeps to the limits of memory and time", function()
+    local function fill()
+      collectgarbage("generational")
+      local list = {}
+      while true do list[#list + 1] = ("x"):rep(1000) .. #list end
+    end
+    local function fill_again()
+      collectgarbage("generational")
+      for _ = 1, 3 do
+        local ok, message = pcall(function()
+          local last
+          while true do last = { last } end
+        end)
+        assert(not ok and message == "not enough memory", message)
+      end
+      return churn(5000)
+    end
+    local function endless()
+      collectgarbage("generational")
+      while true do churn(5000) end
+    end
+    local tasks = {}
+    for i = 1, 12 do
+      tasks[i] = { func = ({ fill, fill_again, endless })[i % 3 + 1], timeout = i % 3 == 2 and 0.2 or nil }
+    end
+    local response = gma2workers.RunSync { tasks = tasks, workers = 2, upvalues = "copy", memoryLimit = 16 << 20 }
+    for i, entry in ipairs(response.result) do
+      local expected = ({ "memory", 1000, "timeout" })[i % 3 + 1]
+      assert.equal(expected, entry.kind or entry.data, entry.data)
+    end
+    assert.equal(0, gma2workers.info.lost)
+  end)
+
+  it("stays on the host, and what was collected is right", function()
+    local function rows(count)
+      local list = {}
+      for i = 1, count do list[i] = { id = i, name = "row " .. i, values = { i, i + 0.5 } } end
+      return list
+    end
+    collectgarbage("generational")
+    collectgarbage()
+    local size, most = collectgarbage("count"), 0
+    local old = {}
+    for round = 1, 30 do
+      local sent = rows(2000)
+      local result = gma2workers.RunSync { workers = 2, upvalues = "copy", tasks = {
+        { func = rows, args = { 5000 } }, { func = function(list) return list end, args = { sent } },
+      } }.result
+      assert.equal(5000, #result[1].data)
+      assert.same(sent, result[2].data)
+      -- An old table that gets new values.
+      old[round % 3] = result[1].data
+      for _, list in pairs(old) do
+        assert.equal("row 5000", list[5000].name)
+        assert.equal(4999.5, list[4999].values[2])
+      end
+      most = math.max(most, collectgarbage("count"))
+    end
+    assert.equal("generational", mode())
+    for i = 0, 2 do old[i] = nil end
+    collectgarbage()
+    assert.is_true(collectgarbage("count") < size + 4096, collectgarbage("count"))
+    assert.is_true(most < size + 200 * 1024, most)
+  end)
+end)
