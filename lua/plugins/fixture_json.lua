@@ -243,7 +243,12 @@ local function import(path)
   for _, fixture in ipairs(read_fixtures()) do
     present[fixture.number] = fixture
   end
-  local found, commands = plugin:map(compare, { text }, { args = { path:match("[^/\\]*$"), present } })[1], {}
+  local record = plugin:map(compare, { text }, { args = { path:match("[^/\\]*$"), present }, onError = "collect" })[1]
+  if not record.success then
+    plugin:say(record.data)
+    return
+  end
+  local found, commands = record.data, {}
   for _, change in ipairs(found.changes) do
     local list, line = commands_of(change)
     table.move(list, 1, #list, #commands + 1, commands)

@@ -315,7 +315,7 @@ describe("fixture json", function()
     }
     for _, case in ipairs(cases) do
       write("fixtures.json", case[1])
-      assert.same({ "stopped by an error: " .. case[2] }, (run("fixture_json", { argument = "import " .. PATH, show = show() })))
+      assert.same({ "Error: " .. case[2] }, (run("fixture_json", { argument = "import " .. PATH, show = show() })))
     end
     assert.same({ 'write export or import, not "burn"' }, (run("fixture_json", { argument = "burn", show = show() })))
     local lines = run("fixture_json", { argument = "import /nowhere.json", show = show() })
