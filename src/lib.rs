@@ -82,6 +82,7 @@
 //! | `arguments` | checks arguments |
 
 mod api;
+mod argument_stream;
 mod bit_lock;
 mod bytecode;
 mod callbacks;
@@ -91,6 +92,7 @@ mod coroutine;
 mod current;
 mod debug;
 mod dispatcher;
+mod early;
 mod environment;
 mod error;
 mod executor;

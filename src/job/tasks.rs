@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
+use super::{Job, Worker};
+use crate::argument_stream::ArgumentStream;
 use crate::codec::Common;
 use crate::error::Error;
 use crate::ffi::PinnedBytes;
@@ -27,9 +29,22 @@ pub struct Tasks {
     pub common: Arc<Common>,
     /// The long texts that workers copy from the host's state, if there are any.
     pub pinned: Option<Arc<PinnedTexts<PinnedBytes>>>,
+    /// The task whose arguments left in blocks while the host encoded them, if there is one.
+    pub streamed: Option<Streamed>,
     /// The number of items in each task of a `Map`.
     pub chunk: Option<i64>,
 }
+
+/// A task whose arguments left in blocks. The last block is where the message of another task would be.
+#[derive(Debug)]
+pub struct Streamed {
+    /// Its index, from 0.
+    pub task: usize,
+    pub stream: Arc<Arguments>,
+}
+
+/// The blocks, on their way to the worker that will run the task.
+pub type Arguments = ArgumentStream<(Arc<Job>, Arc<Worker>)>;
 
 /// The fields that every task has. Kept small, because there may be millions of tasks.
 #[derive(Clone, Copy, Debug)]
@@ -51,12 +66,14 @@ pub struct Extras {
 }
 
 /// One encoded task.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Task<'a> {
     /// The index of the function in the environment.
     pub function: usize,
-    /// The message with its arguments.
+    /// The message with its arguments, or the last block.
     pub arguments: &'a [u8],
+    /// The other blocks, if there are any.
+    pub blocks: Option<&'a Arguments>,
     pub name: Option<&'a str>,
 }
 
@@ -85,6 +102,11 @@ impl Tasks {
         self.list.push(Listed { function: REFUSED, end });
     }
 
+    /// The index of the task that the worker runs first which has got its arguments in blocks.
+    pub fn reserved(&self) -> Option<usize> {
+        self.streamed.as_ref().map(|streamed| streamed.task)
+    }
+
     /// Whether a task has its own time limit.
     pub fn has_timeouts(&self) -> bool {
         !self.timeouts.is_empty()
@@ -109,6 +131,11 @@ impl Tasks {
         Ok(Task {
             function: function as usize,
             arguments: &self.arguments[start..end],
+            blocks: self
+                .streamed
+                .as_ref()
+                .filter(|streamed| streamed.task == index)
+                .map(|streamed| &*streamed.stream),
             name: self.name(index),
         })
     }

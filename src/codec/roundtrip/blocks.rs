@@ -24,8 +24,11 @@ fn encoded_in(stack: &Stack, count: c_int, size: usize) -> Result<Vec<Vec<u8>>> 
     let functions = Functions::Return(Upvalues::Private);
     let policy = Policy { names: &NoNames, functions, place: &|n, path| format!("{n}{path}") };
     let (blocks, mut last) = (RefCell::new(Vec::new()), Vec::new());
-    let send = |block| blocks.borrow_mut().push(block);
-    encode_in_blocks(stack, count, &mut last, &policy, Blocks { size, send: &send })?;
+    let send = |block| {
+        blocks.borrow_mut().push(block);
+        Ok(())
+    };
+    encode_in_blocks(stack, count, &mut last, &policy, Blocks { size, begin: &|| true, send: &send })?;
     let mut blocks = blocks.into_inner();
     if !is_rest(&last) {
         blocks.clear();
