@@ -1,10 +1,11 @@
 //! The arguments of a task that reach a worker in blocks, while the host still encodes the rest.
 //!
-//! Plain data; `W` is the work that the worker gets once the host has read the whole list of tasks. The blocks are kept, so that the
-//! worker can begin again, and together they are not larger than the message. This module knows no Lua, so that `tests/loom` can
-//! check it.
+//! Plain data; `W` is the work that the worker gets once the host has read the whole list of tasks. That has all blocks, so that the
+//! worker can begin again. Together they are not larger than the message. This module knows no Lua, so that `tests/loom` can check
+//! it.
 
-use crate::error::Result;
+use std::collections::TryReserveError;
+
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock};
 
 /// The blocks of one task's arguments, except the last one.
@@ -36,7 +37,7 @@ enum End<W> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<W> {
     Block(Block),
-    /// No more blocks come. Those that are left are read by their number.
+    /// No more blocks come. The work has those that are left.
     Work(W),
     /// The list was refused, or the task goes another way.
     Nothing,
@@ -53,7 +54,7 @@ impl<W> Default for ArgumentStream<W> {
 
 impl<W> ArgumentStream<W> {
     /// Adds a block. Called by the host.
-    pub fn put(&self, block: Vec<u8>) -> Result<()> {
+    pub fn put(&self, block: Vec<u8>) -> Result<(), TryReserveError> {
         let mut state = lock(&self.state);
         state.blocks.try_reserve(1)?;
         state.blocks.push(Arc::new(block));
@@ -90,9 +91,13 @@ impl<W> ArgumentStream<W> {
         }
     }
 
-    /// The block with this number, counted from 0, if there is one.
-    pub fn block(&self, number: usize) -> Option<Block> {
-        lock(&self.state).blocks.get(number).map(Arc::clone)
+    /// All blocks so far.
+    pub fn blocks(&self) -> Result<Vec<Block>, TryReserveError> {
+        let state = lock(&self.state);
+        let mut blocks = Vec::new();
+        blocks.try_reserve_exact(state.blocks.len())?;
+        blocks.extend(state.blocks.iter().map(Arc::clone));
+        Ok(blocks)
     }
 }
 
@@ -115,9 +120,8 @@ mod tests {
         }
         stream.begin(7);
         assert_eq!(stream.next(1), Next::Work(7), "work comes before the blocks that are left");
-        assert_eq!(stream.block(1), Some(Arc::new(b"two".into())));
-        assert_eq!(stream.block(2), None);
         assert_eq!(stream.next(1), Next::Nothing, "the work is given once");
+        assert_eq!(stream.blocks(), Ok(vec![Arc::new(b"one".into()), Arc::new(b"two".into())]));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::codec::{Begun, Pinned, Resolve, feed_arguments};
 use crate::error::{Error, Result};
 use crate::ffi::{Protected, Stack};
-use crate::job::{Arguments, Job, Task};
+use crate::job::{Job, Task};
 use crate::state::State;
 use crate::{current, fault};
 
@@ -80,11 +80,13 @@ impl EarlyArguments {
     /// Decodes the blocks that are left, and fits the state to the job. Returns the state, and the count of the arguments, which are
     /// on its coroutine.
     pub fn finish(mut self, job: &Job, task: &Task) -> Option<(EarlyState, c_int)> {
-        let stream = task.blocks.filter(|_| !job.environment.has_code())?;
+        if job.environment.has_code() {
+            return None;
+        }
         unless_it_panics(|| {
             self.state.0.fit(&job.environment)?;
-            while let Some(block) = stream.block(self.decoded) {
-                self.feed_next(&block)?;
+            for block in &task.blocks[self.decoded..] {
+                self.feed_next(block)?;
             }
             let count = self.feed_next(task.arguments)?.ok_or(Error::Corrupt("no last block"))?;
             self.state.stack().run_collector_late();
@@ -102,23 +104,14 @@ fn unless_it_panics<R>(body: impl FnOnce() -> Result<R>) -> Option<R> {
 pub fn decode_all(
     state: &Stack,
     coroutine: &Stack,
-    stream: &Arguments,
-    last: &[u8],
+    task: &Task,
     pinned: Option<&Pinned>,
     names: &dyn Resolve,
 ) -> Result<c_int> {
     let mut begun = Begun::default();
-    let mut decoded = 0;
     state.run_collector(false);
-    let count = loop {
-        let block = stream.block(decoded);
-        let bytes = block.as_ref().map_or(last, |block| block);
-        match feed_arguments(coroutine, &mut begun, bytes, names, pinned) {
-            Ok(None) if block.is_some() => decoded += 1,
-            Ok(count) => break count.ok_or(Error::Corrupt("no last block")),
-            Err(error) => break Err(error),
-        }
-    };
+    let mut blocks = task.blocks.iter().map(|block| &***block).chain([task.arguments]);
+    let count = blocks.try_fold(None, |_, block| feed_arguments(coroutine, &mut begun, block, names, pinned));
     state.run_collector_late();
-    count
+    count?.ok_or(Error::Corrupt("no last block"))
 }

@@ -9,7 +9,7 @@ use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::argument_stream::Next;
+use crate::argument_stream::{ArgumentStream, Next};
 use crate::codec::{
     Blocks, Functions, Path, Policy, decode_arguments, decode_initial, encode_counted, encode_in_blocks,
     encode_scalars,
@@ -19,7 +19,7 @@ use crate::early::{self, EarlyArguments, EarlyState};
 use crate::environment::{Environment, Init};
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
-use crate::job::{Arguments, Job, Task, Worker};
+use crate::job::{Job, Task, Worker};
 use crate::lane::Failure;
 use crate::pool::{self, Busy, Hooks};
 use crate::seat::{End, Reason};
@@ -338,12 +338,12 @@ fn run_function(
 /// Pushes a task's function and its arguments, and returns the count of the arguments.
 fn push_call(job: &Job, state: &State, coroutine: &Stack, task: &Task) -> Result<c_int, Error> {
     let (pinned, names) = (job.tasks.pinned.as_deref(), &gma::WorkerNames);
-    let Some(blocks) = task.blocks else {
+    if task.blocks.is_empty() {
         state.push_function(task.function, coroutine)?;
         return decode_arguments(coroutine, task.arguments, pinned, names);
-    };
+    }
     // Blocks need the whole stack.
-    let count = early::decode_all(&state.stack(), coroutine, blocks, task.arguments, pinned, names)?;
+    let count = early::decode_all(&state.stack(), coroutine, task, pinned, names)?;
     state.push_function(task.function, coroutine)?;
     coroutine.insert(1);
     Ok(count)
@@ -488,9 +488,12 @@ pub fn start(job: &Arc<Job>, workers: usize, ready: impl FnOnce()) -> Result<(),
     Ok(())
 }
 
+/// Arguments on their way to a worker, and then its job.
+pub type WorkStream = ArgumentStream<(Arc<Job>, Arc<Worker>)>;
+
 /// Starts a worker that decodes arguments while they come, before there is its job. Calls `ready` as [`start`] does.
 pub fn start_early(
-    stream: &Arc<Arguments>,
+    stream: &Arc<WorkStream>,
     memory_limit: usize,
     sandbox: bool,
     ready: impl FnOnce(),
@@ -505,7 +508,7 @@ pub fn start_early(
     }
 }
 
-fn decode_early(stream: &Arc<Arguments>, memory_limit: usize, sandbox: bool, busy: Busy) {
+fn decode_early(stream: &Arc<WorkStream>, memory_limit: usize, sandbox: bool, busy: Busy) {
     let mut early = EarlyArguments::new(memory_limit, sandbox);
     for number in 0.. {
         match stream.next(number) {

@@ -21,7 +21,7 @@ use crate::seat::{Reason, Seat};
 use crate::stream::Streams;
 use crate::trace::{Row, Trace};
 
-pub use tasks::{Arguments, Extras, Streamed, Task, Tasks};
+pub use tasks::{Extras, Streamed, Task, Tasks};
 
 /// One worker of a job.
 #[derive(Debug, Default)]

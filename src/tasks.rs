@@ -156,10 +156,10 @@ impl<'a> TaskReader<'a> {
                 let start = encoder.length();
                 self.read_task(stack, index, fields, encoder, &mut extras, blocks)?;
                 if blocks.is_some()
-                    && let Some(stream) = sender.stream()
+                    && let Some(blocks) = sender.blocks()?
                 {
                     if encoder.is_rest(start) {
-                        self.tasks.streamed = Some(Streamed { task: index as usize - 1, stream });
+                        self.tasks.streamed = Some(Streamed { task: index as usize - 1, blocks });
                     } else {
                         sender.void();
                     }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::{Job, Worker};
-use crate::argument_stream::ArgumentStream;
+use crate::argument_stream::Block;
 use crate::codec::Common;
 use crate::error::Error;
 use crate::ffi::PinnedBytes;
@@ -40,11 +39,8 @@ pub struct Tasks {
 pub struct Streamed {
     /// Its index, from 0.
     pub task: usize,
-    pub stream: Arc<Arguments>,
+    pub blocks: Vec<Block>,
 }
-
-/// The blocks, on their way to the worker that will run the task.
-pub type Arguments = ArgumentStream<(Arc<Job>, Arc<Worker>)>;
 
 /// The fields that every task has. Kept small, because there may be millions of tasks.
 #[derive(Clone, Copy, Debug)]
@@ -66,14 +62,14 @@ pub struct Extras {
 }
 
 /// One encoded task.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Task<'a> {
     /// The index of the function in the environment.
     pub function: usize,
     /// The message with its arguments, or the last block.
     pub arguments: &'a [u8],
-    /// The other blocks, if there are any.
-    pub blocks: Option<&'a Arguments>,
+    /// The other blocks, if it left in blocks.
+    pub blocks: &'a [Block],
     pub name: Option<&'a str>,
 }
 
@@ -131,11 +127,10 @@ impl Tasks {
         Ok(Task {
             function: function as usize,
             arguments: &self.arguments[start..end],
-            blocks: self
-                .streamed
-                .as_ref()
-                .filter(|streamed| streamed.task == index)
-                .map(|streamed| &*streamed.stream),
+            blocks: match &self.streamed {
+                Some(streamed) if streamed.task == index => &streamed.blocks,
+                _ => &[],
+            },
             name: self.name(index),
         })
     }

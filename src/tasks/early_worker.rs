@@ -3,14 +3,16 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use crate::argument_stream::Block;
 use crate::error::Result;
-use crate::job::{Arguments, Job, Worker};
+use crate::executor::WorkStream;
+use crate::job::{Job, Worker};
 use crate::sync::usable_cores;
 use crate::{executor, watchdog};
 
 /// A worker that waits for its job. If this is dropped, it waits no longer.
 pub struct EarlyWorker {
-    stream: Arc<Arguments>,
+    stream: Arc<WorkStream>,
     has_begun: bool,
 }
 
@@ -18,7 +20,7 @@ impl EarlyWorker {
     /// Starts the worker on a thread of the pool.
     fn start(memory_limit: usize, sandbox: bool) -> Result<EarlyWorker> {
         let watchdog = watchdog::start()?;
-        let stream = Arc::<Arguments>::default();
+        let stream = Arc::<WorkStream>::default();
         let worker = EarlyWorker { stream, has_begun: false };
         executor::start_early(&worker.stream, memory_limit, sandbox, || watchdog.wait())?;
         Ok(worker)
@@ -80,16 +82,16 @@ impl Sender {
 
     pub fn send(&self, block: Vec<u8>) -> Result<()> {
         match &*self.state.borrow() {
-            State::Begun(worker) => worker.stream.put(block),
+            State::Begun(worker) => Ok(worker.stream.put(block)?),
             _ => Ok(()),
         }
     }
 
     /// The blocks so far, if any were sent.
-    pub fn stream(&self) -> Option<Arc<Arguments>> {
+    pub fn blocks(&self) -> Result<Option<Vec<Block>>> {
         match &*self.state.borrow() {
-            State::Begun(worker) => Some(Arc::clone(&worker.stream)),
-            _ => None,
+            State::Begun(worker) => Ok(Some(worker.stream.blocks()?)),
+            _ => Ok(None),
         }
     }
 
