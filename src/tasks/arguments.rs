@@ -136,15 +136,12 @@ fn encode_in_blocks<'a>(
     let top = stack.top();
     encoder.send_in_blocks(blocks);
     let encoded = encode_whole(stack, encoder, callable, arguments);
-    let joined = encoder.join_earlier();
-    encoder.keep_whole();
-    match encoded {
-        Err(Error::BlockSent) => {
-            stack.set_top(top);
-            encode_whole(stack, encoder, callable, arguments)
-        }
-        encoded => encoded.and(joined),
+    match encoder.end_blocks(encoded) {
+        Err(Error::BlockSent) => {}
+        encoded => return encoded,
     }
+    stack.set_top(top);
+    encode_whole(stack, encoder, callable, arguments)
 }
 
 fn encode_whole(

@@ -55,7 +55,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// From now on, the messages are whole.
-    pub fn keep_whole(&mut self) {
+    fn keep_whole(&mut self) {
         self.out.set_block(usize::MAX);
         self.blocks = None;
     }
@@ -70,9 +70,15 @@ impl<'a> Encoder<'a> {
         wire::is_rest(&self.out[start..])
     }
 
-    /// Joins the last block of a message, or nothing after an error, with the messages before it. Call it after a message that may
-    /// have left in blocks.
-    pub fn join_earlier(&mut self) -> Result<()> {
+    /// Ends a message that may have left in blocks, with this outcome. The next messages are whole.
+    pub fn end_blocks(&mut self, written: Result<()>) -> Result<()> {
+        let joined = self.join_earlier();
+        self.keep_whole();
+        written.and(joined)
+    }
+
+    /// Joins the last block of a message, or nothing after an error, with the messages before it.
+    fn join_earlier(&mut self) -> Result<()> {
         if self.earlier.is_empty() {
             return Ok(());
         }

@@ -112,8 +112,7 @@ proptest! {
         let start = encoder.length();
         encoder.send_in_blocks(Blocks { size, begin: &|| true, send: &send });
         let written = encoder.message(&stack, first, count);
-        encoder.join_earlier().expect("memory");
-        encoder.keep_whole();
+        let written = encoder.end_blocks(written);
         if written.is_err() {
             prop_assert_eq!(written, Err(Error::BlockSent));
             prop_assert_eq!(encoder.length(), start);
