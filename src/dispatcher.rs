@@ -22,7 +22,7 @@ use crate::names;
 use crate::pool;
 use crate::registry;
 use crate::spelling;
-use crate::tasks::{self, TaskReader};
+use crate::tasks::{self, EarlyWorker, TaskReader};
 use crate::trace::Trace;
 use crate::watchdog;
 use crate::watched;
@@ -60,7 +60,7 @@ fn start_job(
 ) -> Result<Arc<Job>> {
     let started = Instant::now();
     let config = config::read(stack, options, is_async)?;
-    let (environment, tasks) = read_job(stack, pins, &config, chunk)?;
+    let (environment, tasks, early_worker) = read_job(stack, pins, &config, chunk)?;
     let trace = config.trace.as_deref().map(|path| create_trace(path, started)).transpose()?;
     // It starts while this thread goes on.
     let watchdog = if tasks.len() == 0 { None } else { Some(watchdog::start()?) };
@@ -90,14 +90,19 @@ fn start_job(
     }
     match watchdog {
         None => job.mailbox.finish(),
-        Some(watchdog) => start_workers(&job, workers, watchdog)?,
+        Some(watchdog) => start_workers(&job, workers, early_worker, watchdog)?,
     }
     registry::insert(&job);
     Ok(job)
 }
 
 /// Reads what the job's states contain, and its tasks.
-fn read_job(stack: &Stack, pins: &Pins, config: &Config, chunk: Option<i64>) -> Result<(Environment, Tasks)> {
+fn read_job(
+    stack: &Stack,
+    pins: &Pins,
+    config: &Config,
+    chunk: Option<i64>,
+) -> Result<(Environment, Tasks, Option<EarlyWorker>)> {
     let names = HostNames::default();
     let mut environment =
         Environment { sandbox: config.sandbox, memory_limit: config.memory_limit, ..Environment::default() };
@@ -126,21 +131,39 @@ fn read_job(stack: &Stack, pins: &Pins, config: &Config, chunk: Option<i64>) -> 
     }
     read_modules(stack, &names, config, &mut environment.modules)?;
 
-    let TaskReader { functions, tasks, .. } = reader;
+    let TaskReader { functions, tasks, early_worker, .. } = reader;
     environment.functions = functions;
-    Ok((environment, tasks))
+    Ok((environment, tasks, early_worker))
 }
 
 /// Starts that many workers, after all threads have started: tasks may soon use up all memory.
-fn start_workers(job: &Arc<Job>, workers: usize, watchdog: watchdog::Start) -> Result<()> {
+fn start_workers(
+    job: &Arc<Job>,
+    workers: usize,
+    early_worker: Option<EarlyWorker>,
+    watchdog: watchdog::Start,
+) -> Result<()> {
     // Creates this thread's message buffer now, for the same reason.
     ffi::clear_message();
-    executor::start(job, workers, || {
+    let ready = || {
         watchdog.wait();
         if job.shortest_timeout().is_some() {
             watched::watch(job);
         }
-    })?;
+    };
+    let Some(early_worker) = early_worker else {
+        executor::start(job, workers, ready)?;
+        watchdog::watch_threads();
+        return Ok(());
+    };
+    ready();
+    let worker = job.add_worker();
+    // Without the others, this one does all.
+    let others = workers - 1;
+    if others > 0 && executor::start(job, others, || {}).is_err() {
+        job.release_workers(others);
+    }
+    early_worker.begin(job, worker);
     watchdog::watch_threads();
     Ok(())
 }

@@ -9,11 +9,13 @@ use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::argument_stream::{ArgumentStream, Next};
 use crate::codec::{
     Blocks, Functions, Path, Policy, decode_arguments, decode_initial, encode_counted, encode_in_blocks,
     encode_scalars,
 };
 use crate::config::Mode;
+use crate::early::{self, EarlyArguments, EarlyState};
 use crate::environment::{Environment, Init};
 use crate::error::{Error, Kind};
 use crate::ffi::{self, Resumed, Stack, Type};
@@ -29,16 +31,23 @@ thread_local! {
     static CACHED: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
-/// Runs tasks of the job until there are no more.
-pub fn run(job: Arc<Job>, worker: Arc<Worker>, busy: Busy) {
+/// Runs tasks of the job until there are no more. `first` is the index of a task for this worker alone, with its arguments so far.
+pub fn run(
+    job: Arc<Job>,
+    worker: Arc<Worker>,
+    busy: Busy,
+    mut first: Option<usize>,
+    early: Option<EarlyArguments>,
+) {
     let mut cache = StateCache {
         state: if job.mode == Mode::Cmd { None } else { CACHED.take() },
+        early,
         ..StateCache::default()
     };
     let mut results = Vec::new();
     let _entered = current::enter(Arc::clone(&job), Arc::clone(&worker));
     let (job, worker) = (&job, &*worker);
-    while let Some(index) = job.next_task() {
+    while let Some(index) = first.take().or_else(|| job.next_task()) {
         results.clear();
         if let Some(trace) = &job.trace {
             trace.begin_task(worker.row, index);
@@ -109,6 +118,10 @@ struct StateCache {
     failed: Option<Failure>,
     /// The reason why no state can hold the arguments that several of the job's tasks share. The other tasks run without them.
     lacks_common: Option<Error>,
+    /// The arguments of the first task, which were decoded early.
+    early: Option<EarlyArguments>,
+    /// The state of these arguments, while that task runs.
+    early_state: Option<EarlyState>,
 }
 
 impl StateCache {
@@ -162,11 +175,15 @@ impl StateCache {
 
     /// Closes the state. This may run the task's finalizers, which can't call the host.
     fn close(&mut self) {
-        current::without_host(|| self.state = None);
+        current::without_host(|| (self.state, self.early_state) = (None, None));
     }
 
     /// Restores the state for the next task, or closes it.
     fn clear(&mut self, job: &Job, index: usize, has_ended_well: bool) {
+        if self.early_state.is_some() {
+            // The other one was not used.
+            return current::without_host(|| self.early_state = None);
+        }
         let is_over = job.mode == Mode::Cmd || current::with_notes(|notes| notes.has_finalizers);
         if is_over || self.state.as_ref().is_some_and(|state| !state.is_restorable()) {
             self.close();
@@ -188,22 +205,32 @@ fn run_task(
 ) -> Result<(), Failure> {
     let task = job.tasks.get(index)?;
     fault::point("task")?;
+    if let Some((state, count)) = cache.early.take().and_then(|early| early.finish(job, &task)) {
+        let state = cache.early_state.insert(state);
+        let outcome = run_function(job, worker, index, state, &task, Decoded::Early(count), out);
+        return outcome.map_err(|failure| named(&task, index, of_memory(state, failure)));
+    }
     let outcome = match (cache.make(job), &cache.state) {
         (Ok(()), Some(state)) => {
             if job.environment.has_code() {
                 worker.seat.set_limit(job.timeout_of(index));
             }
             let lacks_common = cache.lacks_common.as_ref();
-            run_function(job, worker, index, state, &task, lacks_common, out)
+            run_function(job, worker, index, state, &task, Decoded::Not { lacks_common }, out)
                 .map_err(|failure| of_memory(state, failure))
         }
         (Ok(()), None) => Err(Error::Internal("no state was made".into()).into()),
         (Err(failure), _) => Err(failure),
     };
-    outcome.map_err(|failure| match task.name {
+    outcome.map_err(|failure| named(&task, index, failure))
+}
+
+/// Adds the task's name to its failure.
+fn named(task: &Task, index: usize, failure: Failure) -> Failure {
+    match task.name {
         Some(name) => failure.inside(&format!("task {} '{name}'", index + 1)),
         None => failure,
-    })
+    }
 }
 
 /// Gives a failure for lack of memory its kind. Lua's string buffers have another text for that error: "not enough memory for
@@ -271,28 +298,55 @@ fn note_modules(state: &State) {
     }
 }
 
+/// Whether the arguments of a task are on its coroutine.
+enum Decoded<'a> {
+    /// So many of them.
+    Early(c_int),
+    /// No. The state may lack those that several tasks share, for this reason.
+    Not { lacks_common: Option<&'a Error> },
+}
+
 fn run_function(
     job: &Job,
     worker: &Worker,
     index: usize,
     state: &State,
     task: &Task,
-    lacks_common: Option<&Error>,
+    decoded: Decoded,
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
     let (coroutine, identity) = state.coroutine()?;
     current::begin_task(identity);
     note_modules(state);
-    state.push_function(task.function, &coroutine)?;
-    let pinned = job.tasks.pinned.as_deref();
-    let count = decode_arguments(&coroutine, task.arguments, pinned, &gma::WorkerNames).map_err(|error| {
-        match (&error, lacks_common) {
-            (Error::NoCommon { .. }, Some(reason)) => reason.clone(),
-            _ => state.explain(error),
+    let count = match decoded {
+        Decoded::Early(count) => {
+            state.push_function(task.function, &coroutine)?;
+            coroutine.insert(1);
+            count
         }
-    })?;
+        Decoded::Not { lacks_common } => {
+            push_call(job, state, &coroutine, task).map_err(|error| match (&error, lacks_common) {
+                (Error::NoCommon { .. }, Some(reason)) => reason.clone(),
+                _ => state.explain(error),
+            })?
+        }
+    };
     resume(job, state, &coroutine, count)?;
     Ok(encode_results(job, worker, index, &coroutine, out)?)
+}
+
+/// Pushes a task's function and its arguments, and returns the count of the arguments.
+fn push_call(job: &Job, state: &State, coroutine: &Stack, task: &Task) -> Result<c_int, Error> {
+    let (pinned, names) = (job.tasks.pinned.as_deref(), &gma::WorkerNames);
+    if task.blocks.is_empty() {
+        state.push_function(task.function, coroutine)?;
+        return decode_arguments(coroutine, task.arguments, pinned, names);
+    }
+    // Blocks need the whole stack.
+    let count = early::decode_all(&state.stack(), coroutine, task, pinned, names)?;
+    state.push_function(task.function, coroutine)?;
+    coroutine.insert(1);
+    Ok(count)
 }
 
 /// Runs the function on the coroutine, with the top `count` values as its arguments. Its results replace them.
@@ -371,7 +425,11 @@ fn encode_results(
     };
     let policy =
         Policy { names: &gma::WorkerNames, functions: Functions::Return(job.upvalues), place: &place };
-    let blocks = Blocks { size: BLOCK, send: &|block| job.put_block(worker, index, block) };
+    let send = |block| {
+        job.put_block(worker, index, block);
+        Ok(())
+    };
+    let blocks = Blocks { size: BLOCK, begin: &|| true, send: &send };
     encode_in_blocks(coroutine, count, out, &policy, blocks).map_err(|cause| match failed_item.get() {
         Some(index) => Error::Item { index, cause: Box::new(cause) },
         None => cause,
@@ -423,7 +481,7 @@ fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
 pub fn start(job: &Arc<Job>, workers: usize, ready: impl FnOnce()) -> Result<(), Error> {
     let make = || {
         let (job, worker) = (Arc::clone(job), job.add_worker());
-        move |busy| run(job, worker, busy)
+        move |busy| run(job, worker, busy, None, None)
     };
     let pool = pool::get(HOOKS)?;
     // The library stays loaded now.
@@ -431,6 +489,40 @@ pub fn start(job: &Arc<Job>, workers: usize, ready: impl FnOnce()) -> Result<(),
     let started = pool.spawn(workers, ready, make)?;
     job.release_workers(workers - started);
     Ok(())
+}
+
+/// Arguments on their way to a worker, and then its job.
+pub type WorkStream = ArgumentStream<(Arc<Job>, Arc<Worker>)>;
+
+/// Starts a worker that decodes arguments while they come, before there is its job. Calls `ready` as [`start`] does.
+pub fn start_early(
+    stream: &Arc<WorkStream>,
+    memory_limit: usize,
+    sandbox: bool,
+    ready: impl FnOnce(),
+) -> Result<(), Error> {
+    let make = || {
+        let stream = Arc::clone(stream);
+        move |busy| decode_early(&stream, memory_limit, sandbox, busy)
+    };
+    match pool::get(HOOKS)?.spawn(1, ready, make)? {
+        0 => Err(Error::NoWorkers("no thread is idle".into())),
+        _ => Ok(()),
+    }
+}
+
+fn decode_early(stream: &Arc<WorkStream>, memory_limit: usize, sandbox: bool, busy: Busy) {
+    let mut early = EarlyArguments::new(memory_limit, sandbox);
+    for number in 0.. {
+        match stream.next(number) {
+            Next::Block(block) => early = early.and_then(|early| early.feed(&block)),
+            Next::Work((job, worker)) => {
+                let first = job.tasks.reserved();
+                return run(job, worker, busy, first, early);
+            }
+            Next::Nothing => return,
+        }
+    }
 }
 
 #[cfg(all(test, feature = "linked"))]

@@ -21,7 +21,7 @@ use crate::seat::{Reason, Seat};
 use crate::stream::Streams;
 use crate::trace::{Row, Trace};
 
-pub use tasks::{Extras, Task, Tasks};
+pub use tasks::{Extras, Streamed, Task, Tasks};
 
 /// One worker of a job.
 #[derive(Debug, Default)]
@@ -169,7 +169,10 @@ impl Job {
         if self.is_cancelled() || self.progress.cursor.load(Ordering::Relaxed) >= self.limit() {
             return None;
         }
-        let index = self.progress.cursor.fetch_add(1, Ordering::Relaxed);
+        let mut index = self.progress.cursor.fetch_add(1, Ordering::Relaxed);
+        if self.tasks.reserved() == Some(index) {
+            index = self.progress.cursor.fetch_add(1, Ordering::Relaxed);
+        }
         (index < self.tasks.len()).then_some(index)
     }
 
@@ -280,6 +283,7 @@ impl Job {
             let error =
                 |index| if self.keeps_from_running(index) { Error::Cancelled } else { Error::NeverBegun };
             let lane_owner = self.add_worker();
+            let rest = rest.filter(|index| self.tasks.reserved() != Some(*index));
             rest.for_each(|index| self.put(&lane_owner, index, Err(error(index).into())));
         }
     }

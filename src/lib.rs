@@ -19,6 +19,7 @@
 //! | `host` | finds the host's functions by name, takes host calls and sends their answers | host |
 //! | `watchdog` | stops tasks at their deadline, gives up tasks that don't stop, and makes idle threads rest and end | its own |
 //! | `executor` | runs a job's tasks on a thread of the pool | worker |
+//! | `early` | decodes the arguments of a task while the host encodes the rest of them | worker |
 //! | `watched` | the jobs that the watchdog watches | both |
 //! | `state` | makes a worker's Lua state, prepares it for a job, and restores it between tasks | worker |
 //! | `loading` | loads the host's modules into a state before its first task | worker |
@@ -31,6 +32,7 @@
 //! | `job` | the data of a job, shared by its threads | both |
 //! | `environment` | the contents of a job's states: globals, functions, modules, the shape of `gma` | both |
 //! | `lane` | a buffer for the outcomes of one worker's tasks | both |
+//! | `argument_stream` | the arguments of a task that reach a worker in blocks | both |
 //! | `stream` | the results of a task that reach the host in blocks | both |
 //! | `seat` | a worker's current task: its deadline, and how it is stopped | both |
 //! | `mailbox` | the queue of host calls and their answers, and the wake-ups of both sides | both |
@@ -83,6 +85,7 @@
 //! | `arguments` | checks arguments |
 
 mod api;
+mod argument_stream;
 mod bit_lock;
 mod bytecode;
 mod callbacks;
@@ -92,6 +95,7 @@ mod coroutine;
 mod current;
 mod debug;
 mod dispatcher;
+mod early;
 mod environment;
 mod error;
 mod executor;

@@ -4,6 +4,7 @@
 //! its task fails; a malformed list is refused as a whole.
 
 mod arguments;
+mod early_worker;
 #[cfg(all(test, feature = "linked"))]
 mod tests;
 
@@ -14,17 +15,19 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{Encoder, Functions, Names, Path, Policy, Upvalues, encode};
+use crate::codec::{Blocks, Encoder, Functions, Names, Path, Policy, Upvalues, encode};
 use crate::config::{self, Config, WorkerCount};
 use crate::environment::Init;
 use crate::error::{Error, Meant, Place, Problem, Result};
 use crate::ffi::{Pins, Protected, Stack, Type, native};
 use crate::gma;
 use crate::host::HostNames;
-use crate::job::{Extras, Tasks};
+use crate::job::{Extras, Streamed, Tasks};
 use crate::recurring::{Recurring, Slots};
 use crate::value::Value;
 use arguments::{Arguments, Contents, count_arguments, encode_arguments};
+pub use early_worker::EarlyWorker;
+use early_worker::Sender;
 
 /// Reads the list of tasks into messages.
 pub struct TaskReader<'a> {
@@ -41,8 +44,12 @@ pub struct TaskReader<'a> {
     workers: WorkerCount,
     /// None once the arguments that several tasks have were looked for.
     recurring: Option<Recurring>,
+    memory_limit: usize,
+    sandbox: bool,
     pub functions: Vec<Vec<u8>>,
     pub tasks: Tasks,
+    /// The worker that decodes the arguments of a task already, if there is one.
+    pub early_worker: Option<EarlyWorker>,
 }
 
 /// The slot of the list of tasks. The names of a task's fields are above it.
@@ -75,6 +82,9 @@ const EXTRA: usize = 3;
 const FUNCTION_SIZE: usize = 512;
 const ARGUMENTS_SIZE: usize = 32;
 
+/// The size in bytes from which on arguments leave in blocks.
+const BLOCK: usize = 256 << 10;
+
 /// Enough stack slots for the list, a task, its fields and a few arguments.
 const SLOTS: c_int = 40;
 
@@ -89,8 +99,11 @@ impl<'a> TaskReader<'a> {
             last: None,
             count: 0,
             recurring: Some(Recurring::new(config.workers, config.mode)),
+            memory_limit: config.memory_limit,
+            sandbox: config.sandbox,
             functions: Vec::new(),
             tasks: Tasks::default(),
+            early_worker: None,
         }
     }
 
@@ -112,6 +125,9 @@ impl<'a> TaskReader<'a> {
             (Some(_), EXTRA, _) => format!("args{path}"),
             _ => format!("args[{n}]{path}"),
         };
+        let sender = Sender::new(self.memory_limit, self.sandbox);
+        let (begin, send) = (|| sender.begin(), |block| sender.send(block));
+        let blocks = Blocks { size: BLOCK, begin: &begin, send: &send };
         let functions = Functions::Carry(self.upvalues);
         let policy = Policy { names, functions, place: &place };
         let encoder = &mut Encoder::new(&mut arguments, &policy);
@@ -135,7 +151,19 @@ impl<'a> TaskReader<'a> {
                     return Err(unexpected(index, "", expected, stack.kind(-1), ""));
                 }
                 let fields = read_fields(stack, &names, index)?;
-                self.read_task(stack, index, fields, encoder, &mut extras)?;
+                // The worker takes it first, so all tasks before it must begin at once as well.
+                let blocks = (self.pins.is_some() && index <= at_once && sender.is_free()).then_some(blocks);
+                let start = encoder.length();
+                self.read_task(stack, index, fields, encoder, &mut extras, blocks)?;
+                if blocks.is_some()
+                    && let Some(blocks) = sender.blocks()?
+                {
+                    if encoder.is_rest(start) {
+                        self.tasks.streamed = Some(Streamed { task: index as usize - 1, blocks });
+                    } else {
+                        sender.void();
+                    }
+                }
                 if index == at_once
                     && let Some(pins) = self.pins
                 {
@@ -150,18 +178,20 @@ impl<'a> TaskReader<'a> {
         read?;
         self.tasks.common = Arc::new(encoder.take_common());
         self.tasks.arguments = arguments;
+        self.early_worker = sender.finish();
         self.tasks.pinned = self.pins.and_then(Pins::texts);
         Ok(())
     }
 
     /// Reads the task whose fields are on the stack.
-    fn read_task(
+    fn read_task<'e>(
         &mut self,
         stack: &Protected,
         index: i64,
         fields: Fields,
-        encoder: &mut Encoder,
+        encoder: &mut Encoder<'e>,
         extras: &mut Extras,
+        blocks: Option<Blocks<'e>>,
     ) -> Result<()> {
         extras.name = match fields.name {
             ABSENT => None,
@@ -184,7 +214,7 @@ impl<'a> TaskReader<'a> {
                 }
             },
         };
-        let encoded = self.encode_task(stack, index, fields.func, encoder, arguments)?;
+        let encoded = self.encode_task(stack, index, fields.func, encoder, arguments, blocks)?;
         match encoded {
             Ok(function) => self.tasks.push(function, encoder.length(), extras),
             // A hook's error is not the task's.
@@ -196,13 +226,14 @@ impl<'a> TaskReader<'a> {
     }
 
     /// Encodes the task's function and arguments, and returns the index of the function. The inner error is the task's own.
-    fn encode_task(
+    fn encode_task<'e>(
         &mut self,
         stack: &Protected,
         index: i64,
         func: c_int,
-        encoder: &mut Encoder,
+        encoder: &mut Encoder<'e>,
         arguments: Arguments,
+        blocks: Option<Blocks<'e>>,
     ) -> Result<Result<u32>> {
         let known = self.last.filter(|(last, _)| func != ABSENT && stack.pointer(func) == *last);
         let (callable, function) = match known {
@@ -230,7 +261,7 @@ impl<'a> TaskReader<'a> {
             self.find_recurring(stack, index, encoder)?;
         }
         let is_plain = arguments_are != Contents::Other;
-        Ok(encode_arguments(stack, encoder, callable, arguments, is_plain).map(|()| function))
+        Ok(encode_arguments(stack, encoder, callable, arguments, is_plain, blocks).map(|()| function))
     }
 
     /// Encodes the arguments that several tasks have, once. No task before this one has an argument that could be one, or hold

@@ -58,7 +58,7 @@ pub fn decode_arguments(
 }
 
 /// The pinned texts of a job.
-type Pinned = PinnedTexts<PinnedBytes>;
+pub type Pinned = PinnedTexts<PinnedBytes>;
 
 /// Like [`decode`], for values that a state gets once, before its code runs. The collector then waits until that code has
 /// allocated as much again.

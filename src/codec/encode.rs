@@ -61,6 +61,8 @@ pub struct Encoder<'a> {
     start: usize,
     /// Where the values of this block begin.
     first: usize,
+    /// The messages before this one, if it leaves in blocks.
+    earlier: Vec<u8>,
     position: usize,
     /// There is room for a level at this slot of the current stack, and at all below.
     room: c_int,
@@ -99,6 +101,7 @@ impl<'a> Encoder<'a> {
             last_class: None,
             start: 0,
             first: 0,
+            earlier: Vec::new(),
             position: 0,
             room: 0,
             holds_collector: false,
@@ -140,7 +143,7 @@ impl<'a> Encoder<'a> {
         self.name.clear();
         self.has_unnamed_key = false;
         self.last_class = None;
-        self.start = self.out.len();
+        (self.start, self.first) = (self.out.len(), 0);
         self.position = 0;
         self.room = 0;
         self.out.push(0);

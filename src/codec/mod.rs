@@ -31,8 +31,10 @@ mod scalars;
 pub mod wire;
 
 pub use common::Common;
-pub use decode::blocks::{Begun, feed};
-pub use decode::{Decoder, Resolve, decode, decode_arguments, decode_common, decode_initial, decode_scalars};
+pub use decode::blocks::{Begun, feed, feed_arguments};
+pub use decode::{
+    Decoder, Pinned, Resolve, decode, decode_arguments, decode_common, decode_initial, decode_scalars,
+};
 pub use encode::Encoder;
 pub use encode::blocks::Blocks;
 pub use encode::calls::{encode, encode_counted, encode_in_blocks};

@@ -104,12 +104,17 @@ impl Stack<'_> {
         let is_paused = size >= SMALL && self.pause_collector();
         let outcome = self.protected(arguments, body);
         if is_paused {
-            self.run_collector(true);
-            // SAFETY: `l` is live. This only reads a number.
-            let kib = unsafe { lua::lua_gc(self.l, lua::LUA_GCCOUNT, 0) };
-            // SAFETY: `l` is live. Restarted, the collector has no debt, so it does not step now.
-            unsafe { lua::lua_gc(self.l, lua::LUA_GCSTEP, -kib.max(1)) };
+            self.run_collector_late();
         }
         outcome
+    }
+
+    /// Lets the collector run again once as much was built as there is now.
+    pub fn run_collector_late(&self) {
+        self.run_collector(true);
+        // SAFETY: `l` is live. This only reads a number.
+        let kib = unsafe { lua::lua_gc(self.l, lua::LUA_GCCOUNT, 0) };
+        // SAFETY: `l` is live. Restarted, the collector has no debt, so it does not step now.
+        unsafe { lua::lua_gc(self.l, lua::LUA_GCSTEP, -kib.max(1)) };
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
+use crate::argument_stream::Block;
 use crate::codec::Common;
 use crate::error::Error;
 use crate::ffi::PinnedBytes;
@@ -27,8 +28,18 @@ pub struct Tasks {
     pub common: Arc<Common>,
     /// The long texts that workers copy from the host's state, if there are any.
     pub pinned: Option<Arc<PinnedTexts<PinnedBytes>>>,
+    /// The task whose arguments left in blocks while the host encoded them, if there is one.
+    pub streamed: Option<Streamed>,
     /// The number of items in each task of a `Map`.
     pub chunk: Option<i64>,
+}
+
+/// A task whose arguments left in blocks. The last block is where the message of another task would be.
+#[derive(Debug)]
+pub struct Streamed {
+    /// Its index, from 0.
+    pub task: usize,
+    pub blocks: Vec<Block>,
 }
 
 /// The fields that every task has. Kept small, because there may be millions of tasks.
@@ -55,8 +66,10 @@ pub struct Extras {
 pub struct Task<'a> {
     /// The index of the function in the environment.
     pub function: usize,
-    /// The message with its arguments.
+    /// The message with its arguments, or the last block.
     pub arguments: &'a [u8],
+    /// The other blocks, if it left in blocks.
+    pub blocks: &'a [Block],
     pub name: Option<&'a str>,
 }
 
@@ -85,6 +98,11 @@ impl Tasks {
         self.list.push(Listed { function: REFUSED, end });
     }
 
+    /// The index of the task that the worker runs first which has got its arguments in blocks.
+    pub fn reserved(&self) -> Option<usize> {
+        self.streamed.as_ref().map(|streamed| streamed.task)
+    }
+
     /// Whether a task has its own time limit.
     pub fn has_timeouts(&self) -> bool {
         !self.timeouts.is_empty()
@@ -109,6 +127,10 @@ impl Tasks {
         Ok(Task {
             function: function as usize,
             arguments: &self.arguments[start..end],
+            blocks: match &self.streamed {
+                Some(streamed) if streamed.task == index => &streamed.blocks,
+                _ => &[],
+            },
             name: self.name(index),
         })
     }

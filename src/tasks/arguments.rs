@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use super::bad_task;
-use crate::codec::{Encoder, identity};
+use crate::codec::{Blocks, Encoder, identity};
 use crate::error::{Error, Problem, Result};
 use crate::ffi::{Protected, Stack, Type};
 use crate::value::Value;
@@ -108,20 +108,49 @@ impl Contents {
     }
 }
 
-/// Appends the message of a task's arguments. A callable table, below the top, is the first argument.
-pub fn encode_arguments(
+/// Appends the message of a task's arguments, which may leave in blocks. A callable table, below the top, is the first argument.
+pub fn encode_arguments<'a>(
+    stack: &Protected,
+    encoder: &mut Encoder<'a>,
+    callable: bool,
+    arguments: Arguments,
+    is_plain: bool,
+    blocks: Option<Blocks<'a>>,
+) -> Result<()> {
+    match arguments {
+        Arguments::OnStack { first, count } if is_plain => encoder.plain_message(stack, first, count),
+        _ => match blocks {
+            Some(blocks) => encode_in_blocks(stack, encoder, callable, arguments, blocks),
+            None => encode_whole(stack, encoder, callable, arguments),
+        },
+    }
+}
+
+fn encode_in_blocks<'a>(
+    stack: &Protected,
+    encoder: &mut Encoder<'a>,
+    callable: bool,
+    arguments: Arguments,
+    blocks: Blocks<'a>,
+) -> Result<()> {
+    let top = stack.top();
+    encoder.send_in_blocks(blocks);
+    let encoded = encode_whole(stack, encoder, callable, arguments);
+    match encoder.end_blocks(encoded) {
+        Err(Error::BlockSent) => {}
+        encoded => return encoded,
+    }
+    stack.set_top(top);
+    encode_whole(stack, encoder, callable, arguments)
+}
+
+fn encode_whole(
     stack: &Protected,
     encoder: &mut Encoder,
     callable: bool,
     arguments: Arguments,
-    is_plain: bool,
 ) -> Result<()> {
-    let count = match arguments {
-        Arguments::OnStack { first, count } if is_plain => {
-            return encoder.plain_message(stack, first, count);
-        }
-        Arguments::OnStack { count, .. } | Arguments::InTable { count, .. } => count,
-    };
+    let (Arguments::OnStack { count, .. } | Arguments::InTable { count, .. }) = arguments;
     encoder.begin(count as usize + usize::from(callable));
     if callable {
         stack.push_value(-2);

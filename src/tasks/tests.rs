@@ -6,6 +6,7 @@ use crate::config;
 use crate::ffi::OwnState;
 use crate::host::HostNames;
 use crate::job::Tasks;
+use crate::sync::usable_cores;
 
 /// Reads the options of a job that Lua code returns.
 fn read(code: &str) -> Tasks {
@@ -65,4 +66,47 @@ fn an_argument_that_cannot_cross_is_not_common() {
     let tasks = read(&format!("{VALUES}{code}"));
     assert!(matches!(sizes(&tasks.common)[..], [2000..=2100]), "{:?}", sizes(&tasks.common));
     assert!((0..10).all(|index| tasks.get(index).is_err()));
+}
+
+/// The task whose arguments leave in blocks, if one of these has.
+fn streamed(tasks: &str) -> Option<usize> {
+    let state = OwnState::new(usize::MAX).expect("a state");
+    let stack = state.unprotected();
+    stack.open_libraries();
+    stack.set_top(0);
+    let code = format!(
+        "local long = {{}} for i = 1, 40000 do long[i] = {{ i }} end local again = {{ long, long[7] }}
+        local bad = {{ long, io.stdout }} local function run() end return {{ tasks = {tasks}, workers = 3 }}"
+    );
+    stack.load(code.as_bytes(), c"=code").expect("it is Lua");
+    stack.call(0, 1);
+    state.stack().with_pins(|stack, pins| {
+        let config = config::read(stack, 1, false).expect("options");
+        let names = HostNames::default();
+        let mut reader = TaskReader::new(&names, &config, Some(pins));
+        stack.push_value(config.tasks);
+        let read = reader.read(stack);
+        assert_eq!(reader.early_worker.is_some(), read.is_ok() && reader.tasks.streamed.is_some());
+        reader.tasks.streamed.map(|streamed| {
+            assert!(streamed.blocks.len() > 1);
+            streamed.task
+        })
+    })
+}
+
+#[test]
+fn the_first_long_arguments_leave_in_blocks() {
+    if usable_cores() == 1 {
+        return;
+    }
+    let long = "{ func = run, args = { 1, long } }";
+    let own = "{ func = run, args = { { long } } }";
+    let short = "{ func = run, args = { 1, {} } }";
+    assert_eq!(streamed(&format!("{{ {long}, {short} }}")), Some(0));
+    assert_eq!(streamed(&format!("{{ {short}, {short}, {own}, {own} }}")), Some(2));
+    assert_eq!(streamed(&format!("{{ {short}, {short} }}")), None);
+    // Three tasks begin at once.
+    assert_eq!(streamed(&format!("{{ {short}, {short}, {short}, {own} }}")), None);
+    assert_eq!(streamed("{ { func = run, args = { again } } }"), None, "the message is whole");
+    assert_eq!(streamed("{ { func = run, args = bad } }"), None, "the arguments can't cross");
 }

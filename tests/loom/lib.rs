@@ -1,5 +1,5 @@
 //! The library's modules in which threads meet: the mailbox, the seat with its running coroutine, the idle queue,
-//! and the pinned texts.
+//! the pinned texts, and the arguments that reach a worker in blocks.
 //!
 //! They are its own files. Here they are compiled with another `sync`, so that loom sees and orders every step of theirs, and
 //! with coroutines that are no Lua. `src/waiting.md` says what has to hold of them, and why.
@@ -20,6 +20,8 @@ pub mod fault {
     }
 }
 
+#[path = "../../src/argument_stream.rs"]
+pub mod argument_stream;
 #[path = "../../src/bit_lock.rs"]
 pub mod bit_lock;
 #[path = "../../src/idle_queue.rs"]

@@ -7,6 +7,7 @@
 
 mod bars;
 mod dropped;
+mod early;
 mod embedding;
 mod ending;
 mod endurance;

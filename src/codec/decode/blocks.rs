@@ -5,7 +5,7 @@
 
 use std::ffi::c_int;
 
-use super::{BELOW, Decoder, Destination, LEVEL, Partial, Resolve, Unfinished};
+use super::{BELOW, Decoder, Destination, LEVEL, Partial, Pinned, Resolve, Unfinished};
 use crate::codec::wire::{HAS_MORE, IS_REST, Reader, truncated};
 use crate::error::{Error, Result};
 use crate::fault;
@@ -28,7 +28,33 @@ pub struct Begun {
 /// Decodes the next block of a message on the stack of its coroutine. After the last one, returns the count of the message's values,
 /// which are then on top. After an error, the stack is empty, and the message has to be decoded from its start.
 pub fn feed(stack: &Stack, begun: &mut Begun, block: &[u8], names: &dyn Resolve) -> Result<Option<c_int>> {
+    feed_with(stack, begun, block, names, None)
+}
+
+/// Like [`feed`], for the arguments of a task, which may be pinned texts. After the last block, nothing but them is on the stack.
+pub fn feed_arguments(
+    stack: &Stack,
+    begun: &mut Begun,
+    block: &[u8],
+    names: &dyn Resolve,
+    pinned: Option<&Pinned>,
+) -> Result<Option<c_int>> {
+    let count = feed_with(stack, begun, block, names, pinned)?;
+    if count.is_some() {
+        stack.remove_range(1, BELOW);
+    }
+    Ok(count)
+}
+
+fn feed_with(
+    stack: &Stack,
+    begun: &mut Begun,
+    block: &[u8],
+    names: &dyn Resolve,
+    pinned: Option<&Pinned>,
+) -> Result<Option<c_int>> {
     let mut decoder = Decoder::new(names);
+    decoder.pinned = pinned;
     decoder.in_blocks = true;
     decoder.has_shared = true;
     decoder.shared_slot = 1;

@@ -9,7 +9,7 @@ use super::Encoder;
 use crate::codec::buffer::SCALAR;
 use crate::codec::frame::Frame;
 use crate::codec::wire::{self, HAS_MORE, HAS_SHARED, IS_REST, SHARED};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fault;
 
 /// Takes the blocks of a message, except the last one.
@@ -17,29 +17,79 @@ use crate::fault;
 pub struct Blocks<'a> {
     /// The size in bytes from which on a block is sent.
     pub size: usize,
-    pub send: &'a dyn Fn(Vec<u8>),
+    /// Called before the first block. If it returns false, the message is not sent in blocks.
+    pub begin: &'a dyn Fn() -> bool,
+    pub send: &'a dyn Fn(Vec<u8>) -> Result<()>,
 }
 
 /// The most levels of open tables at the end of a block.
 const MOST_OPEN: usize = 64;
 
-impl Encoder<'_> {
+impl<'a> Encoder<'a> {
     /// Makes room for the next entry of the innermost table, and may send what is written. Takes how far the table is, and gives
     /// how many of its fields are in the block.
     #[cold]
     pub(super) fn make_room(&mut self, array: u32, record: u32, in_array: bool) -> Result<u32> {
         let mut here = record;
         if let Some(blocks) = self.blocks
-            && self.out.len() + 2 * SCALAR >= blocks.size
+            && self.out.len() - self.start + 2 * SCALAR >= blocks.size
             && self.suspended == 0
             && self.frames.len() <= MOST_OPEN
             && self.captures.is_empty()
         {
-            self.save_progress(array, record, in_array, false);
-            self.send_block(blocks)?;
-            here = 0;
+            if self.has_sent() || (blocks.begin)() {
+                self.save_progress(array, record, in_array, false);
+                self.send_block(blocks)?;
+                here = 0;
+            } else {
+                self.keep_whole();
+            }
         }
         self.out.ensure_room(0).map(|()| here)
+    }
+
+    /// From now on, the messages may leave in blocks.
+    pub fn send_in_blocks(&mut self, blocks: Blocks<'a>) {
+        self.out.set_block(self.out.len().saturating_add(blocks.size));
+        self.blocks = Some(blocks);
+    }
+
+    /// From now on, the messages are whole.
+    fn keep_whole(&mut self) {
+        self.out.set_block(usize::MAX);
+        self.blocks = None;
+    }
+
+    /// Whether a block of this message was sent.
+    fn has_sent(&self) -> bool {
+        self.out[self.start] & IS_REST != 0
+    }
+
+    /// Whether what is written from `start` on is the last block of a message.
+    pub fn is_rest(&self, start: usize) -> bool {
+        wire::is_rest(&self.out[start..])
+    }
+
+    /// Ends a message that may have left in blocks, with this outcome. The next messages are whole.
+    pub fn end_blocks(&mut self, written: Result<()>) -> Result<()> {
+        let joined = self.join_earlier();
+        self.keep_whole();
+        written.and(joined)
+    }
+
+    /// Joins the last block of a message, or nothing after an error, with the messages before it.
+    fn join_earlier(&mut self) -> Result<()> {
+        if self.earlier.is_empty() {
+            return Ok(());
+        }
+        let mut all = std::mem::take(&mut self.earlier);
+        let joined = all.try_reserve(self.out.len());
+        if joined.is_ok() {
+            all.extend_from_slice(&self.out);
+        }
+        self.start = all.len() - if joined.is_ok() { self.out.len() } else { 0 };
+        self.out.replace(all);
+        joined.map_err(Error::from)
     }
 
     fn send_block(&mut self, blocks: Blocks) -> Result<()> {
@@ -68,9 +118,21 @@ impl Encoder<'_> {
         next.push(IS_REST);
         next.extend_from_slice(&(self.frames.len() as u32).to_le_bytes());
         next.resize(next.len() + self.frames.len() * COUNTS, 0);
+        let start = self.start;
         (self.start, self.first) = (0, next.len());
-        (blocks.send)(self.out.replace(next));
-        Ok(())
+        self.out.set_block(blocks.size);
+        let mut block = self.out.replace(next);
+        if start > 0 {
+            let mut first = Vec::new();
+            let has_room = first.try_reserve_exact(block.len() - start);
+            if has_room.is_ok() {
+                first.extend_from_slice(&block[start..]);
+            }
+            block.truncate(start);
+            self.earlier = std::mem::replace(&mut block, first);
+            has_room?;
+        }
+        (blocks.send)(block)
     }
 }
 

@@ -30,8 +30,7 @@ pub fn encode_in_blocks(
 ) -> Result<()> {
     debug_assert!(out.is_empty(), "a block has one message");
     let mut encoder = Encoder::with_limit(stack.memory_left(), out, policy);
-    encoder.out.set_block(blocks.size);
-    encoder.blocks = Some(blocks);
+    encoder.send_in_blocks(blocks);
     encode_with(&mut encoder, stack, count)
 }
 

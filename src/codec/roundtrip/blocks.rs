@@ -12,6 +12,7 @@ use super::malformed::damage;
 use super::{NoNames, config, state};
 use crate::codec::decode::blocks::{Begun, feed};
 use crate::codec::decode::decode;
+use crate::codec::encode::Encoder;
 use crate::codec::encode::blocks::Blocks;
 use crate::codec::encode::calls::encode_in_blocks;
 use crate::codec::policy::{Functions, Policy, Upvalues};
@@ -24,8 +25,11 @@ fn encoded_in(stack: &Stack, count: c_int, size: usize) -> Result<Vec<Vec<u8>>> 
     let functions = Functions::Return(Upvalues::Private);
     let policy = Policy { names: &NoNames, functions, place: &|n, path| format!("{n}{path}") };
     let (blocks, mut last) = (RefCell::new(Vec::new()), Vec::new());
-    let send = |block| blocks.borrow_mut().push(block);
-    encode_in_blocks(stack, count, &mut last, &policy, Blocks { size, send: &send })?;
+    let send = |block| {
+        blocks.borrow_mut().push(block);
+        Ok(())
+    };
+    encode_in_blocks(stack, count, &mut last, &policy, Blocks { size, begin: &|| true, send: &send })?;
     let mut blocks = blocks.into_inner();
     if !is_rest(&last) {
         blocks.clear();
@@ -86,6 +90,43 @@ proptest! {
         let blocks = encoded_in(&from.stack(), values.len() as c_int, size).expect("they can cross");
         drop(from);
         assert_arrives(&blocks, &values, &graph.tables());
+    }
+
+    #[test]
+    fn a_message_in_blocks_leaves_those_before_and_after_it_alone(graph in graphs(5), size in 1..300_usize) {
+        let from = state();
+        let stack = from.unprotected();
+        push_tables(&stack, &graph);
+        let values = graph.messages.concat();
+        values.iter().for_each(|value| push(&stack, value));
+        let (first, count) = (stack.top() - values.len() as c_int + 1, values.len() as c_int);
+        let functions = Functions::Return(Upvalues::Private);
+        let policy = Policy { names: &NoNames, functions, place: &|n, path| format!("{n}{path}") };
+        let (sent, mut out) = (RefCell::new(Vec::new()), Vec::new());
+        let send = |block| {
+            sent.borrow_mut().push(block);
+            Ok(())
+        };
+        let mut encoder = Encoder::new(&mut out, &policy);
+        encoder.message(&stack, first, count).expect("they can cross");
+        let start = encoder.length();
+        encoder.send_in_blocks(Blocks { size, begin: &|| true, send: &send });
+        let written = encoder.message(&stack, first, count);
+        let written = encoder.end_blocks(written);
+        if written.is_err() {
+            prop_assert_eq!(written, Err(Error::BlockSent));
+            prop_assert_eq!(encoder.length(), start);
+            stack.set_top(first + count - 1);
+            encoder.message(&stack, first, count).expect("they can cross");
+        }
+        let (end, is_rest) = (encoder.length(), encoder.is_rest(start));
+        encoder.message(&stack, first, count).expect("they can cross");
+        drop(encoder);
+        let mut blocks = if is_rest { sent.into_inner() } else { Vec::new() };
+        blocks.push(out[start..end].to_vec());
+        assert_arrives(&[out[..start].to_vec()], &values, &graph.tables());
+        assert_arrives(&blocks, &values, &graph.tables());
+        assert_arrives(&[out[end..].to_vec()], &values, &graph.tables());
     }
 
     #[test]
