@@ -144,7 +144,7 @@ describe("a list", function()
   it("of items with a field, an odd key or more items than n is refused by name (V14)", function()
     for _, case in ipairs {
       { { 1, name = 2 }, "'name'" }, { { 1, n = 1, name = 2 }, "'name'" }, { { [0] = 1, 2 }, "%[0%]" },
-      { { 1, [1.5] = 2 }, "number as a key" }, { { 1, 2, 3, n = 2 }, "list%.n is 2, but it has %[3%]" },
+      { { 1, [1.5] = 2 }, "number as a key" }, { { 1, 2, 3, n = 2 }, "list%.n is 2, but there is an item at %[3%]" },
       { setmetatable({ 1, name = 2 }, {}), "'name'" },
     } do
       local ok, refusal = pcall(gma2workers.Map, same, case[1])
