@@ -317,7 +317,7 @@ where
     let function = native(open);
     // SAFETY: as promised by the caller; what the checks raise passes nothing that owns anything.
     unsafe {
-        #[cfg(all(feature = "module", any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+        #[cfg(all(feature = "module", target_os = "linux", target_arch = "x86_64"))]
         super::host_lua::find(l);
         if engine::check(l) == Errors::Unwind {
             engine::refuse(l, engine::EXCEPTIONS);
