@@ -6,11 +6,12 @@
 //! - **On Linux**, the names that not every Lua has. So the library opens in any Lua, and says itself which one it needs. In a
 //!   host that exports no Lua at all, the system refuses the library because of the other names.
 //! - **On Windows**, all names. There, a name is bound to a file, and a host may have its Lua anywhere: in `lua53.dll`, in a
-//!   library of another name, in its program. [`DllMain`] refuses a host that exports no Lua. Another Lua is told which one this
-//!   library needs, as on Linux.
+//!   library of another name, in its program. [`DllMain`] refuses a host that exports no Lua.
 //! - **Elsewhere**, this file is left out, and the system binds all names.
 
-use std::ffi::{CStr, c_void};
+#[cfg(unix)]
+use std::ffi::CStr;
+use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use libloading::os::unix::Library;
 #[cfg(windows)]
 use libloading::os::windows::Library;
+#[cfg(unix)]
 use mlua::ffi as lua;
 
 /// The address of a function of the host's Lua; null until it was looked up.
@@ -108,6 +110,7 @@ fn fill_from(library: &Library) -> bool {
 }
 
 /// The name of the Lua that a library is, by a function that only it and newer ones have.
+#[cfg(unix)]
 fn name_of(library: &Library) -> &'static CStr {
     const MARKS: [(&[u8], &CStr); 5] = [
         (b"luaJIT_setmode\0", c"LuaJIT"),
@@ -121,20 +124,6 @@ fn name_of(library: &Library) -> &'static CStr {
     MARKS.iter().find(|(mark, _)| has(mark)).map_or(c"Lua 5.1", |(_, name)| name)
 }
 
-/// Raises which Lua this library needs, and the name of the host's.
-///
-/// # Safety
-/// `l` is a live state of this thread, of any Lua.
-unsafe fn refuse(l: *mut lua::lua_State, name: &CStr) {
-    // SAFETY: as promised by the caller; these functions are alike in every Lua.
-    unsafe {
-        lua::lua_pushstring(l, super::version::NEEDS_THIS.as_ptr());
-        lua::lua_pushstring(l, name.as_ptr());
-        lua::lua_concat(l, 2);
-        lua::lua_error(l);
-    }
-}
-
 /// Looks up the functions of the host's Lua. Raises if it lacks some. No other function of it may be called before.
 ///
 /// # Safety
@@ -143,41 +132,14 @@ unsafe fn refuse(l: *mut lua::lua_State, name: &CStr) {
 pub unsafe fn find(l: *mut lua::lua_State) {
     let program = Library::this();
     if !fill_from(&program) {
-        // SAFETY: as promised by the caller.
-        unsafe { refuse(l, name_of(&program)) };
-    }
-}
-
-/// The name of the host's Lua if that is another one than this library needs.
-#[cfg(windows)]
-static OTHER: std::sync::OnceLock<&'static CStr> = std::sync::OnceLock::new();
-
-/// Raises if the host has another Lua. [`DllMain`] has looked up its functions.
-///
-/// # Safety
-/// `l` is a live state of this thread, of any Lua.
-#[cfg(windows)]
-pub unsafe fn find(l: *mut lua::lua_State) {
-    if let Some(name) = OTHER.get() {
-        // SAFETY: as promised by the caller.
-        unsafe { refuse(l, name) };
-    }
-}
-
-/// If a library is another Lua, fills the slots of the functions that it has, and notes its name.
-#[cfg(windows)]
-fn fill_from_other(library: &Library) -> bool {
-    const OF_EVERY_LUA: [&str; 3] = ["lua_pushstring\0", "lua_concat\0", "lua_error\0"];
-    // SAFETY: what has the name is not touched.
-    let find = |name: &str| unsafe { library.get::<*mut c_void>(name.as_bytes()).map(|found| *found) };
-    let is_lua = OF_EVERY_LUA.iter().all(|name| find(name).is_ok());
-    if is_lua {
-        for (name, slot) in SLOTS {
-            slot.store(find(name).unwrap_or(ptr::null_mut()), Ordering::Release);
+        // SAFETY: as promised by the caller; these functions are alike in every Lua.
+        unsafe {
+            lua::lua_pushstring(l, super::version::NEEDS_THIS.as_ptr());
+            lua::lua_pushstring(l, name_of(&program).as_ptr());
+            lua::lua_concat(l, 2);
+            lua::lua_error(l);
         }
-        OTHER.get_or_init(|| name_of(library));
     }
-    is_lua
 }
 
 /// Called by the system when it loads or unloads this library; 0 refuses it. Looks for Lua in the program, and then in the
@@ -196,6 +158,9 @@ extern "system" fn DllMain(_library: usize, reason: u32, _reserved: usize) -> i3
     if reason != DLL_PROCESS_ATTACH {
         return 1;
     }
+    if Library::this().is_ok_and(|program| fill_from(&program)) {
+        return 1;
+    }
     let mut modules = [std::ptr::null_mut(); MOST];
     let mut bytes = 0;
     // SAFETY: the system writes as many handles as there is room for, and into `bytes` how much room all take.
@@ -208,13 +173,10 @@ extern "system" fn DllMain(_library: usize, reason: u32, _reserved: usize) -> i3
         )
     } != 0;
     let listed = if is_listed { bytes as usize / size_of_val(&modules[0]) } else { 0 };
-    let is_found = |fill: fn(&Library) -> bool| {
-        Library::this().is_ok_and(|program| fill(&program))
-            || modules.iter().take(listed).any(|module| {
-                // SAFETY: the library stays loaded while the system's loader runs this function. It is not ours to close.
-                let library = std::mem::ManuallyDrop::new(unsafe { Library::from_raw(*module as _) });
-                fill(&library)
-            })
-    };
-    i32::from(is_found(fill_from) || is_found(fill_from_other))
+    let is_found = modules.iter().take(listed).any(|module| {
+        // SAFETY: the library stays loaded while the system's loader runs this function. It is not ours to close.
+        let library = std::mem::ManuallyDrop::new(unsafe { Library::from_raw(*module as _) });
+        fill_from(&library)
+    });
+    i32::from(is_found)
 }

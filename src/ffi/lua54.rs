@@ -30,10 +30,7 @@ macro_rules! with_own_functions {
 pub(super) use with_own_functions;
 
 /// What a Lua of another version is told, before its name.
-#[cfg(all(
-    feature = "module",
-    any(windows, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))
-))]
+#[cfg(all(feature = "module", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub const NEEDS_THIS: &CStr = c"gma2workers needs Lua 5.4, this is ";
 
 /// What a Lua with other numbers is told, before its own words.

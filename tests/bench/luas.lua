@@ -105,6 +105,10 @@ local function round_in(lua)
   return figures, order
 end
 
+local function shown(figure)
+  return (figure < 100 and "%.3g" or "%.0f"):format(figure)
+end
+
 local function write_table()
   local median = require("measure").median
   local in_53, in_54, order = {}, {}, nil
@@ -119,7 +123,7 @@ local function write_table()
       one[round], other[round] = in_53[round][row.name], in_54[round][row.name]
       ratios[round] = other[round] / one[round]
     end
-    print(("| %s | %s | %.3g | %.3g | %.2f |"):format(row.name, row.unit, median(one), median(other), median(ratios)))
+    print(("| %s | %s | %s | %s | %.2f |"):format(row.name, row.unit, shown(median(one)), shown(median(other)), median(ratios)))
   end
 end
 
