@@ -201,7 +201,7 @@ mod platform {
         // promised, and does only what a handler may do.
         unsafe {
             (*new.as_mut_ptr()).sa_sigaction = own_handler();
-            // Calls into the system that can go on do.
+            // Calls into the system that can go on do. Others (a sleep, a poll) end early, in code that has to stop anyway.
             (*new.as_mut_ptr()).sa_flags = libc::SA_RESTART;
             libc::sigaction(signal, new.as_ptr(), ptr::null_mut()) == 0
                 && handler_of(signal) == Some(own_handler())
