@@ -22,6 +22,7 @@ local CANCELLED = setmetatable({}, { __tostring = function() return "cancelled" 
 ---@field name string
 ---@field library? gma2workers
 ---@field job? gma2workers.job
+---@field jobs_before? table<string, boolean> while a job is being started: those that ran before, by their ids
 ---@field bar? integer
 ---@field is_running boolean
 local Plugin = {}
@@ -53,8 +54,12 @@ function Plugin:map(func, list, options)
   for name, value in pairs(options or {}) do
     given[name] = value
   end
+  self.jobs_before = {}
+  for _, other in ipairs(self.library.jobs()) do
+    self.jobs_before[other.id] = true
+  end
   local job = self.library.Map(func, list, given)
-  self.job = job
+  self.job, self.jobs_before = job, nil
   local ok, results = pcall(job.wait, job)
   self.job = nil
   if job:status() == "cancelled" then
@@ -116,6 +121,14 @@ return function(name, work)
     if plugin.job then
       plugin.job:cancel()
       plugin.job = nil
+    elseif plugin.jobs_before then
+      -- With time slices, Off Plugin may come in the middle of starting the job, when there is no handle yet.
+      for _, job in ipairs(plugin.library.jobs()) do
+        if not plugin.jobs_before[job.id] then
+          job:cancel()
+        end
+      end
+      plugin.jobs_before = nil
     end
     plugin:close_bar()
   end

@@ -56,6 +56,28 @@ describe("an included plugin", function()
     assert.equal("done", (other:status()))
   end)
 
+  it("leaves no job behind if it is stopped while it starts one (K8)", function()
+    local gma2workers = require "gma2workers"
+    for ticks = 1, 8 do
+      local options = RUNS.export_reader()
+      options.slice = 60
+      local engine, plugin = open("export_reader", options)
+      while #engine.progress == 0 do
+        engine:tick()
+      end
+      for _ = 1, ticks do
+        engine:tick()
+      end
+      engine:stop(plugin)
+      engine:run()
+      engine:uninstall()
+      local limit = gma2workers.clock() + 30
+      while gma2workers.Poll() > 0 do
+        assert.is_true(gma2workers.clock() < limit, ticks .. " ticks after its bar began")
+      end
+    end
+  end)
+
   it("says that it was cancelled, if another plugin cancels all jobs (K19)", function()
     local options = RUNS.pool_report()
     options.slice = 50000
