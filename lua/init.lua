@@ -87,13 +87,15 @@ end
 
 local function load_binary(binary)
   local open, problem, where = package.loadlib(binary, "luaopen_gma2workers")
-  if not open and problem:find("undefined symbol: lua", 1, true) then
+  if not open and (problem:find("undefined symbol: lua", 1, true) or problem:find(": luaL?_%w+: symbol not found")) then
     if make_lua_global() then
       return package.loadlib(binary, "luaopen_gma2workers")
     end
     problem = problem .. " (the host shows its Lua to no other library)"
   elseif not open and is_windows and where == "open" then
     problem = problem .. " (a host that exports no Lua refuses it so)"
+  elseif not open and (problem:find("^Error relocating ") or problem:find("^Error loading .*%(needed by ")) then
+    problem = problem .. " (a host built against musl refuses a binary for glibc so)"
   end
   return open, problem
 end
