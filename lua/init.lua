@@ -89,13 +89,15 @@ end
 
 local function load_binary(binary)
   local open, problem, where = package.loadlib(binary, "luaopen_gma2workers")
-  if not open and problem:find("undefined symbol: lua", 1, true) then
+  if not open and (problem:find("undefined symbol: lua", 1, true) or problem:find(": luaL?_%w+: symbol not found")) then
     if make_lua_global() then
       return package.loadlib(binary, "luaopen_gma2workers")
     end
     problem = problem .. " (the host shows its Lua to no other library)"
   elseif not open and is_windows and where == "open" then
     problem = problem .. " (the program may hide its Lua from binaries)"
+  elseif not open and (problem:find("^Error relocating ") or problem:find("^Error loading .*%(needed by ")) then
+    problem = problem .. " (a program built against musl cannot load a binary for glibc)"
   end
   return open, problem
 end

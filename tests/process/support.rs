@@ -15,8 +15,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
-/// A process that runs longer is hanging, and is killed. The longest needs some seconds on an idle machine.
-const LIMIT: Duration = Duration::from_secs(300);
+/// A process that runs longer is hanging, and is killed. The longest needs some seconds on an idle machine. An emulated one takes
+/// longer: scripts/test-arm sets the number of seconds.
+fn limit() -> Duration {
+    let seconds = std::env::var("GMA2WORKERS_TEST_LIMIT").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(300))
+}
 
 /// The interpreter: `lua5.3`, or the one that LUA names.
 pub fn lua() -> &'static str {
@@ -189,7 +193,7 @@ impl Case {
         let child = command.spawn().unwrap_or_else(|cause| panic!("cannot start {program:?}: {cause}"));
         let (status, outcome) = follow(child, &self);
         match status {
-            None => panic!("killed after {LIMIT:?}: {outcome}"),
+            None => panic!("killed after {:?}: {outcome}", limit()),
             Some(status) => match status.code() {
                 Some(code) => Outcome { code, ..outcome },
                 None => panic!("died of signal {:?}: {outcome}", status.signal()),
@@ -215,7 +219,7 @@ fn follow(mut child: Child, case: &Case) -> (Option<ExitStatus>, Outcome) {
             errors.read_to_end(&mut bytes).expect("a pipe can be read");
             bytes
         });
-        let status = child.wait_timeout(LIMIT).expect("a child can be waited for");
+        let status = child.wait_timeout(limit()).expect("a child can be waited for");
         let ended = Instant::now();
         if status.is_none() {
             child.kill().expect("a child can be killed");

@@ -7,7 +7,8 @@ end
 local X86, ARM_32, X86_64, ARM_64 = program(3), program(40), program(62), program(183)
 
 --- Runs init.lua in a folder that has some binaries. Returns the names of those that it tries to load, and its last error.
--- @tab system `program`, the header of the host's program; `config`; `io`, whether there is that library; `lua`, its version
+-- @tab system `program`, the header of the host's program; `config`; `io`, whether there is that library; `lua`, its version;
+--   `problem`, why binaries can't be loaded
 -- @tab has the names in the folder
 -- @tab loads those of them that can be loaded
 local function choose(system, has, loads)
@@ -33,7 +34,7 @@ local function choose(system, has, loads)
         if can_load[path] then
           return function() return { info = { version = path } } end
         end
-        return nil, "not for this machine", "open"
+        return nil, system.problem or "not for this machine", "open"
       end,
     },
   }, { __index = _G })
@@ -73,6 +74,17 @@ describe("the drop-in folder #posix", function()
     local names = { "gma2workers-linux-x86_64.so", "gma2workers-linux-aarch64.so" }
     assert.same(names, (choose({ io = false, program = ARM_64 }, OF_ZIPS, { names[2] })))
     assert.same({ names[1] }, (choose({ io = false, program = ARM_64 }, OF_ZIPS, names)))
+  end)
+
+  it("says where a Lua built against musl refuses the binary for glibc (B21)", function()
+    for _, problem in ipairs { "Error relocating /a/b.so: __register_atfork: symbol not found",
+      "Error loading shared library libgcc_s.so.1: No such file or directory (needed by /a/b.so)" } do
+      local _, told = choose({ program = X86_64, problem = problem }, OF_ZIPS)
+      assert.truthy(told:find(problem .. " (a program built against musl cannot load a binary for glibc)", 1, true), told)
+    end
+    -- This one is for musl, and the host hides its Lua.
+    local _, told = choose({ program = X86_64, problem = "Error relocating /a/b.so: lua_settop: symbol not found" }, OF_ZIPS)
+    assert.truthy(told:find("symbol not found (the host shows its Lua to no other library)", 1, true), told)
   end)
 
   it("names the binary that it lacks (L18)", function()
