@@ -28,6 +28,12 @@ impl Snapshot {
     }
 }
 
+/// The length of the whole pages that an image may have of a range. The rest of a region's last page is still to be cut. A large
+/// block has all of its last page.
+pub(super) fn end_of_pages(length: usize, is_region: bool, page: usize) -> usize {
+    if is_region { length / page * page } else { length.next_multiple_of(page) }
+}
+
 impl Arena {
     /// Takes a snapshot of all blocks. Earlier snapshots stay. False if there is no memory for it.
     pub fn take_snapshot(&mut self) -> bool {
@@ -88,8 +94,7 @@ impl Arena {
         for (at, (start, length)) in self.ranges().enumerate() {
             let kept = self.imaged(&[], (start, length)).sum::<usize>();
             let is_region = at <= self.cursor.region;
-            // The rest of a region's last page is still to be cut. A large block has all of its last page.
-            let end = if is_region { length / page() * page() } else { length.next_multiple_of(page()) };
+            let end = end_of_pages(length, is_region, page());
             if end >= kept + image::LEAST && images.len() < most && images.try_reserve(1).is_ok() {
                 // SAFETY: these are whole pages of a block, and no code of the state runs now.
                 images.extend(unsafe { Image::take(start.add(kept), end - kept) });

@@ -1,4 +1,6 @@
+use super::snapshot::end_of_pages;
 use super::*;
+use crate::system::image::page;
 
 fn fill(block: *mut u8, size: usize, byte: u8) {
     // SAFETY: the block has that size.
@@ -219,6 +221,20 @@ fn random_blocks_are_restored_at_each_level() {
     }
 }
 
+/// Pages have 4 KiB on x86, and 4, 16 or 64 KiB on 64-bit Arm.
+#[test]
+fn an_image_has_whole_pages_of_any_size_and_none_beyond_its_block() {
+    for page in [4 << 10, 16 << 10, 64 << 10] {
+        for length in [MEDIUM + 1, 300_000, 5 * page - 1, 5 * page, 5 * page + 1, LARGEST_REGION] {
+            let (of_region, of_block) = (end_of_pages(length, true, page), end_of_pages(length, false, page));
+            assert!(of_region.is_multiple_of(page) && of_block.is_multiple_of(page));
+            assert!((length.saturating_sub(page - 1)..=length).contains(&of_region), "{length}, {page}");
+            // The system maps whole pages for a block.
+            assert!((length..length + page).contains(&of_block), "{length}, {page}");
+        }
+    }
+}
+
 #[test]
 fn only_written_pages_of_a_large_snapshot_are_copied() {
     if Written::open().is_none() {
@@ -234,7 +250,7 @@ fn only_written_pages_of_a_large_snapshot_are_copied() {
     }
     assert!(arena.take_snapshot());
     let copied = |arena: &Arena| arena.snapshots.last().map(Snapshot::copied);
-    assert!(copied(&arena) <= Some(FIRST_REGION + 2 * 4096 + 8 * 65_536 / 16), "{:?}", copied(&arena));
+    assert!(copied(&arena) <= Some(FIRST_REGION + 2 * page() + 8 * 65_536 / 16), "{:?}", copied(&arena));
     // The next snapshot has what was written in between, and what was added.
     for (block, size) in blocks.iter().step_by(400) {
         fill(*block, *size, 2);
