@@ -522,7 +522,7 @@ pub fn start_early(
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "linked"))]
 pub fn has_early_workers() -> bool {
     EARLY.load(Ordering::Relaxed) > 0
 }
