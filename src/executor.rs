@@ -4,27 +4,32 @@
 //! a coroutine of the worker's state, into which its function and arguments are decoded. Any result, error or panic becomes
 //! the task's outcome. A worker that was given up finds out when its task ends, and then ends without an outcome.
 
-use std::cell::{Cell, RefCell};
+mod early_worker;
+mod outcome;
+
+use std::cell::RefCell;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::argument_stream::{ArgumentStream, Next};
-use crate::codec::{
-    Blocks, Functions, Path, Policy, decode_arguments, decode_initial, encode_counted, encode_in_blocks,
-    encode_scalars,
-};
+use crate::codec::{decode_arguments, decode_initial};
 use crate::config::Mode;
 use crate::early::{self, EarlyArguments, EarlyState};
 use crate::environment::{Environment, Init};
 use crate::error::{Error, Kind};
-use crate::ffi::{self, Resumed, Stack, Type};
+use crate::ffi::{self, Resumed, Stack};
 use crate::job::{Job, Task, Worker};
 use crate::lane::Failure;
-use crate::pool::{self, Busy, Hooks};
+use crate::pool::{self, Busy, Hooks, Pool};
 use crate::seat::{End, Reason};
 use crate::state::{Reuse, State};
-use crate::{coroutine, current, fault, fields, gma, loading, missing, system, watched};
+use crate::{coroutine, current, fault, gma, loading, system, watched};
+
+use outcome::{encode_results, failure};
+
+#[cfg(all(test, feature = "linked"))]
+pub use early_worker::has_early_workers;
+pub use early_worker::{WorkStream, start_early};
 
 thread_local! {
     /// This thread's state, kept for the next job.
@@ -399,82 +404,11 @@ fn stopped(coroutine: &Stack) -> Failure {
     Failure { traceback: traceback.into_bytes(), ..Error::Cancelled.into() }
 }
 
-/// From this many bytes on, the host decodes the first results of a task while the worker encodes the rest.
-const BLOCK: usize = 256 << 10;
-
-fn encode_results(
-    job: &Job,
-    worker: &Worker,
-    index: usize,
-    coroutine: &Stack,
-    out: &mut Vec<u8>,
-) -> Result<(), Error> {
-    let count = coroutine.top();
-    if encode_scalars(coroutine, count, out)? {
-        return Ok(());
-    }
-    let first_item = job.tasks.first_item(index);
-    let failed_item = Cell::new(None);
-    let place = |n: usize, path: &Path| match (first_item, n, path.split_item()) {
-        (Some(first), 1, Some((item, path))) => {
-            failed_item.set(Some(first + item - 1));
-            format!("result{path}")
-        }
-        _ if count == 1 => format!("result{path}"),
-        _ => format!("returns[{n}]{path}"),
-    };
-    let policy =
-        Policy { names: &gma::WorkerNames, functions: Functions::Return(job.upvalues), place: &place };
-    let send = |block| {
-        job.put_block(worker, index, block);
-        Ok(())
-    };
-    let blocks = Blocks { size: BLOCK, begin: &|| true, send: &send };
-    encode_in_blocks(coroutine, count, out, &policy, blocks).map_err(|cause| match failed_item.get() {
-        Some(index) => Error::Item { index, cause: Box::new(cause) },
-        None => cause,
-    })
-}
-
-/// The failure of a task that raised the error on top of the state's stack. Pops that.
-fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
-    let value =
-        (!matches!(stack.kind(-1), Type::String | Type::Nil)).then(|| encode_error(job, stack)).flatten();
-    let mut message = Vec::new();
-    let mut traceback = Vec::new();
-    let inner = coroutine::take_failure(stack, -1);
-    let described = stack.protected(1, |stack| {
-        // The traceback is taken first, because `__tostring` may fail.
-        stack.push_traceback(coroutine, 0);
-        stack.with_bytes(-1, |text| traceback.extend_from_slice(text));
-        fields::append_text_of(stack, 1, &mut message);
-        stack.set_top(0);
-        Ok(())
-    });
-    if let Err(error) = described {
-        message = b"error in the __tostring of the error: ".to_vec();
-        message.extend_from_slice(&error.text());
-    }
-    let missing = match inner {
-        Some(mut inner) => {
-            inner.traceback.push(b'\n');
-            traceback.splice(0..0, inner.traceback);
-            inner.missing
-        }
-        None if value.is_none() => missing::find(stack, coroutine, 0, &message),
-        None => None,
-    };
-    Failure { kind: Kind::Runtime, message, traceback, value, missing }
-}
-
-/// The error value on top, if it can cross.
-fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
-    let mut message = Vec::new();
-    let place = |_, path: &Path| format!("error{path}");
-    let policy =
-        Policy { names: &gma::WorkerNames, functions: Functions::Return(job.upvalues), place: &place };
-    stack.push_value(-1);
-    encode_counted(stack, 1, &mut message, &policy).ok().map(|()| message)
+/// The pool. From now on, the library stays loaded, and its tasks can be stopped.
+fn prepared_pool() -> Result<&'static Pool, Error> {
+    let pool = pool::get(HOOKS)?;
+    ffi::prepare_interruptions()?;
+    Ok(pool)
 }
 
 /// Starts workers on the pool. Calls `ready` once their threads have started, before they work. The job has counted them already.
@@ -483,46 +417,9 @@ pub fn start(job: &Arc<Job>, workers: usize, ready: impl FnOnce()) -> Result<(),
         let (job, worker) = (Arc::clone(job), job.add_worker());
         move |busy| run(job, worker, busy, None, None)
     };
-    let pool = pool::get(HOOKS)?;
-    // The library stays loaded now.
-    ffi::prepare_interruptions()?;
-    let started = pool.spawn(workers, ready, make)?;
+    let started = prepared_pool()?.spawn(workers, ready, make)?;
     job.release_workers(workers - started);
     Ok(())
-}
-
-/// Arguments on their way to a worker, and then its job.
-pub type WorkStream = ArgumentStream<(Arc<Job>, Arc<Worker>)>;
-
-/// Starts a worker that decodes arguments while they come, before there is its job. Calls `ready` as [`start`] does.
-pub fn start_early(
-    stream: &Arc<WorkStream>,
-    memory_limit: usize,
-    sandbox: bool,
-    ready: impl FnOnce(),
-) -> Result<(), Error> {
-    let make = || {
-        let stream = Arc::clone(stream);
-        move |busy| decode_early(&stream, memory_limit, sandbox, busy)
-    };
-    match pool::get(HOOKS)?.spawn(1, ready, make)? {
-        0 => Err(Error::NoWorkers("no thread is idle".into())),
-        _ => Ok(()),
-    }
-}
-
-fn decode_early(stream: &Arc<WorkStream>, memory_limit: usize, sandbox: bool, busy: Busy) {
-    let mut early = EarlyArguments::new(memory_limit, sandbox);
-    for number in 0.. {
-        match stream.next(number) {
-            Next::Block(block) => early = early.and_then(|early| early.feed(&block)),
-            Next::Work((job, worker)) => {
-                let first = job.tasks.reserved();
-                return run(job, worker, busy, first, early);
-            }
-            Next::Nothing => return,
-        }
-    }
 }
 
 #[cfg(all(test, feature = "linked"))]

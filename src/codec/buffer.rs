@@ -71,8 +71,8 @@ impl<'a> MessageBuffer<'a> {
         let wanted = if capacity < self.block {
             doubled.min(self.block)
         } else if capacity / 2 < self.block {
-            // A block is about to be taken out.
-            capacity + self.block / 8
+            // A block is about to be taken out, at the next entry: there will be no room for it.
+            needed
         } else {
             doubled
         };

@@ -7,7 +7,6 @@ use crate::argument_stream::Block;
 use crate::error::Result;
 use crate::executor::WorkStream;
 use crate::job::{Job, Worker};
-use crate::sync::usable_cores;
 use crate::{executor, watchdog};
 
 /// A worker that waits for its job. If this is dropped, it waits no longer.
@@ -66,10 +65,10 @@ impl Sender {
         matches!(*self.state.borrow(), State::NotBegun)
     }
 
-    /// Starts the worker. False if there is none: on one core, it would only hold up the host.
+    /// Starts the worker. False if there is none, as on one core, where it would only hold up the host.
     pub fn begin(&self) -> bool {
         let mut state = self.state.borrow_mut();
-        if matches!(*state, State::NotBegun) && usable_cores() > 1 {
+        if matches!(*state, State::NotBegun) {
             *state = match EarlyWorker::start(self.memory_limit, self.sandbox) {
                 Ok(worker) => State::Begun(worker),
                 Err(_) => State::Void,

@@ -3,6 +3,7 @@
 use super::TaskReader;
 use crate::codec::Common;
 use crate::config;
+use crate::executor::has_early_workers;
 use crate::ffi::OwnState;
 use crate::host::HostNames;
 use crate::job::Tasks;
@@ -80,6 +81,9 @@ fn streamed(tasks: &str) -> Option<usize> {
     );
     stack.load(code.as_bytes(), c"=code").expect("it is Lua");
     stack.call(0, 1);
+    while has_early_workers() {
+        std::thread::yield_now();
+    }
     state.stack().with_pins(|stack, pins| {
         let config = config::read(stack, 1, false).expect("options");
         let names = HostNames::default();

@@ -30,22 +30,22 @@ impl<'a> Encoder<'a> {
     /// how many of its fields are in the block.
     #[cold]
     pub(super) fn make_room(&mut self, array: u32, record: u32, in_array: bool) -> Result<u32> {
-        let mut here = record;
+        let mut more = 0;
         if let Some(blocks) = self.blocks
             && self.out.len() - self.start + 2 * SCALAR >= blocks.size
-            && self.suspended == 0
-            && self.frames.len() <= MOST_OPEN
-            && self.captures.is_empty()
         {
-            if self.has_sent() || (blocks.begin)() {
+            if self.suspended > 0 || self.frames.len() > MOST_OPEN || !self.captures.is_empty() {
+                // It grows by more than an entry at a time.
+                more = blocks.size / 8;
+            } else if self.has_sent() || (blocks.begin)() {
                 self.save_progress(array, record, in_array, false);
                 self.send_block(blocks)?;
-                here = 0;
+                return self.out.ensure_room(0).map(|()| 0);
             } else {
                 self.keep_whole();
             }
         }
-        self.out.ensure_room(0).map(|()| here)
+        self.out.ensure_room(more).map(|()| record)
     }
 
     /// From now on, the messages may leave in blocks.
