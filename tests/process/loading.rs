@@ -325,7 +325,7 @@ fn another_lua_is_refused() {
         ("lua5.4", "Lua 5.4"),
         ("luajit", "LuaJIT"),
     ];
-    let needs = format!("gma2workers needs Lua {}", version());
+    let needs = "gma2workers needs Lua 5.3, this is ".replace("5.3", version());
     for (lua, name) in others.into_iter().filter(|(other, _)| *other != lua()) {
         assert!(is_installed(lua), "{lua} is missing: scripts/test installs it");
         Case::in_lua(lua, REFUSED)
@@ -338,7 +338,7 @@ fn another_lua_is_refused() {
         Case::in_lua(lua, "print(pcall(require, 'gma2workers'))")
             .run()
             .expect_clean()
-            .expect_stdout(&format!("false\t{needs}, this is {name}\n"));
+            .expect_stdout(&format!("false\t{needs}{name}\n"));
     }
 }
 

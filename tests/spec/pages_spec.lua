@@ -109,7 +109,8 @@ describe("in", function()
         for _, example in ipairs(examples) do
           local tag = NATIVE[example.name] and " #native" or ""
           it(("after line %d shows what the page says (K17)%s"):format(example.line, tag), function()
-            write(folder .. "/run.sh", (example.command:gsub("^scripts/run%-plugin", LUA .. ' "$root/tests/console/main.lua"')))
+            local command = example.command:gsub("^scripts/run%-plugin", 'lua5.3 "$root/tests/console/main.lua"')
+            write(folder .. "/run.sh", (command:gsub("lua5%.3", LUA)))
             local pipe = io.popen(("export root=\"$PWD\"; cd '%s' && timeout 60 sh run.sh 2>&1"):format(folder))
             local shown = pipe:read("a")
             pipe:close()
