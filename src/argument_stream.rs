@@ -34,7 +34,8 @@ enum End<W> {
 }
 
 /// What comes next for the worker.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub enum Next<W> {
     Block(Block),
     /// No more blocks come. The work has those that are left.
