@@ -76,7 +76,7 @@ describe("the drop-in folder #posix", function()
     assert.same({ names[1] }, (choose({ io = false, program = ARM_64 }, OF_ZIPS, names)))
   end)
 
-  it("says where a Lua built against musl refuses the binary for glibc (B21)", function()
+  it("says where a Lua built against musl refuses the binary for glibc (B25)", function()
     for _, problem in ipairs { "Error relocating /a/b.so: __register_atfork: symbol not found",
       "Error loading shared library libgcc_s.so.1: No such file or directory (needed by /a/b.so)" } do
       local _, told = choose({ program = X86_64, problem = problem }, OF_ZIPS)
