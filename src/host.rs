@@ -15,7 +15,7 @@ use crate::gma;
 use crate::host_standard;
 use crate::job::Job;
 use crate::mailbox::{self, Answer};
-use crate::module_names::{ModuleNames, ModuleObjects};
+use crate::module_names::{ModuleNames, ModuleObjects, has_metamethod};
 use crate::modules::OWN_NAMES;
 use crate::names;
 use crate::value::Value;
@@ -170,8 +170,8 @@ fn module_values(stack: &Stack) -> Vec<usize> {
     values
 }
 
-/// Whether the value on top is a table of a few fields, none of which makes it code. Finding that out is much faster than reading
-/// the names in all modules.
+/// Whether the value on top is a table of a few fields, none of which makes it code, or of none and without metamethods. Finding that
+/// out is much faster than reading the names in all modules.
 fn is_small_and_plain(stack: &Stack) -> bool {
     const FEW: usize = 16;
     if stack.kind(-1) != Type::Table {
@@ -179,9 +179,9 @@ fn is_small_and_plain(stack: &Stack) -> bool {
     }
     let table = stack.top();
     stack.push_nil();
-    for _ in 0..=FEW {
+    for count in 0..=FEW {
         if !stack.next(table) {
-            return true;
+            return count > 0 || !has_metamethod(stack, table);
         }
         let is_code = stack.kind(-2) == Type::String
             && (stack.kind(-1) == Type::Function || stack.with_bytes(-2, |key| key.starts_with(b"__")));

@@ -269,7 +269,7 @@ fn is_empty(stack: &Stack, table: c_int) -> bool {
 }
 
 /// Whether a table's metatable has a function.
-fn has_metamethod(stack: &Stack, table: c_int) -> bool {
+pub fn has_metamethod(stack: &Stack, table: c_int) -> bool {
     if !stack.metatable(table) {
         return false;
     }
