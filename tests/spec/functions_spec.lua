@@ -213,7 +213,7 @@ describe("a captured standard function or library", function()
           print(names[i], entry.data)
         end
       end
-      io.write(#names > 140 and "all right" or #names)
+      io.write(#names > 130 and "all right" or #names)
     ]]))
   end)
 
