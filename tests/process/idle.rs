@@ -1,4 +1,4 @@
-//! Idle threads: they keep nothing of their last job, and those beyond the number of cores end.
+//! Threads: a job starts as many as it can use; idle ones keep nothing of their last job, and those beyond the number of cores end.
 
 use crate::support::Case;
 
@@ -155,4 +155,25 @@ fn a_lost_thread_ends_when_it_is_back() {
         )
         .run()
         .expect_clean();
+}
+
+/// L17.
+#[test]
+fn a_first_job_starts_as_many_threads_as_it_can_use() {
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        local function run(count)
+          local tasks = {}
+          for i = 1, count do tasks[i] = { func = tostring, args = { i } } end
+          assert(gma2workers.RunSync { tasks = tasks }.result[count].data == tostring(count))
+        end
+        run(1)
+        assert(gma2workers.info.threads == 1, gma2workers.info.threads)
+        run(1)
+        assert(gma2workers.info.threads == 1, gma2workers.info.threads)
+        "#,
+    )
+    .run()
+    .expect_clean();
 }

@@ -494,24 +494,3 @@ fn no_value_gets_the_address_of_a_dropped_standard_function() {
     .run()
     .expect_clean();
 }
-
-/// L17.
-#[test]
-fn a_first_job_starts_as_many_threads_as_it_can_use() {
-    Case::new(
-        r#"
-        local gma2workers = require "gma2workers"
-        local function run(count)
-          local tasks = {}
-          for i = 1, count do tasks[i] = { func = tostring, args = { i } } end
-          assert(gma2workers.RunSync { tasks = tasks }.result[count].data == tostring(count))
-        end
-        run(1)
-        assert(gma2workers.info.threads == 1, gma2workers.info.threads)
-        run(1)
-        assert(gma2workers.info.threads == 1, gma2workers.info.threads)
-        "#,
-    )
-    .run()
-    .expect_clean();
-}

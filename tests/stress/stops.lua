@@ -256,29 +256,9 @@ function endless.napping()
 end
 
 if _VERSION ~= "Lua 5.3" then
-  -- Lua 5.3 could not read the code.
-  local function code(text)
-    return assert(load("local function at_end(f) return setmetatable({}, { __close = f }) end " .. text, "=closing"))
+  for name, text in pairs(require "stress.only_in_54") do
+    endless[name] = assert(load(text, "=only_in_54"))
   end
-  endless.closing_variables = code [[
-    while true do
-      pcall(function() local a <close> = at_end(function() error("once more") end) error("raised") end)
-    end]]
-  endless.closing_at_the_end = code [[
-    local a <close> = at_end(function() while true do pcall(error) end end)
-    while true do pcall(error) end]]
-  endless.closing_coroutines = code [[
-    while true do
-      local inner = coroutine.create(function() local a <close> = at_end(type) coroutine.yield() end)
-      coroutine.resume(inner)
-      coroutine.close(inner)
-    end]]
-  endless.generational = code [[
-    collectgarbage("generational")
-    while true do
-      local list = {}
-      for i = 1, 200 do list[i] = { list } end
-    end]]
 end
 
 -- Tasks that end by themselves ------------------------------------------------------------------------------
