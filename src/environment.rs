@@ -50,11 +50,15 @@ pub struct Init {
 type Loaders = FxHashMap<Box<[u8]>, Arc<[u8]>>;
 
 /// A module that tasks need in their states.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Required {
     pub name: String,
     /// The address of the host's module. A module that was loaded again has another one.
     pub address: usize,
+    /// Something in it has no name in another module.
+    pub is_needed: bool,
+    /// The names, in messages, of the things in it that have several. Other modules may be needed for them.
+    pub named: Vec<String>,
 }
 
 /// A function that the host has added to a library.

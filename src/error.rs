@@ -90,6 +90,8 @@ pub enum Error {
     NeedsItself { module: String },
     /// A worker's module lacks a field that the host's has.
     NotInModule { module: String, field: String },
+    /// A worker's module has another object in a field than the host's. `host` and `task` tell where both are defined.
+    OtherInModule { module: String, field: String, host: String, task: String },
     /// The host's module lacks a field, `shapes.Box`, that a task's has.
     NotInHostsModule { name: String },
     /// The host has the module loaded, but a task's `require` does not find it. `text` is what `require` says.
@@ -306,7 +308,9 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Upvalues(_) | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
-            Error::NotLoaded { .. } | Error::NotInModule { .. } => Kind::Upvalue,
+            Error::NotLoaded { .. } | Error::NotInModule { .. } | Error::OtherInModule { .. } => {
+                Kind::Upvalue
+            }
             Error::NotInHostsModule { .. } => Kind::Transfer,
             Error::Unsendable { .. } | Error::Corrupt(_) | Error::BlockSent | Error::NoCommon { .. } => {
                 Kind::Transfer
@@ -332,7 +336,7 @@ impl Error {
 /// The advice for a module whose loader needs the module itself, and for what a task's module lacks.
 const NEEDS_ITSELF: &str = "but the function there uses the host's module: it must make a new one";
 const NO_LIBRARY: &str = "must be the name of a global, or of a field of a standard library";
-const NOT_IN_MODULE: &str = "define it in the module itself, or keep it in a local instead";
+const NOT_IN_MODULE: &str = "define it in the module itself, or do not put it there on the host";
 
 /// The advice for a kind of value that can't cross.
 fn instead_of(what: &str) -> &'static str {
@@ -385,6 +389,13 @@ impl fmt::Display for Error {
                     f,
                     "module '{module}' has no '{field}' in a task, which loads the module anew: {NOT_IN_MODULE}"
                 )
+            }
+            Error::OtherInModule { module, field, host, task } => {
+                write!(
+                    f,
+                    "module '{module}' has another '{field}' on the host ({host}) than in a task ({task}), "
+                )?;
+                write!(f, "which loads the module anew: {NOT_IN_MODULE}")
             }
             Error::NotInHostsModule { name } => {
                 write!(f, "the host does not have {name}, which the task returned: return what it holds")

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, native};
 use crate::hostcall;
 use crate::mailbox::{self, Answer};
+use crate::module_lookup;
 use crate::module_names::ModuleNames;
 use crate::names;
 use crate::{coroutine, current, fields, missing, stdlib};
@@ -102,8 +103,8 @@ fn require(stack: &Stack, module: String) -> Result<()> {
 
 impl Resolve for WorkerNames {
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
-        if names::is_in_module(name) {
-            return names::push_in_module(stack, name);
+        if module_lookup::is_in_module(name) {
+            return module_lookup::push(stack, name);
         }
         if !is_gma(name) {
             return names::push_standard(stack, own(), name);

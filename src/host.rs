@@ -15,6 +15,7 @@ use crate::gma;
 use crate::host_standard;
 use crate::job::Job;
 use crate::mailbox::{self, Answer};
+use crate::module_lookup;
 use crate::module_names::{ModuleNames, ModuleObjects, has_metamethod};
 use crate::modules::OWN_NAMES;
 use crate::names;
@@ -91,12 +92,25 @@ impl HostNames {
             return Ok(None);
         }
         let names = self.modules(stack)?;
-        let Some((module, module_address)) = names.module_of(address) else { return Ok(None) };
+        let Some(((module, module_address), name)) = names.module_of(address).zip(names.name_of(stack))
+        else {
+            return Ok(None);
+        };
         let mut required = self.required.borrow_mut();
-        if !required.iter().any(|known| known.name == module) {
-            required.push(Required { name: module.to_owned(), address: module_address });
+        let at = required.iter().position(|known| known.name == module).unwrap_or_else(|| {
+            required.push(Required {
+                name: module.to_owned(),
+                address: module_address,
+                ..Required::default()
+            });
+            required.len() - 1
+        });
+        if !module_lookup::has_several(&name) {
+            required[at].is_needed = true;
+        } else if !required[at].named.contains(&name) {
+            required[at].named.push(name.clone());
         }
-        Ok(names.name_of(address))
+        Ok(Some(name))
     }
 
     /// Takes the modules that were met so far.
@@ -196,11 +210,14 @@ fn is_small_and_plain(stack: &Stack) -> bool {
 
 impl Resolve for HostNames {
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
-        if names::is_in_module(name) {
-            return names::push_in_module(stack, name).map_err(|_| {
-                let path = name.split_once(SEPARATOR).map_or(name, |(_, path)| path);
-                Error::NotInHostsModule { name: names::display(path) }
-            });
+        if module_lookup::is_in_module(name) {
+            let shown = || module_lookup::display(name);
+            return module_lookup::push(stack, name)
+                .map_err(|error| match error {
+                    Error::OtherInModule { host: place, .. } => format!("{} of {place}", shown()),
+                    _ => shown(),
+                })
+                .map_err(|name| Error::NotInHostsModule { name });
         }
         if !gma::is_gma(name) {
             return match host_standard::push(stack, name, gma::own) {
