@@ -107,7 +107,7 @@ end
 local function check_types(func, list, options)
   local meta = type(func) == "table" and core.metatable(func)
   if type(func) ~= "function" and not (meta and type(rawget(meta, "__call")) == "function") then
-    return arguments.refusal(1, "Map", "function expected, got " .. arguments.type(func))
+    return arguments.refusal(1, "Map", "function expected, got " .. arguments.got(func, "Map"))
   end
   return arguments.check(list, "table", 2, "Map") or arguments.check(options, "table or nil", 3, "Map")
 end
