@@ -3,6 +3,7 @@
 //! Plain `Send` data: the host reads it from its own state, and workers fit their states to it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
@@ -44,6 +45,8 @@ pub struct Init {
     pub function: Vec<u8>,
     /// A message with its arguments.
     pub arguments: Vec<u8>,
+    /// Its own time limit; the inner `None` is an endless one.
+    pub timeout: Option<Option<Duration>>,
 }
 
 /// The encoded loaders that tasks have asked for, by module name. A message holds nil if the host has no loader.
