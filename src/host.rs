@@ -5,7 +5,9 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::c_int;
 
-use crate::codec::{self, Decoder, Functions, GMA, HOST, Names, Path, Policy, Resolve, SEPARATOR, encode};
+use crate::codec::{
+    self, Decoder, Functions, GMA, HOST, Libraries, Names, Path, Policy, Resolve, SEPARATOR, encode,
+};
 use crate::environment::{HostModules, Required};
 use crate::error::{Error, Place, Problem, Result};
 use crate::fault;
@@ -16,7 +18,7 @@ use crate::host_standard;
 use crate::job::Job;
 use crate::mailbox::{self, Answer};
 use crate::module_lookup;
-use crate::module_names::{ModuleNames, ModuleObjects, has_metamethod};
+use crate::module_names::{ModuleNames, ModuleObjects, is_small_and_plain};
 use crate::modules::OWN_NAMES;
 use crate::names;
 use crate::value::Value;
@@ -141,6 +143,10 @@ impl Names for HostNames {
         })
     }
 
+    fn libraries(&self, stack: &Protected) -> Libraries {
+        Libraries::read(stack, host_standard::push_library)
+    }
+
     fn has_modules(&self, stack: &Protected) -> Result<bool> {
         if let Some(values) = self.values.get() {
             return Ok(!values.is_empty());
@@ -182,30 +188,6 @@ fn module_values(stack: &Stack) -> Vec<usize> {
     }
     values.sort_unstable();
     values
-}
-
-/// Whether the value on top is a table of a few fields, none of which makes it code, or of none and without metamethods. Finding that
-/// out is much faster than reading the names in all modules.
-fn is_small_and_plain(stack: &Stack) -> bool {
-    const FEW: usize = 16;
-    if stack.kind(-1) != Type::Table {
-        return false;
-    }
-    let table = stack.top();
-    stack.push_nil();
-    for count in 0..=FEW {
-        if !stack.next(table) {
-            return count > 0 || !has_metamethod(stack, table);
-        }
-        let is_code = stack.kind(-2) == Type::String
-            && (stack.kind(-1) == Type::Function || stack.with_bytes(-2, |key| key.starts_with(b"__")));
-        stack.pop(1);
-        if is_code {
-            break;
-        }
-    }
-    stack.set_top(table);
-    false
 }
 
 impl Resolve for HostNames {
