@@ -54,14 +54,13 @@ impl Libraries {
     /// Reads the addresses. `push` pushes the library of a name, or anything but a table.
     pub fn read(stack: &Protected, push: fn(&Protected, &str) -> Type) -> Libraries {
         let mut libraries = Libraries { lowest: usize::MAX, ..Libraries::default() };
-        for (at, name) in LIBRARIES.iter().map(Some).chain([None]).enumerate() {
-            let kind = name.map_or_else(
-                || {
-                    stack.push_globals();
-                    Type::Table
-                },
-                |name| push(stack, name),
-            );
+        for at in 0..=LIBRARIES.len() {
+            let kind = if at < LIBRARIES.len() {
+                push(stack, LIBRARIES[at])
+            } else {
+                stack.push_globals();
+                Type::Table
+            };
             if kind == Type::Table {
                 let address = stack.pointer(-1);
                 libraries.addresses[at] = address;

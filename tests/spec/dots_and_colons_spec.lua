@@ -1,4 +1,4 @@
--- A dot where a colon belongs, or a colon where a dot belongs: every call works, or says which of the two to write.
+-- Calls written in another way than they are meant, such as with a dot where a colon belongs: each works, or says what to write.
 
 local gma2workers = require "gma2workers"
 
@@ -81,4 +81,24 @@ describe("a method of a job with a dot", function()
       assert.equal("running", (job:status()))
     end)
   end
+end)
+
+describe("a job that is taken for its response", function()
+  it("has none of its fields, and says so (E26)", function()
+    local job = gma2workers.RunAsync { tasks = { { func = tostring, args = { 1 } } }, onComplete = function() end }
+    for name in pairs { result = 1, data = 1, failed = 1, response = 1, duration = 1, cancelled = 1, returns = 1 } do
+      assert_refused(("a job has no '%s': job:wait() returns the response"):format(name), "job." .. name, job)
+    end
+    assert.is_nil(job.note)
+    job.note = "mine"
+    assert.equal("mine", job.note)
+    assert.equal("1", job:wait().result[1].data)
+  end)
+end)
+
+describe("a Map whose list comes first", function()
+  it("is refused with the order of the two (E26)", function()
+    assert_refused("bad argument #1 to 'Map' (function expected, got table: write Map(func, list))", "gma2workers.Map({ 1 }, tostring)")
+    assert_refused("bad argument #1 to 'Map' (function expected, got string)", "gma2workers.Map('tostring', { 1 })")
+  end)
 end)
