@@ -54,22 +54,24 @@ impl Libraries {
     /// Reads the addresses. `push` pushes the library of a name, or anything but a table.
     pub fn read(stack: &Protected, push: fn(&Protected, &str) -> Type) -> Libraries {
         let mut libraries = Libraries { lowest: usize::MAX, ..Libraries::default() };
-        for at in 0..=LIBRARIES.len() {
-            let kind = if at < LIBRARIES.len() {
-                push(stack, LIBRARIES[at])
-            } else {
-                stack.push_globals();
-                Type::Table
-            };
-            if kind == Type::Table {
-                let address = stack.pointer(-1);
-                libraries.addresses[at] = address;
-                libraries.lowest = libraries.lowest.min(address);
-                libraries.highest = libraries.highest.max(address);
-            }
-            stack.pop(1);
+        for (at, name) in LIBRARIES.iter().enumerate() {
+            push(stack, name);
+            libraries.add(stack, at);
         }
+        stack.push_globals();
+        libraries.add(stack, LIBRARIES.len());
         libraries
+    }
+
+    /// Adds the address of the table on top, if it is one, and pops it.
+    fn add(&mut self, stack: &Protected, at: usize) {
+        if stack.kind(-1) == Type::Table {
+            let address = stack.pointer(-1);
+            self.addresses[at] = address;
+            self.lowest = self.lowest.min(address);
+            self.highest = self.highest.max(address);
+        }
+        stack.pop(1);
     }
 
     /// Whether a table's address is one of these. Most are not even near.
