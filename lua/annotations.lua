@@ -52,6 +52,7 @@ end
 ---@class (exact) gma2workers.init
 ---@field func function|table The function, or a table that can be called.
 ---@field args? table The arguments, copied.
+---@field timeout? number The most wall-clock seconds that it may take, above 0. Default: the longest of the tasks' timeouts. `math.huge` is no limit. Refused by the cooperative backend.
 
 ---The options of `RunSync`. If an option is unknown or wrong, nothing starts, and an error at the caller's line names it.
 ---@class (exact) gma2workers.options

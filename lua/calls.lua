@@ -8,11 +8,10 @@ local calls = {}
 --- Refuses an argument that can't be a job's options.
 -- @string name the function that was called
 -- @param options
--- @tab gma2workers the module
 -- @treturn string the refusal
-function calls.refusal(name, options, gma2workers)
+function calls.refusal(name, options)
   local arguments = modules.arguments
-  local got = options == gma2workers and string.format("itself: write .%s with a dot", name) or arguments.type(options)
+  local got = arguments.got(options, name)
   return arguments.refusal(1, name, string.format("gma2Workers.%s expects a config table, got %s", name, got))
 end
 

@@ -37,7 +37,7 @@ gma2workers.info = setmetatable({ name = "gma2workers", version = core.version, 
 -- @treturn ?string the refusal
 local function start(job, name, options)
   if type(options) ~= "table" or options == gma2workers then
-    return modules.calls.refusal(name, options, gma2workers)
+    return modules.calls.refusal(name, options)
   end
   return core.start(job, options, name == "RunAsync", job.chunk, job.cancels_later)
 end
@@ -132,7 +132,8 @@ end
 
 -- For `modules.calls`. `Dispatch` is no field of the module, because Lua names a function in a traceback after the first field that
 -- has it, and that must be `RunSync`.
-modules.sync = { start = start, run = run, end_job = end_job, without_place = without_place, Dispatch = gma2workers.RunSync }
+modules.sync = { start = start, run = run, end_job = end_job, without_place = without_place, Dispatch = gma2workers.RunSync,
+  itself = gma2workers }
 
 --- Starts the tasks and returns at once. `onComplete` is called with the response when all have ended.
 -- @function RunAsync

@@ -74,6 +74,16 @@ local Job = {}
 Job.__index = Job
 Job.__name = "gma2workers.job"
 
+-- What the response has, and a handle has not.
+local IN_RESPONSE = { cancelled = true, data = true, duration = true, failed = true, response = true, result = true, returns = true }
+
+-- Code that takes a handle for the response would find nothing there for ever.
+setmetatable(Job, { __index = function(_, name)
+  if IN_RESPONSE[name] then
+    error(string.format("a job has no '%s': job:wait() returns the response, which onComplete gets too", name), 2)
+  end
+end })
+
 -- The job of each handle. A handle has no field except its id.
 local jobs = setmetatable({}, { __mode = "k" })
 

@@ -107,7 +107,8 @@ end
 local function check_types(func, list, options)
   local meta = type(func) == "table" and core.metatable(func)
   if type(func) ~= "function" and not (meta and type(rawget(meta, "__call")) == "function") then
-    return arguments.refusal(1, "Map", "function expected, got " .. arguments.type(func))
+    return arguments.refusal(1, "Map", "function expected, got " .. arguments.got(func, "Map")
+      .. (type(func) == "table" and type(list) == "function" and not arguments.is_itself(func) and ": write Map(func, list)" or ""))
   end
   return arguments.check(list, "table", 2, "Map") or arguments.check(options, "table or nil", 3, "Map")
 end

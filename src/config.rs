@@ -343,7 +343,7 @@ impl Options {
             let Some(name) = call.options().find(|known| stack.has_bytes(-2, known.as_bytes())) else {
                 let name = stack.text(-2);
                 let known: Vec<_> = call.options().collect();
-                let nearest = spelling::nearest(&name, &known);
+                let nearest = spelling::option(&name, &known);
                 return Err(Error::option(name, Problem::UnknownOption { nearest, known }));
             };
             if matches!(stack.kind(-1), Type::Table | Type::Function) {

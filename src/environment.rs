@@ -3,6 +3,7 @@
 //! Plain `Send` data: the host reads it from its own state, and workers fit their states to it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
@@ -44,17 +45,23 @@ pub struct Init {
     pub function: Vec<u8>,
     /// A message with its arguments.
     pub arguments: Vec<u8>,
+    /// Its own time limit; the inner `None` is an endless one.
+    pub timeout: Option<Option<Duration>>,
 }
 
 /// The encoded loaders that tasks have asked for, by module name. A message holds nil if the host has no loader.
 type Loaders = FxHashMap<Box<[u8]>, Arc<[u8]>>;
 
 /// A module that tasks need in their states.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Required {
     pub name: String,
     /// The address of the host's module. A module that was loaded again has another one.
     pub address: usize,
+    /// Something in it has no name in another module.
+    pub is_needed: bool,
+    /// The names, in messages, of the things in it that have several. Other modules may be needed for them.
+    pub named: Vec<String>,
 }
 
 /// A function that the host has added to a library.

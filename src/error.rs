@@ -90,6 +90,8 @@ pub enum Error {
     NeedsItself { module: String },
     /// A worker's module lacks a field that the host's has.
     NotInModule { module: String, field: String },
+    /// A worker's module has another object in a field than the host's. `host` and `task` tell where both are defined.
+    OtherInModule { module: String, field: String, host: String, task: String },
     /// The host's module lacks a field, `shapes.Box`, that a task's has.
     NotInHostsModule { name: String },
     /// The host has the module loaded, but a task's `require` does not find it. `text` is what `require` says.
@@ -110,6 +112,8 @@ pub enum Error {
     Memory,
     /// A task took longer than its timeout, in seconds of wall time.
     TimedOut(f64),
+    /// The option `init` took longer than its timeout, in seconds of wall time.
+    InitTimedOut(f64),
     /// A task was stopped, or never began, because its job was cancelled.
     Cancelled,
     /// A stopped task did not end, so its thread was given up.
@@ -306,14 +310,16 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Upvalues(_) | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
-            Error::NotLoaded { .. } | Error::NotInModule { .. } => Kind::Upvalue,
+            Error::NotLoaded { .. } | Error::NotInModule { .. } | Error::OtherInModule { .. } => {
+                Kind::Upvalue
+            }
             Error::NotInHostsModule { .. } => Kind::Transfer,
             Error::Unsendable { .. } | Error::Corrupt(_) | Error::BlockSent | Error::NoCommon { .. } => {
                 Kind::Transfer
             }
             Error::Item { cause, .. } => cause.kind(),
             Error::Memory => Kind::Memory,
-            Error::TimedOut(_) => Kind::Timeout,
+            Error::TimedOut(_) | Error::InitTimedOut(_) => Kind::Timeout,
             Error::Cancelled => Kind::Cancelled,
             Error::Stuck(_) | Error::NeverBegun => Kind::Lost,
             _ => Kind::Runtime,
@@ -332,7 +338,8 @@ impl Error {
 /// The advice for a module whose loader needs the module itself, and for what a task's module lacks.
 const NEEDS_ITSELF: &str = "but the function there uses the host's module: it must make a new one";
 const NO_LIBRARY: &str = "must be the name of a global, or of a field of a standard library";
-const NOT_IN_MODULE: &str = "define it in the module itself, or keep it in a local instead";
+const NOT_IN_MODULE: &str =
+    "which loads the module anew: define it in the module itself, or do not put it there on the host";
 
 /// The advice for a kind of value that can't cross.
 fn instead_of(what: &str) -> &'static str {
@@ -381,9 +388,12 @@ impl fmt::Display for Error {
                 write!(f, "module '{module}' is in the host's package.preload, {NEEDS_ITSELF}")
             }
             Error::NotInModule { module, field } => {
+                write!(f, "module '{module}' has no '{field}' in a task, {NOT_IN_MODULE}")
+            }
+            Error::OtherInModule { module, field, host, task } => {
                 write!(
                     f,
-                    "module '{module}' has no '{field}' in a task, which loads the module anew: {NOT_IN_MODULE}"
+                    "module '{module}' has another '{field}' on the host ({host}) than in a task ({task}), {NOT_IN_MODULE}"
                 )
             }
             Error::NotInHostsModule { name } => {
@@ -410,6 +420,12 @@ impl fmt::Display for Error {
             Error::Lua(text) | Error::Finalizer(text) => f.write_str(&String::from_utf8_lossy(text)),
             Error::Memory => f.write_str("not enough memory"),
             Error::TimedOut(seconds) => write!(f, "timed out after {seconds} s"),
+            Error::InitTimedOut(seconds) => {
+                write!(
+                    f,
+                    "init timed out after {seconds} s (init = {{ func = f, timeout = seconds }} gives it another limit)"
+                )
+            }
             Error::Cancelled => f.write_str("cancelled"),
             Error::Stuck(why) => write!(f, "{why}, and could not be stopped: its thread was given up"),
             Error::NeverBegun => f.write_str("no worker was left to run it"),

@@ -73,17 +73,18 @@ pub fn run(
         // If a stop came just as the task ended, its hook is still in the coroutine. Restoring the state removes it.
         let has_ended_well = outcome.is_ok() && !worker.seat.is_stopping();
         cache.clear(job, index, has_ended_well);
+        let stopped = |reason| job.stopped(index, reason, worker.seat.is_in_init());
         match (worker.seat.end(), outcome) {
             (End::GivenUp, _) => {
                 pool::mark_recovered();
                 return;
             }
             (End::Stopped(reason) | End::Told(reason), Err(failure)) => {
-                let failure = Failure { traceback: failure.traceback, ..job.stopped(index, reason).into() };
+                let failure = Failure { traceback: failure.traceback, ..stopped(reason).into() };
                 watched::fail(job, worker, index, failure);
             }
             (End::Told(reason), Ok(())) => {
-                watched::fail(job, worker, index, job.stopped(index, reason).into());
+                watched::fail(job, worker, index, stopped(reason).into());
             }
             (_, Ok(())) => job.put(worker, index, Ok(&mut results)),
             (_, Err(failure)) => watched::fail(job, worker, index, failure),
@@ -131,31 +132,31 @@ struct StateCache {
 
 impl StateCache {
     /// Makes the state for the next task of this job: the cached one if it can be used, or a new one.
-    fn make(&mut self, job: &Job) -> Result<(), Failure> {
+    fn make(&mut self, job: &Job, worker: &Worker) -> Result<(), Failure> {
         if let Some(failure) = &self.failed {
             return Err(failure.clone());
         }
-        self.prepare(job)?;
+        self.prepare(job, worker)?;
         if let (Some(state), None) = (&mut self.state, &self.lacks_common)
             && let Err(error) = state.share(&job.tasks.common)
         {
             self.close();
             self.lacks_common = Some(error);
-            self.prepare(job)?;
+            self.prepare(job, worker)?;
         }
         Ok(())
     }
 
     /// Fits a state to the job, and runs the job's code in it.
-    fn prepare(&mut self, job: &Job) -> Result<(), Failure> {
+    fn prepare(&mut self, job: &Job, worker: &Worker) -> Result<(), Failure> {
         self.fit(&job.environment, job.mode)?;
         if let Some(state) = &mut self.state
             && !state.is_complete()
-            && let Err(failure) = run_code(job, state)
+            && let Err(failure) = run_code(job, worker, state)
         {
             // The code may have left anything in it.
             self.close();
-            if !current::is_told() {
+            if !current::is_told() || worker.seat.has_timed_out() {
                 self.failed = Some(failure.clone());
             }
             return Err(failure);
@@ -215,7 +216,7 @@ fn run_task(
         let outcome = run_function(job, worker, index, state, &task, Decoded::Early(count), out);
         return outcome.map_err(|failure| named(&task, index, of_memory(state, failure)));
     }
-    let outcome = match (cache.make(job), &cache.state) {
+    let outcome = match (cache.make(job, worker), &cache.state) {
         (Ok(()), Some(state)) => {
             if job.environment.has_code() {
                 worker.seat.set_limit(job.timeout_of(index));
@@ -249,12 +250,20 @@ fn of_memory(state: &State, failure: Failure) -> Failure {
 
 /// Runs the job's code in a state that is fitted to the job, and completes the state. The code runs as a task does: it may call the
 /// host, and can be stopped.
-fn run_code(job: &Job, state: &mut State) -> Result<(), Failure> {
+fn run_code(job: &Job, worker: &Worker, state: &mut State) -> Result<(), Failure> {
     if job.environment.modules.are_needed {
         load_modules(job, state).map_err(|failure| of_memory(state, failure))?;
     }
     if let Some(init) = &job.environment.init {
-        let outcome = run_init(job, state, init).map_err(|failure| of_memory(state, failure));
+        if job.is_init_stuck() {
+            return Err(Failure::from(Error::Stuck(Box::new(job.init_timed_out()))).inside("init"));
+        }
+        worker.seat.begin_init(job.init_timeout());
+        let mut outcome = run_init(job, state, init).map_err(|failure| of_memory(state, failure));
+        if !worker.seat.end_init() {
+            let traceback = outcome.err().map(|failure| failure.traceback).unwrap_or_default();
+            outcome = Err(Failure { traceback, ..job.init_timed_out().into() });
+        }
         outcome.map_err(|failure| failure.inside("init"))?;
     }
     Ok(state.complete()?)

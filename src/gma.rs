@@ -3,18 +3,20 @@
 //! Worker side, on the worker's thread and state. The shape is a message in which every function is a name; decoding it
 //! makes the table. Functions that return nothing ([`TOLD`]) don't wait for the host, and `gma.sleep` sleeps on the worker.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
 use crate::codec::{
-    Functions, GMA, HOST, Names, Path, Policy, Resolve, SEPARATOR, Upvalues, decode, encode, encode_counted,
+    Functions, GMA, HOST, Libraries, Names, Path, Policy, Resolve, SEPARATOR, Upvalues, decode, encode,
+    encode_counted,
 };
 use crate::error::{Error, Result};
 use crate::ffi::{Exit, NativeFunction, NativeResult, Protected, Stack, Type, native};
 use crate::hostcall;
 use crate::mailbox::{self, Answer};
+use crate::module_lookup;
 use crate::module_names::ModuleNames;
 use crate::names;
 use crate::{coroutine, current, fields, missing, stdlib};
@@ -25,6 +27,21 @@ pub struct WorkerNames;
 impl Names for WorkerNames {
     fn name_of(&self, stack: &Protected) -> Option<String> {
         names::gma_name(stack).or_else(|| names::standard_name(stack, own()))
+    }
+
+    fn libraries(&self, stack: &Protected) -> Libraries {
+        stack.push_registry();
+        let state = stack.pointer(-1);
+        stack.pop(1);
+        let known = LIBRARIES.get().filter(|(known, _)| *known == state);
+        known.map_or_else(
+            || {
+                let libraries = Libraries::read(stack, names::push_library);
+                LIBRARIES.set(Some((state, libraries)));
+                libraries
+            },
+            |(_, libraries)| libraries,
+        )
     }
 
     fn has_modules(&self, stack: &Protected) -> Result<bool> {
@@ -40,6 +57,16 @@ impl Names for WorkerNames {
     fn name_in_module(&self, stack: &Protected) -> Result<Option<String>> {
         Ok(current::with_notes(|notes| notes.modules.as_ref()?.name_now(stack)))
     }
+}
+
+thread_local! {
+    /// The libraries of the state that this thread used last, by the address of its registry.
+    static LIBRARIES: Cell<Option<(usize, Libraries)>> = const { Cell::new(None) };
+}
+
+/// Forgets the libraries of a state: a new one may have a registry at the same address.
+pub fn forget_libraries() {
+    LIBRARIES.set(None);
 }
 
 /// Notes the names of this state's modules, as far as the host has loaded them too. Leaves all objects with a name on the stack,
@@ -102,8 +129,8 @@ fn require(stack: &Stack, module: String) -> Result<()> {
 
 impl Resolve for WorkerNames {
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
-        if names::is_in_module(name) {
-            return names::push_in_module(stack, name);
+        if module_lookup::is_in_module(name) {
+            return module_lookup::push(stack, name);
         }
         if !is_gma(name) {
             return names::push_standard(stack, own(), name);

@@ -5,7 +5,9 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::c_int;
 
-use crate::codec::{self, Decoder, Functions, GMA, HOST, Names, Path, Policy, Resolve, SEPARATOR, encode};
+use crate::codec::{
+    self, Decoder, Functions, GMA, HOST, Libraries, Names, Path, Policy, Resolve, SEPARATOR, encode,
+};
 use crate::environment::{HostModules, Required};
 use crate::error::{Error, Place, Problem, Result};
 use crate::fault;
@@ -15,7 +17,8 @@ use crate::gma;
 use crate::host_standard;
 use crate::job::Job;
 use crate::mailbox::{self, Answer};
-use crate::module_names::{ModuleNames, ModuleObjects, has_metamethod};
+use crate::module_lookup;
+use crate::module_names::{ModuleNames, ModuleObjects, is_small_and_plain};
 use crate::modules::OWN_NAMES;
 use crate::names;
 use crate::value::Value;
@@ -91,12 +94,25 @@ impl HostNames {
             return Ok(None);
         }
         let names = self.modules(stack)?;
-        let Some((module, module_address)) = names.module_of(address) else { return Ok(None) };
+        let Some(((module, module_address), name)) = names.module_of(address).zip(names.name_of(stack))
+        else {
+            return Ok(None);
+        };
         let mut required = self.required.borrow_mut();
-        if !required.iter().any(|known| known.name == module) {
-            required.push(Required { name: module.to_owned(), address: module_address });
+        let at = required.iter().position(|known| known.name == module).unwrap_or_else(|| {
+            required.push(Required {
+                name: module.to_owned(),
+                address: module_address,
+                ..Required::default()
+            });
+            required.len() - 1
+        });
+        if !module_lookup::has_several(&name) {
+            required[at].is_needed = true;
+        } else if !required[at].named.contains(&name) {
+            required[at].named.push(name.clone());
         }
-        Ok(names.name_of(address))
+        Ok(Some(name))
     }
 
     /// Takes the modules that were met so far.
@@ -125,6 +141,10 @@ impl Names for HostNames {
             }
             names::gma_name(stack)
         })
+    }
+
+    fn libraries(&self, stack: &Protected) -> Libraries {
+        Libraries::read(stack, host_standard::push_library)
     }
 
     fn has_modules(&self, stack: &Protected) -> Result<bool> {
@@ -170,37 +190,16 @@ fn module_values(stack: &Stack) -> Vec<usize> {
     values
 }
 
-/// Whether the value on top is a table of a few fields, none of which makes it code, or of none and without metamethods. Finding that
-/// out is much faster than reading the names in all modules.
-fn is_small_and_plain(stack: &Stack) -> bool {
-    const FEW: usize = 16;
-    if stack.kind(-1) != Type::Table {
-        return false;
-    }
-    let table = stack.top();
-    stack.push_nil();
-    for count in 0..=FEW {
-        if !stack.next(table) {
-            return count > 0 || !has_metamethod(stack, table);
-        }
-        let is_code = stack.kind(-2) == Type::String
-            && (stack.kind(-1) == Type::Function || stack.with_bytes(-2, |key| key.starts_with(b"__")));
-        stack.pop(1);
-        if is_code {
-            break;
-        }
-    }
-    stack.set_top(table);
-    false
-}
-
 impl Resolve for HostNames {
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()> {
-        if names::is_in_module(name) {
-            return names::push_in_module(stack, name).map_err(|_| {
-                let path = name.split_once(SEPARATOR).map_or(name, |(_, path)| path);
-                Error::NotInHostsModule { name: names::display(path) }
-            });
+        if module_lookup::is_in_module(name) {
+            let shown = || module_lookup::display(name);
+            return module_lookup::push(stack, name)
+                .map_err(|error| match error {
+                    Error::OtherInModule { host: place, .. } => format!("{} of {place}", shown()),
+                    _ => shown(),
+                })
+                .map_err(|name| Error::NotInHostsModule { name });
         }
         if !gma::is_gma(name) {
             return match host_standard::push(stack, name, gma::own) {

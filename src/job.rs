@@ -98,6 +98,8 @@ pub struct Progress {
     cancelled: AtomicBool,
     /// The host has cancelled the job. Relaxed, since only the host writes and reads it.
     cancelled_by_host: AtomicBool,
+    /// A worker was given up in `init`. Relaxed: it guards no data, and a worker that misses it is given up as well.
+    init_is_stuck: AtomicBool,
     /// The end of the grace of a job that was cancelled.
     grace_end: Mutex<Option<Instant>>,
     /// The index from which on no task begins. SeqCst, as `cancelled`.
@@ -115,6 +117,7 @@ impl Progress {
             order: EndOrder::default(),
             cancelled: AtomicBool::new(false),
             cancelled_by_host: AtomicBool::new(false),
+            init_is_stuck: AtomicBool::new(false),
             grace_end: Mutex::default(),
             limit: AtomicUsize::new(usize::MAX),
         }
@@ -328,17 +331,29 @@ impl Job {
         self.tasks.timeout_of(index, self.timeout)
     }
 
-    /// The shortest time limit of all tasks; none if all are endless.
-    pub fn shortest_timeout(&self) -> Option<Duration> {
-        self.tasks.shortest_timeout().into_iter().chain(self.timeout).min()
+    /// The most time that `init` may take: its own limit, or else that of the task that may take longest. None if it is endless.
+    pub fn init_timeout(&self) -> Option<Duration> {
+        let init = self.environment.init.as_ref()?;
+        init.timeout.unwrap_or_else(|| self.tasks.longest_timeout(self.timeout))
     }
 
-    /// The error of a task that was stopped.
-    pub fn stopped(&self, index: usize, reason: Reason) -> Error {
-        match reason {
-            Reason::TimedOut => Error::TimedOut(self.timeout_of(index).unwrap_or_default().as_secs_f64()),
-            Reason::Cancelled => Error::Cancelled,
+    /// The shortest time limit of all tasks, and of `init`; none if all are endless.
+    pub fn shortest_timeout(&self) -> Option<Duration> {
+        self.tasks.shortest_timeout().into_iter().chain(self.timeout).chain(self.init_timeout()).min()
+    }
+
+    /// The error of a task that was stopped, or whose `init` was.
+    pub fn stopped(&self, index: usize, reason: Reason, is_in_init: bool) -> Error {
+        match (reason, self.timeout_of(index)) {
+            (Reason::Cancelled, _) => Error::Cancelled,
+            (Reason::TimedOut, Some(limit)) if !is_in_init => Error::TimedOut(limit.as_secs_f64()),
+            _ => self.init_timed_out(),
         }
+    }
+
+    /// The error of an `init` that has taken too long.
+    pub fn init_timed_out(&self) -> Error {
+        Error::InitTimedOut(self.init_timeout().unwrap_or_default().as_secs_f64())
     }
 
     pub fn is_cancelled(&self) -> bool {
@@ -357,6 +372,15 @@ impl Job {
     /// Whether a task must not run, because it was cancelled before it began.
     pub fn keeps_from_running(&self, index: usize) -> bool {
         self.is_cancelled() || index >= self.limit()
+    }
+
+    /// Notes that a worker was given up in `init`, so that no other one runs it.
+    pub fn note_init_stuck(&self) {
+        self.progress.init_is_stuck.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_init_stuck(&self) -> bool {
+        self.progress.init_is_stuck.load(Ordering::Relaxed)
     }
 
     /// Notes that the host cancels the job.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::ffi::{Key, Protected, Stack, Type};
 use crate::gma::{self, WorkerNames};
 use crate::lane::Failure;
+use crate::module_lookup;
 use crate::names;
 
 /// Runs the function on the coroutine, with that many arguments.
@@ -37,7 +38,11 @@ pub fn load(stack: &Stack, coroutine: &Stack, environment: &Environment, run: Ru
         }
     }
     for module in &modules.required {
-        require(coroutine, &module.name, false, run).map_err(|failure| in_module(&module.name, failure))?;
+        require(coroutine, &module.name, !module.is_needed, run)
+            .map_err(|failure| in_module(&module.name, failure))?;
+    }
+    for name in modules.required.iter().flat_map(|module| &module.named) {
+        load_named(stack, coroutine, name, run)?;
     }
     update(stack, coroutine, modules, run)?;
     stack.set_top(top);
@@ -81,6 +86,37 @@ fn add(stack: &Stack, addition: &Addition) -> Result<()> {
         }
         stack.set_top(0);
         Ok(())
+    })
+}
+
+/// Loads modules until one has the thing with this name.
+fn load_named(stack: &Stack, coroutine: &Stack, name: &str, run: Run) -> Loaded {
+    for module in module_lookup::modules_in(name) {
+        if is_there(stack, name)? {
+            return Ok(());
+        }
+        require(coroutine, module, true, run)?;
+    }
+    if is_there(stack, name)? {
+        return Ok(());
+    }
+    for module in module_lookup::modules_in(name) {
+        if !is_loaded(stack, module)? {
+            // This fails again, and gives the reason.
+            require(coroutine, module, false, run).map_err(|failure| in_module(module, failure))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_there(stack: &Stack, name: &str) -> Result<bool> {
+    stack.protected(0, |stack| {
+        let is_there = match module_lookup::push(stack, name) {
+            Err(Error::Memory) => return Err(Error::Memory),
+            pushed => pushed.is_ok(),
+        };
+        stack.set_top(0);
+        Ok(is_there)
     })
 }
 

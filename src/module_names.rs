@@ -1,7 +1,8 @@
 //! The names under which modules and their code cross: `require`, the module's name, and the keys to the object in it.
 //!
 //! A map from addresses to names, of one state. Modules come first, then their fields level by level, so the shortest name
-//! wins. Only code gets a name: functions, and tables that hold a function or can be a metatable, or that are empty and have a
+//! comes first, unless another one is in the module whose file made the object. All names are sent ([`crate::module_lookup`]), since
+//! the host may have put an object where a task's own module has none. Only code gets a name: functions, and tables that hold a function or can be a metatable, or that are empty and have a
 //! metatable with a function, as `json.null`: all that such a table has is its identity. Plain data is read through, because it
 //! may hold code, but crosses by value.
 
@@ -9,9 +10,10 @@ use std::ffi::c_int;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::codec::{MODULE, SEPARATOR};
+use crate::codec::SEPARATOR;
 use crate::error::Result;
 use crate::ffi::{Stack, Type};
+use crate::module_lookup;
 use crate::names::is_name_part;
 
 /// The names of the objects in a state's modules.
@@ -22,14 +24,23 @@ pub struct ModuleNames {
     keys: String,
     /// The position in `entries` of each object, by its address.
     by_address: FxHashMap<usize, u32>,
+    /// The other steps to objects, in the order of their entries.
+    others: Vec<(u32, Step)>,
+}
+
+/// A step to an object: the table that holds it, and its key there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Step {
+    /// The position of the table in `entries`; [`NONE`] for a module.
+    parent: u32,
+    /// Where its key begins and ends in `keys`.
+    start: usize,
+    end: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// The position of the table that holds this object; [`NONE`] for a module.
-    parent: u32,
-    /// Where its key ends in `keys`. It begins where the one before it ends.
-    end: usize,
+    step: Step,
     is_code: bool,
     /// It is code because it was empty.
     was_empty: bool,
@@ -40,6 +51,10 @@ const NONE: u32 = u32::MAX;
 
 /// The stack slots that a step of the walk needs.
 const STEP: c_int = 8;
+
+/// The most names of one object that are sent, and the most steps that are taken to find them.
+const MOST_NAMES: usize = 8;
+const MOST_STEPS: usize = 64;
 
 impl ModuleNames {
     /// Reads the modules in the table on top of the stack, `package.loaded`. The objects that got a name stay on top of the
@@ -87,7 +102,46 @@ impl ModuleNames {
             }
             at += 1;
         }
+        names.others.sort_by_key(|(entry, _)| *entry);
+        if stack.check(STEP) {
+            names.prefer_makers(stack, first);
+        }
         Ok(names)
+    }
+
+    /// Takes, for each object that has names in several modules, the one in the module whose file made it. The objects are on the
+    /// stack from `first` up.
+    fn prefer_makers(&mut self, stack: &Stack, first: c_int) {
+        for at in 0..self.others.len() {
+            let (entry, other) = self.others[at];
+            let step = self.entries[entry as usize].step;
+            // A module keeps a name of its own.
+            let is_module = step.parent == NONE && other.parent != NONE;
+            if is_module || self.module_at(step) == self.module_at(other) {
+                continue;
+            }
+            let Some(evidence) = self.evidence_of(stack, first, entry) else { continue };
+            let is_made_by = |step| module_lookup::is_made_by(self.module_at(step), &evidence);
+            if is_made_by(other) && !is_made_by(step) {
+                // No table gets into itself: the other one is in another module.
+                self.entries[entry as usize].step = other;
+                self.others[at].1 = step;
+            }
+        }
+    }
+
+    /// The evidence for an entry; for a module, also that of a function anywhere in it.
+    fn evidence_of(&self, stack: &Stack, first: c_int, entry: u32) -> Option<String> {
+        let found = module_lookup::evidence(stack, first + entry as c_int);
+        if found.is_some() || self.entries[entry as usize].step.parent != NONE {
+            return found;
+        }
+        let slots = (first..).zip(&self.entries);
+        let mut inner = slots.filter(|(slot, inner)| {
+            self.root_of(inner.step) == Some(entry)
+                && (stack.kind(*slot) == Type::Table || !stack.is_native(*slot))
+        });
+        inner.find_map(|(slot, _)| module_lookup::evidence(stack, slot))
     }
 
     /// Adds the functions and tables in the fields of the table of entry `parent`.
@@ -121,20 +175,29 @@ impl ModuleNames {
         Ok(())
     }
 
-    /// Adds the object on top. False if it has a name already.
+    /// Adds the object on top. False if it has a name already; then this is another one.
     fn add(&mut self, stack: &Stack, parent: u32, key: &str) -> Result<bool> {
         let address = stack.pointer(-1);
-        if self.by_address.contains_key(&address) {
+        let known = self.by_address.get(&address).copied();
+        // Many classes are their own `__index`.
+        if known == Some(parent) {
+            return Ok(false);
+        }
+        self.keys.try_reserve(key.len())?;
+        let start = self.keys.len();
+        self.keys.push_str(key);
+        let step = Step { parent, start, end: self.keys.len() };
+        if let Some(entry) = known {
+            self.others.try_reserve(1)?;
+            self.others.push((entry, step));
             return Ok(false);
         }
         self.entries.try_reserve(1)?;
-        self.keys.try_reserve(key.len())?;
         self.by_address.try_reserve(1)?;
         self.by_address.insert(address, self.entries.len() as u32);
-        self.keys.push_str(key);
         // A module is code even if it only holds data: it is required, and its data brought up to date.
         let is_code = parent == NONE || stack.kind(-1) == Type::Function;
-        self.entries.push(Entry { parent, end: self.keys.len(), is_code, was_empty: false, address });
+        self.entries.push(Entry { step, is_code, was_empty: false, address });
         Ok(true)
     }
 
@@ -143,42 +206,92 @@ impl ModuleNames {
         self.entries.len()
     }
 
-    fn key(&self, at: u32) -> &str {
-        let start = match at {
-            0 => 0,
-            at => self.entries[at as usize - 1].end,
-        };
-        &self.keys[start..self.entries[at as usize].end]
+    fn key(&self, step: Step) -> &str {
+        &self.keys[step.start..step.end]
     }
 
-    /// The name of the function or code table with this address.
-    pub fn name_of(&self, address: usize) -> Option<String> {
-        let at = self.code(address)?;
-        let mut parts = vec![self.key(at)];
-        let mut entry = &self.entries[at as usize];
-        while entry.parent != NONE {
-            parts.push(self.key(entry.parent));
-            entry = &self.entries[entry.parent as usize];
+    /// The entry of the module that this step is in, if it is not the step to the module.
+    fn root_of(&self, mut step: Step) -> Option<u32> {
+        let mut root = None;
+        while step.parent != NONE {
+            root = Some(step.parent);
+            step = self.entries[step.parent as usize].step;
         }
-        parts.push(MODULE);
-        parts.reverse();
-        Some(parts.join(&SEPARATOR.to_string()))
+        root
     }
 
-    /// Like [`ModuleNames::name_of`], for the table or function on top, whose state may have changed since the names were read.
+    /// The name of the module that this step is in.
+    fn module_at(&self, step: Step) -> &str {
+        self.key(self.root_of(step).map_or(step, |root| self.entries[root as usize].step))
+    }
+
+    /// All steps to an entry, the preferred one first.
+    fn steps_to(&self, entry: u32) -> impl Iterator<Item = Step> {
+        let first = self.others.partition_point(|(other, _)| *other < entry);
+        let others = self.others[first..].iter().take_while(move |(other, _)| *other == entry);
+        std::iter::once(self.entries[entry as usize].step).chain(others.map(|(_, step)| *step))
+    }
+
+    /// The names of an entry, each of which is a module's and keys: first the preferred one, then the others, the shortest first.
+    fn names_of(&self, entry: u32) -> Vec<String> {
+        let mut names = Vec::new();
+        // The entries on the way from each name's beginning to the object, and the keys so far.
+        let mut open = vec![(vec![entry], String::new())];
+        let mut next = 0;
+        while next < open.len().min(MOST_STEPS) && names.len() < MOST_NAMES {
+            let (way, keys) = open[next].clone();
+            next += 1;
+            for step in self.steps_to(way[way.len() - 1]) {
+                let keys = match keys.is_empty() {
+                    true => self.key(step).to_owned(),
+                    false => format!("{}{SEPARATOR}{keys}", self.key(step)),
+                };
+                if step.parent == NONE {
+                    names.push(keys);
+                } else if !way.contains(&step.parent) {
+                    open.push(([&way[..], &[step.parent]].concat(), keys));
+                }
+            }
+        }
+        let preferred = self.preferred(entry);
+        names.retain(|name| *name != preferred);
+        names.insert(0, preferred);
+        names
+    }
+
+    /// The preferred name of an entry.
+    fn preferred(&self, entry: u32) -> String {
+        let mut step = self.entries[entry as usize].step;
+        let mut keys = vec![self.key(step)];
+        while step.parent != NONE {
+            step = self.entries[step.parent as usize].step;
+            keys.push(self.key(step));
+        }
+        keys.reverse();
+        keys.join(&SEPARATOR.to_string())
+    }
+
+    /// The name in messages of the function or code table on top.
+    pub fn name_of(&self, stack: &Stack) -> Option<String> {
+        let at = self.code(stack.pointer(-1))?;
+        let names = if self.others.is_empty() { vec![self.preferred(at)] } else { self.names_of(at) };
+        let needs_evidence = names.len() > 1 || stack.kind(-1) == Type::Function;
+        let evidence = if needs_evidence { module_lookup::evidence(stack, -1) } else { None };
+        Some(module_lookup::join(&names, evidence))
+    }
+
+    /// Like [`ModuleNames::name_of`], for an object whose state may have changed since the names were read.
     pub fn name_now(&self, stack: &Stack) -> Option<String> {
         let address = stack.pointer(-1);
         let was_empty = self.code(address).is_some_and(|at| self.entries[at as usize].was_empty);
-        if was_empty && !is_empty(stack, stack.top()) { None } else { self.name_of(address) }
+        if was_empty && !is_empty(stack, stack.top()) { None } else { self.name_of(stack) }
     }
 
     /// The name and the address of the module that has the function or code table with this address.
     pub fn module_of(&self, address: usize) -> Option<(&str, usize)> {
-        let mut at = self.code(address)?;
-        while self.entries[at as usize].parent != NONE {
-            at = self.entries[at as usize].parent;
-        }
-        Some((self.key(at), self.entries[at as usize].address))
+        let at = self.code(address)?;
+        let root = self.root_of(self.entries[at as usize].step).unwrap_or(at) as usize;
+        Some((self.key(self.entries[root].step), self.entries[root].address))
     }
 
     /// The position of the function or code table with this address.
@@ -268,8 +381,32 @@ fn is_empty(stack: &Stack, table: c_int) -> bool {
     !has_field
 }
 
+/// Whether the value on top is a table of a few fields, none of which makes it code, or of none and without metamethods. Finding that
+/// out is much faster than reading the names in all modules.
+pub fn is_small_and_plain(stack: &Stack) -> bool {
+    const FEW: usize = 16;
+    if stack.kind(-1) != Type::Table {
+        return false;
+    }
+    let table = stack.top();
+    stack.push_nil();
+    for count in 0..=FEW {
+        if !stack.next(table) {
+            return count > 0 || !has_metamethod(stack, table);
+        }
+        let is_code = stack.kind(-2) == Type::String
+            && (stack.kind(-1) == Type::Function || stack.with_bytes(-2, |key| key.starts_with(b"__")));
+        stack.pop(1);
+        if is_code {
+            break;
+        }
+    }
+    stack.set_top(table);
+    false
+}
+
 /// Whether a table's metatable has a function.
-pub fn has_metamethod(stack: &Stack, table: c_int) -> bool {
+fn has_metamethod(stack: &Stack, table: c_int) -> bool {
     if !stack.metatable(table) {
         return false;
     }
@@ -285,134 +422,4 @@ pub fn has_metamethod(stack: &Stack, table: c_int) -> bool {
 }
 
 #[cfg(all(test, feature = "linked"))]
-mod tests {
-    use super::*;
-    use crate::ffi::{OwnState, Protected};
-
-    /// Runs code in a state, which returns one value. It stays on the stack.
-    fn run(stack: &Protected, code: &str) {
-        stack.load(code.as_bytes(), c"=test").expect("it is Lua");
-        let ran = stack.protected(1, |stack| {
-            stack.call(0, 1);
-            Ok(())
-        });
-        assert_eq!(ran, Ok(()), "{code}");
-    }
-
-    /// The names of the values of these expressions, after the code has run, with dots between the parts.
-    fn names<const N: usize>(code: &str, expressions: [&str; N]) -> [Option<String>; N] {
-        let state = OwnState::new(usize::MAX).expect("a state");
-        let stack = state.unprotected();
-        stack.open_libraries();
-        stack.set_top(0);
-        run(&stack, code);
-        run(&stack, "return package.loaded");
-        let objects = ModuleObjects::read(&stack, 0, |name| name.starts_with(b"m")).expect("memory");
-        stack.set_top(2);
-        let names = ModuleNames::read(&stack, 0, |name| name.starts_with('m')).expect("memory");
-        assert!(names.entries.iter().all(|entry| objects.may_name(entry.address)), "{objects:?}");
-        assert_eq!(stack.top() as usize, 2 + names.count() + left_over(&stack, &names));
-        expressions.map(|expression| {
-            run(&stack, &format!("return {expression}"));
-            let name = names.name_of(stack.pointer(-1));
-            let module = names.module_of(stack.pointer(-1)).map(|(module, _)| module.to_owned());
-            assert_eq!(module.is_some(), name.is_some());
-            name.map(|name| name.replace(SEPARATOR, "."))
-        })
-    }
-
-    /// How many values are between the table of modules and the objects.
-    fn left_over(stack: &Stack, names: &ModuleNames) -> usize {
-        let first = stack.top() - names.count() as c_int + 1;
-        for (slot, entry) in (first..).zip(&names.entries) {
-            assert_eq!(stack.pointer(slot), entry.address, "the objects are on the stack in their order");
-        }
-        first as usize - 3
-    }
-
-    #[test]
-    fn the_shortest_name_wins_and_modules_come_first() {
-        let code = "m = { a = { deep = { f = function() end } } } m.f = m.a.deep.f
-            m2 = { Class = { new = type }, up = m } m.Class = { inner = m2.Class, x = type }
-            package.loaded.m, package.loaded.m2, package.loaded.m3, package.loaded.other = m, m2, m, { f = print }";
-        assert_eq!(
-            names(code, ["m", "m.a.deep.f", "m2", "m2.Class", "m.Class", "m.a.deep", "package.loaded.other"]),
-            [
-                Some("require.m".into()),
-                Some("require.m.f".into()),
-                Some("require.m2".into()),
-                Some("require.m2.Class".into()),
-                Some("require.m.Class".into()),
-                Some("require.m.a.deep".into()),
-                None
-            ]
-        );
-    }
-
-    #[test]
-    fn only_code_has_a_name() {
-        let code = "m = { data = { 1, 2, inner = { f = function() end }, text = 'x' }, list = { function() end }, meta = { __index = 1 },
-            [{}] = { f = function() end }, ['a\\0b'] = function() end, ['\\255'] = function() end, [''] = print }
-            m.G, m.loaded, m.self = _G, package.loaded, m
-            package.loaded.m, package.loaded.m1, package.loaded.m2 = m, function() end, 5";
-        assert_eq!(
-            names(
-                code,
-                [
-                    "m.data",
-                    "m.data.inner",
-                    "m.list",
-                    "m.list[1]",
-                    "m.meta",
-                    "m['a\\0b']",
-                    "m['\\255']",
-                    "_G",
-                    "package.loaded",
-                    "string.format",
-                    "package.loaded.m1"
-                ]
-            ),
-            [
-                None,
-                Some("require.m.data.inner".into()),
-                None,
-                None,
-                Some("require.m.meta".into()),
-                None,
-                None,
-                None,
-                None,
-                None,
-                Some("require.m1".into())
-            ]
-        );
-    }
-    #[test]
-    fn objects_are_what_may_have_a_name() {
-        let state = OwnState::new(usize::MAX).expect("a state");
-        let stack = state.unprotected();
-        stack.open_libraries();
-        stack.set_top(0);
-        let code = "shared, inner, class, list = { f = function() end }, { deep = { f = function() end } }, {}, { {}, function() end }
-            m = { shared = shared, inner = inner, list = list, G = _G, other = other, self = class }
-            other = { f = function() end } class.up = m
-            package.loaded.m, package.loaded['\\255'], package.loaded.other = m, shared, other
-            return package.loaded";
-        run(&stack, code);
-        let objects = ModuleObjects::read(&stack, 0, |name| name == b"m").expect("memory");
-        let may_name = |expression: &str| {
-            run(&stack, &format!("return {expression}"));
-            let may_name = objects.may_name(stack.pointer(-1));
-            stack.pop(1);
-            may_name
-        };
-        // A key that is no text leaves nothing out.
-        for expression in ["m", "shared", "shared.f", "inner", "inner.deep", "inner.deep.f", "class", "list"]
-        {
-            assert!(may_name(expression), "{expression}");
-        }
-        for expression in ["list[1]", "other.f", "string.format", "print"] {
-            assert!(!may_name(expression), "{expression}");
-        }
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@
 
 use std::ffi::c_int;
 
-use crate::codec::{GMA, MODULE, SEPARATOR};
+use crate::codec::{GMA, SEPARATOR};
 use crate::error::{Error, Result};
 use crate::ffi::{Key, NativeFunction, Protected, Stack, Type, VERSION};
 
@@ -133,29 +133,6 @@ pub fn push_loaded(stack: &Protected) -> Type {
     let kind = stack.raw_get_text(-1, "_LOADED");
     stack.remove(-2);
     kind
-}
-
-/// Whether a name belongs to a module or to a part of one.
-pub fn is_in_module(name: &str) -> bool {
-    name.strip_prefix(MODULE).is_some_and(|rest| rest.starts_with(SEPARATOR))
-}
-
-/// Pushes this state's module, or the part of a module, of this name.
-pub fn push_in_module(stack: &Protected, name: &str) -> Result<()> {
-    let path = name.get(MODULE.len() + 1..).unwrap_or_default();
-    let (module, rest) = path.split_once(SEPARATOR).unwrap_or((path, ""));
-    push_loaded(stack);
-    let is_loaded = stack.raw_get_text(-1, module) != Type::Nil;
-    stack.pop(1);
-    if !is_loaded {
-        stack.pop(1);
-        return Err(Error::NotLoaded { module: module.to_owned() });
-    }
-    if matches!(follow(stack, name), Type::Function | Type::Table) {
-        return Ok(());
-    }
-    stack.pop(1);
-    Err(Error::NotInModule { module: module.to_owned(), field: display(rest) })
 }
 
 /// Whether the value on top crosses by name.
@@ -315,7 +292,12 @@ fn has_name(stack: &Stack, names: c_int) -> bool {
 /// Replaces the table on top, `gma` or `package.loaded`, with the object of this name under it, or with nil if there is none.
 /// Returns its kind.
 pub fn follow(stack: &Protected, name: &str) -> Type {
-    for key in name.split(SEPARATOR).skip(1).filter(|key| !key.is_empty()) {
+    follow_keys(stack, name.split_once(SEPARATOR).map_or("", |(_, keys)| keys))
+}
+
+/// Like [`follow`], for the keys alone.
+pub fn follow_keys(stack: &Protected, keys: &str) -> Type {
+    for key in keys.split(SEPARATOR).filter(|key| !key.is_empty()) {
         if stack.kind(-1) != Type::Table {
             stack.pop(1);
             stack.push_nil();

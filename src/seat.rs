@@ -50,6 +50,8 @@ pub struct Seat {
     /// The worker is waiting for the host, which does not count against the deadline, and is no reason to give it up. Cleared
     /// with release, after the new deadline is stored.
     waits: AtomicBool,
+    /// The task's `init` is running: then its limit counts. Only the worker writes it. Relaxed: it only chooses a message.
+    is_in_init: AtomicBool,
     /// Only the watchdog uses it.
     overdue: Mutex<Option<Overdue>>,
 }
@@ -125,6 +127,7 @@ impl Seat {
     /// Begins a task, which must end within the limit if there is one. For the worker.
     pub fn begin(&self, index: usize, limit: Option<Duration>) {
         self.waits.store(false, Ordering::Relaxed);
+        self.is_in_init.store(false, Ordering::Relaxed);
         self.set_limit(limit);
         self.task.store(word(index), Ordering::SeqCst);
     }
@@ -133,6 +136,33 @@ impl Seat {
     pub fn set_limit(&self, limit: Option<Duration>) {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         self.deadline.store(deadline.map_or(0, nanoseconds), Ordering::Relaxed);
+    }
+
+    /// Begins the task's `init`, which must end within its own limit. For the worker.
+    pub fn begin_init(&self, limit: Option<Duration>) {
+        self.is_in_init.store(true, Ordering::Relaxed);
+        self.set_limit(limit);
+    }
+
+    /// Ends it. The task has no limit until that is set. False if `init` has timed out. For the worker.
+    pub fn end_init(&self) -> bool {
+        self.set_limit(None);
+        let has_ended = !self.has_timed_out();
+        if has_ended {
+            self.is_in_init.store(false, Ordering::Relaxed);
+        }
+        has_ended
+    }
+
+    /// Whether the task's `init` is running, or did when the task was stopped.
+    pub fn is_in_init(&self) -> bool {
+        self.is_in_init.load(Ordering::Relaxed)
+    }
+
+    /// Whether the running task is out of time.
+    pub fn has_timed_out(&self) -> bool {
+        let task = self.task.load(Ordering::SeqCst);
+        task & (STOP | TOLD) != 0 && reason_in(task) == Reason::TimedOut
     }
 
     /// Ends the task. For the worker.

@@ -14,6 +14,43 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, known)| known)
 }
 
+/// Other names that people use for options, in small letters and without underscores.
+const OPTION_SYNONYMS: [(&str, &str); 25] = [
+    ("args", "tasks"),
+    ("func", "tasks"),
+    ("fn", "tasks"),
+    ("functions", "tasks"),
+    ("jobs", "tasks"),
+    ("callback", "onComplete"),
+    ("done", "onComplete"),
+    ("ondone", "onComplete"),
+    ("onend", "onComplete"),
+    ("onfinish", "onComplete"),
+    ("onfinished", "onComplete"),
+    ("cores", "workers"),
+    ("maxthreads", "workers"),
+    ("maxworkers", "workers"),
+    ("numthreads", "workers"),
+    ("numworkers", "workers"),
+    ("threads", "workers"),
+    ("workercount", "workers"),
+    ("maxtime", "timeout"),
+    ("timelimit", "timeout"),
+    ("maxmemory", "memoryLimit"),
+    ("memory", "memoryLimit"),
+    ("batchsize", "chunk"),
+    ("chunksize", "chunk"),
+    ("title", "progress"),
+];
+
+/// The known option that an unknown name probably means: another name for it, or a misspelling.
+pub fn option<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let plain = name.to_ascii_lowercase().replace('_', "");
+    let synonym = OPTION_SYNONYMS.iter().find(|(synonym, _)| *synonym == plain);
+    let meant = synonym.and_then(|(_, option)| known.iter().copied().find(|known| known == option));
+    meant.or_else(|| nearest(name, known))
+}
+
 /// Other names that people use for a task's fields.
 const SYNONYMS: [(&str, &str); 10] = [
     ("arg", "args"),

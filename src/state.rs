@@ -117,6 +117,7 @@ impl State {
 
     fn unfitted(memory_limit: usize, sandbox: bool, reuse: Reuse) -> Result<State> {
         fault::point("state")?;
+        gma::forget_libraries();
         let own = OwnState::new(memory_limit).ok_or(Error::Memory)?;
         let mut libraries = 0;
         let count = &mut libraries;

@@ -18,7 +18,7 @@ use rustc_hash::FxHashMap;
 use crate::codec::{Blocks, Encoder, Functions, Names, Path, Policy, Upvalues, encode};
 use crate::config::{self, Config, WorkerCount};
 use crate::environment::Init;
-use crate::error::{Error, Meant, Place, Problem, Result};
+use crate::error::{Error, Place, Problem, Result};
 use crate::ffi::{Pins, Protected, Stack, Type, native};
 use crate::gma;
 use crate::host::HostNames;
@@ -355,12 +355,9 @@ pub fn read_init(stack: &Stack, names: &HostNames, config: &Config) -> Result<In
         };
         return Err(Error::option("init", Problem::Unsendable(Box::new(cause))));
     }
-    if tasks.has_timeouts() {
-        let problem = Problem::Misnamed { name: "timeout".into(), meant: Meant::Option("timeout") };
-        return Err(Error::BadConfig { place: Place::Init { field: "" }, problem });
-    }
     let function = reader.functions.pop().unwrap_or_default();
-    Ok(Init { function, arguments: std::mem::take(&mut tasks.arguments) })
+    let timeout = tasks.own_timeout(0);
+    Ok(Init { function, arguments: std::mem::take(&mut tasks.arguments), timeout })
 }
 
 fn bad_task(index: i64, field: &'static str, problem: Problem) -> Error {

@@ -127,7 +127,7 @@ fn check_job(job: &Arc<Job>) -> Option<Instant> {
         let check_again = match worker.seat.watch(job.grace) {
             WatchResult::CheckAgain(until) => until,
             WatchResult::Stuck { index, reason } => {
-                give_up(job, &worker, index, job.stopped(index, reason));
+                give_up(job, &worker, index, job.stopped(index, reason, worker.seat.is_in_init()));
                 // This may have cancelled a task that was checked before.
                 Some(now + SOON)
             }
@@ -147,6 +147,9 @@ fn give_up(job: &Arc<Job>, worker: &Worker, index: usize, why: Error) {
         return;
     }
     pool::mark_lost();
+    if worker.seat.is_in_init() {
+        job.note_init_stuck();
+    }
     job.put(worker, index, Err(Error::Stuck(Box::new(why)).into()));
     // Its outcome matters only here: the watchdog watches the job already.
     job.cancel_after(index);

@@ -1,4 +1,5 @@
---- Tells which tables are modules or their classes. Such a table crosses as itself, and so does the class of an object.
+--- Tells which tables are modules, their classes, libraries or the table of globals. Such a table crosses as itself, and so does the
+-- class of an object.
 --
 -- A module is a value in `package.loaded`. Its classes are the tables that are reached from it by field names and hold code: a
 -- function, or a field that begins with two underscores.
@@ -85,12 +86,17 @@ end
 --- Makes a function that tells what to do with a table: whether it crosses as itself, and the metatable of its copy, if that is a
 -- module's.
 function modules.reader()
-  local found, values = nil, {}
-  for _, value in next, package and package.loaded or {} do
+  local found, values, libraries = nil, {}, { [_G] = true }
+  for name, value in next, package and package.loaded or {} do
     values[value] = true
+    if modules.IS_LIBRARY[name] then
+      libraries[value] = true
+    end
   end
   return function(value)
-    if not values[value] and not may_be_code(value) then
+    if libraries[value] then
+      return true, nil
+    elseif not values[value] and not may_be_code(value) then
       return false, nil
     end
     found = found or read_modules()

@@ -157,6 +157,24 @@ function options.misnamed(name, fields)
   return meant and string.format(": did you mean '%s'?", meant)
 end
 
+-- Other names that people use for options, in small letters and without underscores.
+local OPTION_SYNONYMS = { args = "tasks", func = "tasks", fn = "tasks", functions = "tasks", jobs = "tasks",
+  callback = "onComplete", done = "onComplete", ondone = "onComplete", onend = "onComplete", onfinish = "onComplete",
+  onfinished = "onComplete", cores = "workers", maxthreads = "workers", maxworkers = "workers", numthreads = "workers",
+  numworkers = "workers", threads = "workers", workercount = "workers", maxtime = "timeout", timelimit = "timeout",
+  maxmemory = "memoryLimit", memory = "memoryLimit", batchsize = "chunk", chunksize = "chunk", title = "progress" }
+
+--- The option that an unknown name probably means: another name for it, or a misspelling.
+local function option_meant(name, names)
+  local synonym = #name < 32 and OPTION_SYNONYMS[string.lower((string.gsub(name, "_", "")))]
+  for _, known in ipairs(names) do
+    if known == synonym then
+      return known
+    end
+  end
+  return options.nearest(name, names)
+end
+
 --- Reads the options that the caller set, by name. Refuses unknown names.
 local function given(config, names)
   local found = {}
@@ -173,7 +191,7 @@ local function given(config, names)
       is_known = is_known or key == name
     end
     if not is_known then
-      local meant = options.nearest(key, names)
+      local meant = option_meant(key, names)
       refuse_option(key, "is unknown: "
         .. (meant and string.format("did you mean '%s'?", meant) or "the options are " .. table.concat(names, ", ")))
     end

@@ -163,9 +163,6 @@ end
 --- Reads the option `init`: a function, or a table with it.
 -- @treturn table its `func`, `args` and `count`
 function tasks.read_init(init)
-  if type(init) == "table" and rawget(init, "timeout") ~= nil then
-    options.refuse("init", "has a field 'timeout'" .. options.misnamed("timeout", {}))
-  end
   local task = read_task(type(init) == "function" and { func = init } or init, INIT)
   if task.failure then
     local message = string.gsub(task.failure.message, "%(at args", "(at init.args", 1)

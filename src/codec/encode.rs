@@ -21,7 +21,7 @@ use crate::codec::common::CommonIndex;
 use crate::codec::frame::{self, Frame, Path, Role, TableFrame};
 use crate::codec::identity_map::{Entry, IdentityMap};
 use crate::codec::keys::KeyCache;
-use crate::codec::policy::{Functions, Policy};
+use crate::codec::policy::{Functions, Libraries, Policy};
 use crate::codec::wire::{self, mark_again, put_length};
 use crate::error::{Error, Result};
 use crate::fault;
@@ -54,6 +54,8 @@ pub struct Encoder<'a> {
     pinned_from: usize,
     /// Takes the blocks of a long message, if it may leave in blocks.
     blocks: Option<Blocks<'a>>,
+    /// The tables of the standard library; none until there is a table.
+    libraries: Option<Libraries>,
     /// Whether there are modules; none until that matters.
     has_modules: Option<bool>,
     /// The address and the entry of the class of the last object: a message often has many objects of one.
@@ -97,6 +99,7 @@ impl<'a> Encoder<'a> {
             pins: None,
             pinned_from: usize::MAX,
             blocks: None,
+            libraries: None,
             has_modules: None,
             last_class: None,
             start: 0,
@@ -298,6 +301,10 @@ impl<'a> Encoder<'a> {
     fn table(&mut self, here: &Protected) -> Result<()> {
         self.out.ensure_room(0)?;
         let pointer = here.pointer(-1);
+        if self.is_library(here, pointer) && self.put_if_library(here)? {
+            here.pop(1);
+            return Ok(());
+        }
         if self.common.is_none() && !self.has_modules(here)? && !self.is_in_environment() {
             // It has no name, and one look among the message's own tables both finds and adds it.
             self.frames.try_reserve(1)?;

@@ -40,6 +40,6 @@ pub use encode::blocks::Blocks;
 pub use encode::calls::{encode, encode_counted, encode_in_blocks};
 pub use encode::common::identity;
 pub use frame::{Path, without_arguments};
-pub use policy::{Functions, Names, Policy, Upvalues};
+pub use policy::{Functions, Libraries, Names, Policy, Upvalues};
 pub use scalars::encode_scalars;
 pub use wire::{GMA, HOST, MODULE, SEPARATOR, bytecode, is_rest};

@@ -2,7 +2,8 @@
 
 use crate::codec::frame::Path;
 use crate::error::Result;
-use crate::ffi::Protected;
+use crate::ffi::{Protected, Type};
+use crate::names::LIBRARIES;
 
 /// The treatment of data (numbers, texts, booleans, plain tables) in a function's upvalues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -41,10 +42,54 @@ impl Functions {
     }
 }
 
+/// The addresses of the tables of a state's standard library, and of its globals.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Libraries {
+    addresses: [usize; LIBRARIES.len() + 1],
+    lowest: usize,
+    highest: usize,
+}
+
+impl Libraries {
+    /// Reads the addresses. `push` pushes the library of a name, or anything but a table.
+    pub fn read(stack: &Protected, push: fn(&Protected, &str) -> Type) -> Libraries {
+        let mut libraries = Libraries { lowest: usize::MAX, ..Libraries::default() };
+        for (at, name) in LIBRARIES.iter().enumerate() {
+            push(stack, name);
+            libraries.add(stack, at);
+        }
+        stack.push_globals();
+        libraries.add(stack, LIBRARIES.len());
+        libraries
+    }
+
+    /// Adds the address of the table on top, if it is one, and pops it.
+    fn add(&mut self, stack: &Protected, at: usize) {
+        if stack.kind(-1) == Type::Table {
+            let address = stack.pointer(-1);
+            self.addresses[at] = address;
+            self.lowest = self.lowest.min(address);
+            self.highest = self.highest.max(address);
+        }
+        stack.pop(1);
+    }
+
+    /// Whether a table's address is one of these. Most are not even near.
+    #[inline]
+    pub fn contains(&self, address: usize) -> bool {
+        (self.lowest..=self.highest).contains(&address) && self.addresses.contains(&address)
+    }
+}
+
 /// The names of functions and tables that exist on both sides.
 pub trait Names {
     /// The name of the function or table on top of the stack.
     fn name_of(&self, stack: &Protected) -> Option<String>;
+
+    /// The tables of the standard library, and the table of globals. Each message with tables asks for them.
+    fn libraries(&self, _: &Protected) -> Libraries {
+        Libraries::default()
+    }
 
     /// Whether there are modules. Otherwise the encoder does not call the next two methods.
     fn has_modules(&self, _: &Protected) -> Result<bool> {

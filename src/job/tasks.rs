@@ -18,8 +18,9 @@ pub struct Tasks {
     names: FxHashMap<usize, Box<str>>,
     /// The time limits of the tasks that have their own; none for an endless one.
     timeouts: FxHashMap<usize, Option<Duration>>,
-    /// The shortest of these limits.
+    /// The shortest of these limits, and the longest: the largest number for an endless one.
     shortest_timeout: Option<Duration>,
+    longest_timeout: Duration,
     /// The tasks that can't cross. The error is the task's outcome.
     refused: FxHashMap<usize, Error>,
     /// The messages with the arguments of all tasks, one after another.
@@ -87,6 +88,7 @@ impl Tasks {
         if let Some(timeout) = extras.timeout {
             self.timeouts.insert(self.list.len(), timeout);
             self.shortest_timeout = self.shortest_timeout.into_iter().chain(timeout).min();
+            self.longest_timeout = self.longest_timeout.max(timeout.unwrap_or(Duration::MAX));
         }
         self.list.push(Listed { function, end });
     }
@@ -104,7 +106,7 @@ impl Tasks {
     }
 
     /// Whether a task has its own time limit.
-    pub fn has_timeouts(&self) -> bool {
+    fn has_timeouts(&self) -> bool {
         !self.timeouts.is_empty()
     }
 
@@ -152,6 +154,18 @@ impl Tasks {
             true => self.timeouts.get(&index).copied().unwrap_or(usual),
             false => usual,
         }
+    }
+
+    /// A task's own time limit, if it has one; the inner `None` is an endless one.
+    pub fn own_timeout(&self, index: usize) -> Option<Option<Duration>> {
+        self.timeouts.get(&index).copied()
+    }
+
+    /// The longest time limit of a task, which is `usual` unless it has its own; none if one is endless.
+    pub fn longest_timeout(&self, usual: Option<Duration>) -> Option<Duration> {
+        let has_others = self.timeouts.len() < self.list.len();
+        let usual = if has_others { usual.unwrap_or(Duration::MAX) } else { Duration::ZERO };
+        Some(usual.max(self.longest_timeout)).filter(|limit| *limit < Duration::MAX)
     }
 
     /// The shortest of the tasks' own time limits, if there are any.

@@ -97,6 +97,33 @@ fn an_init_that_is_stuck_is_given_up() {
     }
 }
 
+/// C3. Nothing can stop this `init`, which has a limit: one thread is lost, and all tasks have its error.
+#[test]
+fn an_init_that_is_stuck_past_its_time_is_not_run_again() {
+    Case::new(TASKS)
+        .then(
+            r#"
+            local begun = 0
+            gma = { begun = function() begun = begun + 1 end }
+            local tasks = {}
+            for i = 1, 5 do tasks[i] = { func = print } end
+            local result = gma2workers.RunSync { tasks = tasks, workers = 1, timeout = 0.1,
+              init = { func = function(find) gma.begun() find() end, args = { stuck.find } } }.result
+            for i = 1, 5 do
+              assert(result[i].kind == "lost", result[i].kind)
+              assert(result[i].data == "Error: init timed out after 0.1 s (init = { func = f, timeout = seconds } gives it "
+                .. "another limit), and could not be stopped: its thread was given up", result[i].data)
+            end
+            assert(begun == 1 and gma2workers.info.lost == 1, begun)
+            check_health()
+            "#,
+        )
+        .then("os.exit(0, true)")
+        .run()
+        .expect_code(0)
+        .expect_stdout("");
+}
+
 /// L11, L1. The task has not been given up yet: the process ends while it is deep in C.
 #[test]
 fn a_script_ends_with_a_task_deep_in_c() {

@@ -94,13 +94,27 @@ describe("the function init", function()
   end)
 
   it("does not count against the first task's time limit (C3) #native", function()
+    -- Each takes most of the limit.
+    local function sleep(_, seconds) gma.sleep(seconds) return "done" end
     local response = stops.response_in_time(function(timeout)
       return with_gma(stops.host, function()
-        return run { workers = 1, timeout = timeout, init = { func = function(s) gma.sleep(s) end, args = { 1.5 * timeout } },
-          tasks = tasks_of(1, function() return "done" end) }
+        return run { workers = 1, timeout = timeout, init = { func = sleep, args = { 0, 0.7 * timeout } },
+          tasks = tasks_of(1, sleep, 0.7 * timeout) }
       end)
     end, stops.has_timed_out)
     assert.equal("done", response.result[1].data)
+  end)
+
+  it("may have more time than the tasks (C3) #native", function()
+    for _, limit in ipairs { stops.SOON, math.huge } do
+      local response = stops.response_in_time(function(timeout)
+        return with_gma(stops.host, function()
+          return run { workers = 1, timeout = timeout, tasks = tasks_of(1, function() return "done" end),
+            init = { func = function(s) gma.sleep(s) end, args = { 1.5 * timeout }, timeout = limit } }
+        end)
+      end, stops.has_timed_out)
+      assert.equal("done", response.result[1].data)
+    end
   end)
 
   it("leaves the first task its limit (C3) #native", function()
@@ -110,6 +124,47 @@ describe("the function init", function()
   end)
 
   each_mode(function(mode)
+    it("that never ends is stopped after the time of the longest task, and not run again (C3) #native", function()
+      for tasks, options in pairs {
+        [tasks_of(3, function() end)] = { timeout = 0.05 },
+        [{ { func = print, timeout = 0.05 }, { func = print, timeout = 0.01 } }] = {},
+        [{ { func = print, timeout = 0.05 }, { func = print } }] = { timeout = 0.01 },
+      } do
+        local begun = 0
+        local response = with_gma({ begun = function() begun = begun + 1 end }, function()
+          return run { mode = mode, workers = 1, timeout = options.timeout, init = function() gma.begun() while true do end end,
+            tasks = tasks }
+        end)
+        for n, entry in ipairs(response.result) do
+          local message = "Error: init timed out after 0.05 s (init = { func = f, timeout = seconds } gives it another limit)"
+          assert.same({ n, "timeout", message }, { n, entry.kind, entry.data })
+          assert.is_truthy(entry.traceback:find("^in init\n"), entry.traceback)
+        end
+        assert.is_truthy(response.result[1].traceback:find("init_spec.lua:", 1, true), response.result[1].traceback)
+        assert.equal(1, begun)
+      end
+      stops.good_job()
+    end)
+
+    it("that never ends is stopped after its own time (C3) #native", function()
+      local response = run { mode = mode, init = { func = function() while true do end end, timeout = 0.05 },
+        tasks = tasks_of(3, function() end) }
+      for n = 1, 3 do
+        assert.equal("timeout", response.result[n].kind)
+      end
+      stops.good_job()
+    end)
+
+    it("may end by itself in its grace, and has timed out all the same (C3) #native", function()
+      local isStopping = gma2workers.isStopping
+      local ended = 0
+      local response = with_gma({ ended = function() ended = ended + 1 end }, function()
+        return run { mode = mode, workers = 1, timeout = 0.05, grace = stops.SOON, tasks = tasks_of(2, function() end),
+          init = function() repeat until isStopping() gma.ended() end }
+      end)
+      assert.same({ "timeout", "timeout", 1 }, { response.result[1].kind, response.result[2].kind, ended })
+    end)
+
     it("that never ends is stopped with its job (C3) #native", function()
       local begun, response = 0, nil
       with_gma({ begun = function() begun = begun + 1 end }, function()
@@ -173,11 +228,23 @@ describe("a failing init", function()
       ["init.args must be a table, got a number"] = { func = print, args = 5 },
       ["init.args.n must be a whole number"] = { func = print, args = { n = "x" } },
       ["init has a field 'fn': did you mean 'func'?"] = { fn = print },
-      ["init has a field 'timeout', which is an option of the job"] = { func = print, timeout = 5 },
+      ["init.timeout must be a number of seconds above 0, got -1"] = { func = print, timeout = -1 },
+      ["init.timeout must be a number of seconds above 0, got \"5\""] = { func = print, timeout = "5" },
+      ["init has a field 'timout': did you mean 'timeout'?"] = { func = print, timout = 5 },
       ["cannot send a userdata (at init.args[1].deep)"] = { func = print, args = { { deep = io.stdout } } },
     } do
       assert.is_truthy(refused(init):find(part, 1, true), refused(init))
     end
+  end)
+end)
+
+describe("the time limit of an init", function()
+  it("may be endless, and is refused otherwise, without the binary (C3) #cooperative", function()
+    local response = run { init = { func = function() base = 1 end, timeout = math.huge }, tasks = tasks_of(1, function() return base end) }
+    assert.same({ 1 }, running.data(response))
+    local ok, message = pcall(RunSync, { init = { func = print, timeout = 5 }, tasks = tasks_of(1, print) })
+    assert.is_false(ok)
+    assert.is_truthy(message:find("init.timeout is not possible here, since the cooperative backend can't stop a task", 1, true), message)
   end)
 end)
 

@@ -111,8 +111,13 @@ describe("an option", function()
     for wrong, right in pairs(nearest) do
       refused(wrong, { { 1, ("'%s' is unknown"):format(wrong), ("'%s'"):format(right) } })
     end
-    for _, name in ipairs { "anything", "", "a b", "threads" } do
-      refused(name, { { 1, ("'%s' is unknown"):format(name) } })
+    local synonyms = { threads = "workers", max_workers = "workers", cores = "workers", callback = "onComplete", onFinish = "onComplete",
+      on_done = "onComplete", func = "tasks", args = "tasks", time_limit = "timeout", memory = "memoryLimit", title = "progress" }
+    for wrong, right in pairs(synonyms) do
+      refused(wrong, { { 1, ("option '%s' is unknown: did you mean '%s'?"):format(wrong, right) } })
+    end
+    for _, name in ipairs { "anything", "", "a b", "chunkSize" } do
+      refused(name, { { 1, ("'%s' is unknown: the options are "):format(name) } })
     end
   end)
 

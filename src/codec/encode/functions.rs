@@ -245,7 +245,7 @@ impl Encoder<'_> {
         matches!(self.frames.last(), Some(Frame::Table(table)) if table.role == Role::Environment)
     }
 
-    fn is_globals(&self, here: &Stack) -> bool {
+    pub(super) fn is_globals(&self, here: &Stack) -> bool {
         here.push_globals();
         let same = here.raw_equal(-1, -2);
         here.pop(1);

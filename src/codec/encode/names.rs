@@ -3,7 +3,7 @@
 use super::Encoder;
 use super::texts::put_bytes;
 use crate::codec::identity_map::Entry;
-use crate::codec::policy::Functions;
+use crate::codec::policy::{Functions, Libraries};
 use crate::codec::wire::{self, mark_shared, put_length};
 use crate::error::Result;
 use crate::ffi::Protected;
@@ -14,6 +14,35 @@ impl Encoder<'_> {
         match self.policy.names.name_of(here) {
             Some(name) => self.put_name(&name).map(|()| true),
             None => self.put_if_modules(here),
+        }
+    }
+
+    /// Whether the table at this address is a library, or the table of globals.
+    #[inline]
+    pub(super) fn is_library(&mut self, here: &Protected, address: usize) -> bool {
+        if self.libraries.is_none() {
+            self.read_libraries(here);
+        }
+        self.libraries.as_ref().is_some_and(|libraries| libraries.contains(address))
+    }
+
+    #[cold]
+    fn read_libraries(&mut self, here: &Protected) {
+        // The shape of `gma` and the data of modules have other rules.
+        let has_none = self.policy.functions.skips_keys();
+        self.libraries =
+            Some(if has_none { Libraries::default() } else { self.policy.names.libraries(here) });
+    }
+
+    /// Writes the name of the table on top, which is a library or the table of globals.
+    pub(super) fn put_if_library(&mut self, here: &Protected) -> Result<bool> {
+        if self.is_globals(here) {
+            self.out.push(wire::GLOBALS);
+            return Ok(true);
+        }
+        match self.policy.names.name_of(here) {
+            Some(name) => self.put_name(&name).map(|()| true),
+            None => Ok(false),
         }
     }
 
