@@ -15,6 +15,7 @@ for name in string.gmatch([[_G _VERSION assert collectgarbage coroutine debug do
   type utf8 xpcall]], "%S+") do
   STANDARD[name] = true
 end
+STANDARD.warn = _VERSION ~= "Lua 5.3" or nil
 
 -- The libraries to which programs add functions.
 local LIBRARIES = { "string", "table", "math", "os", "io", "utf8", "coroutine" }
@@ -30,6 +31,7 @@ local OPERATIONS = {
   ["attempt to compare table with "] = { "__lt", "__le" },
   ["attempt to compare %a+ with table"] = { "__lt", "__le" },
   ["attempt to perform arithmetic on a table value"] = { "__add", "__sub", "__mul", "__div", "__mod", "__pow", "__unm", "__idiv" },
+  ["variable '[^']+' got a non%-closable value"] = { "__close" },
   ["attempt to perform bitwise operation on a table value"] = { "__band", "__bor", "__bxor", "__shl", "__shr", "__bnot" },
 }
 

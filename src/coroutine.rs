@@ -10,6 +10,7 @@ use crate::current::{self, Raised, WrapFailure};
 use crate::error::Error;
 use crate::ffi::{Exit, NativeResult, Protected, Resumed, Stack, Type, VERSION, native};
 use crate::missing;
+use crate::pool::STACK_BYTES;
 use crate::stdlib::{bad_type, replace};
 
 fn raised_at(stack: &Stack, index: c_int) -> Raised {
@@ -251,16 +252,13 @@ fn close_variables(coroutine: &Stack) -> Result<bool, Exit> {
 
 /// Closes the variables of a coroutine that wait for that, see [`Stack::close_variables`].
 pub fn close_waiting(coroutine: &Stack) -> Result<Option<Resumed>, Error> {
-    /// How deep this may be nested. Lua 5.4 does not count these calls against its own limit, which is a little more.
-    const DEEPEST: u32 = 180;
+    // Lua begins to count nested calls anew here. So the rest of the stack has to have room for as many as it allows.
+    const MOST_USED: usize = STACK_BYTES / 4;
 
-    if current::with_notes(|notes| notes.closings) >= DEEPEST {
+    if VERSION >= 504 && current::stack_used() > MOST_USED {
         return Err(Error::BadCall("C stack overflow".into()));
     }
-    current::with_notes(|notes| notes.closings += 1);
-    let closed = current::stoppable(coroutine, || coroutine.close_variables());
-    current::with_notes(|notes| notes.closings -= 1);
-    Ok(closed)
+    Ok(current::stoppable(coroutine, || coroutine.close_variables()))
 }
 
 #[cfg(all(test, feature = "linked"))]

@@ -8,6 +8,7 @@
 //! The code that sets them is part of the fence, and a `longjmp` may leave it. [`begin_task`] and [`clear`] reset them too.
 
 use std::cell::{Cell, RefCell};
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,8 +44,8 @@ pub struct Notes {
     pub modules: Option<Rc<ModuleNames>>,
     /// The task required a module, so the names may have changed.
     pub has_required: bool,
-    /// How many coroutines are having their variables closed, one inside of another.
-    pub closings: u32,
+    /// Where the thread's stack ended as the task began.
+    stack: usize,
 }
 
 /// The last error that a `coroutine.wrap` passed on, and the call stack inside it.
@@ -74,7 +75,7 @@ impl Notes {
             has_seed: false,
             modules: None,
             has_required: false,
-            closings: 0,
+            stack: 0,
         }
     }
 }
@@ -124,9 +125,23 @@ pub fn clear() {
 
 /// Notes that the worker begins a task, which runs in this coroutine.
 pub fn begin_task(coroutine: usize) {
-    CURRENT.with_borrow_mut(|current| current.notes = Notes::new(coroutine));
+    CURRENT.with_borrow_mut(|current| {
+        current.notes = Notes { stack: end_of_stack(), ..Notes::new(coroutine) };
+    });
     ffi::take_stopped_at();
     ffi::reset_warnings();
+}
+
+/// About where the stack of this thread ends now.
+#[inline(never)]
+fn end_of_stack() -> usize {
+    let here = 0_u8;
+    ptr::from_ref(std::hint::black_box(&here)).addr()
+}
+
+/// How many bytes of the thread's stack the running task uses.
+pub fn stack_used() -> usize {
+    with_notes(|notes| notes.stack.abs_diff(end_of_stack()))
 }
 
 /// Calls `body` with the notes of the running task.

@@ -25,7 +25,7 @@ use crate::seat::{End, Reason};
 use crate::state::{Reuse, State};
 use crate::{coroutine, current, fault, gma, loading, system, watched};
 
-use outcome::{encode_results, failure};
+use outcome::{Origin, encode_results, failure, origin};
 
 #[cfg(all(test, feature = "linked"))]
 pub use early_worker::has_early_workers;
@@ -370,40 +370,51 @@ fn resume(job: &Job, state: &State, coroutine: &Stack, count: c_int) -> Result<(
         let resumed = coroutine.resume(&stack, count);
         fault::point("returned").map(|()| resumed)
     });
-    match resumed? {
+    let resumed = resumed?;
+    match resumed {
         Resumed::Returned(_) => Ok(()),
         // The stop may have caused the error, and would also stop the error's `__tostring`.
         _ if current::is_stopping() => Err(stopped(coroutine)),
         Resumed::Raised => {
             coroutine.move_to(&stack, 1);
-            stack.push_value(-1);
-            let failure = current::stoppable(&stack, || failure(job, &stack, coroutine));
-            Err(close_variables(job, &stack, coroutine, failure))
+            let origin = origin(&stack, coroutine);
+            Err(close_and_describe(job, &stack, coroutine, resumed, origin))
         }
         Resumed::OutOfMemory => {
             coroutine.move_to(&stack, 1);
-            Err(close_variables(job, &stack, coroutine, Error::Memory.into()))
+            Err(close_and_describe(job, &stack, coroutine, resumed, Origin::default()))
         }
         Resumed::Yielded(_) => Err(Error::Internal("a task yielded to its worker".into()).into()),
     }
 }
 
-/// Closes the variables of a coroutine that has failed, on a Lua that has such variables. They may raise another error in place
-/// of the first one, which is on top of the state's stack and is popped.
-fn close_variables(job: &Job, stack: &Stack, coroutine: &Stack, first: Failure) -> Failure {
-    let closed = coroutine::close_waiting(coroutine);
-    if !matches!(closed, Ok(Some(Resumed::Raised))) || current::is_stopping() {
+/// The failure of a coroutine that has raised the error on top of the state's stack, which is popped. Closes the coroutine's
+/// variables first, on a Lua that has such variables: they may change the error, or raise another in its place.
+fn close_and_describe(
+    job: &Job,
+    stack: &Stack,
+    coroutine: &Stack,
+    raised: Resumed,
+    origin: Origin,
+) -> Failure {
+    let closed = coroutine::close_waiting(coroutine).ok().flatten();
+    if current::is_stopping() {
         stack.pop(1);
-        return first;
+        return origin.stopped();
     }
-    coroutine.move_to(stack, 1);
-    if stack.raw_equal(-1, -2) {
-        stack.pop(2);
-        return first;
+    let mut origin = origin;
+    if closed.is_some() {
+        coroutine.move_to(stack, 1);
+        if !stack.raw_equal(-1, -2) {
+            origin = origin.of_closing(stack);
+        }
+        stack.remove(-2);
     }
-    let last = current::stoppable(stack, || failure(job, stack, coroutine));
-    stack.pop(1);
-    Failure { traceback: first.traceback, ..last }
+    if closed.unwrap_or(raised) == Resumed::OutOfMemory {
+        stack.pop(1);
+        return origin.without_memory();
+    }
+    current::stoppable(stack, || failure(job, stack, origin))
 }
 
 /// The failure of a stopped task. Its traceback is the place where it was stopped.

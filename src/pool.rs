@@ -22,8 +22,8 @@ use crate::idle_queue::IdleQueue;
 use crate::sync::{spin, usable_cores};
 use crate::{fault, system};
 
-/// Lua's deepest C recursion needs 1.7 MB, and more in debug builds.
-const STACK_BYTES: usize = 8 << 20;
+/// The stack of a thread. Lua's deepest C recursion needs 1.7 MB, and more in debug builds.
+pub const STACK_BYTES: usize = 8 << 20;
 
 /// The most threads in the pool. At the limit, a job gets fewer than it asks for, but at least one.
 const THREAD_LIMIT: usize = 1024;

@@ -7,7 +7,8 @@ use crate::error::{Error, Kind};
 use crate::ffi::{Stack, Type};
 use crate::job::{Job, Worker};
 use crate::lane::Failure;
-use crate::{coroutine, fields, gma, missing};
+use crate::missing::{self, Missing};
+use crate::{coroutine, fields, gma};
 
 /// From this many bytes on, the host decodes the first results of a task while the worker encodes the rest.
 const BLOCK: usize = 256 << 10;
@@ -46,17 +47,58 @@ pub fn encode_results(
     })
 }
 
+/// What is known of an error only until the variables of its coroutine are closed: its call stack is gone then.
+#[derive(Default)]
+pub struct Origin {
+    traceback: Vec<u8>,
+    missing: Option<Box<Missing>>,
+}
+
+/// The origin of the error on top of the state's stack, which a coroutine has raised.
+pub fn origin(stack: &Stack, coroutine: &Stack) -> Origin {
+    let mut traceback = Vec::new();
+    let written = &mut traceback;
+    // Without memory for it, there is none.
+    let _: Result<(), Error> = stack.protected(0, |stack| {
+        stack.push_traceback(coroutine, 0);
+        stack.with_bytes(-1, |text| written.extend_from_slice(text));
+        stack.set_top(0);
+        Ok(())
+    });
+    let Some(mut inner) = coroutine::take_failure(stack, -1) else {
+        let is_text = stack.kind(-1) == Type::String;
+        let missing = is_text.then(|| missing::find(stack, coroutine, 0, &stack.bytes(-1))).flatten();
+        return Origin { traceback, missing };
+    };
+    inner.traceback.push(b'\n');
+    traceback.splice(0..0, inner.traceback);
+    Origin { traceback, missing: inner.missing }
+}
+
+impl Origin {
+    /// The origin of the error on top, which a variable raised when it was closed because of an error of this origin.
+    pub fn of_closing(self, stack: &Stack) -> Origin {
+        let missing = coroutine::take_failure(stack, -1).and_then(|inner| inner.missing);
+        Origin { missing, ..self }
+    }
+
+    /// The failure of a task that ran out of memory.
+    pub fn without_memory(self) -> Failure {
+        Failure { traceback: self.traceback, ..Error::Memory.into() }
+    }
+
+    /// The failure of a task that was stopped after an error.
+    pub fn stopped(self) -> Failure {
+        Failure { traceback: self.traceback, ..Error::Cancelled.into() }
+    }
+}
+
 /// The failure of a task that raised the error on top of the state's stack. Pops that.
-pub fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
+pub fn failure(job: &Job, stack: &Stack, origin: Origin) -> Failure {
     let value =
         (!matches!(stack.kind(-1), Type::String | Type::Nil)).then(|| encode_error(job, stack)).flatten();
     let mut message = Vec::new();
-    let mut traceback = Vec::new();
-    let inner = coroutine::take_failure(stack, -1);
     let described = stack.protected(1, |stack| {
-        // The traceback is taken first, because `__tostring` may fail.
-        stack.push_traceback(coroutine, 0);
-        stack.with_bytes(-1, |text| traceback.extend_from_slice(text));
         fields::append_text_of(stack, 1, &mut message);
         stack.set_top(0);
         Ok(())
@@ -65,16 +107,7 @@ pub fn failure(job: &Job, stack: &Stack, coroutine: &Stack) -> Failure {
         message = b"error in the __tostring of the error: ".to_vec();
         message.extend_from_slice(&error.text());
     }
-    let missing = match inner {
-        Some(mut inner) => {
-            inner.traceback.push(b'\n');
-            traceback.splice(0..0, inner.traceback);
-            inner.missing
-        }
-        None if value.is_none() => missing::find(stack, coroutine, 0, &message),
-        None => None,
-    };
-    Failure { kind: Kind::Runtime, message, traceback, value, missing }
+    Failure { kind: Kind::Runtime, message, traceback: origin.traceback, value, missing: origin.missing }
 }
 
 /// The error value on top, if it can cross.

@@ -30,28 +30,15 @@
 
 use std::cell::RefCell;
 use std::ffi::c_int;
-use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use mlua::ffi as lua;
 
 use super::own_state::Account;
 use super::protected::Protected;
+use super::running::set_hook;
 use super::stack::Stack;
 use super::version::Thread;
-use crate::bit_lock::BitLock;
 use crate::error::Result;
-
-/// Which coroutine runs on a worker's thread, so that another thread can interrupt it.
-#[derive(Debug, Default)]
-pub struct Running {
-    /// The address of its `lua_State`, 0 for none. States are aligned, so the lowest bit is free.
-    coroutine: BitLock,
-    thread: Thread,
-    /// An interruption is on its way to the thread. Only one is at a time: signals that come faster than the thread can handle
-    /// them would keep it from ever reaching its next instruction. A signal that comes without this is not from here.
-    is_underway: AtomicBool,
-}
 
 /// Prepares the process for interruptions. The library must stay loaded from then on.
 pub fn prepare_interruptions() -> Result<()> {
@@ -63,85 +50,26 @@ pub fn prepare_to_be_interrupted() {
     Thread::prepare_here();
 }
 
-impl Running {
-    /// Makes the calling thread the worker's. It has to call [`Running::leave`] before this is dropped.
-    pub fn enter(&self) {
-        // SAFETY: `leave` will be called: by the guard of `current::enter`, which keeps the worker alive.
-        unsafe { self.thread.enter(ptr::from_ref(self).cast()) }
-    }
-
-    /// Ends that.
-    pub fn leave(&self) {
-        self.thread.leave();
-    }
-
-    /// Runs `body` on the worker's thread, and notes that the coroutine runs meanwhile; after that, the one before runs
-    /// again. No hook is set in the coroutine once this has returned, so it may be freed.
-    pub fn during<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
-        struct Before<'a> {
-            running: &'a Running,
-            coroutine: usize,
-        }
-        impl Drop for Before<'_> {
-            fn drop(&mut self) {
-                self.running.coroutine.replace(self.coroutine);
-            }
-        }
-        let _before = Before { running: self, coroutine: self.coroutine.replace(coroutine.l as usize) };
-        body()
-    }
-
-    /// Notes that no coroutine runs. No interruption is on its way once this has returned: it would disturb what the next task
-    /// asks of the system.
-    pub fn clear(&self) {
-        self.coroutine.replace(0);
-        // Relaxed: other threads set it only while they hold the word, which `replace` has just got back.
-        if self.is_underway.load(Ordering::Relaxed) {
-            self.thread.settle();
-            self.is_underway.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// Stops the coroutine that runs, from any thread, if it is `still_wanted`. That is asked while the coroutine is held:
-    /// the worker can't leave it before this returns.
-    pub fn interrupt(&self, still_wanted: impl FnOnce() -> bool) {
-        self.coroutine.hold(|_| {
-            // AcqRel: the thread may read it at once, and may just have cleared it.
-            if still_wanted() && !self.is_underway.swap(true, Ordering::AcqRel) {
-                // SAFETY: a coroutine runs, so the worker's thread has entered, and can't leave while it is held.
-                let is_sent = unsafe { self.thread.interrupt(set_hook, ptr::from_ref(self).cast()) };
-                if !is_sent {
-                    self.is_underway.store(false, Ordering::Release);
-                }
-            }
-        });
-    }
-}
-
-/// Sets the hook in the coroutine that runs. Does nothing that a signal's handler may not do.
-///
-/// # Safety
-/// The data is a [`Running`]. This is its worker's thread, which may be in the middle of anything; or another one that holds the
-/// coroutine, while the worker's thread stands still if this Lua needs that.
-unsafe fn set_hook(data: *const ()) {
-    // SAFETY: as promised by the caller.
-    let running = unsafe { &*data.cast::<Running>() };
-    if !running.is_underway.load(Ordering::Acquire) {
-        return;
-    }
-    let coroutine = running.coroutine.owned();
-    if coroutine != 0 {
-        // SAFETY: the worker is in this coroutine, so it is alive. The rest is argued above.
-        unsafe { lua::lua_sethook(coroutine as *mut lua::lua_State, Some(stop_hook), lua::LUA_MASKCOUNT, 1) };
-    }
-    running.is_underway.store(false, Ordering::Release);
-}
-
 impl Stack<'_> {
     /// Makes the code that runs in this coroutine stop at its next instruction.
     pub fn interrupt(&self) {
         // SAFETY: `l` is live, and runs Lua that calls the hook with a live state.
         unsafe { lua::lua_sethook(self.l, Some(stop_hook), lua::LUA_MASKCOUNT, 1) };
+    }
+
+    /// The same for a coroutine that may be in the middle of an instruction. Does nothing that a signal's handler may not do.
+    ///
+    /// # Safety
+    /// The address is [`Stack::address`] of a live coroutine. This is the thread that runs it, or, for this Lua, another thread may
+    /// set hooks.
+    pub(super) unsafe fn interrupt_at(address: usize) {
+        // SAFETY: as promised by the caller; the rest is argued above.
+        unsafe { lua::lua_sethook(address as *mut lua::lua_State, Some(stop_hook), lua::LUA_MASKCOUNT, 1) };
+    }
+
+    /// Where the coroutine is in memory, as an even number.
+    pub(super) fn address(&self) -> usize {
+        self.l as usize
     }
 
     /// Whether any hook is set.
@@ -193,11 +121,12 @@ pub(super) fn stop(stack: &Protected) -> c_int {
 #[cfg(all(test, unix, feature = "linked", feature = "lua54"))]
 mod tests {
     use std::cell::Cell;
+    use std::sync::atomic::Ordering;
 
     use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 
     use super::*;
-    use crate::ffi::{NativeResult, OwnState, Resumed, native};
+    use crate::ffi::{NativeResult, OwnState, Resumed, Running, native};
 
     type Body = fn(&Protected, &'static Running) -> NativeResult;
 

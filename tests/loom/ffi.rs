@@ -1,16 +1,31 @@
 //! Coroutines without Lua: all that is left of one is its hook, and whether it was freed.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use crate::bit_lock::BitLock;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
-/// A coroutine. Its fields are relaxed: who sees which value is up to the modules under test alone.
+#[path = "../../src/ffi/running.rs"]
+mod running;
+pub use running::Running;
+pub use version::{is_signal_sent, receive_signal, wait_for_signals};
+
+/// For the library's own file.
+mod stack {
+    pub use super::Stack;
+}
+
+#[cfg_attr(feature = "lua54", path = "thread_in_lua54.rs")]
+#[cfg_attr(not(feature = "lua54"), path = "thread_in_lua53.rs")]
+mod version;
+
+/// A coroutine. Its fields are relaxed: who sees which value is up to the modules under test alone. A model keeps it until all
+/// threads have ended.
 #[derive(Debug, Clone, Default)]
 pub struct Stack(Arc<Coroutine>);
 
+/// Aligned, as a `lua_State` is.
 #[derive(Debug, Default)]
+#[repr(align(8))]
 struct Coroutine {
     is_hooked: AtomicBool,
     is_freed: AtomicBool,
@@ -18,55 +33,38 @@ struct Coroutine {
 
 impl Stack {
     pub fn interrupt(&self) {
-        assert!(!self.0.is_freed.load(Ordering::Relaxed), "a hook is set in freed memory");
-        self.0.is_hooked.store(true, Ordering::Relaxed);
+        self.0.interrupt();
+    }
+
+    /// # Safety
+    /// The address is [`Stack::address`] of a coroutine that the model still has.
+    unsafe fn interrupt_at(address: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe { &*(address as *const Coroutine) }.interrupt();
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
     }
 
     pub fn is_hooked(&self) -> bool {
         self.0.is_hooked.load(Ordering::Relaxed)
     }
 
+    /// Lua may lose a hook that is set in the middle of an instruction.
+    pub fn lose_hook(&self) {
+        self.0.is_hooked.store(false, Ordering::Relaxed);
+    }
+
     /// What a worker may do with it once it has left it.
     pub fn free(&self) {
         self.0.is_freed.store(true, Ordering::Relaxed);
     }
-
-    /// Aligned, as a `lua_State` is.
-    fn address(&self) -> usize {
-        Arc::as_ptr(&self.0) as usize
-    }
 }
 
-/// As the library's, which is a [`BitLock`] over addresses. The table behind an address is not part of the model.
-#[derive(Debug, Default)]
-pub struct Running {
-    coroutine: BitLock,
-    by_address: Mutex<HashMap<usize, Stack>>,
-}
-
-impl Running {
-    pub fn enter(&self) {}
-
-    pub fn leave(&self) {}
-
-    pub fn during<R>(&self, coroutine: &Stack, body: impl FnOnce() -> R) -> R {
-        self.by_address.lock().unwrap().insert(coroutine.address(), coroutine.clone());
-        let before = self.coroutine.replace(coroutine.address());
-        let outcome = body();
-        self.coroutine.replace(before);
-        outcome
-    }
-
-    pub fn clear(&self) {
-        self.coroutine.replace(0);
-    }
-
-    pub fn interrupt(&self, still_wanted: impl FnOnce() -> bool) {
-        self.coroutine.hold(|running| {
-            if still_wanted() {
-                let coroutine = self.by_address.lock().unwrap().get(&running).cloned();
-                coroutine.expect("it runs").interrupt();
-            }
-        });
+impl Coroutine {
+    fn interrupt(&self) {
+        assert!(!self.is_freed.load(Ordering::Relaxed), "a hook is set in freed memory");
+        self.is_hooked.store(true, Ordering::Relaxed);
     }
 }

@@ -17,8 +17,12 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Loom takes a sequentially consistent access for an acquire or a release, but knows fences. So each such store is followed by
 /// a fence here, as processors with a strong order have it: then no later load of the thread comes before the store.
+///
+/// Before each access, the thread may receive a signal.
 pub mod atomic {
     pub use std::sync::atomic::Ordering;
+
+    use crate::ffi::receive_signal;
 
     fn fence_after_store(order: Ordering) {
         if order == Ordering::SeqCst {
@@ -37,15 +41,18 @@ pub mod atomic {
                 }
 
                 pub fn load(&self, order: Ordering) -> $value {
+                    receive_signal();
                     self.0.load(order)
                 }
 
                 pub fn store(&self, value: $value, order: Ordering) {
+                    receive_signal();
                     self.0.store(value, order);
                     fence_after_store(order);
                 }
 
                 pub fn swap(&self, value: $value, order: Ordering) -> $value {
+                    receive_signal();
                     let before = self.0.swap(value, order);
                     fence_after_store(order);
                     before
@@ -58,6 +65,7 @@ pub mod atomic {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$value, $value> {
+                    receive_signal();
                     let outcome = self.0.compare_exchange(from, to, success, failure);
                     if outcome.is_ok() {
                         fence_after_store(success);

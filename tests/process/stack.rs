@@ -97,6 +97,50 @@ fn the_parser_at_the_end_of_the_c_stack_is_that_tasks_error() {
     );
 }
 
+/// T20. Where Lua 5.4 closes a coroutine, it counts nested calls anew: these are many times as deep as it allows elsewhere.
+#[test]
+fn closing_nested_in_recursion_is_that_tasks_error() {
+    Case::new("if _VERSION == 'Lua 5.3' then return end")
+        .then(
+            r#"
+            local gma2workers = require "gma2workers"
+            local code = [[
+              local depth, by_error = ...
+              local all, last = {}, 0
+              local function descend(n, i)
+                if n < depth then return (("x"):gsub("x", function() descend(n + 1, i) return "y" end)) end
+                last = i
+                if all[i + 1] then all[i + 1]() end
+              end
+              for i = 1, 170 do
+                local wrapped = coroutine.wrap(function()
+                  local a <close> = setmetatable({}, { __close = function() descend(1, i) end })
+                  coroutine.yield(coroutine.running())
+                  error("closed", 0)
+                end)
+                local inner = wrapped()
+                all[i] = by_error and wrapped or function() assert(coroutine.close(inner)) end
+              end
+              local ok, message = pcall(all[1])
+              return last, ok, message
+            ]]
+            for _, depth in ipairs { 1, 20, 100, 185 } do
+              for _, by_error in ipairs { false, true } do
+                local task = { func = load(code, "=task"), args = { depth, by_error } }
+                local after = { func = function() return "after" end }
+                local result = gma2workers.RunSync { tasks = { task, after }, workers = 1 }.result
+                local last, ok, message = table.unpack(result[1].returns)
+                assert(last > 0 and (last < 170 or depth == 1 and ok == not by_error), last)
+                assert(last == 170 or message:find("C stack overflow$"), message)
+                assert(result[2].data == "after")
+              end
+            end
+            "#,
+        )
+        .run()
+        .expect_clean();
+}
+
 /// A script about values of a million levels; fewer in a debug build, which is slower.
 fn deep(script: &str) -> Case {
     let levels = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };

@@ -185,8 +185,9 @@ impl Case {
         if !self.script.is_empty() {
             command.arg(&self.script);
         }
-        for name in ["LUA_INIT", "LUA_INIT_5_3", "LUA_PATH_5_3", "LUA_CPATH_5_3"] {
+        for name in ["LUA_INIT", "LUA_PATH", "LUA_CPATH"] {
             command.env_remove(name);
+            command.env_remove(format!("{name}_{}", version().replace('.', "_")));
         }
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

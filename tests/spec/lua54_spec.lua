@@ -7,6 +7,7 @@ end
 local gma2workers = require "gma2workers"
 local crossing = require "spec.fixtures.crossing"
 local stock = require "spec.fixtures.stock"
+local results_of = require "spec.fixtures.results_of"
 
 local run = crossing.run
 
@@ -14,101 +15,6 @@ local run = crossing.run
 local function code(text)
   return assert(load(text, "=task"))
 end
-
-local AT_END = "local function at_end(f) return setmetatable({}, { __close = f }) end "
-
-describe("a variable to be closed #native", function()
-  it("is closed when a task returns, and when it fails", function()
-    local response = gma2workers.RunSync { workers = 1, tasks = {
-      { func = code(AT_END .. "local log = {} do local a <close> = at_end(function(_, e) log[1] = tostring(e) end) end return log[1]") },
-      { func = code(AT_END .. "local a <close> = at_end(function(_, e) error('closed after ' .. e, 0) end) error('first', 0)") },
-      { func = code(AT_END .. "local a <close> = at_end(function(_, e) error(e, 0) end) error('first', 0)") },
-      { func = code(AT_END .. "local a <close> = at_end(function(_, e) error({ text = e }) end) error('first', 0)") },
-      { func = code(AT_END .. "local a <close> = at_end(function() gma2 = nil end) local b <close> = at_end(function() x.y = 1 end)") },
-    } }
-    local result = response.result
-    assert.equal("nil", result[1].data)
-    assert.equal("Error: closed after first", result[2].data)
-    assert.equal("Error: first", result[3].data)
-    assert.same({ text = "first" }, result[4].error)
-    assert.is_truthy(result[5].data:find("attempt to index a nil value (global 'x')", 1, true), result[5].data)
-    assert.is_truthy(result[2].traceback:find("in main chunk", 1, true) or result[2].traceback:find("task:1", 1, true))
-  end)
-
-  it("is closed when memory runs out", function()
-    local entry = run(code(AT_END .. [[
-      local a <close> = at_end(function() error("closed", 0) end)
-      local list = {}
-      while true do list[#list + 1] = ("x"):rep(1000) .. #list end
-    ]]), nil, { memoryLimit = 16 << 20 })
-    assert.equal("Error: closed", entry.data)
-  end)
-
-  it("does not keep a task from being stopped", function()
-    local endless = "at_end(function() while true do end end)"
-    local response = gma2workers.RunSync { workers = 1, timeout = 0.1, tasks = {
-      { func = code(AT_END .. "local a <close> = " .. endless .. " error('first')") },
-      { func = code(AT_END .. "local a <close> = " .. endless .. " while true do end") },
-      { func = code(AT_END .. "local co = coroutine.create(function() local a <close> = " .. endless
-        .. " coroutine.yield() end) coroutine.resume(co) coroutine.close(co)") },
-      { func = code(AT_END .. "coroutine.wrap(function() local a <close> = " .. endless .. " error('first') end)()") },
-      { func = code(AT_END .. "pcall(function() local a <close> = " .. endless .. " error('first') end)") },
-      { func = code(AT_END .. "for _ in next, {}, nil, " .. endless .. " do end") },
-    } }
-    for _, entry in ipairs(response.result) do
-      assert.equal("timeout", entry.kind, entry.data)
-    end
-    assert.equal(0, gma2workers.info.lost)
-  end)
-
-  it("is not closed by a later task", function()
-    local response = gma2workers.RunSync { workers = 1, tasks = {
-      { func = code(AT_END .. "kept = coroutine.create(function() local a <close> = at_end(function() print('late') end) "
-        .. "coroutine.yield() end) coroutine.resume(kept)") },
-      { func = code("collectgarbage() return kept") },
-    } }
-    assert.same({ true, true, nil }, { response.result[1].success, response.result[2].success, response.result[2].data })
-  end)
-end)
-
-describe("coroutine.close and wrap in a task #native", function()
-  for _, text in ipairs {
-    "return coroutine.close(coroutine.create(print))",
-    "return coroutine.close()",
-    "return coroutine.close(5)",
-    "return coroutine.close(coroutine.running())",
-    "local main = coroutine.running() return coroutine.wrap(function() return pcall(coroutine.close, main) end)()",
-    AT_END .. "local co = coroutine.create(function() local a <close> = at_end(function(_, e) error({ e }) end) coroutine.yield() end) "
-      .. "coroutine.resume(co) local ok, e = coroutine.close(co) return ok, type(e), coroutine.status(co), coroutine.close(co)",
-    "local co = coroutine.create(error) coroutine.resume(co, 'x') return coroutine.close(co)",
-    AT_END .. "local f = coroutine.wrap(function() local a <close> = at_end(function() error('a') end) error('b') end) return f()",
-    AT_END .. "local f = coroutine.wrap(function() local a <close> = at_end(function() error('a', 0) end) error('b') end) return pcall(f)",
-    AT_END .. "local log = '' local f = coroutine.wrap(function() local a <close> = at_end(function(_, e) log = log .. e end) "
-      .. "error('b', 0) end) return pcall(f), log",
-    "return coroutine.isyieldable(coroutine.create(print)), coroutine.isyieldable(5)",
-  } do
-    it("do what they do in a main program: " .. text, function()
-      assert.equal(stock.run("print(pcall(load(" .. ("%q"):format(text) .. ", '=task')))"),
-        stock.run_in_task("print(pcall(load(" .. ("%q"):format(text) .. ", '=task')))"))
-    end)
-  end
-
-  it("fail if closing nests too deep", function()
-    local entry = run(code(AT_END .. [[
-      local all = {}
-      for i = 1, 5000 do
-        all[i] = coroutine.create(function()
-          local a <close> = at_end(function() if all[i + 1] then assert(coroutine.close(all[i + 1])) end end)
-          coroutine.yield()
-        end)
-        coroutine.resume(all[i])
-      end
-      return coroutine.close(all[1])
-    ]]))
-    assert.is_false(entry.data)
-    assert.is_truthy(entry.returns[2]:find("C stack overflow", 1, true), entry.returns[2])
-  end)
-end)
 
 describe("a warning in a task #native", function()
   it("is a whole line, and hidden until it is switched on in that task", function()
@@ -129,6 +35,17 @@ describe("a warning in a task #native", function()
       counts[line] = (counts[line] or 0) + 1
     end
     assert.same({ ["Lua warning: " .. ("x"):rep(40) .. ("y"):rep(40)] = 2000, ["Lua warning: @shown"] = 1 }, counts)
+  end)
+
+  it("tells of a finalizer that fails, also as the state is closed", function()
+    local text = stock.run_in_task [[
+      warn("@on")
+      local function fail() error("late", 0) end
+      setmetatable({}, { __gc = fail })
+      collectgarbage()
+      setmetatable({}, { __gc = fail })
+    ]]
+    assert.equal(("Lua warning: error in __gc\n"):rep(2), (text:gsub("__gc [^\n]*", "__gc")))
   end)
 end)
 
@@ -152,9 +69,97 @@ describe("random numbers in a task #native", function()
 end)
 
 describe("a captured constant #native", function()
-  it("crosses, and so does a variable to be closed", function()
+  it("crosses as any other variable", function()
     local func = load("local a <const> = { 1 } local b <const> = 5 return function() return a[1] + b end")()
     assert.equal(6, run(func, nil, { upvalues = "copy" }).data)
+    assert.is_truthy(run(func).data:find("upvalue 'a' (a table)", 1, true))
+    local writing = load("local a <const> = { 1 } return function() a[1] = 2 return a[1] end")()
+    assert.is_truthy(run(writing, nil, { upvalues = "copy" }).data:find("'a' (a table, written to)", 1, true))
+    assert.equal(2, run(writing, nil, { upvalues = "private" }).data)
+  end)
+
+  it("crosses if it is to be closed, and is closed on its own side alone", function()
+    local closed = 0
+    local func = load([[
+      local closing, body = ...
+      local a <close> = setmetatable({ 7 }, { __close = closing })
+      return body(function() return a[1], getmetatable(a) end)
+    ]])
+    local entry = func(function() closed = closed + 1 end, function(inner)
+      local record = run(inner, nil, { upvalues = "copy" })
+      assert.equal(0, closed)
+      return record
+    end)
+    assert.same({ 7, nil, n = 2 }, entry.returns)
+    assert.equal(1, closed)
+  end)
+end)
+
+describe("what Lua 5.4 does in another way than 5.3 #native", function()
+  for _, text in ipairs {
+    -- Loops over numbers.
+    "local t = {} for i = math.maxinteger - 1, math.maxinteger do t[#t + 1] = i end return #t, t[2]",
+    "local t = {} for i = math.mininteger + 1, math.mininteger, -1 do t[#t + 1] = i end return #t, t[2]",
+    "local n = 0 for i = 1, math.huge do n = i if i == 3 then break end end return n",
+    "local n = 0 for i = 3, 1.5, -1 do n = n + i end return n", "local n = 0 for i = 1, 2 ^ 70 do n = i break end return n",
+    "for i = 1, 2, 0 do end", "for i = 1, {} do end", "for i = 'a', 2 do end", "for i = 1.0, 2 do return i end",
+    "local f = {} for i = 1, 3 do f[i] = function() i = i + 1 return i end end return f[1](), f[1](), f[2]()",
+    -- Texts and numbers.
+    "return '10' + 1, '0x10' * 2, '7' // 2, '1e1' + 0, 10 .. ''", "return '10' | 1", "return 'a' + 1", "return '1.5' | 1", "return -'2'",
+    "return getmetatable('').__add ~= nil, ('x').rep == string.rep",
+    "return math.tointeger('8'), math.tointeger('x'), math.tointeger(2^53)",
+    "return ('%q'):format(1 / 3), ('%q'):format(math.mininteger), ('%5s|%-5s|'):format(true, nil)", "return ('%i'):format(3.5)",
+    "return ('%p'):format(1), ('%d'):format('10')", "return ('x'):rep(3, ', '), ('abc'):find('b', -10), ('abc'):sub(math.mininteger)",
+    "return ('a,b'):gsub(',', '%1'), pcall(string.gsub, 'a', 'a', '%2')", "return tostring(-0.0), 1e15, 2 ^ 63, -(0 / 0) ~= 0",
+    -- utf8 and pack.
+    "return utf8.char(0x7fffffff), utf8.charpattern, utf8.len('\\u{7fffffff}'), utf8.len('\\u{7fffffff}', 1, -1, true)",
+    "return utf8.codepoint('\\u{d800}', 1, 1, true), pcall(utf8.codepoint, '\\u{d800}')", "return utf8.offset('\\u{20ac}x', 2)",
+    "local t = {} for p, c in utf8.codes('a\\u{7fffffff}', true) do t[#t + 1] = p .. ':' .. c end return table.concat(t, ' ')",
+    "for p, c in utf8.codes('a\\xff') do end", "return string.pack('>I3 s1 z !4 i4', 5, 'ab', 'c', -1)", "return string.pack('i17', 1)",
+    "return string.unpack('<i16', string.pack('<i16', -2))", "return string.packsize('!8 b Xd d'), pcall(string.packsize, 's')",
+    "return pcall(string.unpack, 'z', 'abc')", "return string.pack('j', math.mininteger) == string.pack('T', math.mininteger)",
+    -- The rest of the library.
+    "return print == nil, warn ~= nil, pcall(collectgarbage, 'setpause', 'x')",
+    "return select(-1, 1, 2), pcall(select, 0)", "return load('local a <const> = 1 a = 2')", "return load('goto x')",
+    "return load('local a <what> = 1')",
+    "return table.concat({ 1, 2.0, 'x' }, '-'), pcall(table.insert, { 1 }, 5, 2), #table.move({ 1, 2 }, 1, 2, 2)",
+    "return math.abs(math.mininteger), math.ult(1, -1), math.fmod(-5, 3), pcall(math.fmod, 1, 0)",
+    "return next({}, nil), rawlen('abc'), type(nil)",
+    "return tostring(setmetatable({}, { __name = 'thing' })):match('^thing: ') ~= nil",
+    "return tostring(setmetatable({}, { __tostring = function() return 1 end }))",
+    "return #table.pack(coroutine.running()), coroutine.isyieldable()",
+    "return setmetatable({}, { __lt = function() return true end }) <= {}",
+    "return os.time({ year = 2020, month = 1, day = 1, hour = 12.0 }), pcall(os.date, '%Ez')", "return os.date('!%H', 3600)",
+    -- User values: a file has none in 5.4.
+    "return debug.setuservalue(io.stderr, 1), debug.setuservalue(io.stderr, 1, 2), debug.getuservalue(io.stderr)",
+    "return debug.getuservalue(io.stderr, 2)", "return debug.getuservalue(io.stderr, 'x')",
+    "return debug.getuservalue({}), debug.getuservalue(1, 1)",
+    "return debug.setuservalue({}, 1)", "return debug.setcstacklimit(1000)",
+  } do
+    it("is the same in a task (T21): " .. text, function()
+      assert.equal(results_of(text), run(results_of, { text }).data)
+    end)
+  end
+
+  it("includes how deep calls of C functions nest, and how the error reads", function()
+    local function depth_of(recurse)
+      local depth = 0
+      local function deeper()
+        depth = depth + 1
+        return recurse(deeper)
+      end
+      return select(2, pcall(deeper)):match("%f[%w]%a* ?stack overflow"), depth > 100 and depth < 250
+    end
+    for _, recurse in ipairs {
+      function(deeper) return (("x"):gsub("x", deeper)) end,
+      function(deeper) return table.sort({ 1, 2, 3 }, deeper) end,
+      function(deeper) return coroutine.wrap(deeper)() end,
+      function(deeper) return tostring(setmetatable({}, { __tostring = deeper })) end,
+      function(deeper) return error(select(2, load(deeper)), 0) end,
+    } do
+      local host = table.pack(depth_of(recurse))
+      assert.same(host, run(depth_of, { recurse }).returns)
+    end
   end)
 end)
 
