@@ -16,17 +16,20 @@ description = {
   license = "MIT",
   labels = { "parallel", "threads" },
 }
-supported_platforms = { "linux" }
+-- macOS is untested.
+supported_platforms = { "linux", "macosx" }
 dependencies = { "lua >= 5.3, < 5.5" }
 build = {
   type = "command",
   -- The feature is that of the Lua which LuaRocks builds for: lua53 or lua54. Cargo's own name for the binary has a "lib" before
-  -- it. CARGO_TARGET_DIR may keep what was built for the next time.
+  -- it, and another ending on macOS. CARGO_TARGET_DIR may keep what was built for the next time.
   build_command = [[feature=$("$(LUA)" -e 'io.write("lua", (_VERSION:gsub("%D", "")))') \
     && cargo build --release --locked --lib --no-default-features --features "module $feature" \
       --target-dir "${CARGO_TARGET_DIR:-target}" \
     && mkdir -p target/rock \
-    && cp "${CARGO_TARGET_DIR:-target}/release/libgma2workers.so" target/rock/gma2workers.so]],
+    && built="${CARGO_TARGET_DIR:-target}/release/libgma2workers" \
+    && if [ -e "$built.dylib" ]; then ending=dylib; else ending=so; fi \
+    && cp "$built.$ending" target/rock/gma2workers.so]],
   install = {
     lib = { gma2workers = "target/rock/gma2workers.so" },
     lua = {

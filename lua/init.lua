@@ -43,27 +43,32 @@ local function processor()
   return machines[header:byte(19)] or string.packsize("T") == 8 and "x86_64" or "x86"
 end
 
+local function exists(name)
+  if not io then
+    -- A path without a question mark is tried as it is.
+    return package.searchpath("", name) ~= nil
+  end
+  local file = io.open(name, "rb")
+  return file ~= nil and file:close()
+end
+
 --- The possible names of the binary: its name in the zips, so that one folder can hold the binaries of all systems and of both
 -- Luas, and its name after a build.
 local function binary_names()
   local ending = is_windows and ".dll" or ".so"
+  local built, renamed = "gma2workers" .. ending, "gma2_workers" .. ending
+  if not is_windows and exists("/System/Library/CoreServices/SystemVersion.plist") then
+    -- This is macOS, for which there is no zip.
+    return { built, renamed }
+  end
   local system = is_windows and "windows" or "linux"
   local lua = _VERSION == "Lua 5.3" and "" or "-lua5.4"
-  local names = { ("gma2workers-%s-%s%s%s"):format(system, processor(), lua, ending), "gma2workers" .. ending, "gma2_workers" .. ending }
+  local names = { ("gma2workers-%s-%s%s%s"):format(system, processor(), lua, ending), built, renamed }
   if not io and system == "linux" then
     -- Without `io`, the processor is a guess. The system refuses a binary for another one.
     names[#names + 1] = "gma2workers-linux-aarch64" .. lua .. ending
   end
   return names
-end
-
-local function exists(name)
-  if not io then
-    -- A path without a question mark is tried as it is.
-    return package.searchpath("", folder .. name) ~= nil
-  end
-  local file = io.open(folder .. name, "rb")
-  return file ~= nil and file:close()
 end
 
 --- Makes the host's Lua visible to other libraries. On Linux, a host may have loaded it with `RTLD_LOCAL`, which hides it;
@@ -106,7 +111,7 @@ end
 local function find_binary()
   local names, problem = binary_names(), nil
   for _, name in ipairs(names) do
-    if exists(name) then
+    if exists(folder .. name) then
       local open, why = load_binary(folder .. name)
       if open then
         return open, folder .. name

@@ -70,6 +70,9 @@ fn is_native_locale(name: &[u8], category: &str) -> bool {
     let is_asked_for = |category: &str| {
         let asked = variable("LC_ALL").or_else(|| variable(category)).or_else(|| variable("LANG"));
         match asked.as_ref().map(|asked| asked.as_encoded_bytes()) {
+            // In musl, UTF-8 is the default, and concerns only characters.
+            None if cfg!(target_env = "musl") && category == "LC_CTYPE" => name == b"C.UTF-8",
+            Some(b"C.UTF-8") if cfg!(target_env = "musl") && category != "LC_CTYPE" => name == b"C",
             None | Some(b"POSIX") => name == b"C",
             Some(asked) => name == asked,
         }

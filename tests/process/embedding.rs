@@ -430,12 +430,11 @@ fn a_program_that_hides_its_lua_gets_a_load_error_but_can_use_the_folder() {
         r#"
         for _ = 1, 2 do
           local ok, message = pcall(require, "gma2workers")
-          assert(not ok and type(message) == "string")
-          print(message)
+          -- In glibc's words, and in musl's.
+          assert(not ok and (message:find "gma2workers%.so: undefined symbol: lua" or message:find ": luaL?_%w+: symbol not found"), message)
         end
         "#,
-    )
-    .expect_stdout_with("gma2workers.so: undefined symbol: lua");
+    );
     let plugins = empty_folder();
     drop_in(&plugins.path().join("anything"));
     let words = [

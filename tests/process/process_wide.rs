@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::embedding::host;
-use crate::support::{Case, lua};
+use crate::support::{Case, empty_folder, lua, module};
 
 /// `status(field)` of this process or of one of its threads.
 const STATUS: &str = r#"
@@ -24,6 +24,7 @@ fn workers_are_named_and_block_the_hosts_signals() {
             r#"
             local own = assert(io.open("/proc/self/stat")):read("n")
             local blocked = status("SigBlk")
+            local last_reserved = io.open("/proc/self/maps"):read("a"):find("ld-musl", 1, true) and 34 or 33
             -- A thread sets its name when it starts, so all three must have started.
             local begun = 0
             gma = { begin = function() begun = begun + 1 end, begun = function() return begun end }
@@ -38,9 +39,9 @@ fn workers_are_named_and_block_the_hosts_signals() {
               else
                 names[#names + 1] = assert(io.open(folder .. "/comm")):read()
                 for signal = 1, 64 do
-                  -- KILL and STOP can't be blocked, and the C library reserves two signals. In Lua 5.4, a worker is stopped
-                  -- by URG.
-                  local is_blockable = signal ~= 9 and signal ~= 19 and signal ~= 32 and signal ~= 33
+                  -- KILL and STOP can't be blocked, and the C library reserves two signals, musl three. In Lua 5.4, a worker is
+                  -- stopped by URG.
+                  local is_blockable = signal ~= 9 and signal ~= 19 and (signal < 32 or signal > last_reserved)
                   local is_own = _VERSION ~= "Lua 5.3" and signal == 23 and not names[#names]:find "watc"
                   assert(not is_blockable or is_own == (mask & 1 << signal - 1 == 0), "a worker takes signal " .. signal)
                 end
@@ -297,4 +298,19 @@ fn a_gma_function_is_a_host_call_even_if_it_is_a_lua_function() {
     .run()
     .expect_clean()
     .expect_stdout("slept\nC\n");
+}
+
+/// B26. The first job pins the library, which some systems find only by its file.
+#[test]
+fn a_job_runs_though_the_binary_was_replaced_after_loading() {
+    let folder = empty_folder();
+    let binary = folder.path().join("gma2workers.so");
+    fs::copy(module(), &binary).expect("the module can be copied");
+    Case::new("local gma2workers = require 'gma2workers'")
+        .then(&format!("assert(os.remove({binary:?})) assert(io.open({binary:?}, 'w')):close()"))
+        .then("print(gma2workers.RunSync { tasks = { { func = type, args = { 1 } } } }.result[1].data)")
+        .cpath(folder.path())
+        .run()
+        .expect_clean()
+        .expect_stdout("number\n");
 }

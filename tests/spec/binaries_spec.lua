@@ -8,7 +8,7 @@ local X86, ARM_32, X86_64, ARM_64 = program(3), program(40), program(62), progra
 
 --- Runs init.lua in a folder that has some binaries. Returns the names of those that it tries to load, and its last error.
 -- @tab system `program`, the header of the host's program; `config`; `io`, whether there is that library; `lua`, its version;
---   `problem`, why binaries can't be loaded
+--   `macos`, whether it has a file of that system; `problem`, why binaries can't be loaded
 -- @tab has the names in the folder
 -- @tab loads those of them that can be loaded
 local function choose(system, has, loads)
@@ -16,6 +16,7 @@ local function choose(system, has, loads)
   local there, can_load = {}, {}
   for _, name in ipairs(has) do there[folder .. name] = true end
   for _, name in ipairs(loads or {}) do can_load[folder .. name] = true end
+  there["/System/Library/CoreServices/SystemVersion.plist"] = system.macos
   local function open(path, mode)
     if path == "/proc/self/exe" then
       return system.program and { read = function(_, count) return system.program:sub(1, count) end, close = function() end } or nil
@@ -74,6 +75,17 @@ describe("the drop-in folder #posix", function()
     local names = { "gma2workers-linux-x86_64.so", "gma2workers-linux-aarch64.so" }
     assert.same(names, (choose({ io = false, program = ARM_64 }, OF_ZIPS, { names[2] })))
     assert.same({ names[1] }, (choose({ io = false, program = ARM_64 }, OF_ZIPS, names)))
+  end)
+
+  it("tries only a binary that was built there on macOS, which has no zip (L18)", function()
+    local built = { "gma2workers.so", "gma2_workers.so" }
+    for _, has_io in ipairs { true, false } do
+      local names = table.move(OF_ZIPS, 1, #OF_ZIPS, 3, { table.unpack(built) })
+      assert.same(built, (choose({ macos = true, io = has_io }, names)))
+      local tried, problem = choose({ macos = true, io = has_io }, OF_ZIPS)
+      assert.same({}, tried)
+      assert.truthy(problem:find("there is no gma2workers.so and no gma2_workers.so", 1, true), problem)
+    end
   end)
 
   it("says where a Lua built against musl refuses the binary for glibc (B25)", function()
