@@ -100,7 +100,7 @@ local function load_binary(binary)
     end
     problem = problem .. " (the host shows its Lua to no other library)"
   elseif not open and is_windows and where == "open" then
-    problem = problem .. " (the program may hide its Lua from binaries)"
+    problem = problem .. (" (the binary may be for another Lua than %s, or the program may hide its Lua from binaries)"):format(_VERSION)
   elseif not open and (problem:find("^Error relocating ") or problem:find("^Error loading .*%(needed by ")) then
     problem = problem .. " (a program built against musl cannot load a binary for glibc)"
   end

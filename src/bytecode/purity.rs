@@ -56,7 +56,7 @@ fn allows_all(code: &[Instruction]) -> bool {
 mod tests {
     use super::*;
     use crate::bytecode::dump::dump_of;
-    use crate::ffi::OwnState;
+    use crate::ffi::{OwnState, VERSION};
 
     /// Whether the function that a chunk returns has no side effects.
     fn judge(code: &str) -> bool {
@@ -107,6 +107,22 @@ mod tests {
         ] {
             assert!(!judge(code), "{code}");
         }
+    }
+
+    #[test]
+    fn closing_a_variable_is_a_side_effect() {
+        if VERSION < 504 {
+            return;
+        }
+        for code in [
+            "return function() local a <close> = nil end",
+            "return function(a) local b <close> = a return 1 end",
+            "return function(a) do local b <close> = a end return 1 end",
+            "return function(a) for _ in nil, nil, nil, a do end end",
+        ] {
+            assert!(!judge(code), "{code}");
+        }
+        assert!(judge("return function(a) local b <const> = 3 return a + b end"));
     }
 
     #[test]

@@ -144,6 +144,11 @@ pub unsafe fn find(l: *mut lua::lua_State) {
 
 /// Called by the system when it loads or unloads this library; 0 refuses it. Looks for Lua in the program, and then in the
 /// libraries that it has loaded, in that order. Never loads a Lua: a second one would not know the values of the first.
+///
+/// So a host with another Lua hears only from the system that this library failed to begin. To name both versions, this library would
+/// have to be loaded all the same, and then raise an error by functions of the Lua that called it. It can't tell which Lua that is:
+/// the caller may be a hidden Lua beside another one that some library brought along, and a function of that one would break the
+/// caller's state. The drop-in folder names what it may be, and falls back.
 #[cfg(windows)]
 #[unsafe(no_mangle)]
 extern "system" fn DllMain(_library: usize, reason: u32, _reserved: usize) -> i32 {
