@@ -24,7 +24,8 @@ fn workers_are_named_and_block_the_hosts_signals() {
             r#"
             local own = assert(io.open("/proc/self/stat")):read("n")
             local blocked = status("SigBlk")
-            local last_reserved = io.open("/proc/self/maps"):read("a"):find("ld-musl", 1, true) and 34 or 33
+            local mapped = io.open("/proc/self/maps"):read("a")
+            local last_reserved = (mapped:find("/ld-musl-", 1, true) or mapped:find("-musl/libc.so", 1, true)) and 34 or 33
             -- A thread sets its name when it starts, so all three must have started.
             local begun = 0
             gma = { begin = function() begun = begun + 1 end, begun = function() return begun end }
