@@ -143,6 +143,7 @@ local job = {}
 function job:status() end
 
 ---Pumps the job until it is over. The engine keeps running meanwhile.
+---@overload fun(self: gma2workers.job): gma2workers.response
 ---@param seconds? number The longest time to wait. Default: no limit.
 ---@return gma2workers.response? response nil if the time is over. For a `Map`'s job, the results; its first failure is raised.
 function job:wait(seconds) end

@@ -5,13 +5,14 @@
 --   work(argument)                   -- is called by each Start; if it raises an error, the user sees it
 
 -- All plugins share one set of globals, and another plugin may change any of these.
-local error, ipairs, loadfile, math, pairs, pcall, require, select, setmetatable, table, tostring = error, ipairs, loadfile,
-  math, pairs, pcall, require, select, setmetatable, table, tostring
+local error, ipairs, loadfile, math, pairs, pcall, require, setmetatable, table, tostring = error, ipairs, loadfile,
+  math, pairs, pcall, require, setmetatable, table, tostring
 
 -- `require` passes the module's name and this file's path; the library has the parent name and lies in the parent
 -- folder.
-local LIBRARY = (...):gsub("%.plugins%.plugin$", "")
-local INIT = (select(2, ...) or ""):gsub("plugins[/\\]plugin%.lua$", "init.lua")
+local MODULE, FILE = ... ---@type string, string?
+local LIBRARY = MODULE:gsub("%.plugins%.plugin$", "")
+local INIT = (FILE or ""):gsub("plugins[/\\]plugin%.lua$", "init.lua")
 
 local MOST_RANGES = 12
 
@@ -25,6 +26,8 @@ local CANCELLED = setmetatable({}, { __tostring = function() return "cancelled" 
 ---@field jobs_before? table<string, boolean> while a job is being started: those that ran before, by their ids
 ---@field bar? integer
 ---@field is_running boolean
+---@field Start fun(argument?: string)
+---@field Cleanup fun()
 local Plugin = {}
 Plugin.__index = Plugin
 
@@ -50,6 +53,7 @@ end
 ---@param options? gma2workers.map_options
 ---@return table results
 function Plugin:map(func, list, options)
+  ---@type gma2workers.map_async_options
   local given = { progress = self.name, onComplete = function() end }
   for name, value in pairs(options or {}) do
     given[name] = value
