@@ -2,9 +2,9 @@
 //!
 //! A map from addresses to names, of one state. Modules come first, then their fields level by level, so the shortest name
 //! comes first, unless another one is in the module whose file made the object. All names are sent ([`crate::module_lookup`]), since
-//! the host may have put an object where a task's own module has none. Only code gets a name: functions, and tables that hold a function or can be a metatable, or that are empty and have a
-//! metatable with a function, as `json.null`: all that such a table has is its identity. Plain data is read through, because it
-//! may hold code, but crosses by value.
+//! the host may have put an object where a task's own module has none. Only code gets a name: functions, and tables that hold a
+//! function or can be a metatable, or that are empty and have a metatable with a function, as `json.null`: all that such a table has
+//! is its identity. Plain data is read through, because it may hold code, but crosses by value.
 
 use std::ffi::c_int;
 
