@@ -92,6 +92,8 @@ pub enum Error {
     NotInModule { module: String, field: String },
     /// A worker's module has another object in a field than the host's. `host` and `task` tell where both are defined.
     OtherInModule { module: String, field: String, host: String, task: String },
+    /// Two names lead to one object on the host, and to two in a worker that fit as well.
+    TwoInModules { first: String, second: String },
     /// The host's module lacks a field, `shapes.Box`, that a task's has.
     NotInHostsModule { name: String },
     /// The host has the module loaded, but a task's `require` does not find it. `text` is what `require` says.
@@ -310,9 +312,8 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Upvalues(_) | Error::MapFunction { .. } | Error::Absent { .. } => Kind::Upvalue,
-            Error::NotLoaded { .. } | Error::NotInModule { .. } | Error::OtherInModule { .. } => {
-                Kind::Upvalue
-            }
+            Error::NotLoaded { .. } | Error::NotInModule { .. } => Kind::Upvalue,
+            Error::OtherInModule { .. } | Error::TwoInModules { .. } => Kind::Upvalue,
             Error::NotInHostsModule { .. } => Kind::Transfer,
             Error::Unsendable { .. } | Error::Corrupt(_) | Error::BlockSent | Error::NoCommon { .. } => {
                 Kind::Transfer
@@ -340,6 +341,7 @@ const NEEDS_ITSELF: &str = "but the function there uses the host's module: it mu
 const NO_LIBRARY: &str = "must be the name of a global, or of a field of a standard library";
 const NOT_IN_MODULE: &str =
     "which loads the module anew: define it in the module itself, or do not put it there on the host";
+const TWO_IN_MODULES: &str = "which loads modules anew: do not put one in the other's place on the host";
 
 /// The advice for a kind of value that can't cross.
 fn instead_of(what: &str) -> &'static str {
@@ -395,6 +397,9 @@ impl fmt::Display for Error {
                     f,
                     "module '{module}' has another '{field}' on the host ({host}) than in a task ({task}), {NOT_IN_MODULE}"
                 )
+            }
+            Error::TwoInModules { first, second } => {
+                write!(f, "{first} and {second} are one on the host, but two in a task, {TWO_IN_MODULES}")
             }
             Error::NotInHostsModule { name } => {
                 write!(f, "the host does not have {name}, which the task returned: return what it holds")

@@ -110,14 +110,7 @@ fn load_named(stack: &Stack, coroutine: &Stack, name: &str, run: Run) -> Loaded 
 }
 
 fn is_there(stack: &Stack, name: &str) -> Result<bool> {
-    stack.protected(0, |stack| {
-        let is_there = match module_lookup::push(stack, name) {
-            Err(Error::Memory) => return Err(Error::Memory),
-            pushed => pushed.is_ok(),
-        };
-        stack.set_top(0);
-        Ok(is_there)
-    })
+    stack.protected(0, |stack| Ok(module_lookup::is_there(stack, name)))
 }
 
 fn is_loaded(stack: &Stack, module: &str) -> Result<bool> {

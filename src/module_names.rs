@@ -13,8 +13,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::codec::SEPARATOR;
 use crate::error::Result;
 use crate::ffi::{Stack, Type};
-use crate::module_lookup;
 use crate::names::is_name_part;
+use crate::{module_evidence, module_lookup};
 
 /// The names of the objects in a state's modules.
 #[derive(Debug, Default)]
@@ -53,8 +53,8 @@ const NONE: u32 = u32::MAX;
 const STEP: c_int = 8;
 
 /// The most names of one object that are sent, and the most steps that are taken to find them.
-const MOST_NAMES: usize = 8;
-const MOST_STEPS: usize = 64;
+const MOST_NAMES: usize = 256;
+const MOST_STEPS: usize = 1024;
 
 impl ModuleNames {
     /// Reads the modules in the table on top of the stack, `package.loaded`. The objects that got a name stay on top of the
@@ -121,7 +121,7 @@ impl ModuleNames {
                 continue;
             }
             let Some(evidence) = self.evidence_of(stack, first, entry) else { continue };
-            let is_made_by = |step| module_lookup::is_made_by(self.module_at(step), &evidence);
+            let is_made_by = |step| module_evidence::is_made_by(self.module_at(step), &evidence);
             if is_made_by(other) && !is_made_by(step) {
                 // No table gets into itself: the other one is in another module.
                 self.entries[entry as usize].step = other;
@@ -132,7 +132,7 @@ impl ModuleNames {
 
     /// The evidence for an entry; for a module, also that of a function anywhere in it.
     fn evidence_of(&self, stack: &Stack, first: c_int, entry: u32) -> Option<String> {
-        let found = module_lookup::evidence(stack, first + entry as c_int);
+        let found = module_evidence::of(stack, first + entry as c_int);
         if found.is_some() || self.entries[entry as usize].step.parent != NONE {
             return found;
         }
@@ -141,7 +141,7 @@ impl ModuleNames {
             self.root_of(inner.step) == Some(entry)
                 && (stack.kind(*slot) == Type::Table || !stack.is_native(*slot))
         });
-        inner.find_map(|(slot, _)| module_lookup::evidence(stack, slot))
+        inner.find_map(|(slot, _)| module_evidence::of(stack, slot))
     }
 
     /// Adds the functions and tables in the fields of the table of entry `parent`.
@@ -275,8 +275,12 @@ impl ModuleNames {
     pub fn name_of(&self, stack: &Stack) -> Option<String> {
         let at = self.code(stack.pointer(-1))?;
         let names = if self.others.is_empty() { vec![self.preferred(at)] } else { self.names_of(at) };
-        let needs_evidence = names.len() > 1 || stack.kind(-1) == Type::Function;
-        let evidence = if needs_evidence { module_lookup::evidence(stack, -1) } else { None };
+        let is_module = self.entries[at as usize].step.parent == NONE;
+        let evidence = match names.len() {
+            1 if is_module && stack.kind(-1) == Type::Table => None,
+            1 => module_evidence::of(stack, -1),
+            _ => module_evidence::with_digest(stack, -1),
+        };
         Some(module_lookup::join(&names, evidence))
     }
 

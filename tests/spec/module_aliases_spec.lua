@@ -147,3 +147,135 @@ describe("a function of the host's own that it has put into a module", function(
     end)
   end)
 end)
+
+-- Functions that one function has made have one place, so only what they have captured tells them apart.
+local function adder(n)
+  return function(x) return x + n end
+end
+
+local function counter(counts)
+  return function() return counts[1] end
+end
+
+local function load_makers()
+  local made = { default = adder(0), from = { first = counter { 1 }, second = counter { 2 } } }
+  for n = 1, 5 do
+    made["add" .. n] = adder(n)
+  end
+  return made
+end
+
+local function with_makers(body)
+  with_preload({ makers = load_makers }, function() body(require "makers") end)
+end
+
+describe("functions of one place", function()
+  it("are told apart by what they have captured (F28)", function()
+    with_makers(function(makers)
+      for n = 1, 5 do
+        with_field(makers, "default", makers["add" .. n], function()
+          assert.equal(10 + n, run(makers["add" .. n], { 10 }).data)
+        end)
+      end
+    end)
+  end)
+
+  it("are told apart by their code if they are on one line (F28)", function()
+    local code = "local m = {} function m.up(x) return x + 1 end function m.down(x) return x - 1 end return m"
+    with_preload({ line = load(code, "@line.lua") }, function()
+      local line = require "line"
+      local up = line.up
+      with_field(line, "down", up, function() assert.equal(6, run(up, { 5 }).data) end)
+    end)
+  end)
+
+  it("are themselves whatever order modules are loaded in (F28)", function()
+    local function register(made)
+      local registry = require "registry"
+      registry.first = registry.first or made.f
+      return made
+    end
+    local function load_aa() return register { f = adder(1) } end
+    local function load_zz() return register { f = adder(2) } end
+    with_preload({ registry = function() return {} end, aa = load_aa, zz = load_zz }, function()
+      local zz, aa = require "zz", require "aa"
+      local response = gma2workers.RunSync { tasks = { { func = zz.f, args = { 0 } }, { func = aa.f, args = { 0 } } } }
+      assert.same({ 2, 1 }, { response.result[1].data, response.result[2].data })
+    end)
+  end)
+
+  it("are refused if nothing tells them apart (F28) #native", function()
+    with_makers(function(makers)
+      with_field(makers.from, "first", makers.from.second, function()
+        assert_failed(run(makers.from.second), "upvalue", "makers.from.first", "makers.from.second",
+          "are one on the host, but two in a task")
+      end)
+      assert.equal(2, run(makers.from.second).data)
+    end)
+  end)
+
+  it("have as many names as the host likes (F28)", function()
+    with_makers(function(makers)
+      local add = makers.add3
+      for i = 1, 100 do
+        makers["alias" .. i] = add
+      end
+      assert.equal(8, run(add, { 5 }).data)
+    end)
+  end)
+end)
+
+-- Classes that one function has made, as most class libraries do.
+local function load_classes()
+  local function class()
+    local made = {}
+    made.__index = made
+    function made.new() return setmetatable({}, made) end
+    return made
+  end
+  local classes = { Circle = class(), Square = class() }
+  function classes.Circle.name() return "circle" end
+  function classes.Square.name() return "square" end
+  classes.Default = classes.Circle
+  return classes
+end
+
+describe("a class that the host has put in another's place", function()
+  it("is itself, and the other one, too (F28)", function()
+    with_preload({ classes = load_classes }, function()
+      local classes = require "classes"
+      with_field(classes, "Default", classes.Square, function()
+        local square, circle = classes.Square.new(), classes.Circle.new()
+        assert.same({ "square", "circle", "square" }, { call(function(a, b)
+          return a.name(), b.name(), classes.Default.name()
+        end, square, circle) })
+        assert.equal("square", run(function() return classes.Square.new() end).data.name())
+      end)
+    end)
+  end)
+
+  it("has the data that the host has given it (F28)", function()
+    with_preload({ classes = load_classes }, function()
+      local classes = require "classes"
+      classes.Square.sides = 4
+      with_field(classes, "Default", classes.Square, function()
+        assert.same({ 4, "nil" }, { call(function(a, b)
+          return a.sides, tostring(b.sides)
+        end, classes.Square.new(), classes.Circle.new()) })
+      end)
+    end)
+  end)
+
+  it("is refused if it is the host's own (F28) #native", function()
+    with_preload({ classes = load_classes }, function()
+      local classes = require "classes"
+      local mine = { name = load("return 'mine'", "@plugin.lua") }
+      with_field(classes, "Circle", mine, function()
+        assert_failed(run(function() return mine.name() end), "upvalue", "module 'classes' has another 'Circle' on the host")
+      end)
+      with_field(classes, "extra", mine, function()
+        assert_failed(run(function(it) return it.name() end, { mine }), "upvalue", "module 'classes' has no 'extra' in a task")
+      end)
+    end)
+  end)
+end)
