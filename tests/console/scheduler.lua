@@ -22,7 +22,12 @@ end
 --- Starts a coroutine at the next tick, or at once.
 -- @treturn table its record: status ("running", "done" or "failed"), results, error, traceback, owner
 function Scheduler:start(name, owner, func, ...)
-  local record = { name = name, owner = owner, status = "running", due = native.clock(), arguments = table.pack(...) }
+  return self:add({ name = name, owner = owner }, func, ...)
+end
+
+--- Does the same for a record that has its name, its owner and, if need be, `ended`, which is called with it at its end.
+function Scheduler:add(record, func, ...)
+  record.status, record.due, record.arguments = "running", native.clock(), table.pack(...)
   record.coroutine = coroutine.create(func)
   if self.instructions then
     native.slice(record.coroutine, self.instructions)

@@ -12,8 +12,6 @@ local timers = {}
 
 --- Makes the engine's `gma.timer`.
 function timers.new(engine)
-  local live = {}
-
   local function run(timer)
     local count = 0
     while timer.max_count == 0 or count < timer.max_count do
@@ -26,10 +24,8 @@ function timers.new(engine)
   end
 
   local function ended(record)
-    local timer = record.timer
-    live[timer] = nil
-    if timer.cleanup then
-      engine.scheduler:start("timer cleanup", record.owner, timer.cleanup)
+    if record.cleanup then
+      engine.scheduler:start("timer cleanup", record.owner, record.cleanup)
     end
   end
 
@@ -41,10 +37,9 @@ function timers.new(engine)
     elseif math.type(max_count) ~= "integer" and max_count ~= nil then
       error("bad argument #3 to 'timer' (integer expected, got " .. type(max_count) .. ")", 2)
     end
-    local timer = { func = func, dt = dt, max_count = max_count or 0, cleanup = cleanup }
-    live[timer] = true
-    local record = engine.scheduler:start("timer", engine:owner(), run, timer)
-    record.timer, record.ended = timer, ended
+    local timer = { func = func, dt = dt, max_count = max_count or 0 }
+    -- Complete from the start, since the caller may be stopped between any two instructions.
+    local record = engine.scheduler:add({ name = "timer", owner = engine:owner(), cleanup = cleanup, ended = ended }, run, timer)
     if engine.options.firstTimerCall == "inside" then
       engine.scheduler:resume(record)
     end
@@ -53,8 +48,8 @@ function timers.new(engine)
   --- The number of timers with calls to come.
   local function count()
     local n = 0
-    for _ in pairs(live) do
-      n = n + 1
+    for _, record in ipairs(engine.scheduler.list) do
+      n = n + (record.ended == ended and record.status == "running" and 1 or 0)
     end
     return n
   end
