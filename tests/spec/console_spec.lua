@@ -82,6 +82,22 @@ describe("coroutines of the engine", function()
 end)
 
 describe("gma.timer", function()
+  it("leaves nothing behind if its plugin is stopped at any point of its start", function()
+    for ticks = 1, 40 do
+      local engine, plugin = console.new { slice = 3, tick = 0.001 }, { name = "P" }
+      engine:install()
+      engine.scheduler:start("plugin P", plugin, function() gma.timer(function() end, 0, 0) end)
+      for _ = 1, ticks do
+        engine:tick()
+      end
+      engine:stop(plugin)
+      engine:run()
+      engine:uninstall()
+      assert.equal(0, engine.count_timers())
+      assert.same({}, engine:texts("error"))
+    end
+  end)
+
   for _, first in ipairs { "tick", "inside" } do
     it("calls at once, the given number of times, and cleans up after the last (first call: " .. first .. ")", function()
       local calls, cleaned, at_return = {}, nil, nil
