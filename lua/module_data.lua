@@ -125,11 +125,10 @@ local function merge(module, data)
       return own
     end
     current = match or current
-    if type(current) ~= "table" then
-      own = sent
-    elseif is_free(current) then
+    local is_table = type(current) == "table"
+    if is_table and is_free(current) then
       own = current
-    elseif is_code(sent) then
+    elseif is_table and is_code(sent) then
       return nil
     else
       own = sent

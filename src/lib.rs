@@ -42,7 +42,7 @@
 //! | `value` | a Lua value, for reading options and describing it in messages | host |
 //! | `host_standard` | the host's standard library as it was when the module was loaded | host |
 //! | `module_names` | the names under which modules and their code cross | both |
-//! | `module_evidence` | what tells the objects of modules apart that have one name | both |
+//! | `module_evidence` | tells objects of modules apart: where they are defined, what they have captured | both |
 //! | `module_lookup` | finds the object of a module that a message names | both |
 //! | `names` | the names under which library functions and `gma` functions cross | both |
 //! | `codec` | encodes values and functions into messages, and decodes them | both |
