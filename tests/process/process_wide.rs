@@ -26,11 +26,13 @@ fn workers_are_named_and_block_the_hosts_signals() {
             local blocked = status("SigBlk")
             local mapped = io.open("/proc/self/maps"):read("a")
             local last_reserved = (mapped:find("/ld-musl-", 1, true) or mapped:find("-musl/libc.so", 1, true)) and 34 or 33
-            -- A thread sets its name when it starts, so all three must have started.
-            local begun = 0
-            gma = { begin = function() begun = begun + 1 end, begun = function() return begun end }
-            local function meet() gma.begin() while gma.begun() < 3 do end end
-            gma2workers.RunSync { tasks = { { func = meet }, { func = meet }, { func = meet } }, workers = 3 }
+            -- A thread sets its name when it starts, so all three must have started; and an idle one may end.
+            local begun, seen = 0, false
+            gma = { begin = function() begun = begun + 1 end, is_seen = function() return seen end }
+            local function meet() gma.begin() while not gma.is_seen() do end end
+            local tasks = { { func = meet }, { func = meet }, { func = meet } }
+            local job = gma2workers.RunAsync { tasks = tasks, workers = 3, onComplete = function() end }
+            repeat gma2workers.Poll() until begun == 3
             local names = {}
             for thread in io.popen("ls /proc/" .. own .. "/task"):lines() do
               local folder = ("/proc/%d/task/%s"):format(own, thread)
@@ -56,6 +58,8 @@ fn workers_are_named_and_block_the_hosts_signals() {
               assert(name:find("^gma2worker%-%d+$"), name)
               assert(name ~= names[i - 1], name .. " is there twice")
             end
+            seen = true
+            assert(job:wait().failed == 0)
             "#,
         )
         .run()

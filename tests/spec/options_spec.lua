@@ -94,12 +94,18 @@ local a_coroutine = coroutine.create(a_function)
 describe("an option", function()
   it("that is right starts the job", function()
     -- Otherwise the tests below would prove nothing.
-    local threads, options = gma2workers.info.threads, good_options()
-    local response = gma2workers.RunSync(options)
-    assert.is_true(gma2workers.info.threads > threads or threads >= 256 or gma2workers.info.backend == "cooperative")
-    assert.equal(options.workers, response.workerCount)
-    assert.equal(2 * options.workers, response.result[options.workers].data)
-    assert.is_true(callbacks > 0)
+    for _ = 1, 50 do
+      local options = good_options()
+      local response = gma2workers.RunSync(options)
+      assert.equal(options.workers, response.workerCount)
+      assert.equal(2 * options.workers, response.result[options.workers].data)
+      assert.is_true(callbacks > 0)
+      -- Idle threads may have ended meanwhile.
+      if gma2workers.info.threads >= options.workers or gma2workers.info.backend == "cooperative" then
+        return
+      end
+    end
+    error("the job's threads don't show")
   end)
 
   describe("with an unknown name is refused, with the nearest name (E9, E7)", function()
