@@ -213,6 +213,15 @@ pub enum Meant {
     Option(&'static str),
 }
 
+/// What an option or a field is measured in, in an advice that names it. Its misspelling may have had another unit.
+fn unit(name: &str) -> &'static str {
+    match name {
+        "timeout" | "grace" => ", in seconds",
+        "memoryLimit" => ", in bytes",
+        _ => "",
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -222,7 +231,7 @@ impl fmt::Display for Problem {
             }
             Problem::Missing { example } => write!(f, "is missing: write {example}"),
             Problem::UnknownOption { nearest: Some(nearest), .. } => {
-                write!(f, "is unknown: did you mean '{nearest}'?")
+                write!(f, "is unknown: did you mean '{nearest}'{}?", unit(nearest))
             }
             Problem::UnknownOption { nearest: None, known } => {
                 write!(f, "is unknown: the options are {}", known.join(", "))
@@ -237,7 +246,7 @@ impl fmt::Display for Problem {
             }
             Problem::Hole { last } => write!(f, "is missing: the list has a hole (tasks[{last}] is there)"),
             Problem::Misnamed { name, meant: Meant::Field(field) } => {
-                write!(f, "has a field '{name}': did you mean '{field}'?")
+                write!(f, "has a field '{name}': did you mean '{field}'{}?", unit(field))
             }
             Problem::Misnamed { name, meant: Meant::Option(option) } => {
                 let advice = format_args!("write {{ tasks = {{ ... }}, {option} = ... }}");

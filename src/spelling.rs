@@ -14,8 +14,13 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, known)| known)
 }
 
+/// A name in small letters and without underscores.
+fn plain(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "")
+}
+
 /// Other names that people use for options, in small letters and without underscores.
-const OPTION_SYNONYMS: [(&str, &str); 25] = [
+const OPTION_SYNONYMS: [(&str, &str); 27] = [
     ("args", "tasks"),
     ("func", "tasks"),
     ("fn", "tasks"),
@@ -36,6 +41,8 @@ const OPTION_SYNONYMS: [(&str, &str); 25] = [
     ("workercount", "workers"),
     ("maxtime", "timeout"),
     ("timelimit", "timeout"),
+    ("timeoutms", "timeout"),
+    ("timeoutseconds", "timeout"),
     ("maxmemory", "memoryLimit"),
     ("memory", "memoryLimit"),
     ("batchsize", "chunk"),
@@ -45,14 +52,14 @@ const OPTION_SYNONYMS: [(&str, &str); 25] = [
 
 /// The known option that an unknown name probably means: another name for it, or a misspelling.
 pub fn option<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let plain = name.to_ascii_lowercase().replace('_', "");
+    let plain = plain(name);
     let synonym = OPTION_SYNONYMS.iter().find(|(synonym, _)| *synonym == plain);
     let meant = synonym.and_then(|(_, option)| known.iter().copied().find(|known| known == option));
     meant.or_else(|| nearest(name, known))
 }
 
-/// Other names that people use for a task's fields.
-const SYNONYMS: [(&str, &str); 10] = [
+/// Other names that people use for a task's fields, in small letters and without underscores.
+const SYNONYMS: [(&str, &str); 14] = [
     ("arg", "args"),
     ("argument", "args"),
     ("arguments", "args"),
@@ -63,6 +70,10 @@ const SYNONYMS: [(&str, &str); 10] = [
     ("fn", "func"),
     ("fun", "func"),
     ("function", "func"),
+    ("maxtime", "timeout"),
+    ("timelimit", "timeout"),
+    ("timeoutms", "timeout"),
+    ("timeoutseconds", "timeout"),
 ];
 
 /// Words one letter away from a task's field that are probably the caller's own fields.
@@ -79,13 +90,14 @@ pub fn misnamed(
     mut options: impl Iterator<Item = &'static str>,
 ) -> Option<Meant> {
     let lower = name.to_ascii_lowercase();
-    if let Some(field) = fields.iter().find(|field| **field == lower) {
+    let plain = plain(name);
+    if let Some(field) = fields.iter().find(|field| **field == plain) {
         return Some(Meant::Field(field));
     }
-    if let Some(option) = options.find(|option| option.to_ascii_lowercase() == lower) {
+    if let Some(option) = options.find(|option| option.to_ascii_lowercase() == plain) {
         return Some(Meant::Option(option));
     }
-    let synonym = SYNONYMS.iter().find(|(synonym, _)| *synonym == lower).map(|(_, field)| *field);
+    let synonym = SYNONYMS.iter().find(|(synonym, _)| *synonym == plain).map(|(_, field)| *field);
     let is_slip = |field: &str| {
         lower.len().abs_diff(field.len()) <= 1
             && strsim::generic_damerau_levenshtein(lower.as_bytes(), field.as_bytes()) <= 1
@@ -138,9 +150,13 @@ mod tests {
             ("callback", "func"),
             ("timeOut", "timeout"),
             ("timout", "timeout"),
+            ("time_out", "timeout"),
+            ("timeout_ms", "timeout"),
+            ("timeLimit", "timeout"),
         ] {
             assert_eq!(misnamed(slip), Some(Meant::Field(meant)), "{slip}");
         }
+        assert_eq!(misnamed("stop_on_error"), Some(Meant::Option("stopOnError")));
         for option in ["tasks", "stopOnError"] {
             assert_eq!(misnamed(option), Some(Meant::Option(option)));
             assert_eq!(misnamed(&option.to_ascii_uppercase()), Some(Meant::Option(option)));

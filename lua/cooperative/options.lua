@@ -125,9 +125,18 @@ function options.field_meant(name)
   return nearest
 end
 
--- Other names that people use for a task's fields.
+-- What an option or a field is measured in. Its misspelling may have had another unit.
+local UNITS = { timeout = ", in seconds", grace = ", in seconds", memoryLimit = ", in bytes" }
+
+--- The advice that names an option or a field.
+local function advise(name)
+  return string.format("did you mean '%s'%s?", name, UNITS[name] or "")
+end
+
+-- Other names that people use for a task's fields, in small letters and without underscores.
 local SYNONYMS = { arg = "args", argument = "args", arguments = "args", param = "args", params = "args",
-  parameters = "args", callback = "func", fn = "func", fun = "func", ["function"] = "func" }
+  parameters = "args", callback = "func", fn = "func", fun = "func", ["function"] = "func",
+  maxtime = "timeout", timelimit = "timeout", timeoutms = "timeout", timeoutseconds = "timeout" }
 
 -- Words one letter away from a task's field that are probably the caller's own fields.
 local IS_ORDINARY_WORD = { arcs = true, ares = true, arms = true, arts = true, came = true, dame = true, fame = true,
@@ -137,24 +146,25 @@ local IS_ORDINARY_WORD = { arcs = true, ares = true, arms = true, arts = true, c
 -- if the field is the caller's own.
 function options.misnamed(name, fields)
   local lower = string.lower(name)
+  local bare = string.gsub(lower, "_", "")
   for _, field in ipairs(fields) do
-    if field == lower then
-      return string.format(": did you mean '%s'?", field)
+    if field == bare then
+      return ": " .. advise(field)
     end
   end
   for _, option in ipairs(RUN) do
-    if string.lower(option) == lower then
+    if string.lower(option) == bare then
       return string.format(", which is an option of the job: write { tasks = { ... }, %s = ... }", option)
     end
   end
-  local meant = SYNONYMS[lower]
+  local meant = SYNONYMS[bare]
   for _, field in ipairs(fields) do
     local may_be_slip = not meant and not IS_ORDINARY_WORD[name] and math.abs(#name - #field) <= 1
     if may_be_slip and distance(lower, field) <= 1 then
       meant = field
     end
   end
-  return meant and string.format(": did you mean '%s'?", meant)
+  return meant and ": " .. advise(meant)
 end
 
 -- Other names that people use for options, in small letters and without underscores.
@@ -162,7 +172,8 @@ local OPTION_SYNONYMS = { args = "tasks", func = "tasks", fn = "tasks", function
   callback = "onComplete", done = "onComplete", ondone = "onComplete", onend = "onComplete", onfinish = "onComplete",
   onfinished = "onComplete", cores = "workers", maxthreads = "workers", maxworkers = "workers", numthreads = "workers",
   numworkers = "workers", threads = "workers", workercount = "workers", maxtime = "timeout", timelimit = "timeout",
-  maxmemory = "memoryLimit", memory = "memoryLimit", batchsize = "chunk", chunksize = "chunk", title = "progress" }
+  timeoutms = "timeout", timeoutseconds = "timeout", maxmemory = "memoryLimit", memory = "memoryLimit",
+  batchsize = "chunk", chunksize = "chunk", title = "progress" }
 
 --- The option that an unknown name probably means: another name for it, or a misspelling.
 local function option_meant(name, names)
@@ -192,8 +203,7 @@ local function given(config, names)
     end
     if not is_known then
       local meant = option_meant(key, names)
-      refuse_option(key, "is unknown: "
-        .. (meant and string.format("did you mean '%s'?", meant) or "the options are " .. table.concat(names, ", ")))
+      refuse_option(key, "is unknown: " .. (meant and advise(meant) or "the options are " .. table.concat(names, ", ")))
     end
   end
   return found

@@ -230,7 +230,7 @@ describe("a failing init", function()
       ["init has a field 'fn': did you mean 'func'?"] = { fn = print },
       ["init.timeout must be a number of seconds above 0, got -1"] = { func = print, timeout = -1 },
       ["init.timeout must be a number of seconds above 0, got \"5\""] = { func = print, timeout = "5" },
-      ["init has a field 'timout': did you mean 'timeout'?"] = { func = print, timout = 5 },
+      ["init has a field 'timout': did you mean 'timeout', in seconds?"] = { func = print, timout = 5 },
       ["cannot send a userdata (at init.args[1].deep)"] = { func = print, args = { { deep = io.stdout } } },
     } do
       assert.is_truthy(refused(init):find(part, 1, true), refused(init))

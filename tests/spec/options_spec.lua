@@ -6,6 +6,9 @@ local assert_says = require("spec.fixtures.assertions").says
 local system = require "spec.fixtures.system"
 
 local HERE = debug.getinfo(1, "S").short_src
+-- What an advice says of an option's unit.
+local UNITS = { timeout = ", in seconds", memoryLimit = ", in bytes" }
+
 local CALLS = { "RunSync", "RunAsync" }
 
 local function double(n)
@@ -117,10 +120,11 @@ describe("an option", function()
     for wrong, right in pairs(nearest) do
       refused(wrong, { { 1, ("'%s' is unknown"):format(wrong), ("'%s'"):format(right) } })
     end
-    local synonyms = { threads = "workers", max_workers = "workers", cores = "workers", callback = "onComplete", onFinish = "onComplete",
+    local synonyms = { timeout_ms = "timeout", max_memory = "memoryLimit", threads = "workers", max_workers = "workers",
+      cores = "workers", callback = "onComplete", onFinish = "onComplete",
       on_done = "onComplete", func = "tasks", args = "tasks", time_limit = "timeout", memory = "memoryLimit", title = "progress" }
     for wrong, right in pairs(synonyms) do
-      refused(wrong, { { 1, ("option '%s' is unknown: did you mean '%s'?"):format(wrong, right) } })
+      refused(wrong, { { 1, ("option '%s' is unknown: did you mean '%s'%s?"):format(wrong, right, UNITS[right] or "") } })
     end
     for _, name in ipairs { "anything", "", "a b", "chunkSize" } do
       refused(name, { { 1, ("'%s' is unknown: the options are "):format(name) } })
@@ -320,13 +324,14 @@ describe("an option", function()
 
     local slips = { fucn = "func", Func = "func", fnc = "func", fn = "func", fun = "func", ["function"] = "func",
       callback = "func", agrs = "args", ARGS = "args", arg = "args", arguments = "args", Params = "args", param = "args",
-      nmae = "name", Name = "name", nam = "name", nsme = "name" }
+      nmae = "name", Name = "name", nam = "name", nsme = "name",
+      timout = "timeout", time_out = "timeout", timeoutMs = "timeout", time_limit = "timeout" }
     it("that is a slip or a synonym is refused with the right name (E18)", function()
       for slip, meant in pairs(slips) do
         for _, name in ipairs(CALLS) do
           local options = good_options()
           options.tasks = { { func = double, args = { 1 } }, { func = double, [slip] = 1 } }
-          assert_says(("tasks[2] has a field '%s': did you mean '%s'?"):format(slip, meant), refusal(name, options))
+          assert_says(("tasks[2] has a field '%s': did you mean '%s'%s?"):format(slip, meant, UNITS[meant] or ""), refusal(name, options))
         end
       end
     end)
@@ -335,7 +340,7 @@ describe("an option", function()
       local names = select(2, pcall(gma2workers.RunSync, { tasks = {}, nothing_of_the_kind = 1 })):match("the options are (.+)$")
       -- A task may have a timeout of its own.
       names = names:gsub(", timeout", "")
-      for option in (names .. ", oncomplete"):gmatch("%a+") do
+      for option in (names .. ", oncomplete, memory_limit"):gmatch("[%a_]+") do
         local options = good_options()
         options.tasks = { { func = double, [option] = 1 } }
         assert_says(("tasks[1] has a field '%s', which is an option of the job: write { tasks = { ... }, ")
