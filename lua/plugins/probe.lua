@@ -15,7 +15,7 @@ local coroutine, LUA = coroutine, { coroutine = coroutine, debug = debug, io = i
 local NAME, FILE = "gma2workers probe", "gma2workers_probe.txt"
 -- A command line can only name a global; this one exists while the probe runs.
 local ALIAS = "gma2workers_probe"
--- Seconds: between looks at an awaited event; the longest wait for it; of a loop; the longest wait for the library's job.
+-- Seconds: from look to look at an awaited event; the longest wait for it; of one loop; the longest wait for the job.
 local SOON, LONG, LOOP, PATIENCE = 0.01, 2, 0.2, 10
 local MOST_PASSES, HALF = 20000000, 10000 -- of a loop whose clock stands still; half of the job's numbers
 
@@ -234,7 +234,7 @@ local function begin_of(ask)
     or ("not within %d s"):format(LONG)
 end
 
---- What a coroutine of the engine finds when it sleeps.
+--- Sleeps in a coroutine of the engine, and says how that went.
 local function nap()
   local ok, seconds = pcall(seconds_of, call, "sleep", 0.05)
   return ok and ("yes, sleep(0.05) takes %.3f s"):format(seconds) or "no: " .. tostring(seconds)

@@ -1,5 +1,5 @@
 -- Template: a plugin that works in parallel. Copy template.lua and template.xml under names of your own, write the new
--- names into the .xml, and put your work in place of everything between here and "Keep the rest".
+-- names into the .xml, and replace `work` and the functions that it uses with your own.
 --
 --   Plugin "gma2workers template"           finds groups whose labels differ by a typing error
 --   Plugin "gma2workers template" "Macro"   does so in any other pool
