@@ -221,7 +221,7 @@ local function Start(argument)
   plugin.Start(argument)
 end
 
--- The engine calls this on Off Plugin, and when the plugin ends.
+-- The engine calls this on Off Plugin.
 local function Cleanup()
   if plugin then plugin.Cleanup() end
 end

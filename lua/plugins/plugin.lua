@@ -118,7 +118,7 @@ end
 return function(name, work)
   local plugin = setmetatable({ name = name, is_running = false }, Plugin)
 
-  --- Called by Off Plugin and however else a plugin ends.
+  --- Called by the engine on Off Plugin, and by Start at its end.
   function plugin.Cleanup()
     plugin.is_running = false
     -- Only this plugin's job: `cancelAll` would stop those of other plugins, too.

@@ -496,5 +496,5 @@ local function Start()
     path and " and in " .. path or "", "https://github.com/gma2workers/gma2workers/issues"))
 end
 
--- Cleanup is called by Off Plugin and however else a plugin ends.
+-- The engine calls the second on Off Plugin.
 return Start, finish
