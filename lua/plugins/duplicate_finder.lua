@@ -185,7 +185,7 @@ local function work(argument)
     later = later + #group - 1
     plugin:say(table.concat(names, ", "))
   end
-  plugin:say(later == 0 and "no duplicates" or ("labels that are there more than once: %d, with later objects: %d"):format(#groups, later))
+  plugin:say(later == 0 and "no duplicates" or ("labels that occur more than once: %d; later objects: %d"):format(#groups, later))
   if later == 0 or action == "show" then
     return
   end

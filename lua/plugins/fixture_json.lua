@@ -61,7 +61,7 @@ local function decode(text, file)
     local found = take(pattern)
     if not found then
       take("")
-      fail(what .. " must stand here")
+      fail("expected " .. what)
     end
     return found
   end
@@ -118,7 +118,7 @@ local function decode(text, file)
   local whole = value()
   take("")
   if at <= #text then
-    fail("the end must stand here")
+    fail("expected the end")
   end
   return whole
 end

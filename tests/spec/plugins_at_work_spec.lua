@@ -128,7 +128,7 @@ describe("the duplicate finder", function()
       [12] = 'Say "a"', [13] = 'say "A"', [20] = "Stpo" } }
   end
   local SHOWN = { "compared 9 labels in time", 'Macro 1 "Go", Macro 3 "GO ", Macro 7 "Go#2"',
-    'Macro 12 "Say "a"", Macro 13 "say "A""', "labels that are there more than once: 2, with later objects: 3" }
+    'Macro 12 "Say "a"", Macro 13 "say "A""', "labels that occur more than once: 2; later objects: 3" }
 
   local function after(...)
     local lines = table.move(SHOWN, 1, #SHOWN, 1, {})
@@ -188,7 +188,7 @@ describe("the duplicate finder", function()
     local pool = { { name = "Preset", [4] = { "Spot 1", "Spto 1", "Spot 2", "Spot 1" } } }
     local lines = run("duplicate_finder", { show = pool, textinput = { "Preset 4", "2", "show" } })
     assert.same({ "compared 4 labels in time", 'Preset 4.1 "Spot 1", Preset 4.2 "Spto 1", Preset 4.4 "Spot 1"',
-      "labels that are there more than once: 1, with later objects: 2" }, lines)
+      "labels that occur more than once: 1; later objects: 2" }, lines)
     assert.same({ "only equal labels are deleted: with other ones, show or mark" },
       (run("duplicate_finder", { show = pool, textinput = { "Preset 4", "2", "delete" } })))
   end)
@@ -297,15 +297,15 @@ describe("fixture json", function()
 
   it("refuses malformed files, with the line (K9) #long", function()
     local cases = {
-      { '{ "fixtures": [\n{ "number": 1 2 } ] }', "fixtures.json:2: a comma or } must stand here" },
+      { '{ "fixtures": [\n{ "number": 1 2 } ] }', "fixtures.json:2: expected a comma or }" },
       { '{ "fixtures": [\n{ "number": tru } ] }', "fixtures.json:2: no value: tru" },
-      { '{ "fixtures": [] }\n\nx', "fixtures.json:3: the end must stand here" },
+      { '{ "fixtures": [] }\n\nx', "fixtures.json:3: expected the end" },
       { '{ "fixtures": [ "\n" ] }', "fixtures.json:1: a string has no end in its line" },
       { '["\\x"]', "fixtures.json:1: no such escape" },
       { '["\\ud83d"]', "fixtures.json:1: half a character" },
-      { '{ fixtures: [] }', "fixtures.json:1: a name in quotes must stand here" },
-      { '["a" ; "b"]', "fixtures.json:1: a comma or ] must stand here" },
-      { "", "fixtures.json:1: a value must stand here" },
+      { '{ fixtures: [] }', "fixtures.json:1: expected a name in quotes" },
+      { '["a" ; "b"]', "fixtures.json:1: expected a comma or ]" },
+      { "", "fixtures.json:1: expected a value" },
       { "[]", "fixtures.json: has no list named fixtures" },
       { '{ "fixtures": [ null ] }', "fixtures.json: fixtures[1] must have a number of its own, and name and Patch as texts" },
       { '{ "fixtures": [ { "number": 1 }, { "number": 1 } ] }',
