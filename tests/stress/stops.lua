@@ -379,7 +379,9 @@ local function check(task, kind, entry, timeout, is_cancelled)
     assert(entry.data == n * (n + 1) // 2 and entry.returns[2] == n, "wrong result")
     counts["in time"] = counts["in time"] + 1
   elseif entry.kind == "timeout" then
-    assert(timeout and tonumber(entry.data:match("^Error: timed out after (%S+) s$")) == timeout, "wrong time-out")
+    -- `init` has the same limit.
+    local limit = entry.data:match("^Error: timed out after (%S+) s$") or entry.data:match("^Error: init timed out after (%S+) s %(")
+    assert(timeout and tonumber(limit) == timeout, "wrong time-out")
     counts.timeout = counts.timeout + 1
   elseif entry.kind == "cancelled" then
     assert(is_cancelled and entry.data == "Error: cancelled", "wrong cancel")
