@@ -144,10 +144,6 @@ impl Resolve for WorkerNames {
         }
         Ok(())
     }
-
-    fn note_class(&self, stack: &Protected) {
-        stdlib::note_finalizer(stack);
-    }
 }
 
 /// The functions that every state has outside its libraries, by the names under which they cross: those of gma2workers,

@@ -176,10 +176,6 @@ impl Resolve for DataNames {
         stack.create_table(0, 0);
         Ok(())
     }
-
-    fn note_class(&self, stack: &Protected) {
-        WorkerNames.note_class(stack);
-    }
 }
 
 /// Brings the plain data of the loaded modules up to date. The `_ENV` of the code for it is on top of the stack.

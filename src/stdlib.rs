@@ -203,21 +203,11 @@ pub fn bad_type(stack: &Protected, n: c_int, expected: &str) -> Exit {
 }
 
 pub fn set_metatable(stack: &Protected) -> NativeResult {
-    if stack.kind(2) == Type::Table {
-        let arguments = stack.top();
-        stack.push_value(2);
-        note_finalizer(stack);
-        stack.set_top(arguments);
-    }
-    Err(Exit::TailCallOriginal)
-}
-
-/// Notes whether the table on top, which becomes a metatable, has a finalizer.
-pub fn note_finalizer(stack: &Protected) {
-    if stack.raw_get_text(-1, "__gc") != Type::Nil {
+    if stack.raw_get_text(2, "__gc") != Type::Nil {
         current::with_notes(|notes| notes.has_finalizers = true);
     }
     stack.pop(1);
+    Err(Exit::TailCallOriginal)
 }
 
 fn open_file(_: &Protected) -> NativeResult {

@@ -133,7 +133,15 @@ local function copy_tables(list, n, place)
     end
   end
   for object, class in next, classes do
-    set_metatable(object, class)
+    local finalizer = rawget(class, "__gc")
+    if finalizer == nil then
+      set_metatable(object, class)
+    else
+      -- What it would release belongs to the original: Lua looks for it as the metatable is set.
+      rawset(class, "__gc", nil)
+      set_metatable(object, class)
+      rawset(class, "__gc", finalizer)
+    end
   end
   return copied
 end

@@ -26,9 +26,6 @@ pub use common::decode_common;
 pub trait Resolve {
     /// Pushes the function or table of this name.
     fn push_named(&self, stack: &Protected, name: &str) -> Result<()>;
-
-    /// The table on top becomes the metatable of a value.
-    fn note_class(&self, _: &Protected) {}
 }
 
 /// Pushes a message's values and returns their count, in its own protected call.

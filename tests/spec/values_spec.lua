@@ -378,4 +378,33 @@ describe("metatables", function()
     collectgarbage()
     assert.equal(1, finalized)
   end)
+
+  it("of a class with a finalizer are finalized once, however often they cross (V24)", function()
+    local finalized = 0
+    crossing.with_gma({ finalized = function() finalized = finalized + 1 end }, function()
+      crossing.with_preload({ finalized = function()
+        local Class = { __gc = function() gma.finalized() end }
+        Class.__index = Class
+        function Class.is_there() return true end
+        return { Class = Class, new = function() return setmetatable({}, Class) end }
+      end }, function()
+        local module = require "finalized"
+        local object = module.new()
+        assert.is_true(call(function(o, p) collectgarbage() return rawequal(o, p) and o.is_there() end, object, object))
+        local got = call(function(o) return o end, object)
+        assert.is_true(got.is_there())
+        assert.equal("function", type(module.Class.__gc))
+        got = nil -- luacheck: ignore 311
+        collectgarbage()
+        assert.equal(0, finalized)
+        object = nil -- luacheck: ignore 311
+        collectgarbage()
+        assert.equal(1, finalized)
+        -- One that a task has made is that task's.
+        assert.is_true(call(function() local made = module.new() return made end).is_there())
+        collectgarbage()
+        assert.is_true(finalized <= 2, finalized)
+      end)
+    end)
+  end)
 end)

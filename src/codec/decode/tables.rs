@@ -39,7 +39,7 @@ impl Decoder<'_> {
             Metatable::Globals => look_up_in_globals(here),
             Metatable::Below => {
                 here.insert(-2);
-                here.set_metatable(-2);
+                set_class(here);
             }
         }
         self.note_object(here, tag)?;
@@ -70,7 +70,6 @@ impl Decoder<'_> {
         if here.kind(-1) != Type::Table {
             return Err(Error::Corrupt("a class that is no table"));
         }
-        self.names.note_class(here);
         let tag = self.reader.byte().filter(|tag| tag & !SHARED == wire::TABLE);
         let tag = tag.ok_or(Error::Corrupt("an object that is no table"))?;
         self.open_table(here, destination, tag, Metatable::Below)
@@ -120,6 +119,21 @@ impl Decoder<'_> {
         }
         self.tagged_value(here, tag, destination)
     }
+}
+
+/// Makes the table on top the metatable of the one below it, and pops it. What a finalizer would release belongs to the original,
+/// so the copy gets none: Lua looks for `__gc` as the metatable is set.
+fn set_class(stack: &Protected) {
+    if stack.raw_get_text(-1, "__gc") == Type::Nil {
+        stack.pop(1);
+        return stack.set_metatable(-2);
+    }
+    stack.push_nil();
+    stack.raw_set_text(-3, "__gc");
+    stack.push_value(-2);
+    stack.set_metatable(-4);
+    stack.raw_set_text(-2, "__gc");
+    stack.pop(1);
 }
 
 /// Sets a metatable whose `__index` is the globals on the table on top.
