@@ -26,8 +26,8 @@ pub struct TableFrame {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Value,
-    /// The `_ENV` of a function.
-    Environment,
+    /// The `_ENV` of a function, by the number of its variable.
+    Environment(u32),
     /// The value of a captured variable, by its number.
     Captured(u32),
     /// Like [`Role::Captured`], in a message that will be refused: only functions among the fields matter.
@@ -89,7 +89,7 @@ pub fn without_arguments(mut error: Error) -> Error {
         for refusal in refusals.named_mut() {
             refusal.remedy = match refusal.remedy {
                 Remedy::PassOrCopy => Remedy::Copy,
-                Remedy::Return => Remedy::Private,
+                Remedy::Return | Remedy::ReturnGlobals => Remedy::Private,
                 remedy => remedy,
             };
         }
