@@ -100,6 +100,8 @@ pub enum Error {
     NotRequirable { module: String, text: Vec<u8> },
     /// A host call names no function of the host.
     NoHostFunction { name: String },
+    /// A host call was written with a colon.
+    Colon { name: String },
     /// A host call can't be made now: the task is over, or its job is closing.
     HostGone { name: String },
     /// The host function's results can't cross.
@@ -424,6 +426,7 @@ impl fmt::Display for Error {
                 )
             }
             Error::NoHostFunction { name } => write!(f, "no such function on the host: {name}"),
+            Error::Colon { name } => write!(f, "{name} was called with a colon: write {name}(...)"),
             Error::HostGone { name } => {
                 write!(f, "cannot call {name}: the task is over, or its job is closing")
             }
