@@ -194,6 +194,8 @@ pub enum Problem {
     LostField { name: String },
     /// There are more arguments than a task may have.
     TooMany { limit: i64, got: i64 },
+    /// A number of bytes is too small, and probably meant as MiB.
+    TooSmall { least: usize, got: String },
     /// A file can't be written.
     Unwritable { path: String, cause: String },
     /// A value can't cross.
@@ -263,6 +265,9 @@ impl fmt::Display for Problem {
             }
             Problem::TooMany { limit, got } => {
                 write!(f, "must hold 0 to {limit} arguments, got {got}: pass them in one table instead")
+            }
+            Problem::TooSmall { least, got } => {
+                write!(f, "must be at least {least} bytes, got {got}: write {got} << 20 for {got} MiB")
             }
             Problem::Unwritable { path, cause } => {
                 write!(f, "names a file that can't be written, \"{path}\": {cause}")
