@@ -124,7 +124,7 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The default memory limit of a worker's state, in bytes: far above normal use.
 const MEMORY_LIMIT: usize = if usize::BITS > 32 { 2 << 30 } else { 512 << 20 };
 
-/// The smallest memory limit, in bytes. A state takes about 25,000 before its first task.
+/// The smallest memory limit, in bytes. A state takes 20,000 to 25,000 before its first task.
 const LEAST_MEMORY: usize = 16 << 10;
 
 /// A job's options, except its callbacks, which stay in Lua.
