@@ -68,7 +68,7 @@ end
 ---@field globals? string[] Names of host globals, which are copied into each state before a task runs. A dotted name, `"string.split"`, sets that field of a standard library.
 ---@field timeout? number The most wall-clock seconds that each task may take, above 0. Host calls don't count. `math.huge` is no limit. Refused by the cooperative backend.
 ---@field grace? number The seconds that a task which is cancelled or out of time may go on, to end by itself: `isStopping()` tells it. Then it is stopped. Default: 0.
----@field memoryLimit? number The most bytes that each state may take, a whole number above 0. Default: 2 GiB; 512 MiB on 32-bit systems. Refused by the cooperative backend.
+---@field memoryLimit? number The most bytes that each state may take, a whole number, at least 16384: `64 << 20` for 64 MiB. Default: 2 GiB; 512 MiB on 32-bit systems. Refused by the cooperative backend.
 ---@field sandbox? boolean Whether tasks are kept from files, modules and the system. Default: false. `true` is refused by the cooperative backend.
 ---@field trace? string The path of a file for the job's timeline, in Chrome's trace event format. It is written before `onComplete` is called.
 ---@field onProgress? fun(done: integer, total: integer) Called on the host, at most about 20 times a second, never backwards, and last with done == total.
@@ -100,7 +100,7 @@ end
 ---@field globals? string[] Names of host globals, which are copied into each state before a task runs. A dotted name, `"string.split"`, sets that field of a standard library.
 ---@field timeout? number The most seconds that each item, or with `chunk` each chunk, may take, above 0. `math.huge` is no limit. Refused by the cooperative backend.
 ---@field grace? number The seconds that a task which is cancelled or out of time may go on, to end by itself: `isStopping()` tells it. Then it is stopped. Default: 0.
----@field memoryLimit? number The most bytes that each state may take, a whole number above 0. Default: 2 GiB; 512 MiB on 32-bit systems. Refused by the cooperative backend.
+---@field memoryLimit? number The most bytes that each state may take, a whole number, at least 16384: `64 << 20` for 64 MiB. Default: 2 GiB; 512 MiB on 32-bit systems. Refused by the cooperative backend.
 ---@field sandbox? boolean Whether tasks are kept from files, modules and the system. Default: false. `true` is refused by the cooperative backend.
 ---@field onProgress? fun(done: integer, total: integer) Called on the host with numbers of items, at most about 20 times a second, never backwards, and last with done == total.
 ---@field trace? string The path of a file for the job's timeline, with a slice for each chunk.

@@ -62,13 +62,20 @@ local function is_in_tasks(name, about)
   return is_listed(name, about) or STANDARD[name] or core.backend == "cooperative"
 end
 
---- Advises to list globals, beside those that are listed already.
-local function listing(quoted, about)
-  local names, globals = table.concat(quoted, ", "), rawget(about, "globals")
-  if type(globals) == "table" and next(globals) ~= nil then
-    return string.format("add %s to the option globals", names)
+--- Advises to list globals, beside those that are listed already. What a task writes to its copy of data would be lost.
+local function listing(names, about)
+  local quoted, copied, globals = {}, "", rawget(about, "globals")
+  for i, name in ipairs(names) do
+    quoted[i] = string.format("%q", name)
+    if type(rawget(_G, name)) ~= "function" then
+      copied = ": each task gets a copy, so return what you change"
+    end
   end
-  return string.format("list %s in globals = { %s }", #quoted == 1 and "it" or "them", names)
+  local list = table.concat(quoted, ", ")
+  if type(globals) == "table" and next(globals) ~= nil then
+    return string.format("add %s to the option globals%s", list, copied)
+  end
+  return string.format("list %s in globals = { %s }%s", #quoted == 1 and "it" or "them", list, copied)
 end
 
 local function of_global(name, about)
@@ -78,7 +85,7 @@ local function of_global(name, about)
   elseif is_on_host and is_in_tasks(name, about) then
     return "every task has it in _G: do not set it to nil, and do not give the function another _ENV"
   elseif is_on_host then
-    return string.format("the host has it, a task does not (%s)", listing({ string.format("%q", name) }, about))
+    return string.format("the host has it, a task does not (%s)", listing({ name }, about))
   elseif name == "gma" then
     return "the host has no gma, so there is none in a task"
   end
@@ -86,15 +93,15 @@ end
 
 --- The hint for globals that the code reads where the task failed, and that its state lacks.
 local function of_globals(missing, about)
-  local names, quoted = {}, {}
+  local names, shown = {}, {}
   for _, name in ipairs(missing) do
     if rawget(_G, name) ~= nil and not is_in_tasks(name, about) then
-      names[#names + 1], quoted[#quoted + 1] = string.format("'%s'", name), string.format("%q", name)
+      names[#names + 1], shown[#shown + 1] = name, string.format("'%s'", name)
     end
   end
   if #names > 0 then
     return string.format("%s reads the global%s %s, which the host has and a task does not (%s)", missing.place,
-      #names == 1 and "" or "s", table.concat(names, ", "), listing(quoted, about))
+      #names == 1 and "" or "s", table.concat(shown, ", "), listing(names, about))
   end
 end
 

@@ -124,6 +124,9 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The default memory limit of a worker's state, in bytes: far above normal use.
 const MEMORY_LIMIT: usize = if usize::BITS > 32 { 2 << 30 } else { 512 << 20 };
 
+/// The smallest memory limit, in bytes. A state takes 20,000 to 25,000 before its first task.
+const LEAST_MEMORY: usize = 16 << 10;
+
 /// A job's options, except its callbacks, which stay in Lua.
 pub struct Config {
     /// The stack index of the list of tasks.
@@ -306,6 +309,10 @@ pub fn read(stack: &Stack, options: c_int, is_async: bool) -> Result<Config> {
         value => return Err(unexpected("host", "a table of functions by name: { name = f, ... }", value)),
     };
     let memory_limit: Option<Bytes> = options.parse("memoryLimit", || "a whole number of bytes above 0")?;
+    if memory_limit.as_ref().is_some_and(|Bytes(bytes)| *bytes < LEAST_MEMORY) {
+        let got = options.get("memoryLimit").describe();
+        return Err(Error::option("memoryLimit", Problem::TooSmall { least: LEAST_MEMORY, got }));
+    }
     Ok(Config {
         tasks,
         mode: options.parse("mode", || "\"timer\" or \"cmd\"")?.unwrap_or_default(),

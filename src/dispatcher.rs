@@ -6,7 +6,7 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::codec::{self, Functions, GMA, Path, Policy, encode};
+use crate::codec::{self, Functions, GMA, HOST, Path, Policy, encode};
 use crate::config::{self, Config};
 use crate::environment::{Environment, HostModules, Required};
 use crate::error::{Error, Place, Problem, Result};
@@ -117,6 +117,7 @@ fn read_job(
     names.set_modules(addresses);
     let mut reader = TaskReader::new(&names, config, Some(pins));
     reader.tasks.chunk = chunk;
+    reader.globals = [config.host.map(|_| HOST), environment.gma.as_ref().map(|_| GMA)];
     stack.push_value(config.tasks);
     reader.read(stack)?;
     if let Some(functions) = config.host {

@@ -100,6 +100,8 @@ pub enum Error {
     NotRequirable { module: String, text: Vec<u8> },
     /// A host call names no function of the host.
     NoHostFunction { name: String },
+    /// A host call was written with a colon.
+    Colon { name: String },
     /// A host call can't be made now: the task is over, or its job is closing.
     HostGone { name: String },
     /// The host function's results can't cross.
@@ -192,6 +194,8 @@ pub enum Problem {
     LostField { name: String },
     /// There are more arguments than a task may have.
     TooMany { limit: i64, got: i64 },
+    /// A number of bytes is too small, and probably meant as MiB.
+    TooSmall { least: usize, got: String },
     /// A file can't be written.
     Unwritable { path: String, cause: String },
     /// A value can't cross.
@@ -261,6 +265,9 @@ impl fmt::Display for Problem {
             }
             Problem::TooMany { limit, got } => {
                 write!(f, "must hold 0 to {limit} arguments, got {got}: pass them in one table instead")
+            }
+            Problem::TooSmall { least, got } => {
+                write!(f, "must be at least {least} bytes, got {got}: write {got} << 20 for {got} MiB")
             }
             Problem::Unwritable { path, cause } => {
                 write!(f, "names a file that can't be written, \"{path}\": {cause}")
@@ -424,6 +431,7 @@ impl fmt::Display for Error {
                 )
             }
             Error::NoHostFunction { name } => write!(f, "no such function on the host: {name}"),
+            Error::Colon { name } => write!(f, "{name} was called with a colon: write {name}(...)"),
             Error::HostGone { name } => {
                 write!(f, "cannot call {name}: the task is over, or its job is closing")
             }

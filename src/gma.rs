@@ -309,8 +309,25 @@ fn stub_name(stack: &Stack) -> String {
     name
 }
 
+/// Refuses a host call whose first argument is the table that it is a field of, as by a colon. That table can't be sent in any case.
+fn refuse_colon(stack: &Protected) -> Result<()> {
+    if stack.kind(1) != Type::Table {
+        return Ok(());
+    }
+    let (name, top) = (stub_name(stack), stack.top());
+    stack.raw_get_text(1, name.rsplit(SEPARATOR).next().unwrap_or_default());
+    stack.push_upvalue(1);
+    let has_colon = stack.kind(-2) == Type::Function && stack.is_native(-2) && {
+        stack.push_upvalue_of(-2, 1);
+        stack.raw_equal(-1, -2)
+    };
+    stack.set_top(top);
+    if has_colon { Err(Error::Colon { name: names::display(&name) }) } else { Ok(()) }
+}
+
 /// Encodes the running host call's arguments.
-fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
+fn encode_arguments(stack: &Protected, name: &str) -> Result<Vec<u8>> {
+    refuse_colon(stack)?;
     let mut message = Vec::new();
     let place = |n: usize, path: &Path| format!("args[{n}]{path} of {}", names::display(name));
     let policy = Policy { names: &WorkerNames, functions: Functions::Refuse, place: &place };
@@ -344,6 +361,7 @@ fn gone(name: &str) -> Exit {
 
 /// `gma.echo` and `gma.feedback`, which only show something: values that can't cross are sent as text.
 fn show(stack: &Protected) -> NativeResult {
+    refuse_colon(stack)?;
     for index in 1..=stack.top() {
         if !matches!(stack.kind(index), Type::Nil | Type::Boolean | Type::Number | Type::String) {
             stack.push_text_of(index);
@@ -367,6 +385,9 @@ fn sleep(stack: &Protected) -> NativeResult {
             if current::is_stopping() { Err(Exit::Stop) } else { Ok(0) }
         }
         Some(_) => Err(Exit::BadArgument(1, "number of seconds expected, got nan".into())),
-        None => Err(stdlib::bad_type(stack, 1, "number")),
+        None => {
+            refuse_colon(stack)?;
+            Err(stdlib::bad_type(stack, 1, "number"))
+        }
     }
 }

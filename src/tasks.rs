@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{Blocks, Encoder, Functions, Names, Path, Policy, Upvalues, encode};
+use crate::codec::{self, Blocks, Encoder, Functions, Names, Path, Policy, Upvalues, encode};
 use crate::config::{self, Config, WorkerCount};
 use crate::environment::Init;
 use crate::error::{Error, Place, Problem, Result};
@@ -46,6 +46,8 @@ pub struct TaskReader<'a> {
     recurring: Option<Recurring>,
     memory_limit: usize,
     sandbox: bool,
+    /// The globals of tasks that a captured local may hide.
+    pub globals: [Option<&'static str>; 2],
     pub functions: Vec<Vec<u8>>,
     pub tasks: Tasks,
     /// The worker that decodes the arguments of a task already, if there is one.
@@ -101,6 +103,7 @@ impl<'a> TaskReader<'a> {
             recurring: Some(Recurring::new(config.workers, config.mode)),
             memory_limit: config.memory_limit,
             sandbox: config.sandbox,
+            globals: [None; 2],
             functions: Vec::new(),
             tasks: Tasks::default(),
             early_worker: None,
@@ -307,14 +310,14 @@ impl<'a> TaskReader<'a> {
         let place = |_, path: &Path| format!("func{path}");
         let policy = Policy { names: self.names, functions: Functions::Carry(self.upvalues), place: &place };
         stack.push_value(-1);
-        encode(stack, 1, &mut message, &policy).map_err(|error| self.map_refusal(stack, error))?;
+        encode(stack, 1, &mut message, &policy).map_err(|error| self.refusal(stack, error))?;
         self.functions.push(message);
         Ok(self.functions.len() as u32 - 1)
     }
 
     /// The error of the function on top, which can't cross. The function of a `Map`'s tasks is not the caller's, but has captured
     /// the function that was passed to `Map`.
-    fn map_refusal(&self, stack: &Stack, error: Error) -> Error {
+    fn refusal(&self, stack: &Stack, error: Error) -> Error {
         if let Error::Upvalues(refusals) = &error
             && self.tasks.chunk.is_some()
             && let own = stack.place_of(-1)
@@ -322,7 +325,7 @@ impl<'a> TaskReader<'a> {
         {
             return Error::MapFunction { holds: refusal.holds.clone() };
         }
-        error
+        codec::hiding(error, &self.globals)
     }
 }
 
@@ -351,7 +354,7 @@ pub fn read_init(stack: &Stack, names: &HostNames, config: &Config) -> Result<In
     if let Err(cause) = tasks.get(0) {
         let cause = match cause {
             Error::Unsendable { what, path } => Error::Unsendable { what, path: format!("init.{path}") },
-            cause => cause,
+            cause => codec::of_init(cause),
         };
         return Err(Error::option("init", Problem::Unsendable(Box::new(cause))));
     }

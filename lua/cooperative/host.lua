@@ -34,6 +34,9 @@ function host.wrap(functions)
   local wrapped = {}
   for name, func in next, functions do
     wrapped[name] = function(...)
+      if rawequal((...), proxy) then
+        error(string.format("host.%s was called with a colon: write host.%s(...)", name, name), 2)
+      end
       return parts.run.on_host(func, ...)
     end
   end

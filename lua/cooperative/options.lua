@@ -9,6 +9,9 @@ local options = {}
 -- The largest number of workers for one job.
 local WORKER_LIMIT = 256
 
+-- The smallest `memoryLimit`, in bytes.
+local LEAST_MEMORY = 16384
+
 -- All options of `RunSync` and of `Map`, in the order in which messages list them.
 local RUN, MAP = { "tasks" }, { "chunk", "onError", "args", "index" }
 for _, name in ipairs { "onComplete", "onResult", "stopOnError", "mode", "workers", "init", "host", "upvalues", "globals", "timeout",
@@ -286,6 +289,10 @@ local function check_limits(found)
   end
   if bytes ~= nil and not (type(bytes) == "number" and bytes > 0 and bytes % 1 == 0) then
     unexpected("memoryLimit", "a whole number of bytes above 0", bytes)
+  elseif bytes and bytes < LEAST_MEMORY then
+    local got = options.describe(bytes)
+    refuse_option("memoryLimit", string.format("must be at least %d bytes, got %s: write %s << 20 for %s MiB", LEAST_MEMORY, got,
+      got, got))
   end
 end
 

@@ -26,8 +26,8 @@ pub struct TableFrame {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Value,
-    /// The `_ENV` of a function.
-    Environment,
+    /// The `_ENV` of a function, by the number of its variable.
+    Environment(u32),
     /// The value of a captured variable, by its number.
     Captured(u32),
     /// Like [`Role::Captured`], in a message that will be refused: only functions among the fields matter.
@@ -83,18 +83,40 @@ impl FunctionFrame {
     }
 }
 
-/// The same error without advice about arguments and results, for a function that gets none from a task.
-pub fn without_arguments(mut error: Error) -> Error {
+/// The same error with other advice.
+fn advise(mut error: Error, remedy: impl Fn(&Refusal) -> Remedy) -> Error {
     if let Error::Upvalues(refusals) = &mut error {
         for refusal in refusals.named_mut() {
-            refusal.remedy = match refusal.remedy {
-                Remedy::PassOrCopy => Remedy::Copy,
-                Remedy::Return => Remedy::Private,
-                remedy => remedy,
-            };
+            refusal.remedy = remedy(refusal);
         }
     }
     error
+}
+
+/// The same error without advice about arguments and results, for a function that gets none from a task.
+pub fn without_arguments(error: Error) -> Error {
+    advise(error, |refusal| match refusal.remedy {
+        Remedy::PassOrCopy => Remedy::Copy,
+        Remedy::Return | Remedy::ReturnGlobals => Remedy::Private,
+        remedy => remedy,
+    })
+}
+
+/// The same error without advice about results and caches, for `init`, whose variables no task sees.
+pub fn of_init(error: Error) -> Error {
+    advise(error, |refusal| match refusal.remedy {
+        Remedy::Return => Remedy::SetGlobal,
+        Remedy::ReturnGlobals => Remedy::UseGlobals,
+        remedy => remedy,
+    })
+}
+
+/// The same error with advice about captured tables that have the name of one of these globals.
+pub fn hiding(error: Error, globals: &[Option<&str>]) -> Error {
+    advise(error, |Refusal { name, holds, remedy, .. }| {
+        let hides = holds == "a table" && globals.contains(&Some(name));
+        if hides { Remedy::Rename } else { *remedy }
+    })
 }
 
 /// The path to a part of a value, for an error: `.deep[1]`.

@@ -39,7 +39,7 @@ pub use encode::Encoder;
 pub use encode::blocks::Blocks;
 pub use encode::calls::{encode, encode_counted, encode_in_blocks};
 pub use encode::common::identity;
-pub use frame::{Path, without_arguments};
+pub use frame::{Path, hiding, of_init, without_arguments};
 pub use policy::{Functions, Libraries, Names, Policy, Upvalues};
 pub use scalars::encode_scalars;
 pub use wire::{GMA, HOST, MODULE, SEPARATOR, bytecode, is_rest};

@@ -126,7 +126,7 @@ local OPTIONS = {
   memoryLimit = function(value)
     if value == nil then return true end
     if math.type(value) == "float" and value >= 2 ^ 63 and value < 1 / 0 then return nil end
-    return is_whole(value) and value > 0 and value < 1 / 0
+    return is_whole(value) and value >= 16384 and value < 1 / 0
   end,
 }
 OPTIONS.onProgress, OPTIONS.onResult = OPTIONS.onComplete, OPTIONS.onComplete

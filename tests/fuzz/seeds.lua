@@ -101,7 +101,7 @@ options.traced = { tasks = {}, trace = "trace.json" }
 options.extra_args = { tasks = { { func = f[1], args = { 1, [0] = 0 } }, { func = f[1], args = { 1, x = 2 } } } }
 options.text = { tasks = {}, workers = " 4 ", mode = "timer", upvalues = "error" }
 options.floats = { tasks = {}, workers = 4.0, timeout = 3, memoryLimit = 2 ^ 20, sandbox = false }
-options.limits = { tasks = {}, workers = 256, timeout = 1e-9, memoryLimit = 1 }
+options.limits = { tasks = {}, workers = 256, timeout = 1e-9, memoryLimit = 16384 }
 options.wrong = { tasks = 1, mode = "fast", workers = 0, timeout = -1, memoryLimit = 1.5, sandbox = 1 }
 options.types = { tasks = {}, mode = { timer = true }, workers = {}, globals = "rate", upvalues = false }
 options.globals = { tasks = {}, globals = { "a", nil, "c", d = "e" } }

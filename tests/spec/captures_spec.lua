@@ -1,4 +1,5 @@
 -- What a function has captured is judged as a whole: one error names all of it, and its code tells what is written to.
+-- luacheck: globals host
 
 local gma2workers = require "gma2workers"
 local assertions = require "spec.fixtures.assertions"
@@ -116,6 +117,23 @@ describe("the error of captured data #native", function()
     assert.is_false(ok)
     assertions.says("upvalue 'found' (a table, written to) of the function at plugin.lua:2", message)
     assert.same({ n = 2 }, gma2workers.Map(task, { 1, 5 }, { upvalues = "private" }))
+  end)
+
+  it("says that a captured local hides the option host, or the engine's gma (F30)", function()
+    local advice = "cannot cross: rename the local: it hides the global of that name that tasks have"
+    local hosts = plugin "local host = { add = function(n) return n + 1 end } return function() return host.add(1) end, host"
+    assertions.says("upvalue 'host' (a table) of the function at plugin.lua:1 " .. advice,
+      message_of(hosts, { host = { add = print } }))
+    assertions.says("'host' (a table) of the function at plugin.lua:1 cannot cross: set upvalues", message_of(hosts))
+    assert.equal(2, run(function() return host.add(1) end, {}, { host = select(2, plugin(
+      "local host = { add = function(n) return n + 1 end } return 1, host")) }).data)
+    local engines = plugin "local gma = { rate = 5 } return function() return gma.rate end"
+    crossing.with_gma({ rate = 6 }, function()
+      assertions.says("upvalue 'gma' (a table) of the function at plugin.lua:1 " .. advice, message_of(engines))
+    end)
+    crossing.with_gma(nil, function()
+      assertions.says("'gma' (a table) of the function at plugin.lua:1 cannot cross: pass it in args", message_of(engines))
+    end)
   end)
 
   it("of a function among the arguments names all of it, too (F17)", function()

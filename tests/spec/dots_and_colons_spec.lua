@@ -1,6 +1,7 @@
 -- Calls written in another way than they are meant, such as with a dot where a colon belongs: each works, or says what to write.
 
 local gma2workers = require "gma2workers"
+local crossing = require "spec.fixtures.crossing"
 
 local GOT_ITSELF = "got itself: write .%s with a dot)"
 local NO_JOB = "bad argument #1 to '%s' (job expected, got %s): write job:%s()"
@@ -81,6 +82,37 @@ describe("a method of a job with a dot", function()
       assert.equal("running", (job:status()))
     end)
   end
+end)
+
+describe("a host call with a colon", function()
+  -- luacheck: globals host
+  local function refused(func)
+    local entry = crossing.run(func, {}, { host = { add = function(n) return n + 1 end } })
+    assert.same({ false, "runtime" }, { entry.success, entry.kind })
+    return (entry.data:gsub("^Error: ", ""))
+  end
+
+  it("of the option host is refused at its line, with or without arguments (E27)", function()
+    for _, code in ipairs { "host:add(2)", "host:add()", "local h = host h:add(2)", "pcall(host.add, 2) host:add(2)" } do
+      local func = assert(load(code .. "\nreturn 1", "@plugin.lua"))
+      assert.equal("plugin.lua:1: host.add was called with a colon: write host.add(...)", refused(func))
+    end
+    assert.equal(3, crossing.run(function() return host.add(2) end, {}, { host = { add = function(n) return n + 1 end } }).data)
+    assert.same({ add = 5 }, crossing.run(function() return host.give { add = 5 } end, {}, {
+      host = { give = function(t) return t end } }).data)
+  end)
+
+  it("of the engine is refused at its line (E27) #native", function()
+    local function none() end
+    local engine = { echo = none, sleep = none, cmd = none, show = { getvar = none }, gui = { progress = { stop = none } } }
+    crossing.with_gma(engine, function()
+      for code, name in pairs { ['gma:echo("x")'] = "gma.echo", ["gma:sleep(0)"] = "gma.sleep", ['gma:cmd("x")'] = "gma.cmd",
+          ['gma.show:getvar("X")'] = "gma.show.getvar", ["gma.gui.progress:stop(1)"] = "gma.gui.progress.stop" } do
+        assert.equal(("plugin.lua:1: %s was called with a colon: write %s(...)"):format(name, name),
+          refused(assert(load(code .. "\nreturn 1", "@plugin.lua"))))
+      end
+    end)
+  end)
 end)
 
 describe("a job that is taken for its response", function()

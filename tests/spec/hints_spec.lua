@@ -57,15 +57,15 @@ describe("a missing global that the error does not name #native", function()
   for _, code in ipairs(uses) do
     it("is named, with its place (E20): " .. code, function()
       says("LIST", code)
-      says('globals = { "LIST" })', code)
+      says('globals = { "LIST" }: each task gets a copy, so return what you change)', code)
     end)
   end
 
   it("is named with the line that reads it, and with others at that line (E20)", function()
-    says("plugin.lua:2 reads the global 'LIST', which the host has and a task does not (list it in globals = { \"LIST\" })",
+    says("plugin.lua:2 reads the global 'LIST', which the host has and a task does not (list it in globals = { \"LIST\" }: ",
       "\nfor _ in ipairs(LIST) do end")
     says("plugin.lua:3 reads the globals 'LIMIT', 'KEY', which the host has and a task does not (list them in globals = "
-      .. "{ \"LIMIT\", \"KEY\" })", "\n\nreturn LIMIT < KEY")
+      .. "{ \"LIMIT\", \"KEY\" }: each task gets a copy, so return what you change)", "\n\nreturn LIMIT < KEY")
     says("plugin.lua:2 reads the global 'LIST'", "\nlocal list = LIST\nlocal n = 1\nreturn list[n]")
     says("plugin.lua:4 reads the global 'LIST'", "local function inner(list)\nreturn #list\nend\nreturn 1 + inner(LIST)")
   end)
@@ -81,10 +81,24 @@ describe("a missing global that the error does not name #native", function()
   it("is to be added to those that are listed already, not to take their place (E20)", function()
     with_globals(GLOBALS, function()
       local func = crossing.plugin("return function() for _ in ipairs(LIST) do end return LIMIT < KEY end")
-      assert_says('(add "LIMIT", "KEY" to the option globals)', message_of(func, {}, { globals = { "LIST" } }))
+      assert_says('(add "LIMIT", "KEY" to the option globals: each task gets a copy, so return what you change)',
+        message_of(func, {}, { globals = { "LIST" } }))
       local options = { globals = { "LIST" } }
       assert_says('(add "HELP" to the option globals)', message_of(crossing.plugin("return function() HELP() end"), {}, options))
       assert_says('(add "HELP" to the option globals)', map_message(crossing.plugin("return function() HELP() end"), { 1 }, options))
+    end)
+  end)
+
+  it("is advised to be returned if it is data that a task may change, and not if it is a function (E29)", function()
+    local copied = ": each task gets a copy, so return what you change)"
+    with_globals({ results = {}, count = 0, help = function() end }, function()
+      for name, code in pairs { results = "results[#results + 1] = 1", count = "count = count + 1" } do
+        assert_says(('the host has it, a task does not (list it in globals = { %q }%s'):format(name, copied),
+          message_of(crossing.plugin("return function() " .. code .. " end")))
+      end
+      assert_says('(add "results" to the option globals' .. copied,
+        message_of(crossing.plugin("return function() results.x = 1 end"), {}, { globals = { "count" } }))
+      assert.is_truthy(message_of(crossing.plugin("return function() help() end")):find('(list it in globals = { "help" })', 1, true))
     end)
   end)
 

@@ -2,6 +2,7 @@
 -- luacheck: globals base kept count, ignore 142 143
 
 local gma2workers = require "gma2workers"
+local assertions = require "spec.fixtures.assertions"
 local crossing = require "spec.fixtures.crossing"
 local running = require "spec.fixtures.running"
 local stops = require "spec.fixtures.stops"
@@ -217,6 +218,24 @@ describe("a failing init", function()
     local rate = 5
     local _, message = pcall(RunSync, { tasks = tasks_of(1, function() end), init = function() base = rate end })
     assert.is_truthy(message:find("option 'init' cannot cross: .*'rate'"), message)
+  end)
+
+  it("that fills a captured local is refused, and the error's advice works (C4) #native", function()
+    local lut, size
+    local function refused(init, upvalues)
+      return select(2, pcall(RunSync, { tasks = tasks_of(1, function() return lut, size end), init = init, upvalues = upvalues }))
+    end
+    for _, upvalues in ipairs { "error", "copy" } do
+      assertions.says("upvalue 'lut' (nil, written to) of the function at ", refused(function() lut = { 7 } end, upvalues))
+      assertions.says("cannot cross: set it as a global in init, without a local of that name: each task then finds it",
+        refused(function() lut = { 7 } end, upvalues))
+      assertions.says("cannot cross: set them as globals in init, without locals of these names: each task then finds them",
+        refused(function() lut, size = { 7 }, 1 end, upvalues))
+      assertions.says("upvalue '_ENV' (a table, written to) of the function at plugin.lua:0 cannot cross: use _G as the function's "
+        .. "_ENV: each task then finds the globals that init has set", refused(load("lut = { 7 }", "@plugin.lua", "t", {}), upvalues))
+    end
+    local response = RunSync { tasks = tasks_of(2, load "return lut[1]"), init = load "lut = { 7 }" }
+    assert.same({ 7, 7 }, { response.result[1].data, response.result[2].data })
   end)
 
   it("with wrong fields is refused with its place (C4)", function()

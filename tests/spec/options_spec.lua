@@ -249,6 +249,18 @@ describe("an option", function()
     refused("memoryLimit", { { 1.5, "got 1.5" }, { 1e6 + 0.5, "got 1000000.5" }, { 1 / 0, "got inf" } })
   end)
 
+  describe("'memoryLimit' must be enough for a state (E28)", function()
+    local cases = {}
+    for _, bytes in ipairs { 1, 64, 512, 4096.0, 16383 } do
+      local shown = ("%d"):format(bytes)
+      cases[#cases + 1] = { bytes, ("got %s: write %s << 20 for %s MiB"):format(shown, shown, shown), "at least 16384 bytes" }
+    end
+    refused("memoryLimit", cases)
+    it("and 16384 may be tried #native", function()
+      assert.equal("table", type(gma2workers.RunSync({ tasks = { { func = type, args = { 1 } } }, memoryLimit = 16384 }).result[1]))
+    end)
+  end)
+
   describe("'sandbox' must be true or false (E8)", function()
     refused("sandbox", { { 1, "got 1", "true or false" }, { 0, "got 0" }, { "true", 'got "true"' }, { {}, "got a table" },
       { a_function, "got a function" } })
