@@ -2,7 +2,8 @@
 //!
 //! All functions that cross together are judged together: one may change a table that another hands it. Each function's code
 //! is followed along all of its ways. For each register, it is noted whether it may hold the value of a captured variable or
-//! something out of it. A function that is only a field of an environment counts once code loads it. What a function returns is not followed, nor a captured table inside of a table that a function made.
+//! something out of it. A function that is only a field of an environment counts once code loads it. What a function returns is
+//! not followed, nor a captured table inside of a table that a function made.
 
 use std::collections::VecDeque;
 use std::ops::Range;
