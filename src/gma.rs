@@ -359,9 +359,11 @@ fn gone(name: &str) -> Exit {
     if current::is_stopping() { Exit::Stop } else { Error::HostGone { name: names::display(name) }.into() }
 }
 
-/// `gma.echo` and `gma.feedback`, which only show something: values that can't cross are sent as text.
+/// `gma.echo` and `gma.feedback`, which only show something: values that can't cross are sent as text. `gma` alone may be meant.
 fn show(stack: &Protected) -> NativeResult {
-    refuse_colon(stack)?;
+    if stack.top() > 1 {
+        refuse_colon(stack)?;
+    }
     for index in 1..=stack.top() {
         if !matches!(stack.kind(index), Type::Nil | Type::Boolean | Type::Number | Type::String) {
             stack.push_text_of(index);

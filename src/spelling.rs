@@ -89,6 +89,10 @@ pub fn misnamed(
     fields: &[&'static str],
     mut options: impl Iterator<Item = &'static str>,
 ) -> Option<Meant> {
+    // `_name` is the caller's own.
+    if name.starts_with('_') || name.ends_with('_') {
+        return None;
+    }
     let lower = name.to_ascii_lowercase();
     let plain = plain(name);
     if let Some(field) = fields.iter().find(|field| **field == plain) {
@@ -127,7 +131,7 @@ mod tests {
         for own in [
             "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "area", "unit",
             "kind", "type", "index", "value", "fixture", "x", "", "n", "chunk", "title", "arms", "fund",
-            "time",
+            "time", "_name", "_timeout", "name_",
         ] {
             assert_eq!(misnamed(own), None, "{own}");
         }

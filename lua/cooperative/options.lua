@@ -148,6 +148,10 @@ local IS_ORDINARY_WORD = { arcs = true, ares = true, arms = true, arts = true, c
 --- The problem with a field that a task should not have: a misspelling or a synonym of one of `fields`, or an option of the job. Nil
 -- if the field is the caller's own.
 function options.misnamed(name, fields)
+  -- `_name` is the caller's own.
+  if string.find(name, "^_") or string.find(name, "_$") then
+    return nil
+  end
   local lower = string.lower(name)
   local bare = string.gsub(lower, "_", "")
   for _, field in ipairs(fields) do

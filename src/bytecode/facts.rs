@@ -72,39 +72,3 @@ impl FactSets {
         union
     }
 }
-
-/// The facts about the results of a call.
-#[derive(Default)]
-pub struct Results {
-    single: Vec<Facts>,
-    /// The facts about each of them.
-    all: Facts,
-}
-
-impl Results {
-    pub fn get(&self, n: usize) -> Facts {
-        self.single.get(n).copied().unwrap_or(self.all)
-    }
-
-    pub fn add(&mut self, n: usize, facts: Facts, sets: &mut FactSets) {
-        if self.single.len() <= n {
-            self.single.resize(n + 1, self.all);
-        }
-        self.single[n] = sets.union(self.single[n], facts);
-    }
-
-    pub fn add_to_all(&mut self, facts: Facts, sets: &mut FactSets) {
-        self.all = sets.union(self.all, facts);
-        for single in &mut self.single {
-            *single = sets.union(*single, facts);
-        }
-    }
-
-    /// Adds the results of a call that come behind one other.
-    pub fn add_shifted(&mut self, others: &Results, sets: &mut FactSets) {
-        for (n, facts) in others.single.iter().enumerate() {
-            self.add(n + 1, *facts, sets);
-        }
-        self.add_to_all(others.all, sets);
-    }
-}

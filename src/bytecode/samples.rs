@@ -123,7 +123,7 @@ pub fn written_names(dump: &[u8]) -> Option<String> {
     };
     let held: Vec<_> = names.iter().map(held).collect();
     let variables = (0..names.len() as u32).collect();
-    let written = writes::find(&[Carried { dump, variables, is_used: true }], &held)?;
+    let written = writes::find(&[Carried { dump, variables }], &held)?;
     let written = names.iter().zip(written).filter(|(_, written)| written.variable || written.table);
     let mut written: Vec<_> = written.map(|(name, _)| String::from_utf8_lossy(name)).collect();
     written.sort_unstable();

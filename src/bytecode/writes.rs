@@ -2,8 +2,7 @@
 //!
 //! All functions that cross together are judged together: one may change a table that another hands it. Each function's code
 //! is followed along all of its ways. For each register, it is noted whether it may hold the value of a captured variable or
-//! something out of it. A function that is only a field of an environment counts once code loads it. What a function returns is
-//! not followed, nor a captured table inside of a table that a function made.
+//! something out of it. What a function returns is not followed, nor a captured table inside of a table that a function made.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,7 +10,7 @@ use std::ops::Range;
 use rustc_hash::FxHashMap;
 
 use super::dump::{self, Source};
-use super::facts::{Fact, FactSets, Facts, Results};
+use super::facts::{Fact, FactSets, Facts};
 use super::instruction::{Action, Instruction};
 use super::library::{self, Known};
 
@@ -23,17 +22,13 @@ pub struct Carried<'a> {
     pub dump: &'a [u8],
     /// The number of each captured variable.
     pub variables: Vec<u32>,
-    /// Its code counts even if no other function loads it.
-    pub is_used: bool,
 }
 
 /// The value of a captured variable, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Held<'a> {
-    /// The globals, or an empty table in their place.
+    /// The globals, or a table in their place.
     Globals,
-    /// A table in their place, with fields of its own. These functions, by position, are among them.
-    Environment(Vec<(&'a [u8], u32)>),
     /// A part of the standard library, by name.
     Library(&'a str),
     /// One of the functions, by position.
@@ -59,7 +54,6 @@ pub fn find(carried: &[Carried], held: &[Held]) -> Option<Vec<Written>> {
         program.functions.push(Function::new(dump));
     }
     for (position, carried) in carried.iter().enumerate() {
-        program.functions[position].is_used = carried.is_used;
         program.add_inner(position);
         for (n, variable) in carried.variables.iter().enumerate() {
             let facts = program.facts_of(*variable);
@@ -80,7 +74,6 @@ struct Function<'a> {
     /// The captured variable that an upvalue is, if it is not a local of a function around it.
     variables: Vec<Option<u32>>,
     is_waiting: bool,
-    is_used: bool,
 }
 
 impl<'a> Function<'a> {
@@ -92,7 +85,6 @@ impl<'a> Function<'a> {
             upvalues: vec![Facts::NONE; code.upvalues.len()],
             variables: vec![None; code.upvalues.len()],
             is_waiting: false,
-            is_used: true,
         }
     }
 }
@@ -124,14 +116,11 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// Adds the functions inside of the one at a position. They wait; those of one that is not used begin with its use.
+    /// Adds the functions inside of the one at a position, which waits.
     fn add_inner(&mut self, position: usize) {
-        let is_used = self.functions[position].is_used;
         let mut next = vec![position];
         while let Some(position) = next.pop() {
-            if is_used {
-                self.wait(position as u32);
-            }
+            self.wait(position as u32);
             self.max_steps += MAX_LOOKS * self.functions[position].code.code.len();
             for inner in &self.functions[position].code.functions {
                 let inner_position = self.functions.len();
@@ -142,21 +131,10 @@ impl<'a> Program<'a> {
         }
     }
 
-    fn wait(&mut self, number: u32) {
-        let function = &mut self.functions[number as usize];
-        if function.is_used && !std::mem::replace(&mut function.is_waiting, true) {
-            self.waiting.push_back(number);
-        }
-    }
-
-    /// Notes that the functions among these facts are used.
-    fn note_use(&mut self, facts: Facts) {
-        for n in 0..self.sets.of(facts).len() {
-            if let Fact::Function(number) = self.sets.of(facts)[n]
-                && !std::mem::replace(&mut self.functions[number as usize].is_used, true)
-            {
-                self.wait(number);
-            }
+    fn wait(&mut self, function: u32) {
+        let is_waiting = &mut self.functions[function as usize].is_waiting;
+        if !std::mem::replace(is_waiting, true) {
+            self.waiting.push_back(function);
         }
     }
 
@@ -173,15 +151,14 @@ impl<'a> Program<'a> {
     }
 
     fn facts_of(&mut self, variable: u32) -> Facts {
-        let facts = match self.held.get(variable as usize) {
-            Some(Held::Globals) => vec![Fact::Library(Known::Globals)],
-            Some(Held::Environment(_)) => vec![Fact::Variable(variable), Fact::Library(Known::Globals)],
-            Some(Held::Library(name)) => library::named(name).map(Fact::Library).into_iter().collect(),
-            Some(Held::Function(function)) => vec![Fact::Function(*function)],
-            Some(Held::Other(_)) => vec![Fact::Variable(variable)],
-            None => Vec::new(),
+        let fact = match self.held.get(variable as usize) {
+            Some(Held::Globals) => Some(Fact::Library(Known::Globals)),
+            Some(Held::Library(name)) => library::named(name).map(Fact::Library),
+            Some(Held::Function(function)) => Some(Fact::Function(*function)),
+            Some(Held::Other(_)) => Some(Fact::Variable(variable)),
+            None => None,
         };
-        self.sets.make(facts)
+        self.sets.make(fact.into_iter().collect())
     }
 
     /// Adds facts about an upvalue of a function.
@@ -317,7 +294,6 @@ impl<'a> Program<'a> {
             Action::Jump | Action::Test | Action::Return | Action::Nothing => return,
             Action::NewTable { to } | Action::Compute { to } | Action::Other { to } => (to, Facts::NONE),
         };
-        self.note_use(result);
         set(registers, to, result);
     }
 
@@ -329,17 +305,14 @@ impl<'a> Program<'a> {
         let mut found = Vec::new();
         for fact in self.sets.of(facts) {
             match fact {
-                Fact::Variable(variable) | Fact::Inside(variable) => {
+                Fact::Variable(variable) => {
                     found.push(Fact::Inside(*variable));
-                    let functions = match (self.held.get(*variable as usize), key) {
-                        (Some(Held::Other(fields)), Some(_)) if *fact == Fact::Variable(*variable) => fields,
-                        // An environment may be in itself, as `_G`.
-                        (Some(Held::Environment(fields)), _) => fields,
-                        _ => continue,
-                    };
-                    let functions = functions.iter().filter(|(name, _)| key.is_none_or(|key| key == *name));
-                    found.extend(functions.map(|(_, function)| Fact::Function(*function)));
+                    if let (Some(key), Some(Held::Other(fields))) = (key, self.held.get(*variable as usize)) {
+                        let fields = fields.iter().filter(|(name, _)| *name == key);
+                        found.extend(fields.map(|(_, function)| Fact::Function(*function)));
+                    }
                 }
+                Fact::Inside(_) => found.push(*fact),
                 Fact::Library(known) => {
                     found.extend(key.and_then(|key| known.field(key)).map(Fact::Library));
                 }
@@ -398,7 +371,6 @@ impl<'a> Program<'a> {
 
     /// Calls a value. `is_whole` says that there are no other arguments.
     fn call(&mut self, callee: Facts, arguments: &[Facts], is_whole: bool) -> Results {
-        self.note_use(callee);
         let first = arguments.first().copied().unwrap_or_default();
         let mut results = Results::default();
         for fact in self.sets.of(callee).to_vec() {
@@ -474,4 +446,40 @@ fn set(registers: &mut Registers, n: usize, facts: Facts) {
 
 fn clear(registers: &mut Registers, range: Range<usize>) {
     range.for_each(|n| set(registers, n, Facts::NONE));
+}
+
+/// The facts about the results of a call.
+#[derive(Default)]
+struct Results {
+    single: Vec<Facts>,
+    /// The facts about each of them.
+    all: Facts,
+}
+
+impl Results {
+    fn get(&self, n: usize) -> Facts {
+        self.single.get(n).copied().unwrap_or(self.all)
+    }
+
+    fn add(&mut self, n: usize, facts: Facts, sets: &mut FactSets) {
+        if self.single.len() <= n {
+            self.single.resize(n + 1, self.all);
+        }
+        self.single[n] = sets.union(self.single[n], facts);
+    }
+
+    fn add_to_all(&mut self, facts: Facts, sets: &mut FactSets) {
+        self.all = sets.union(self.all, facts);
+        for single in &mut self.single {
+            *single = sets.union(*single, facts);
+        }
+    }
+
+    /// Adds the results of a call that come behind one other.
+    fn add_shifted(&mut self, others: &Results, sets: &mut FactSets) {
+        for (n, facts) in others.single.iter().enumerate() {
+            self.add(n + 1, *facts, sets);
+        }
+        self.add_to_all(others.all, sets);
+    }
 }

@@ -17,10 +17,8 @@ use crate::ffi::Type;
 /// The value of a captured variable.
 #[derive(Clone, Copy)]
 pub enum Content {
-    /// The globals, or an empty table in their place.
+    /// The globals, or an environment.
     Globals,
-    /// A table in their place, with fields of its own.
-    Environment,
     /// Something that crosses by name, at this position of the message.
     Named(usize),
     /// A Lua function, by its address.
@@ -43,8 +41,6 @@ struct Function {
     code: Range<usize>,
     /// The positions of the numbers of its variables in `numbers`.
     variables: Range<usize>,
-    /// It is more than a field of an environment, or captured by one.
-    is_used: bool,
 }
 
 /// An upvalue to judge.
@@ -71,7 +67,7 @@ pub struct Captures {
     numbers: Vec<u32>,
     variables: FxHashMap<usize, Variable>,
     contents: Vec<Content>,
-    /// The functions that are fields of a captured table or an environment: the variable, the position of the key in `keys`, the address.
+    /// The functions that are fields of a captured table: the variable, the position of the key in `keys`, the address.
     fields: Vec<(u32, Range<usize>, usize)>,
     keys: Vec<u8>,
     notes: Vec<Note>,
@@ -97,24 +93,13 @@ impl Captures {
     }
 
     /// Adds a function whose upvalues follow. Returns its position.
-    pub fn add_function(
-        &mut self,
-        pointer: usize,
-        code: Range<usize>,
-        upvalues: c_int,
-        is_used: bool,
-    ) -> Result<usize> {
+    pub fn add_function(&mut self, pointer: usize, code: Range<usize>, upvalues: c_int) -> Result<usize> {
         let first = self.numbers.len();
         self.numbers.try_reserve(upvalues as usize)?;
         self.functions.try_reserve(1)?;
         self.numbers.resize(first + upvalues as usize, 0);
-        self.functions.push(Function { pointer, code, variables: first..self.numbers.len(), is_used });
+        self.functions.push(Function { pointer, code, variables: first..self.numbers.len() });
         Ok(self.functions.len() - 1)
-    }
-
-    /// Whether the function at a position is more than a field of an environment.
-    pub fn is_used(&self, position: usize) -> bool {
-        self.functions.get(position).is_none_or(|function| function.is_used)
     }
 
     /// The variable with this identity, if an earlier function has captured it. Otherwise it is added: the upvalue of the
@@ -191,7 +176,7 @@ impl Captures {
                 .get(*number as usize)
                 .is_some_and(|written| written.variable || written.table && *kind == Type::Table);
             let remedy = match judgement {
-                _ if is_written => refusal.remedy.if_written(),
+                _ if is_written => Remedy::Return,
                 _ if *kind == Type::Nil => return None,
                 Judgement::RefuseWritten => return None,
                 Judgement::AdviseCopy => Remedy::Copy,
@@ -217,7 +202,6 @@ impl Captures {
             .map(|function| bytecode::Carried {
                 dump: &message[function.code.clone()],
                 variables: self.numbers[function.variables.clone()].to_vec(),
-                is_used: function.is_used,
             })
             .collect();
         let mut held: Vec<_> = self
@@ -225,7 +209,6 @@ impl Captures {
             .iter()
             .map(|content| match content {
                 Content::Globals => Held::Globals,
-                Content::Environment => Held::Environment(Vec::new()),
                 Content::Named(at) => Held::Library(name_at(message, *at).unwrap_or_default()),
                 Content::Function(pointer) => match positions.get(pointer) {
                     Some(position) => Held::Function(*position),
@@ -235,7 +218,7 @@ impl Captures {
             })
             .collect();
         for (variable, key, pointer) in &self.fields {
-            if let (Some(Held::Other(fields) | Held::Environment(fields)), Some(position)) =
+            if let (Some(Held::Other(fields)), Some(position)) =
                 (held.get_mut(*variable as usize), positions.get(pointer))
             {
                 fields.push((&self.keys[key.clone()], *position));

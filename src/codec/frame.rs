@@ -26,8 +26,8 @@ pub struct TableFrame {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Value,
-    /// The `_ENV` of a function, by the number of its variable.
-    Environment(u32),
+    /// The `_ENV` of a function.
+    Environment,
     /// The value of a captured variable, by its number.
     Captured(u32),
     /// Like [`Role::Captured`], in a message that will be refused: only functions among the fields matter.
@@ -97,7 +97,7 @@ fn advise(mut error: Error, remedy: impl Fn(&Refusal) -> Remedy) -> Error {
 pub fn without_arguments(error: Error) -> Error {
     advise(error, |refusal| match refusal.remedy {
         Remedy::PassOrCopy => Remedy::Copy,
-        Remedy::Return | Remedy::ReturnGlobals => Remedy::Private,
+        Remedy::Return => Remedy::Private,
         remedy => remedy,
     })
 }
@@ -106,7 +106,6 @@ pub fn without_arguments(error: Error) -> Error {
 pub fn of_init(error: Error) -> Error {
     advise(error, |refusal| match refusal.remedy {
         Remedy::Return => Remedy::SetGlobal,
-        Remedy::ReturnGlobals => Remedy::UseGlobals,
         remedy => remedy,
     })
 }

@@ -57,14 +57,10 @@ pub enum Remedy {
     Copy,
     /// Return the data, since what a task writes to its own copy is lost.
     Return,
-    /// Return the globals, for the same reason: the function has an `_ENV` of its own.
-    ReturnGlobals,
     /// Copy the data although what a task writes to it is lost: it can't be returned from here.
     Private,
     /// Set a global in its place, which tasks find.
     SetGlobal,
-    /// Set its globals in `_G`, where tasks find them.
-    UseGlobals,
     /// Rename the variable, which hides a global of tasks that is probably meant.
     Rename,
     /// Give the environment a metatable that can be recreated in the task.
@@ -89,16 +85,9 @@ impl Remedy {
                 "make it a local of the task, or pass it in args, and return it, since other writes are \
                  lost; for a cache, set upvalues = \"private\""
             }
-            Remedy::ReturnGlobals => {
-                "make the changed globals locals of the task, and return them, since other writes are \
-                 lost; for a cache, set upvalues = \"private\""
-            }
             Remedy::Private => "for a cache, set upvalues = \"private\", since other writes are lost",
             Remedy::SetGlobal => {
                 "set it as a global in init, without a local of that name: each task then finds it"
-            }
-            Remedy::UseGlobals => {
-                "use _G as the function's _ENV: each task then finds the globals that init has set"
             }
             Remedy::Rename => "rename the local: it hides the global of that name that tasks have",
             Remedy::PlainEnvironment => {
@@ -126,26 +115,13 @@ impl Remedy {
             Remedy::Make => "make them in the task",
             Remedy::MakeOrPass => "make them in the task, or pass what they hold in args",
             Remedy::CallOrRequire => "call them on the host, or require their module in the task",
-            Remedy::Copy
-            | Remedy::ReturnGlobals
-            | Remedy::Private
-            | Remedy::UseGlobals
-            | Remedy::PlainEnvironment
-            | Remedy::Absent => self.advice(holds),
+            Remedy::Copy | Remedy::Private | Remedy::PlainEnvironment | Remedy::Absent => self.advice(holds),
         }
-    }
-
-    /// The remedy if functions write to the variable. Only an environment has [`Remedy::Copy`] before it is judged.
-    pub fn if_written(self) -> Remedy {
-        if self == Remedy::Copy { Remedy::ReturnGlobals } else { Remedy::Return }
     }
 
     /// Whether functions write to the variable.
     fn is_of_written(self) -> bool {
-        matches!(
-            self,
-            Remedy::Return | Remedy::ReturnGlobals | Remedy::Private | Remedy::SetGlobal | Remedy::UseGlobals
-        )
+        matches!(self, Remedy::Return | Remedy::Private | Remedy::SetGlobal)
     }
 
     /// Whether one advice serves for two upvalues.

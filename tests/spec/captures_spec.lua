@@ -119,7 +119,7 @@ describe("the error of captured data #native", function()
     assert.same({ n = 2 }, gma2workers.Map(task, { 1, 5 }, { upvalues = "private" }))
   end)
 
-  it("says that a captured local hides the option host, or the engine's gma (F30)", function()
+  it("says that a captured local hides the option host, or the engine's gma (F29)", function()
     local advice = "cannot cross: rename the local: it hides the global of that name that tasks have"
     local hosts = plugin "local host = { add = function(n) return n + 1 end } return function() return host.add(1) end, host"
     assertions.says("upvalue 'host' (a table) of the function at plugin.lua:1 " .. advice,

@@ -231,8 +231,6 @@ describe("a failing init", function()
         refused(function() lut = { 7 } end, upvalues))
       assertions.says("cannot cross: set them as globals in init, without locals of these names: each task then finds them",
         refused(function() lut, size = { 7 }, 1 end, upvalues))
-      assertions.says("upvalue '_ENV' (a table, written to) of the function at plugin.lua:0 cannot cross: use _G as the function's "
-        .. "_ENV: each task then finds the globals that init has set", refused(load("lut = { 7 }", "@plugin.lua", "t", {}), upvalues))
     end
     local response = RunSync { tasks = tasks_of(2, load "return lut[1]"), init = load "lut = { 7 }" }
     assert.same({ 7, 7 }, { response.result[1].data, response.result[2].data })

@@ -326,8 +326,8 @@ describe("an option", function()
 
   describe("with a field of a task", function()
     it("that is the caller's own is ignored (E18)", function()
-      for _, name in ipairs { "id", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "unit", "index",
-        "title", "fixture", "arms", "chunk", "", "_", ("x"):rep(1 << 20), 5, true } do
+      for _, name in ipairs { "id", "_name", "timeout_", "note", "label", "data", "date", "game", "names", "node", "tags", "size", "unit",
+        "index", "title", "fixture", "arms", "chunk", "", "_", ("x"):rep(1 << 20), 5, true } do
         local task = { func = double, args = { 4 }, [name] = "mine" }
         assert.equal(8, gma2workers.RunSync({ tasks = { task } }).result[1].data)
         assert.equal("mine", task[name])

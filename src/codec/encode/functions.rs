@@ -29,13 +29,7 @@ impl Encoder<'_> {
         self.out[length..length + 4].copy_from_slice(&(code.len() as u32).to_le_bytes());
         let count = here.upvalue_count(-1);
         self.out.push(count as u8);
-        // An environment may have many functions that are never called.
-        let is_used = match self.frames.last() {
-            Some(Frame::Table(_)) => !self.is_in_environment(),
-            Some(Frame::Function(around)) => self.captures.is_used(around.position),
-            None => true,
-        };
-        let position = self.captures.add_function(pointer, code, count, is_used)?;
+        let position = self.captures.add_function(pointer, code, count)?;
         self.frames.push(Frame::Function(FunctionFrame {
             slot: here.top(),
             entry,
@@ -160,7 +154,7 @@ impl Encoder<'_> {
         match self.frames.last() {
             Some(Frame::Table(TableFrame {
                 slot,
-                role: Role::Captured(number) | Role::Environment(number) | Role::Refused(number),
+                role: Role::Captured(number) | Role::Refused(number),
                 in_key: false,
                 ..
             })) if here.kind(slot + 1) == Type::String => {
@@ -179,7 +173,7 @@ impl Encoder<'_> {
     /// Writes the table on top, which is a function's `_ENV`. An empty table that looks up everything in the globals does not
     /// count as data.
     fn environment(&mut self, here: &Protected) -> Result<()> {
-        let number = self.captures.set_content(Content::Globals);
+        self.captures.set_content(Content::Globals);
         let lookup = self.lookup(here);
         here.push_nil();
         let is_empty = !here.next(-2);
@@ -191,16 +185,9 @@ impl Encoder<'_> {
             let Some(Frame::Function(function)) = self.frames.last() else { return Ok(()) };
             self.captures.note(function.environment_refusal(here), None)?;
             return self.put_nothing(here);
-        }
-        if is_data {
-            self.captures.set_content(Content::Environment);
-            let is_copied = self.copies_data();
-            if !is_copied || self.policy.functions == Functions::Carry(Upvalues::Copy) {
-                self.note_upvalue(here, Type::Table, Some(number))?;
-            }
-            if !is_copied {
-                return self.put_nothing(here);
-            }
+        } else if is_data && !self.copies_data() {
+            self.note_upvalue(here, Type::Table, None)?;
+            return self.put_nothing(here);
         }
         if lookup == Lookup::Globals {
             self.out.push(wire::ENVIRONMENT);
@@ -210,7 +197,7 @@ impl Encoder<'_> {
             here.pop(1);
             return Ok(());
         }
-        self.open_table(here, pointer, Role::Environment(number))
+        self.open_table(here, pointer, Role::Environment)
     }
 
     /// The place in which the table on top looks up missing fields.
@@ -255,7 +242,7 @@ impl Encoder<'_> {
 
     /// Whether the innermost table is an environment.
     pub(super) fn is_in_environment(&self) -> bool {
-        matches!(self.frames.last(), Some(Frame::Table(TableFrame { role: Role::Environment(_), .. })))
+        matches!(self.frames.last(), Some(Frame::Table(table)) if table.role == Role::Environment)
     }
 
     pub(super) fn is_globals(&self, here: &Stack) -> bool {
