@@ -225,14 +225,14 @@ local function turn(job, budget, is_enough, is_paced)
     -- Results may have been merged elsewhere, and then nothing more may come that would end a wait.
     local has_unshown = #job.order > job.shown
     local longest = has_unshown and 0 or is_paced and math.min(left, pace.patience(job)) or left
-    local has_work, over, has_results = core.wait(job.id, longest)
+    local has_work, over, has_results = core.wait(job.id, longest, has_unshown)
     has_work = has_work or has_unshown
     if has_work and not over then
       serve(job, serves_until, core.clock() - began)
       if has_results then
         merge(job)
       end
-      local _, is_over, _, queued = core.wait(job.id, 0)
+      local _, is_over, _, queued = core.wait(job.id, 0, true)
       over = is_over
       show_results(job, queued)
     elseif is_paced and not has_work then
