@@ -14,7 +14,7 @@
 -- Arguments and results are copied at the same moments and by the same rules, but functions pass unchanged. `gma.*` calls in a task
 -- are plain calls. A running task can't be stopped: when its job is cancelled, it counts as cancelled at once, and its later outcome
 -- is dropped. A task may not use gma2workers, except `clock` and `isStopping`. This is not detected inside a coroutine that the task
--- made.
+-- made. `os.exit` is replaced while tasks run.
 --
 -- **Races.** The engine may switch coroutines between any two instructions, but not inside a C function. So `table.remove`
 -- decides every race: the coroutine that removes a task from the queue runs it, and the coroutine that removes the mark of a task
@@ -307,6 +307,7 @@ function core.release(id)
   local job = jobs[id]
   if job then
     jobs[id] = false
+    parts.run.leave(job)
     parts.workers.close(job)
     parts.host.close(job.host)
     if job.trace then
@@ -384,7 +385,7 @@ end
 -- file on first use.
 core.load = read
 
-for _, name in ipairs { "modules", "values", "options", "host", "tasks", "trace", "fields", "run", "workers" } do
+for _, name in ipairs { "modules", "values", "options", "host", "tasks", "trace", "fields", "exit", "run", "workers" } do
   parts[name] = read("cooperative/" .. name, _ENV)(core, parts, modules)
 end
 for _, name in ipairs { "engine", "arguments", "drivers", "report", "hints", "failures", "pace", "pump", "results", "async", "progress",
