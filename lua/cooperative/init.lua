@@ -146,7 +146,7 @@ end
 function core.merge(id, result, _, order)
   local job = jobs[id]
   if job and job.notes_order then
-    job.order, job.merged_at = order, not job.runs_here and core.clock()
+    job.order, job.merged_at = order, job.runs_here and job.merged_at or core.clock()
     for place = #order + 1, #job.ended do
       local index = job.ended[place]
       result[index], order[place] = job.entries[index], index
