@@ -42,6 +42,7 @@ build = {
       ["gma2-workers.calls"] = "lua/calls.lua",
       ["gma2-workers.cooperative.clock"] = "lua/cooperative/clock.lua",
       ["gma2-workers.cooperative.globals"] = "lua/cooperative/globals.lua",
+      ["gma2-workers.cooperative.exit"] = "lua/cooperative/exit.lua",
       ["gma2-workers.cooperative.host"] = "lua/cooperative/host.lua",
       ["gma2-workers.cooperative.init"] = "lua/cooperative/init.lua",
       ["gma2-workers.cooperative.modules"] = "lua/cooperative/modules.lua",

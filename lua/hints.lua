@@ -277,6 +277,10 @@ local function of_absent(message)
   if string.find(message, "attempt to yield from outside a coroutine$") then
     return "a task has no engine to yield to: to wait, call gma.sleep(seconds), if the host has gma"
   end
+  if core.backend == "cooperative" and string.find(message, "attempt to yield across a C%-call boundary$") then
+    return "without the binary, gma.sleep can't wait in a function that table.sort, string.gsub or other C code calls: call it "
+      .. "before or after"
+  end
   local name = core.backend == "native" and string.match(message, "a nil value %(field '([^']+)'%)$")
   if name and NOT_IN_DEBUG[name] and debug and debug[name] then
     return string.format("a task has no debug.%s", name)

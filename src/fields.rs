@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 use std::ffi::c_int;
 
+use crate::error::Error;
 use crate::ffi::{NativeResult, Protected, Stack, Type};
 
 /// The most items, and the most other fields, that are shown of one table.
@@ -51,6 +52,13 @@ pub fn append_text_of(stack: &Protected, index: c_int, out: &mut Vec<u8>) {
         stack.with_bytes(-1, |text| out.extend_from_slice(text));
         stack.pop(1);
     }
+}
+
+/// The text of an error value whose `__tostring` failed.
+pub fn text_of_failure(cause: &Error) -> Vec<u8> {
+    let mut text = b"error in the __tostring of the error: ".to_vec();
+    text.extend_from_slice(&cause.text());
+    text
 }
 
 /// Whether `tostring` calls a function of the table's own.

@@ -19,7 +19,7 @@ use crate::mailbox::{self, Answer};
 use crate::module_lookup;
 use crate::module_names::ModuleNames;
 use crate::names;
-use crate::{coroutine, current, fields, missing, stdlib};
+use crate::{coroutine, current, fields, missing, raised, stdlib};
 
 /// The names of things in a worker's state, for messages that leave it or enter it.
 pub struct WorkerNames;
@@ -341,7 +341,8 @@ fn call_host(stack: &Protected) -> NativeResult {
     match hostcall::call(&name, arguments) {
         Answer::Returned(message) => receive(stack, &message).map_err(unreceived),
         Answer::Raised(message) => {
-            receive(stack, &message).map_err(unreceived)?;
+            let count = receive(stack, &message).map_err(unreceived)?;
+            raised::take_text(stack, count > 1);
             Err(Exit::RaiseTop)
         }
         Answer::Failed(error) => Err(error.into()),

@@ -12,7 +12,6 @@ use crate::environment::{HostModules, Required};
 use crate::error::{Error, Place, Problem, Result};
 use crate::fault;
 use crate::ffi::{Protected, Stack, Type};
-use crate::fields;
 use crate::gma;
 use crate::host_standard;
 use crate::job::Job;
@@ -21,6 +20,7 @@ use crate::module_lookup;
 use crate::module_names::{ModuleNames, ModuleObjects, is_small_and_plain};
 use crate::modules::OWN_NAMES;
 use crate::names;
+use crate::raised;
 use crate::value::Value;
 
 /// The names of things in the host's state. Valid for one native call.
@@ -432,7 +432,7 @@ pub fn answer(
             encode(stack, last - first + 1, &mut message, &policy)
         } else {
             stack.set_top(last + 1);
-            encode_raised(stack, &mut message, &policy, failed)
+            raised::encode_error(stack, &mut message, &policy, failed)
         }
     };
     let mut encoded = encode_answer();
@@ -453,29 +453,4 @@ pub fn answer(
     }
     job.mailbox.answer(ticket, answer);
     hooks.map_or(Ok(()), Err)
-}
-
-/// Encodes the error value of a host function, on top of the stack, or its text if the value can't cross.
-fn encode_raised(
-    stack: &Stack,
-    message: &mut Vec<u8>,
-    policy: &Policy,
-    failed: impl Fn(Error) -> Error,
-) -> Result<()> {
-    stack.push_value(-1);
-    match encode(stack, 1, message, policy) {
-        Err(error) if !error.is_a_hooks() => {}
-        outcome => return outcome,
-    }
-    let mut text = Vec::new();
-    let text = &mut text;
-    let described = stack.protected(1, |stack| {
-        fields::append_text_of(stack, 1, text);
-        stack.push_bytes(text);
-        stack.remove(1);
-        Ok(())
-    });
-    // A `__tostring` may have failed.
-    described.map_err(|cause| if cause.is_interrupt() { cause } else { failed(cause) })?;
-    encode(stack, 1, message, policy)
 }

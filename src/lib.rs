@@ -49,6 +49,7 @@
 //! | `pinned` | long texts that workers copy straight from the host's state | both |
 //! | `missing` | finds the globals that were missing where a task failed | both |
 //! | `fields` | shows the fields of an error value that is a table | both |
+//! | `raised` | carries the error of a host function to the task, with its text | both |
 //! | `bytecode` | reads the code of functions: what they change, what they use | both |
 //! | `reader` | reads bytes from start to end | both |
 //! | `pool`, `idle_queue` | the pool of threads, and the queue where idle threads of the cores look for work; they know no Lua | both |
@@ -133,6 +134,7 @@ mod modules;
 mod names;
 mod pinned;
 mod pool;
+mod raised;
 mod random;
 mod reader;
 mod recurring;

@@ -14,7 +14,7 @@
 -- Arguments and results are copied at the same moments and by the same rules, but functions pass unchanged. `gma.*` calls in a task
 -- are plain calls. A running task can't be stopped: when its job is cancelled, it counts as cancelled at once, and its later outcome
 -- is dropped. A task may not use gma2workers, except `clock` and `isStopping`. This is not detected inside a coroutine that the task
--- made.
+-- made. `os.exit` is replaced while tasks run.
 --
 -- **Races.** The engine may switch coroutines between any two instructions, but not inside a C function. So `table.remove`
 -- decides every race: the coroutine that removes a task from the queue runs it, and the coroutine that removes the mark of a task
@@ -43,6 +43,9 @@ local CANNOT_WAIT = "cannot wait here: running tasks need the engine, which stan
 -- Seconds to wait for the first worker. After that, the waiting call runs the tasks.
 local START_TIMEOUT = 1
 
+-- The most tasks of a job that a call runs if it does not wait.
+local AT_ONCE = 2
+
 local function is_over(job)
   return #job.open == 0
 end
@@ -65,7 +68,7 @@ local function read_job(config, is_async, chunk, cancels_later)
   parts.options.check_globals(checked.globals)
   local total = #tasks
   parts.host.check(checked.host)
-  local job = { started = started, stops = checked.stops, cancels_later = cancels_later,
+  local job = { started = started, merged_at = started, ended_at = started, stops = checked.stops, cancels_later = cancels_later,
     host = checked.host and parts.host.wrap(checked.host),
     mode = checked.mode, workers = math.min(checked.workers, total), total = total,
     tasks = tasks, entries = {}, ended = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
@@ -105,10 +108,13 @@ function core.start(pumped, config, is_async, chunk, cancels_later)
   return nil
 end
 
---- Runs a task, unless the engine's coroutines run the tasks. Returns whether there was something to do, whether the job is over,
--- whether there are results to merge, and how many calls are queued: none. Never waits, because the pump lets the engine run in
--- between.
-function core.wait(id, seconds)
+--- Runs a task or a few, unless the engine's coroutines run the tasks. Returns whether there was something to do, whether the job is
+-- over, whether there are results to merge, and how many calls are queued: none. Never waits, because the pump lets the engine run
+-- in between.
+-- @int id
+-- @number seconds 0 for a caller that does not wait, such as `Poll()`
+-- @tparam[opt] boolean only_looks runs no task, because there are results to show first
+function core.wait(id, seconds, only_looks)
   local job = jobs[id]
   if not job then
     return false, false, false, 0
@@ -118,14 +124,15 @@ function core.wait(id, seconds)
   parts.workers.note_running()
   local can_sleep = modules.drivers.can_sleep()
   local runs_here = job.runs_here or not can_sleep or not job.has_worker and core.clock() - job.started > START_TIMEOUT
-  local task = runs_here and not parts.workers.is_initializing(job) and table.remove(job.queue)
+  local has_results = parts.workers.has_unmerged(job)
+  local may_run = runs_here and not only_looks and not has_results and not parts.workers.is_initializing(job)
+  local task = may_run and table.remove(job.queue)
   if task then
-    parts.workers.run_here(job, task)
-    return true, is_over(job), false, 0
-  elseif seconds > 0 and not can_sleep and not is_over(job) then
+    parts.workers.run_here(job, task, seconds > 0 and math.huge or AT_ONCE)
+    return true, is_over(job), parts.workers.has_unmerged(job), 0
+  elseif seconds > 0 and not can_sleep and not has_results and not is_over(job) then
     error(CANNOT_WAIT, 0)
   end
-  local has_results = job.notes_order and #job.ended > (job.order and #job.order or 0)
   return has_results or is_over(job), is_over(job), has_results, 0
 end
 
@@ -139,7 +146,7 @@ end
 function core.merge(id, result, _, order)
   local job = jobs[id]
   if job and job.notes_order then
-    job.order = order
+    job.order, job.merged_at = order, job.runs_here and job.merged_at or core.clock()
     for place = #order + 1, #job.ended do
       local index = job.ended[place]
       result[index], order[place] = job.entries[index], index
@@ -300,6 +307,7 @@ function core.release(id)
   local job = jobs[id]
   if job then
     jobs[id] = false
+    parts.run.leave(job)
     parts.workers.close(job)
     parts.host.close(job.host)
     if job.trace then
@@ -377,7 +385,7 @@ end
 -- file on first use.
 core.load = read
 
-for _, name in ipairs { "modules", "values", "options", "host", "tasks", "trace", "fields", "run", "workers" } do
+for _, name in ipairs { "modules", "values", "options", "host", "tasks", "trace", "fields", "exit", "run", "workers" } do
   parts[name] = read("cooperative/" .. name, _ENV)(core, parts, modules)
 end
 for _, name in ipairs { "engine", "arguments", "drivers", "report", "hints", "failures", "pace", "pump", "results", "async", "progress",

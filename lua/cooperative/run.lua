@@ -5,25 +5,64 @@ local values = parts.values
 
 local run = {}
 
--- The task that each coroutine is running.
+-- The task that each coroutine is running; false while it is in a function of the option `host`, which a task has called.
 local in_task = setmetatable({}, { __mode = "k" })
 
 --- Whether the current coroutine runs a task. A coroutine that the task made is not recognized.
 function run.is_in_task()
-  return in_task[coroutine.running()] ~= nil
+  return in_task[coroutine.running()] and true or false
+end
+
+--- Whether a coroutine that runs a task has, by way of others, resumed the current one.
+local function find_task_above()
+  for above, task in next, in_task do
+    if task and coroutine.status(above) == "normal" then
+      return true
+    end
+  end
+  return false
+end
+
+--- Whether the current coroutine runs a task, or a coroutine that a task made.
+function run.is_below_task()
+  local task = in_task[coroutine.running()]
+  if task ~= nil then
+    return task ~= false
+  end
+  local ok, is_below
+  repeat
+    -- With time slices, other coroutines may change the table meanwhile, and then Lua may raise an error.
+    ok, is_below = pcall(find_task_above)
+  until ok
+  return is_below
+end
+
+--- Whether a task is running in any coroutine.
+function run.has_tasks()
+  return next(in_task) ~= nil
+end
+
+--- Notes that the current coroutine has left a task of this job, which Ctrl-C may have interrupted before that was noted.
+function run.leave(job)
+  local here = coroutine.running()
+  local task = in_task[here]
+  if task and (task == job.initialization or task == job.tasks[task.index]) then
+    in_task[here] = nil
+  end
+  parts.exit.restore()
 end
 
 --- Whether the running task has its outcome already, because it was cancelled.
 function run.is_stopping()
   local task = in_task[coroutine.running()]
-  return task ~= nil and #task.unset == 0
+  return task and #task.unset == 0 or false
 end
 
 --- Calls a function of the option `host` from a task. It is the host's, so it may use gma2workers.
 function run.on_host(func, ...)
   local here = coroutine.running()
   local task = in_task[here]
-  in_task[here] = nil
+  in_task[here] = false
   local results = table.pack(pcall(func, ...))
   in_task[here] = task
   if not results[1] then
@@ -100,8 +139,10 @@ local function call(task)
   local func, args, outer = task.func, task.args, in_task[here]
   task.func, task.args = nil, nil
   in_task[here] = task
+  parts.exit.refuse()
   local results = table.pack(xpcall(func, with_traceback, table.unpack(args, 1, task.count)))
   in_task[here] = outer
+  parts.exit.restore()
   return results
 end
 

@@ -8,6 +8,12 @@ local workers = {}
 local MAX_STINT = 0.005
 local TICK = 0.01
 
+-- Seconds for which a waiting call runs tasks before it looks at anything else.
+local STINT_HERE = 0.001
+
+-- Seconds for which a worker puts off its next task, so that a pump shows the results before.
+local LONGEST_DELAY = 0.05
+
 -- `last` is the last of our coroutines to run. If it changes during a task, the engine slices time. The table is weak, so that it
 -- keeps no coroutine that the engine has killed.
 local seen = setmetatable({}, { __mode = "v" })
@@ -17,10 +23,18 @@ function workers.note_running()
   seen.last = coroutine.running()
 end
 
+--- Whether tasks have ended whose results are not merged, if the job notes the order.
+function workers.has_unmerged(job)
+  return job.notes_order and #job.ended > (job.order and #job.order or 0)
+end
+
 --- Sets a task's outcome, unless it has one. Returns whether it had none.
 local function put(job, task, entry)
   if table.remove(task.unset) then
     job.entries[task.index] = entry
+    if job.notes_order and not job.runs_here then
+      job.ended_at = core.clock()
+    end
     table.insert(job.ended, task.index)
     table.remove(job.open)
     return true
@@ -98,7 +112,7 @@ local function run(job, task, worker)
     -- The job was cancelled meanwhile.
     return value
   end
-  local begun = core.clock()
+  local begun = job.trace and core.clock()
   if job.init_failure then
     entry = init_failed(job, task)
   else
@@ -115,6 +129,18 @@ local function run(job, task, worker)
   return value
 end
 
+--- Lets a pump show the results of tasks that have ended before the next task begins, since the engine may start all workers in
+-- one tick. Not after each tiny task, and not for long: a callback may be sleeping.
+local function let_results_be_shown(job)
+  while workers.has_unmerged(job) and #job.queue > 0 and modules.drivers.can_sleep() do
+    local now = core.clock()
+    if now - job.merged_at < MAX_STINT or now - job.ended_at > LONGEST_DELAY then
+      return
+    end
+    modules.drivers.sleep(TICK)
+  end
+end
+
 --- The body of a worker's coroutine: runs tasks until none are left.
 local function work(job, worker)
   local here = coroutine.running()
@@ -123,6 +149,7 @@ local function work(job, worker)
     -- The engine is running this inside the call that started it.
     modules.drivers.sleep(TICK)
   end
+  let_results_be_shown(job)
   seen.last = here
   local since = core.clock()
   local task = table.remove(job.queue)
@@ -132,18 +159,29 @@ local function work(job, worker)
       seen.last, since = here, core.clock()
     elseif core.clock() - since >= MAX_STINT and modules.drivers.can_sleep() then
       modules.drivers.sleep(TICK)
-      since = core.clock()
+      let_results_be_shown(job)
+      -- Pumps have run meanwhile, but not during a task.
+      seen.last, since = here, core.clock()
     end
     task = table.remove(job.queue)
   end
 end
 
---- Runs a task in the coroutine that waits for the job. Ctrl-C then ends the wait too.
-function workers.run_here(job, task)
-  local value = run(job, task)
-  if modules.pump.is_interrupt(value) then
-    error(value, 0)
-  end
+--- Runs a task in the coroutine that waits for the job, and the next ones for a short time if no one sees results before the end: a
+-- turn of the pump costs as much as a tiny task. Ctrl-C then ends the wait too.
+-- @tab job
+-- @tab task
+-- @number most the greatest number of tasks to run
+function workers.run_here(job, task, most)
+  local stop = not job.notes_order and core.clock() + STINT_HERE
+  repeat
+    local value = run(job, task)
+    if modules.pump.is_interrupt(value) then
+      error(value, 0)
+    end
+    most = most - 1
+    task = stop and most > 0 and core.clock() < stop and table.remove(job.queue)
+  until not task
 end
 
 --- Starts the workers. Without an engine, the waiting call runs the tasks instead.

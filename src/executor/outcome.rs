@@ -104,8 +104,7 @@ pub fn failure(job: &Job, stack: &Stack, origin: Origin) -> Failure {
         Ok(())
     });
     if let Err(error) = described {
-        message = b"error in the __tostring of the error: ".to_vec();
-        message.extend_from_slice(&error.text());
+        message = fields::text_of_failure(&error);
     }
     Failure { kind: Kind::Runtime, message, traceback: origin.traceback, value, missing: origin.missing }
 }

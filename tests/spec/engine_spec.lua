@@ -336,3 +336,64 @@ describe("the code that may yield", function()
     end)
   end)
 end)
+
+describe("job:wait()", function()
+  -- The background pump may call the callbacks, or the waiting one.
+  local function each_pump(body)
+    for _, seconds in ipairs { 0, 0.03 } do
+      in_engine({}, function() body(seconds) end)
+    end
+  end
+
+  it("returns when onComplete has ended, also if it sleeps (M13)", function()
+    each_pump(function(seconds)
+      local ended
+      local job = RunAsync { tasks = tasks_of(1, identity), onComplete = function()
+        gma.sleep(0.1)
+        ended = true
+      end }
+      gma.sleep(seconds)
+      assert.is_table(job:wait())
+      assert.is_true(ended)
+
+      ended = nil
+      job = RunAsync { tasks = tasks_of(1, identity), onComplete = function()
+        gma.sleep(0.1)
+        ended = true
+      end }
+      gma.sleep(seconds)
+      for _ in job:results() do end -- luacheck: ignore 542
+      assert.is_true(ended)
+    end)
+  end)
+
+  it("returns the response when its time is over before that (M13)", function()
+    in_engine({}, function()
+      local job = RunAsync { tasks = tasks_of(1, identity), onComplete = function() gma.sleep(0.5) end }
+      gma.sleep(0.03)
+      local began = gma.gettime()
+      assert.is_table(job:wait(0.05))
+      assert.is_true(gma.gettime() - began < 0.4)
+    end)
+  end)
+
+  it("does not wait for itself: in its own onComplete, or in that of a job for which it waits (M13)", function()
+    each_pump(function(seconds)
+      local jobs, ended = {}, 0
+      for i = 1, 3 do
+        jobs[i] = RunAsync { tasks = tasks_of(1, identity), onComplete = function()
+          gma.sleep(0.02)
+          coroutine.wrap(function() jobs[i]:wait() end)()
+          jobs[i]:wait()
+          jobs[i % 3 + 1]:wait()
+          ended = ended + 1
+        end }
+      end
+      gma.sleep(seconds)
+      for i = 1, 3 do
+        jobs[i]:wait()
+      end
+      running.sleep_until(function() return ended == 3 end)
+    end)
+  end)
+end)

@@ -315,3 +315,18 @@ describe("gma.sleep #native", function()
     end)
   end)
 end)
+
+describe("gma.sleep in a function that C code calls", function()
+  it("works with the binary, and says without it where to sleep (E30)", function()
+    require("spec.fixtures.running").in_engine({}, function()
+      local record = gma2workers.RunSync({ tasks = { { func = function()
+        return (string.gsub("ab", "%w", function(letter) gma.sleep(0.001) return letter .. letter end))
+      end } } }).result[1]
+      if gma2workers.info.backend == "native" then
+        assert.equal("aabb", record.data)
+      else
+        assert_says("gma.sleep can't wait in a function that table.sort, string.gsub or other C code calls", record.data)
+      end
+    end)
+  end)
+end)

@@ -55,6 +55,37 @@ describe("a function of the option host", function()
     assert.same({ "runtime", "Error: boom" }, { entry.kind, entry.data })
   end)
 
+  it("raises tables that keep their text and their name, but no other metamethod (H25)", function()
+    local spoken = { __tostring = function(failure) return "no fixture " .. failure.id end, __index = { class = "Failure" } }
+    local functions = {
+      spoken = function() error(setmetatable({ id = 3 }, spoken)) end,
+      named = function() error(setmetatable({ id = 4 }, { __name = "Failure" })) end,
+      plain = function() error(setmetatable({ id = 5 }, { __index = {} })) end,
+      broken = function() error(setmetatable({ id = 6 }, { __tostring = function() error("no text", 0) end })) end,
+    }
+    local function fail(name) host[name]() end
+    local function record(name)
+      local failed = run(functions, fail, name)
+      return { failed.data, failed.error, getmetatable(failed.error) }
+    end
+    assert.same({ "Error: no fixture 3", { id = 3 } }, record("spoken"))
+    assert.same({ "Error: Failure: { id = 4 }", { id = 4 } }, record("named"))
+    assert.same({ "Error: { id = 5 }", { id = 5 } }, record("plain"))
+    assert.same({ "Error: error in the __tostring of the error: no text", { id = 6 } }, record("broken"))
+
+    local caught = run(functions, function()
+      local _, failure = pcall(host.spoken)
+      local text, id = tostring(failure), failure.id
+      local _, again = pcall(error, failure)
+      return text, id, again == failure and type(again)
+    end)
+    assert.same({ "no fixture 3", 3, "table", n = 3 }, caught.returns)
+    assert.equal("Error: no fixture 3", run(functions, function()
+      local _, failure = pcall(host.spoken)
+      error(failure)
+    end).data)
+  end)
+
   it("that is not there is a nil field (H15)", function()
     local entry = run({ add = print }, function() host.sub(1) end)
     assert.is_truthy(entry.data:find("attempt to call a nil value (field 'sub')", 1, true), entry.data)

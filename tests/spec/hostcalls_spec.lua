@@ -177,6 +177,15 @@ describe("an error of the host's function", function()
       end)
   end)
 
+  it("that has a text keeps it (H25)", function()
+    local meta = { __tostring = function(failure) return "refused: " .. failure.code end }
+    with_gma({ raise = function(code) error(setmetatable({ code = code }, meta)) end }, function()
+      local entry = run(function() gma.raise(7) end)
+      assert.same({ "Error: refused: 7", { code = 7 } }, { entry.data, entry.error })
+      assert.equal("refused: 8", call(function() return tostring(select(2, pcall(gma.raise, 8))) end))
+    end)
+  end)
+
   it("does not affect other calls and tasks", function()
     with_gma({ raise = raise, probe = function(n) return n end }, function()
       local entries = results(repeated(function(n)

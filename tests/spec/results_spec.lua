@@ -192,6 +192,60 @@ describe("onResult", function()
   end)
 end)
 
+describe("without the binary, results #cooperative", function()
+  -- Longer than a worker may block the engine.
+  local function work(n)
+    host.note("task " .. n) -- luacheck: ignore 113
+    local began = gma2workers.clock()
+    repeat until gma2workers.clock() - began > 0.01
+  end
+
+  local function in_hosts(body)
+    with_gma(nil, function() body("without an engine") end)
+    in_engine({}, function() body("in an engine") end)
+  end
+
+  it("come as each task ends, before the next one begins (R12)", function()
+    local expected = { "task 1", "result 1", "task 2", "result 2", "task 3", "result 3" }
+    in_hosts(function(host)
+      for _, workers in ipairs { 1, 3 } do
+        local events = {}
+        local function note(event) events[#events + 1] = event end
+        local config = { workers = workers, tasks = tasks_of(3, work), host = { note = note }, onComplete = ignore,
+          onResult = function(index) note("result " .. index) end }
+        RunSync(config)
+        assert.same(expected, events, host)
+
+        events = {}
+        RunAsync(config):wait()
+        assert.same(expected, events, host)
+
+        events, config.onResult = {}, nil
+        for index in RunAsync(config):results() do
+          note("result " .. index)
+        end
+        assert.same(expected, events, host)
+      end
+    end)
+  end)
+
+  it("let the first one cancel the others (R12)", function()
+    local function run(func)
+      local kinds, job = {}, nil
+      job = RunAsync { tasks = tasks_of(5, func), host = { note = ignore }, onComplete = ignore,
+        onResult = function(index, record)
+          kinds[index] = record.kind or "none"
+          job:cancel()
+        end }
+      assert.is_true(job:wait().cancelled)
+      assert.same({ "none", "cancelled", "cancelled", "cancelled", "cancelled" }, kinds)
+    end
+    in_hosts(function() run(work) end)
+    -- Without an engine, however short the tasks are.
+    with_gma(nil, function() run(identity) end)
+  end)
+end)
+
 describe("onResult of Map", function()
   it("gets each item's value (R5)", function()
     for _, chunk in ipairs { 1, 3, 100 } do

@@ -83,30 +83,6 @@ describe("binary chunks #native", function()
 end)
 
 describe("os #native", function()
-  it("refuses to exit, however it is called (I2)", function()
-    local ways = {
-      function() os.exit() end,
-      function() os.exit(true, true) end,
-      function() os.exit(3) end,
-      function() os.exit(false) end,
-      function() coroutine.wrap(os.exit)(0) end,
-      function() error(select(2, coroutine.resume(coroutine.create(function() os.exit(0, true) end)))) end,
-      -- Since Lua 5.4, the error of a finalizer is a warning.
-      function() setmetatable({}, { __gc = function() os.exit(0) end }) collectgarbage() if _VERSION ~= "Lua 5.3" then os.exit() end end,
-      function() table.sort({ 1, 2, 3 }, os.exit) end,
-      function() load("os.exit(1)")() end,
-      function() xpcall(error, function() os.exit(1) end) os.exit() end,
-    }
-    local tasks = {}
-    for i, way in ipairs(ways) do
-      tasks[i] = { func = way }
-    end
-    for i, entry in ipairs(gma2workers.RunSync({ tasks = tasks }).result) do
-      assert.is_truthy(not entry.success and entry.data:find("os.exit is not available in a task", 1, true),
-        ("way %d: %s"):format(i, tostring(entry.data)))
-    end
-  end)
-
   it("does not exit when a state is closed (I2)", function()
     for _, mode in ipairs { "timer", "cmd" } do
       assert.equal(1, crossing.results(run(function()
