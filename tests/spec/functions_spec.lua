@@ -191,6 +191,7 @@ describe("a captured standard function or library", function()
   it("is the state's own, whichever it is (F3)", function()
     assert.equal("all right", stock.run([[
       local names, tasks = {}, {}
+      local is_native = require("gma2workers").info.backend == "native"
       local function try(name, value)
         if type(value) == "function" or type(value) == "table" then
           names[#names + 1] = name
@@ -203,7 +204,9 @@ describe("a captured standard function or library", function()
         try(name, value)
         for field, inner in pairs(type(value) == "table" and value ~= _G and value or {}) do
           local is_absent = value == debug and (field == "debug" or field == "getregistry" or field:find("hook$"))
-          if not is_absent then
+          -- Without the binary, tasks find another one, which raises.
+          local is_replaced = not is_native and value == os and field == "exit"
+          if not is_absent and not is_replaced then
             try(name .. "." .. field, inner)
           end
         end
