@@ -30,12 +30,6 @@ local PROGRESS_INTERVAL = 0.05
 -- The running jobs by number. A waiting coroutine refers to its job; when the engine kills the coroutine, the job is collected.
 local running = setmetatable({}, { __mode = "v" })
 
--- Keeps no coroutine that the engine has killed.
-local WEAK = { __mode = "v" }
-
--- The job whose last callbacks each coroutine waits for.
-local awaited = setmetatable({}, { __mode = "k" })
-
 -- Jobs that only Poll and job:wait pump. Kept here so that they are not collected.
 local unattended = {} -- luacheck: ignore 241
 
@@ -148,7 +142,6 @@ end
 
 --- Reports a job's end. Each step does nothing if it is repeated, so after an error in between, the next pump can call this again.
 local function report_end(job)
-  job.reporter = job.background and job.background[1] == coroutine.running() and job.background or NONE
   if job.problem then
     job.failure = job.failure or { value = job.problem, traceback = job.problem }
     job.problem = nil
@@ -325,42 +318,6 @@ local function wait_for_any(jobs, seconds)
   core.wait_for_any(seconds, table.unpack(ids, 1, math.min(#ids, MOST_AWAITED)))
 end
 
---- Whether a job's last callbacks wait for the current coroutine: it runs them itself, or they wait in turn for callbacks that it
--- runs.
-local function is_awaited(job)
-  local here, seen = coroutine.running(), {}
-  while job and not job.over and not seen[job] do
-    seen[job] = true
-    local reporter = job.reporter and job.reporter[1]
-    if reporter and (reporter == here or coroutine.status(reporter) == "normal") then
-      return true
-    end
-    job = reporter and awaited[reporter]
-  end
-  return false
-end
-
---- Whether the job's own coroutine calls its last callbacks. Another one that does might never go on, and the engine may have killed
--- this one; then Lua's collector has it.
-local function is_reported_in_background(job)
-  return is_reported(job) and not (job.reporter and job.reporter[1] == nil)
-end
-
---- Waits for the job's last callbacks, so that what they do is done when `job:wait()` returns, whichever pump calls them.
-local function wait_for_report(job, deadline)
-  local here = coroutine.running()
-  while job.complete and not job.over and not job.dropped and is_reported_in_background(job) and drivers.can_sleep()
-    and not is_awaited(job) do
-    local left = deadline and deadline - core.clock() or math.huge
-    if left <= 0 then
-      return
-    end
-    awaited[here] = job
-    drivers.sleep(math.min(pace.pause(job), left))
-    awaited[here] = nil
-  end
-end
-
 --- Pumps the job until it is over, the deadline has passed, or there is enough. Meanwhile, turns the jobs that no coroutine pumps.
 -- @tparam[opt] number deadline a time of core.clock()
 -- @tparam[opt] function is_enough
@@ -383,7 +340,6 @@ function pump.run(job, deadline, is_enough, since)
       is_over, has_work = turn(job, is_alone and math.min(LONGEST_WAIT, left) or 0, is_enough)
     end
     if is_over then
-      wait_for_report(job, deadline)
       return true
     elseif is_enough and is_enough() or deadline and core.clock() >= deadline then
       return false
@@ -398,7 +354,6 @@ end
 
 --- Pumps the job to its end in an engine coroutine.
 function pump.run_in_background(job)
-  job.background = setmetatable({ coroutine.running() }, WEAK)
   while not turn_in_engine(job, math.huge) do
     drivers.sleep(pace.pause(job))
   end
