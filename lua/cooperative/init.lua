@@ -68,7 +68,7 @@ local function read_job(config, is_async, chunk, cancels_later)
   parts.options.check_globals(checked.globals)
   local total = #tasks
   parts.host.check(checked.host)
-  local job = { started = started, merged_at = started, ended_at = started, stops = checked.stops, cancels_later = cancels_later,
+  local job = { started = started, stops = checked.stops, cancels_later = cancels_later,
     host = checked.host and parts.host.wrap(checked.host),
     mode = checked.mode, workers = math.min(checked.workers, total), total = total,
     tasks = tasks, entries = {}, ended = {}, queue = {}, open = {}, uncollected = { true }, closers = {},
@@ -146,7 +146,7 @@ end
 function core.merge(id, result, _, order)
   local job = jobs[id]
   if job and job.notes_order then
-    job.order, job.merged_at = order, job.runs_here and job.merged_at or core.clock()
+    job.order = order
     for place = #order + 1, #job.ended do
       local index = job.ended[place]
       result[index], order[place] = job.entries[index], index

@@ -13,14 +13,19 @@ function run.is_in_task()
   return in_task[coroutine.running()] and true or false
 end
 
---- Whether a coroutine that runs a task has, by way of others, resumed the current one.
+--- Whether a coroutine that runs a task has, by way of others, resumed the current one. If a host function has, too, it is taken to be
+-- that one's.
 local function find_task_above()
+  local is_below = false
   for above, task in next, in_task do
-    if task and coroutine.status(above) == "normal" then
-      return true
+    if coroutine.status(above) == "normal" then
+      if not task then
+        return false
+      end
+      is_below = true
     end
   end
-  return false
+  return is_below
 end
 
 --- Whether the current coroutine runs a task, or a coroutine that a task made.
@@ -29,12 +34,14 @@ function run.is_below_task()
   if task ~= nil then
     return task ~= false
   end
-  local ok, is_below
-  repeat
-    -- With time slices, other coroutines may change the table meanwhile, and then Lua may raise an error.
-    ok, is_below = pcall(find_task_above)
-  until ok
-  return is_below
+  -- With time slices, other coroutines may change the table meanwhile, and then Lua may raise an error.
+  for _ = 1, 100 do
+    local ok, is_below = pcall(find_task_above)
+    if ok then
+      return is_below
+    end
+  end
+  return false
 end
 
 --- Whether a task is running in any coroutine.

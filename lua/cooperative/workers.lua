@@ -11,9 +11,6 @@ local TICK = 0.01
 -- Seconds for which a waiting call runs tasks before it looks at anything else.
 local STINT_HERE = 0.001
 
--- Seconds for which a worker puts off its next task, so that a pump shows the results before.
-local LONGEST_DELAY = 0.05
-
 -- `last` is the last of our coroutines to run. If it changes during a task, the engine slices time. The table is weak, so that it
 -- keeps no coroutine that the engine has killed.
 local seen = setmetatable({}, { __mode = "v" })
@@ -32,9 +29,6 @@ end
 local function put(job, task, entry)
   if table.remove(task.unset) then
     job.entries[task.index] = entry
-    if job.notes_order and not job.runs_here then
-      job.ended_at = core.clock()
-    end
     table.insert(job.ended, task.index)
     table.remove(job.open)
     return true
@@ -129,18 +123,6 @@ local function run(job, task, worker)
   return value
 end
 
---- Lets a pump show the results of tasks that have ended before the next task begins, since the engine may start all workers in
--- one tick. Not after each tiny task, and not for long: a callback may be sleeping.
-local function let_results_be_shown(job)
-  while workers.has_unmerged(job) and #job.queue > 0 and modules.drivers.can_sleep() do
-    local now = core.clock()
-    if now - job.merged_at < MAX_STINT or now - job.ended_at > LONGEST_DELAY then
-      return
-    end
-    modules.drivers.sleep(TICK)
-  end
-end
-
 --- The body of a worker's coroutine: runs tasks until none are left.
 local function work(job, worker)
   local here = coroutine.running()
@@ -149,7 +131,6 @@ local function work(job, worker)
     -- The engine is running this inside the call that started it.
     modules.drivers.sleep(TICK)
   end
-  let_results_be_shown(job)
   seen.last = here
   local since = core.clock()
   local task = table.remove(job.queue)
@@ -159,7 +140,6 @@ local function work(job, worker)
       seen.last, since = here, core.clock()
     elseif core.clock() - since >= MAX_STINT and modules.drivers.can_sleep() then
       modules.drivers.sleep(TICK)
-      let_results_be_shown(job)
       -- Pumps have run meanwhile, but not during a task.
       seen.last, since = here, core.clock()
     end

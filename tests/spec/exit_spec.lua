@@ -94,6 +94,14 @@ describe("without the binary, the host's os.exit #cooperative", function()
     end)
   end)
 
+  it("is the host's in a coroutine of a host function, which a task called from one of its own (I14)", function()
+    local function in_coroutine() return coroutine.wrap(function() return os.exit(4) end)() end
+    local entry = RunSync({ host = { exit = in_coroutine },
+      tasks = { { func = function() return coroutine.wrap(function() return host.exit() end)() end } } }).result[1] -- luacheck: ignore 113
+    assert.equal("noted", entry.data)
+    assert.equal(4, calls[1])
+  end)
+
   it("is back after Ctrl-C at any instruction, and jobs still run (I14)", function()
     local gethook = table.pack(debug.gethook())
     local ended, at = false, 0
