@@ -310,23 +310,29 @@ fn stub_name(stack: &Stack) -> String {
 }
 
 /// Refuses a host call whose first argument is the table that it is a field of, as by a colon. That table can't be sent in any case.
-fn refuse_colon(stack: &Protected) -> Result<()> {
+fn refuse_colon(stack: &Stack) -> Result<()> {
     if stack.kind(1) != Type::Table {
         return Ok(());
     }
-    let (name, top) = (stub_name(stack), stack.top());
-    stack.raw_get_text(1, name.rsplit(SEPARATOR).next().unwrap_or_default());
+    let name = stub_name(stack);
+    let field = name.rsplit(SEPARATOR).next().unwrap_or_default();
+    let mut has_colon = false;
+    stack.push_value(1);
     stack.push_upvalue(1);
-    let has_colon = stack.kind(-2) == Type::Function && stack.is_native(-2) && {
-        stack.push_upvalue_of(-2, 1);
-        stack.raw_equal(-1, -2)
-    };
-    stack.set_top(top);
+    stack.protected(2, |stack| {
+        stack.raw_get_text(1, field);
+        if stack.kind(-1) == Type::Function && stack.is_native(-1) {
+            stack.push_upvalue_of(-1, 1);
+            has_colon = stack.raw_equal(-1, 2);
+        }
+        stack.set_top(0);
+        Ok(())
+    })?;
     if has_colon { Err(Error::Colon { name: names::display(&name) }) } else { Ok(()) }
 }
 
 /// Encodes the running host call's arguments.
-fn encode_arguments(stack: &Protected, name: &str) -> Result<Vec<u8>> {
+fn encode_arguments(stack: &Stack, name: &str) -> Result<Vec<u8>> {
     refuse_colon(stack)?;
     let mut message = Vec::new();
     let place = |n: usize, path: &Path| format!("args[{n}]{path} of {}", names::display(name));
@@ -336,18 +342,25 @@ fn encode_arguments(stack: &Protected, name: &str) -> Result<Vec<u8>> {
 }
 
 fn call_host(stack: &Protected) -> NativeResult {
+    let (count, has_raised) = ask_host(stack)?;
+    if !has_raised {
+        return Ok(count);
+    }
+    raised::take_text(stack, count > 1);
+    Err(Exit::RaiseTop)
+}
+
+/// Returns how many values the answer has pushed, and whether they are those of an error.
+fn ask_host(stack: &Stack) -> std::result::Result<(c_int, bool), Exit> {
     let name = stub_name(stack);
     let arguments = encode_arguments(stack, &name)?;
-    match hostcall::call(&name, arguments) {
-        Answer::Returned(message) => receive(stack, &message).map_err(unreceived),
-        Answer::Raised(message) => {
-            let count = receive(stack, &message).map_err(unreceived)?;
-            raised::take_text(stack, count > 1);
-            Err(Exit::RaiseTop)
-        }
-        Answer::Failed(error) => Err(error.into()),
-        Answer::Gone => Err(gone(&name)),
-    }
+    let (message, has_raised) = match hostcall::call(&name, arguments) {
+        Answer::Returned(message) => (message, false),
+        Answer::Raised(message) => (message, true),
+        Answer::Failed(error) => return Err(error.into()),
+        Answer::Gone => return Err(gone(&name)),
+    };
+    Ok((receive(stack, &message).map_err(unreceived)?, has_raised))
 }
 
 /// The error of an answer that needs a module. Loading that may have been stopped.
