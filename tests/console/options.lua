@@ -39,7 +39,8 @@ what is shown
 
 GMA2WORKERS_BACKEND in the environment, native or cooperative, says which backend of gma2workers plugins get.
 Ctrl-C ends the plugin as Off Plugin does, with its Cleanup; a second one ends everything at once.
-Exit code: 0 when all ended well, 1 when a plugin, a timer or a command failed (failed tasks alone are no failure), 2 for a wrong command line.]]
+Exit code: 0 when all ended well, 1 when a plugin, a timer or a command failed (failed tasks alone are no failure), 2 for a wrong
+command line.]]
 
 --- The options of a command line.
 -- @func fail called with the reason if one is wrong
