@@ -1,7 +1,8 @@
 --- `os.exit` while tasks run: it refuses to end the program from a task, as with the binary, and is the host's for all other code.
 --
 -- Tasks share the host's `os`. So its `exit` is replaced from the beginning of a task until no task is running. If the engine kills
--- a task's coroutine meanwhile, the replacement stays until Lua's collector has found that out, and still does what the host's does.
+-- a task's coroutine meanwhile, the replacement stays until Lua's collector has found that out and another job has ended. It still
+-- does what the host's does.
 
 local _, parts = ...
 
