@@ -146,6 +146,35 @@ fn a_task_that_catches_memory_errors_harms_no_other() {
     }
 }
 
+/// T13. The spaces differ in how much of one is left when a state has taken its last region, of 8 MiB, which it then fills slowly.
+#[test]
+fn tasks_that_fill_all_memory_leave_the_host_some() {
+    for space in (68_000..72_500).step_by(100) {
+        in_space(
+            space,
+            r#"
+            local function hog()
+              local t = {}
+              while true do
+                t[#t + 1] = { 1, 2, 3, 4 }
+                for _ = 1, 20 do end
+              end
+            end
+            local result
+            local function complete(response) result = response.result end
+            gma2workers.RunAsync { tasks = { { func = hog }, { func = hog } }, workers = 2, onComplete = complete }
+            repeat
+              local text = ("x"):rep(512 << 10)
+            until gma2workers.Poll() == 0
+            for i = 1, 2 do check_memory(result[i], "task " .. i) end
+            check_health()
+            "#,
+        )
+        .run()
+        .expect_clean();
+    }
+}
+
 /// T1. More workers than there is memory for: each job ends, and so does the next.
 #[test]
 #[ignore = "long"]
