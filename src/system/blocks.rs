@@ -50,11 +50,14 @@ mod paged {
     /// The smallest size of a page on any system. A block of this alignment has pages of its own, whatever its size.
     pub const PAGE: usize = 4096;
 
-    /// The most blocks that are cached, the most if one below [`PAGED`] is to be added, and the most bytes. A block of little more
-    /// than 64 MiB, such as that of a text of this size, takes 68 MiB, and has to fit.
+    /// The most blocks that are cached, the most if a small one is to be added, and the most bytes. A block of little more than
+    /// 64 MiB, such as that of a text of this size, takes 68 MiB, and has to fit.
     const COUNT: usize = 64;
     const COUNT_FOR_SMALL: usize = 4;
     const BYTES: usize = if cfg!(target_pointer_width = "64") { 80 << 20 } else { 16 << 20 };
+
+    /// Smaller blocks are the regions of small states, of which there may be many.
+    const SMALL: usize = 256 << 10;
 
     pub fn is_paged(layout: Layout) -> bool {
         layout.align() == PAGE || layout.size() >= PAGED && layout.align() < PAGE
@@ -146,7 +149,7 @@ mod paged {
     pub unsafe fn unmap(block: *mut u8, size: usize) {
         if IS_CACHING.load(Ordering::Relaxed)
             && let Ok(mut cache) = CACHE.try_lock()
-            && cache.count < if size < PAGED { COUNT_FOR_SMALL } else { COUNT }
+            && cache.count < if size < SMALL { COUNT_FOR_SMALL } else { COUNT }
             && cache.bytes + size <= BYTES
         {
             let at = cache.count;

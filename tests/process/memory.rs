@@ -331,3 +331,37 @@ fn many_tasks_with_the_same_table_take_little_more_memory_than_two() {
     .run()
     .expect_clean();
 }
+
+/// T22. A page that is taken from the system costs a fault.
+#[test]
+fn texts_that_are_dropped_leave_their_pages_to_the_next() {
+    Case::new(
+        r#"
+        local gma2workers = require "gma2workers"
+        -- musl has no cache of pages.
+        if assert(io.open("/proc/self/maps")):read("a"):find("musl") then return end
+        local function faults()
+          local fields = assert(io.open("/proc/self/stat")):read("a"):match("%) (.*)")
+          local count = 0
+          for field in fields:gmatch("%S+") do
+            count = count + 1
+            if count == 8 then return tonumber(field) end
+          end
+        end
+        local function drop(kib)
+          local text, bytes = ("x"):rep(1024), 0
+          for _ = 1, 200 do bytes = bytes + #text:rep(kib) end
+          return bytes
+        end
+        for _, kib in ipairs { 300, 500, 900, 1500 } do
+          local before = faults()
+          assert(gma2workers.RunSync { tasks = { { func = drop, args = { kib } } }, workers = 1 }.result[1].data == 200 * kib * 1024)
+          local pages = kib // 4
+          -- Each text is built once beside itself. A few are there at a time.
+          assert(faults() - before < 12 * pages + 1000, ("%d KiB: %d faults"):format(kib, faults() - before))
+        end
+        "#,
+    )
+    .run()
+    .expect_clean();
+}
