@@ -77,10 +77,19 @@ Job.__name = "gma2workers.job"
 -- What the response has, and a handle has not.
 local IN_RESPONSE = { cancelled = true, data = true, duration = true, failed = true, response = true, result = true, returns = true }
 
+-- Other names that people use for the methods, in small letters. Words that a caller may use for a field of its own, such as `done`
+-- and `stop`, are not among them.
+local METHODS = { abort = "cancel", await = "wait", cancel = "cancel", get = "wait", join = "wait", results = "results",
+  status = "status", terminate = "cancel", wait = "wait" }
+
 -- Code that takes a handle for the response would find nothing there for ever.
 setmetatable(Job, { __index = function(_, name)
   if IN_RESPONSE[name] then
     error(string.format("a job has no '%s': job:wait() returns the response, which onComplete gets too", name), 2)
+  end
+  local method = type(name) == "string" and METHODS[string.lower(name)]
+  if method then
+    error(string.format("a job has no '%s': did you mean job:%s()?", name, method), 2)
   end
 end })
 

@@ -253,7 +253,11 @@ impl fmt::Display for Problem {
                 write!(f, "has a field '{name}': did you mean '{field}'{}?", unit(field))
             }
             Problem::Misnamed { name, meant: Meant::Option(option) } => {
-                let advice = format_args!("write {{ tasks = {{ ... }}, {option} = ... }}");
+                let example = match *option {
+                    "tasks" => "{ { func = f }, ... }".to_owned(),
+                    option => format!("{{ ... }}, {option} = ..."),
+                };
+                let advice = format_args!("write {{ tasks = {example} }}");
                 write!(f, "has a field '{name}', which is an option of the job: {advice}")
             }
             Problem::LostValue { key } => {

@@ -161,7 +161,8 @@ function options.misnamed(name, fields)
   end
   for _, option in ipairs(RUN) do
     if string.lower(option) == bare then
-      return string.format(", which is an option of the job: write { tasks = { ... }, %s = ... }", option)
+      local example = option == "tasks" and "{ tasks = { { func = f }, ... } }" or "{ tasks = { ... }, " .. option .. " = ... }"
+      return ", which is an option of the job: write " .. example
     end
   end
   local meant = SYNONYMS[bare]

@@ -115,8 +115,8 @@ describe("a host call with a colon", function()
   end)
 end)
 
-describe("a job that is taken for its response", function()
-  it("has none of its fields, and says so (E26)", function()
+describe("a job", function()
+  it("has none of the fields of its response, and says so (E26)", function()
     local job = gma2workers.RunAsync { tasks = { { func = tostring, args = { 1 } } }, onComplete = function() end }
     for name in pairs { result = 1, data = 1, failed = 1, response = 1, duration = 1, cancelled = 1, returns = 1 } do
       assert_refused(("a job has no '%s': job:wait() returns the response"):format(name), "job." .. name, job)
@@ -125,6 +125,19 @@ describe("a job that is taken for its response", function()
     job.note = "mine"
     assert.equal("mine", job.note)
     assert.equal("1", job:wait().result[1].data)
+  end)
+
+  it("has no method of another name, and says which it has (E26)", function()
+    local job = gma2workers.RunAsync { tasks = {}, onComplete = function() end }
+    for name, method in pairs { join = "wait", await = "wait", get = "wait", Wait = "wait", abort = "cancel", Cancel = "cancel",
+        terminate = "cancel", Status = "status", Results = "results" } do
+      assert_refused(("a job has no '%s': did you mean job:%s()?"):format(name, method), "job:" .. name .. "()", job)
+    end
+    -- These may be the caller's own fields.
+    for _, name in ipairs { "done", "finished", "stop", "progress", 1 } do
+      assert.is_nil(job[name])
+    end
+    job:wait()
   end)
 end)
 

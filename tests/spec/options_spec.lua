@@ -355,8 +355,9 @@ describe("an option", function()
       for option in (names .. ", oncomplete, memory_limit"):gmatch("[%a_]+") do
         local options = good_options()
         options.tasks = { { func = double, [option] = 1 } }
-        assert_says(("tasks[1] has a field '%s', which is an option of the job: write { tasks = { ... }, ")
-          :format(option), refusal("RunSync", options))
+        local example = option == "tasks" and "{ tasks = { { func = f }, ... } }" or "{ tasks = { ... }, "
+        assert_says(("tasks[1] has a field '%s', which is an option of the job: write %s"):format(option, example),
+          refusal("RunSync", options))
       end
     end)
   end)
