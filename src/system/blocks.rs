@@ -50,11 +50,11 @@ mod paged {
     /// The smallest size of a page on any system. A block of this alignment has pages of its own, whatever its size.
     pub const PAGE: usize = 4096;
 
-    /// The most blocks that are cached, the most if a small one is to be added, and the most bytes. A block of little more than
-    /// 64 MiB, such as that of a text of this size, takes 68 MiB, and has to fit.
-    const COUNT: usize = 64;
+    /// The most blocks that are cached, the most if a small one is to be added, and the most bytes. A task may keep a hundred texts
+    /// of a megabyte and replace them all before its collector frees the old ones.
+    const COUNT: usize = 1024;
     const COUNT_FOR_SMALL: usize = 4;
-    const BYTES: usize = if cfg!(target_pointer_width = "64") { 80 << 20 } else { 16 << 20 };
+    const BYTES: usize = if cfg!(target_pointer_width = "64") { 256 << 20 } else { 16 << 20 };
 
     /// Smaller blocks are the regions of small states, of which there may be many.
     const SMALL: usize = 256 << 10;
@@ -149,9 +149,15 @@ mod paged {
     pub unsafe fn unmap(block: *mut u8, size: usize) {
         if IS_CACHING.load(Ordering::Relaxed)
             && let Ok(mut cache) = CACHE.try_lock()
-            && cache.count < if size < SMALL { COUNT_FOR_SMALL } else { COUNT }
-            && cache.bytes + size <= BYTES
+            && (size >= SMALL || cache.count < COUNT_FOR_SMALL)
+            && size <= BYTES
         {
+            // The oldest ones may be of sizes that nobody asks for any more.
+            while cache.count == COUNT || cache.bytes + size > BYTES {
+                let (oldest, size) = cache.remove(0);
+                // SAFETY: the block is unused.
+                unsafe { libc::munmap(oldest.cast(), size) };
+            }
             let at = cache.count;
             cache.blocks[at] = (block, size);
             cache.count += 1;
