@@ -159,8 +159,10 @@ fn install_files(stack: &Protected, globals: c_int) {
     }
     for (table, function) in [(io, native(io_write)), (file, native(file_write))] {
         stack.raw_get_text(table, "write");
+        stack.push_value(stdout);
+        stack.raw_get_text(io, "stderr");
         stack.push_value(format);
-        stack.push_closure(function, 2);
+        stack.push_closure(function, 4);
         stack.raw_set_text(table, "write");
     }
     stack.set_top(globals);
@@ -343,7 +345,10 @@ fn io_write(stack: &Protected) -> NativeResult {
 }
 
 fn file_write(stack: &Protected) -> NativeResult {
-    join(stack, 2);
+    // No other thread writes to a file of the task's own.
+    if stack.top() > 2 && is_standard_stream(stack) {
+        join(stack, 2);
+    }
     Err(Exit::TailCallOriginal)
 }
 
@@ -388,7 +393,7 @@ fn file_seek(stack: &Protected) -> NativeResult {
     }
 }
 
-/// Joins the arguments from `first` on into one text, if all can be written. The second upvalue is `string.format`, if this
+/// Joins the arguments from `first` on into one text, if all can be written. The fourth upvalue is `string.format`, if this
 /// Lua has it: `write` formats floats with fewer digits than `tostring`.
 fn join(stack: &Protected, first: c_int) {
     let last = stack.top();
@@ -403,7 +408,7 @@ fn join(stack: &Protected, first: c_int) {
     }
     for n in first..=last {
         if stack.kind(n) == Type::Number && !stack.is_integer(n) {
-            stack.push_upvalue(2);
+            stack.push_upvalue(4);
             stack.push_bytes(b"%.14g");
             stack.push_value(n);
             stack.call(2, 1);
@@ -414,7 +419,7 @@ fn join(stack: &Protected, first: c_int) {
 }
 
 fn has_format(stack: &Stack) -> bool {
-    stack.push_upvalue(2);
+    stack.push_upvalue(4);
     let is_there = stack.kind(-1) == Type::Function;
     stack.pop(1);
     is_there

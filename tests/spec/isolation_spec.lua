@@ -411,21 +411,25 @@ describe("output of tasks", function()
       local function with_write(task)
         for i = 1, 20000 do io.write(task, "\t", i, "\tend\n") end
       end
+      local function with_file(task)
+        for i = 1, 20000 do io.stdout:write(task, "\t", i, "\tend\n") end
+      end
       require("gma2workers").RunSync {
-        tasks = { { func = with_print, args = { 1 } }, { func = with_write, args = { 2 } } }, workers = 2,
+        tasks = { { func = with_print, args = { 1 } }, { func = with_write, args = { 2 } }, { func = with_file, args = { 3 } } },
+        workers = 3,
       }
       print("over")
     ]])
-    local next_line, broken = { 1, 1 }, {}
+    local next_line, broken = { 1, 1, 1 }, {}
     for line in text:gmatch("(.-)\n") do
-      local task, i = line:match("^([12])\t(%d+)\tend$")
+      local task, i = line:match("^([123])\t(%d+)\tend$")
       if task and tonumber(i) == next_line[tonumber(task)] then
         next_line[tonumber(task)] = tonumber(i) + 1
       else
         broken[#broken + 1] = line
       end
     end
-    assert.same({ 20001, 20001 }, next_line)
+    assert.same({ 20001, 20001, 20001 }, next_line)
     assert.same({ "over" }, broken)
     assert.equal("over\n", text:sub(-5))
   end)
