@@ -301,10 +301,8 @@ impl Pool {
         // Without the lock: the watchdog has one of its own when it asks for this one.
         ready();
         let mut segments = self.lock();
-        // Meanwhile, another host may have got the threads.
-        if segments.iter().all(|segment| segment.idle() == 0) {
-            self.grow(&mut segments, wanted)?;
-        }
+        // Meanwhile, another host may have got some of the threads, or they have ended.
+        self.grow(&mut segments, wanted)?;
         let mut started = 0;
         for segment in segments.iter_mut() {
             // Counted once: a thread that has soon done its work must not count as two.

@@ -106,6 +106,35 @@ fn idle_threads_beyond_the_number_of_cores_end() {
 }
 
 #[test]
+fn threads_that_end_while_a_job_begins_are_replaced() {
+    let pool = Pool::new(NO_HOOKS);
+    let wanted = usable_cores() + 5;
+    let barrier = Arc::new(Barrier::new(wanted));
+    let spawn = |ready: &dyn Fn()| {
+        let make = || {
+            let barrier = Arc::clone(&barrier);
+            move |busy| {
+                barrier.wait();
+                drop(busy);
+            }
+        };
+        assert_eq!(pool.spawn(wanted, ready, make).expect("threads can be made here"), wanted);
+        while pool.lock().iter().any(|segment| !segment.is_idle()) {
+            std::thread::yield_now();
+        }
+    };
+    spawn(&|| ());
+    (1..ENDS_AT).for_each(|_| assert_ne!(pool.end_idle(1), Idle::Over));
+    let ended = Cell::new(0);
+    spawn(&|| {
+        let before = pool.threads();
+        pool.end_idle(1);
+        ended.set(before - pool.threads());
+    });
+    assert_eq!(ended.get(), 5);
+}
+
+#[test]
 fn an_idle_thread_rests_and_then_still_works() {
     static RESTED: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
