@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::ffi::{Running, Stack};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
+use crate::system::ThreadClock;
 
 /// Why a task is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,7 @@ pub enum WatchResult {
 #[derive(Debug, Default)]
 pub struct Seat {
     running: Running,
+    clock: ThreadClock,
     /// 0 between tasks; [`GIVEN_UP`], which is final; else the task's index + 1, shifted above the bits [`STOP`],
     /// [`CANCELLED`] and [`TOLD`]. Always SeqCst: see `waiting.md`.
     task: AtomicU64,
@@ -60,6 +62,8 @@ pub struct Seat {
 #[derive(Debug)]
 struct Overdue {
     task: u64,
+    /// The time of the worker's clock at the first check.
+    began: Option<Duration>,
     checks: u32,
     /// The earliest time of the next check that counts; for a task that was told, the end of its grace.
     next: Instant,
@@ -101,6 +105,13 @@ const RETRY: Duration = Duration::from_millis(20);
 /// counted, not time, because the whole process may get no processor for a second.
 const TRIES: u32 = 50;
 
+/// A worker that has had so little of the processor during its tries is not stuck yet: other threads need the processor, too. One
+/// that has had less waits for something else.
+const LITTLE_TIME: std::ops::Range<Duration> = Duration::from_millis(5)..Duration::from_millis(250);
+
+/// But it is given up after so many tries.
+const MOST_TRIES: u32 = 5 * TRIES;
+
 /// The moment from which deadlines count.
 fn origin() -> Instant {
     static ORIGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
@@ -117,6 +128,7 @@ impl Seat {
     /// Makes the calling thread the seat's, whose tasks can be stopped. For the worker, before its first task.
     pub fn enter(&self) {
         self.running.enter();
+        self.clock.enter();
     }
 
     /// Ends that. For the worker.
@@ -271,7 +283,7 @@ impl Seat {
             Some(seen) if seen.task == task => seen.next,
             _ => {
                 let next = now + grace;
-                *overdue = Some(Overdue { task, checks: 0, next });
+                *overdue = Some(Overdue { task, began: None, checks: 0, next });
                 next
             }
         };
@@ -290,16 +302,23 @@ impl Seat {
         match &mut *overdue {
             Some(seen) if seen.task == task && !waits => {
                 if now >= seen.next {
-                    *seen = Overdue { task, checks: seen.checks + 1, next: now + RETRY };
+                    *seen = Overdue { checks: seen.checks + 1, next: now + RETRY, ..*seen };
                 }
-                if seen.checks >= TRIES {
+                if seen.checks >= MOST_TRIES || seen.checks >= TRIES && !self.lacks_processor(seen) {
                     return WatchResult::Stuck { index: index_in(task), reason: reason_in(task) };
                 }
             }
-            other => *other = Some(Overdue { task, checks: 0, next: now + RETRY }),
+            other => {
+                *other = Some(Overdue { task, began: self.clock.time(), checks: 0, next: now + RETRY });
+            }
         }
         self.interrupt(task);
         WatchResult::CheckAgain(Some(now + RETRY))
+    }
+
+    fn lacks_processor(&self, overdue: &Overdue) -> bool {
+        let used = self.clock.time().zip(overdue.began).map(|(now, began)| now.saturating_sub(began));
+        used.is_some_and(|used| LITTLE_TIME.contains(&used))
     }
 
     /// Gives up the stopped task `index`. False if its worker has ended it first.
@@ -389,6 +408,40 @@ mod tests {
             }
         });
         assert_eq!(seat.end(), End::Stopped(Reason::Cancelled));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_stopped_task_is_given_up_when_it_had_the_processor_or_waits_for_something_else() {
+        let watch_often = |seat: &Seat| {
+            (0..=TRIES + 1).any(|_| {
+                std::thread::sleep(RETRY);
+                matches!(seat.watch(Duration::ZERO), WatchResult::Stuck { .. })
+            })
+        };
+        let stopped = || {
+            let seat = Seat::default();
+            seat.enter();
+            seat.begin(0, None);
+            seat.stop(Reason::Cancelled);
+            seat.watch(Duration::ZERO);
+            seat
+        };
+        let run = |seat: &Seat, time: Duration| {
+            let end = seat.clock.time().expect("this thread's") + time;
+            while seat.clock.time().expect("this thread's") < end {}
+        };
+
+        let seat = stopped();
+        assert!(watch_often(&seat), "it waits");
+        let seat = stopped();
+        run(&seat, 2 * LITTLE_TIME.start);
+        assert!(!watch_often(&seat), "it had little of the processor");
+        run(&seat, LITTLE_TIME.end);
+        assert!(watch_often(&seat), "it had enough");
+        let seat = stopped();
+        run(&seat, 2 * LITTLE_TIME.start);
+        assert!((0..MOST_TRIES / TRIES).any(|_| watch_often(&seat)), "it had all its tries");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | `blocks` | the system's allocator, with large blocks as cached pages |
 //! | `pages` | huge pages, and the release of unused stack |
 //! | `interruption` | runs a function in the middle of another thread's work; for Lua 5.4 |
+//! | `thread_clock` | the processor time of a thread, for other threads |
 //! | `process` | keeps the library loaded, and notices forks |
 
 mod arena;
@@ -22,6 +23,7 @@ mod page_buffer;
 mod pages;
 mod process;
 mod spare;
+mod thread_clock;
 
 pub use arena::Arena;
 pub use blocks::{cache_pages, trim_allocator};
@@ -32,3 +34,4 @@ pub use pages::{LARGE, expect_filling, release_stack};
 #[cfg(unix)]
 pub use process::at_fork;
 pub use process::keep_loaded;
+pub use thread_clock::ThreadClock;

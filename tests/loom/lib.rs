@@ -13,6 +13,20 @@ pub mod error {
     pub struct Error;
 }
 
+/// No thread has a clock.
+pub mod system {
+    #[derive(Debug, Default)]
+    pub struct ThreadClock;
+
+    impl ThreadClock {
+        pub fn enter(&self) {}
+
+        pub fn time(&self) -> Option<std::time::Duration> {
+            None
+        }
+    }
+}
+
 /// No point fails.
 pub mod fault {
     pub fn point(_: &str) -> Result<(), ()> {

@@ -99,7 +99,8 @@ describe("what is to be closed #native", function()
       for _, grace in ipairs { 0, 0.01 } do
         local response = gma2workers.RunSync { workers = 8, timeout = 0.05, grace = grace, tasks = tasks }
         for i, entry in ipairs(response.result) do
-          assert.equal("timeout", entry.kind, ("%s: %s"):format(PLACES[(i - 1) % #PLACES + 1], entry.data))
+          local place, body = PLACES[(i - 1) % #PLACES + 1], endless[(i - 1) // #PLACES + 1]
+          assert.equal("timeout", entry.kind, ("%s: %s: %s"):format(place, body, entry.data))
         end
       end
       local begun, job = 0, nil
