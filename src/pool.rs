@@ -96,6 +96,11 @@ impl Segment {
     }
 }
 
+/// The number of threads without work.
+fn idle(segments: &[Segment]) -> usize {
+    segments.iter().map(Segment::idle).sum()
+}
+
 type Work = Box<dyn FnOnce() + Send>;
 
 /// How long a thread looks for more work before it sleeps.
@@ -297,12 +302,14 @@ impl Pool {
     where
         F: FnOnce(Busy) + Send + 'static,
     {
-        self.grow(&mut self.lock(), wanted)?;
+        let before = self.grow(&mut self.lock(), wanted)?;
         // Without the lock: the watchdog has one of its own when it asks for this one.
         ready();
         let mut segments = self.lock();
         // Meanwhile, another host may have got some of the threads, or they have ended.
-        self.grow(&mut segments, wanted)?;
+        if idle(&segments) < before.min(wanted) {
+            self.grow(&mut segments, wanted)?;
+        }
         let mut started = 0;
         for segment in segments.iter_mut() {
             // Counted once: a thread that has soon done its work must not count as two.
@@ -319,20 +326,21 @@ impl Pool {
         Ok(started)
     }
 
-    /// Adds the threads that are missing for `wanted` closures to run at the same time, and waits until they have started.
-    fn grow(&self, segments: &mut Vec<Segment>, wanted: usize) -> Result<()> {
+    /// Adds the threads that are missing for `wanted` closures to run at the same time, and waits until they have started. Returns
+    /// how many threads are idle then.
+    fn grow(&self, segments: &mut Vec<Segment>, wanted: usize) -> Result<usize> {
         // Counting the cores takes as long as a small job, so it is not done for one closure.
         if segments.is_empty() && wanted > 1 && wanted >= usable_cores() {
             segments.push(build_cores(self.hooks)?);
         }
         let size: usize = segments.iter().map(|segment| segment.size).sum();
-        let idle: usize = segments.iter().map(Segment::idle).sum();
-        let missing = wanted.saturating_sub(idle);
-        let allowed = missing.min(THREAD_LIMIT.saturating_sub(size)).max(usize::from(idle == 0));
+        let before = idle(segments);
+        let missing = wanted.saturating_sub(before);
+        let allowed = missing.min(THREAD_LIMIT.saturating_sub(size)).max(usize::from(before == 0));
         if allowed > 0 {
-            self.add(segments, allowed, idle == 0)?;
+            self.add(segments, allowed, before == 0)?;
         }
-        Ok(())
+        Ok(idle(segments))
     }
 
     /// Adds threads, with unused numbers. Adding fewer than `count` is an error only if `is_needed` and none could be added.
