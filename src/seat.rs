@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::ffi::{Running, Stack};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
-use crate::system::ThreadClock;
+use crate::system::ThreadState;
 
 /// Why a task is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,8 @@ pub enum WatchResult {
 #[derive(Debug, Default)]
 pub struct Seat {
     running: Running,
-    clock: ThreadClock,
+    /// Set before the first task.
+    thread: ThreadState,
     /// 0 between tasks; [`GIVEN_UP`], which is final; else the task's index + 1, shifted above the bits [`STOP`],
     /// [`CANCELLED`] and [`TOLD`]. Always SeqCst: see `waiting.md`.
     task: AtomicU64,
@@ -62,9 +63,10 @@ pub struct Seat {
 #[derive(Debug)]
 struct Overdue {
     task: u64,
-    /// The time of the worker's clock at the first check.
-    began: Option<Duration>,
+    /// How many checks have counted.
     checks: u32,
+    /// The time of the worker's thread when one has counted last.
+    ran: Option<u64>,
     /// The earliest time of the next check that counts; for a task that was told, the end of its grace.
     next: Instant,
 }
@@ -102,15 +104,9 @@ fn reason_in(word: u64) -> Reason {
 const RETRY: Duration = Duration::from_millis(20);
 
 /// A stopped task is given up after this many tries, which take a second. Lua code stops at its next instruction. Tries are
-/// counted, not time, because the whole process may get no processor for a second.
+/// counted, not time, and only those between which the thread has run, or could not: on a machine with too much to do, a thread or
+/// the whole process may get no processor for a second.
 const TRIES: u32 = 50;
-
-/// A worker that has had so little of the processor during its tries is not stuck yet: other threads need the processor, too. One
-/// that has had less waits for something else.
-const LITTLE_TIME: std::ops::Range<Duration> = Duration::from_millis(5)..Duration::from_millis(250);
-
-/// But it is given up after so many tries.
-const MOST_TRIES: u32 = 5 * TRIES;
 
 /// The moment from which deadlines count.
 fn origin() -> Instant {
@@ -128,7 +124,7 @@ impl Seat {
     /// Makes the calling thread the seat's, whose tasks can be stopped. For the worker, before its first task.
     pub fn enter(&self) {
         self.running.enter();
-        self.clock.enter();
+        self.thread.enter();
     }
 
     /// Ends that. For the worker.
@@ -283,7 +279,7 @@ impl Seat {
             Some(seen) if seen.task == task => seen.next,
             _ => {
                 let next = now + grace;
-                *overdue = Some(Overdue { task, began: None, checks: 0, next });
+                *overdue = Some(Overdue { task, checks: 0, ran: None, next });
                 next
             }
         };
@@ -302,23 +298,23 @@ impl Seat {
         match &mut *overdue {
             Some(seen) if seen.task == task && !waits => {
                 if now >= seen.next {
-                    *seen = Overdue { checks: seen.checks + 1, next: now + RETRY, ..*seen };
+                    let time = self.thread.runnable_time();
+                    let counts = time.is_none() || time != seen.ran;
+                    let ran = time.or(seen.ran);
+                    *seen =
+                        Overdue { checks: seen.checks + u32::from(counts), ran, next: now + RETRY, ..*seen };
                 }
-                if seen.checks >= MOST_TRIES || seen.checks >= TRIES && !self.lacks_processor(seen) {
+                if seen.checks >= TRIES {
                     return WatchResult::Stuck { index: index_in(task), reason: reason_in(task) };
                 }
             }
             other => {
-                *other = Some(Overdue { task, began: self.clock.time(), checks: 0, next: now + RETRY });
+                let ran = self.thread.runnable_time();
+                *other = Some(Overdue { task, checks: 0, ran, next: now + RETRY });
             }
         }
         self.interrupt(task);
         WatchResult::CheckAgain(Some(now + RETRY))
-    }
-
-    fn lacks_processor(&self, overdue: &Overdue) -> bool {
-        let used = self.clock.time().zip(overdue.began).map(|(now, began)| now.saturating_sub(began));
-        used.is_some_and(|used| LITTLE_TIME.contains(&used))
     }
 
     /// Gives up the stopped task `index`. False if its worker has ended it first.
@@ -359,6 +355,8 @@ impl Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::system::{Share, share_one_processor};
 
     #[test]
     fn a_task_ends_exactly_once() {
@@ -410,38 +408,56 @@ mod tests {
         assert_eq!(seat.end(), End::Stopped(Reason::Cancelled));
     }
 
+    /// Runs a task on a thread of its own that can't be stopped, and returns whether it is given up after enough tries.
     #[cfg(target_os = "linux")]
-    #[test]
-    fn a_stopped_task_is_given_up_when_it_had_the_processor_or_waits_for_something_else() {
-        let watch_often = |seat: &Seat| {
-            (0..=TRIES + 1).any(|_| {
+    fn is_given_up(body: impl Fn(&AtomicBool) + Sync) -> bool {
+        let (seat, is_over) = (Seat::default(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                seat.enter();
+                seat.begin(0, None);
+                body(&is_over);
+            });
+            while seat.task.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            seat.stop(Reason::Cancelled);
+            let is_stuck = (0..2 * TRIES).any(|_| {
                 std::thread::sleep(RETRY);
                 matches!(seat.watch(Duration::ZERO), WatchResult::Stuck { .. })
-            })
-        };
-        let stopped = || {
-            let seat = Seat::default();
-            seat.enter();
-            seat.begin(0, None);
-            seat.stop(Reason::Cancelled);
-            seat.watch(Duration::ZERO);
-            seat
-        };
-        let run = |seat: &Seat, time: Duration| {
-            let end = seat.clock.time().expect("this thread's") + time;
-            while seat.clock.time().expect("this thread's") < end {}
-        };
+            });
+            is_over.store(true, Ordering::Relaxed);
+            is_stuck
+        })
+    }
 
-        let seat = stopped();
-        assert!(watch_often(&seat), "it waits");
-        let seat = stopped();
-        run(&seat, 2 * LITTLE_TIME.start);
-        assert!(!watch_often(&seat), "it had little of the processor");
-        run(&seat, LITTLE_TIME.end);
-        assert!(watch_often(&seat), "it had enough");
-        let seat = stopped();
-        run(&seat, 2 * LITTLE_TIME.start);
-        assert!((0..MOST_TRIES / TRIES).any(|_| watch_often(&seat)), "it had all its tries");
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_stopped_task_that_waits_for_the_system_is_given_up() {
+        assert!(is_given_up(|is_over| {
+            while !is_over.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_stopped_task_that_gets_no_processor_is_not_given_up() {
+        let spin = |is_over: &AtomicBool| while !is_over.load(Ordering::Relaxed) {};
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                share_one_processor(Share::All);
+                spin(&is_over);
+            });
+            let is_stuck = is_given_up(|is_over| {
+                share_one_processor(Share::Rest);
+                spin(is_over);
+            });
+            is_over.store(true, Ordering::Relaxed);
+            assert!(!is_stuck);
+        });
     }
 
     #[test]

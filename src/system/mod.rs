@@ -10,7 +10,7 @@
 //! | `blocks` | the system's allocator, with large blocks as cached pages |
 //! | `pages` | huge pages, and the release of unused stack |
 //! | `interruption` | runs a function in the middle of another thread's work; for Lua 5.4 |
-//! | `thread_clock` | the processor time of a thread, for other threads |
+//! | `thread_state` | whether a thread runs or waits, for other threads |
 //! | `process` | keeps the library loaded, and notices forks |
 
 mod arena;
@@ -23,7 +23,7 @@ mod page_buffer;
 mod pages;
 mod process;
 mod spare;
-mod thread_clock;
+mod thread_state;
 
 pub use arena::Arena;
 pub use blocks::{cache_pages, trim_allocator};
@@ -34,4 +34,6 @@ pub use pages::{LARGE, expect_filling, release_stack};
 #[cfg(unix)]
 pub use process::at_fork;
 pub use process::keep_loaded;
-pub use thread_clock::ThreadClock;
+pub use thread_state::ThreadState;
+#[cfg(all(test, target_os = "linux"))]
+pub use thread_state::{Share, share_one_processor};

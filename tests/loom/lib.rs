@@ -13,15 +13,15 @@ pub mod error {
     pub struct Error;
 }
 
-/// No thread has a clock.
+/// No thread tells how long it has run.
 pub mod system {
     #[derive(Debug, Default)]
-    pub struct ThreadClock;
+    pub struct ThreadState;
 
-    impl ThreadClock {
+    impl ThreadState {
         pub fn enter(&self) {}
 
-        pub fn time(&self) -> Option<std::time::Duration> {
+        pub fn runnable_time(&self) -> Option<u64> {
             None
         }
     }
