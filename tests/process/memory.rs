@@ -368,11 +368,11 @@ fn texts_that_are_dropped_leave_their_pages_to_the_next() {
           assert(gma2workers.RunSync { tasks = { { func = func, args = { ... } } }, workers = 1 }.result[1].success)
           assert(faults() - before < most, ("%d faults, not %d"):format(faults() - before, most))
         end
-        -- A few are there at a time.
-        for _, kib in ipairs { 300, 500, 900, 1500 } do check(12 * kib // 4 + 1000, drop, kib) end
-        -- They would be 200,000 and 100,000.
-        check(40000, grow)
-        check(40000, keep_the_last)
+        -- They would be 50,000, 90,000, 110,000 and 100,000.
+        check(20000, drop, 500)
+        check(20000, drop, 900)
+        check(50000, grow)
+        check(50000, keep_the_last)
         "#,
     )
     .run()
