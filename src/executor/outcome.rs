@@ -95,8 +95,17 @@ impl Origin {
 
 /// The failure of a task that raised the error on top of the state's stack. Pops that.
 pub fn failure(job: &Job, stack: &Stack, origin: Origin) -> Failure {
-    let value =
-        (!matches!(stack.kind(-1), Type::String | Type::Nil)).then(|| encode_error(job, stack)).flatten();
+    let value = match stack.kind(-1) {
+        Type::String | Type::Nil => None,
+        _ => match encode_error(job, stack) {
+            // As for a result that takes too much.
+            Err(Error::Memory) => {
+                stack.pop(1);
+                return origin.without_memory();
+            }
+            encoded => encoded.ok(),
+        },
+    };
     let mut message = Vec::new();
     let described = stack.protected(1, |stack| {
         fields::append_text_of(stack, 1, &mut message);
@@ -109,12 +118,12 @@ pub fn failure(job: &Job, stack: &Stack, origin: Origin) -> Failure {
     Failure { kind: Kind::Runtime, message, traceback: origin.traceback, value, missing: origin.missing }
 }
 
-/// The error value on top, if it can cross.
-fn encode_error(job: &Job, stack: &Stack) -> Option<Vec<u8>> {
+/// Encodes the error value on top. Not every value can cross.
+fn encode_error(job: &Job, stack: &Stack) -> Result<Vec<u8>, Error> {
     let mut message = Vec::new();
     let place = |_, path: &Path| format!("error{path}");
     let policy =
         Policy { names: &gma::WorkerNames, functions: Functions::Return(job.upvalues), place: &place };
     stack.push_value(-1);
-    encode_counted(stack, 1, &mut message, &policy).ok().map(|()| message)
+    encode_counted(stack, 1, &mut message, &policy).map(|()| message)
 }

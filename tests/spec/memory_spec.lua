@@ -203,6 +203,23 @@ describe("memoryLimit #native", function()
     end)
   end)
 
+  it("counts the memory of an error on its way (T15)", function()
+    local function fail()
+      collectgarbage("stop")
+      local text = ("x"):rep(30000)
+      error { text, text .. 1, text .. 2 }
+    end
+    for _, mode in ipairs(running.MODES) do
+      local seen = {}
+      for limit = 30000, 250000, 2000 do
+        local entry = entries({ { func = fail } }, mode, limit)[1]
+        seen[entry.kind] = true
+        assert.equal(entry.kind == "runtime" and 30000 or nil, entry.error and #entry.error[1], limit)
+      end
+      assert.same({ memory = true, runtime = true }, seen)
+    end
+  end)
+
   it("counts the memory of a result on its way (T15)", function()
     local results = {
       ["a text"] = { function(n) return ("x"):rep(n << 20) end, 3, 5 },
