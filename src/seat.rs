@@ -103,8 +103,8 @@ fn reason_in(word: u64) -> Reason {
 /// The interval at which a stop is repeated, in case one got lost.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// A stopped task is given up after this many tries, which take a second. Lua code stops at its next instruction. Only tries count
-/// between which the thread has run, or could not: on a busy machine, it may get no processor for a second.
+/// A stopped task is given up after this many tries, which take a second. Lua code stops at its next instruction. On a busy machine, a
+/// thread may get no processor for a second: a try counts only if it has run since the last one, or waits for something else.
 const TRIES: u32 = 50;
 
 /// The moment from which deadlines count.
@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(seat.end(), End::Stopped(Reason::Cancelled));
     }
 
-    /// Whether a task on a thread of its own is given up that can't be stopped.
+    /// Whether a task that can't be stopped is given up. It runs on a thread of its own.
     #[cfg(target_os = "linux")]
     fn is_given_up(body: impl Fn(&AtomicBool) + Sync) -> bool {
         let (seat, is_over) = (Seat::default(), AtomicBool::new(false));
